@@ -1,0 +1,137 @@
+"""Random access to bytes: a disk image file, and windows on it.
+
+Offsets and lengths are bytes. A device knows nothing of partitions or file systems.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import DiskImageError
+
+
+class Device(Protocol):
+    """Bytes that can be read and written at any offset."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes, now."""
+
+    @property
+    def location(self) -> tuple[Path, int]:
+        """The file that backs the device and the offset of the device's first byte in it."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly *length* bytes at *offset*.
+
+        Raises:
+            DiskImageError: the range is not wholly inside the device, or cannot be read.
+        """
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Put *data* at *offset*; the range lies wholly inside the device.
+
+        Raises:
+            DiskImageError: the range is not wholly inside the device, or cannot be written.
+        """
+
+
+class FileDevice:
+    """A regular file as a device. Closing is the caller's (it is a context manager)."""
+
+    def __init__(self, path: Path, *, writable: bool = False) -> None:
+        self._path = path
+        try:
+            self._fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        except OSError as error:
+            raise DiskImageError(f"cannot open {path}: {error.strerror}") from error
+
+    @property
+    def size(self) -> int:
+        return os.lseek(self._fd, 0, os.SEEK_END)
+
+    @property
+    def location(self) -> tuple[Path, int]:
+        return self._path, 0
+
+    def fileno(self) -> int:
+        """The open descriptor, for calls that move bytes inside the kernel."""
+        return self._fd
+
+    def read(self, offset: int, length: int) -> bytes:
+        chunks: list[bytes] = []
+        position, left = offset, length
+        while left:
+            try:
+                chunk = os.pread(self._fd, left, position)
+            except OSError as error:
+                raise DiskImageError(
+                    f"cannot read {length} bytes at {offset} of {self._path}: {error.strerror}"
+                ) from error
+            if not chunk:
+                raise DiskImageError(f"{self._path} ends at byte {position}, but {length} bytes at {offset} are needed")
+            chunks.append(chunk)
+            position += len(chunk)
+            left -= len(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data)
+        position = offset
+        while view:
+            try:
+                written = os.pwrite(self._fd, view, position)
+            except OSError as error:
+                raise DiskImageError(
+                    f"cannot write {len(view)} bytes at {position} of {self._path}: {error.strerror}"
+                ) from error
+            view = view[written:]
+            position += written
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def __enter__(self) -> FileDevice:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Window:
+    """A part of another device, as a device of its own."""
+
+    def __init__(self, device: Device, offset: int, size: int) -> None:
+        if offset < 0 or size < 0 or offset + size > device.size:
+            raise DiskImageError(
+                f"{device.location[0]}: bytes {offset} to {offset + size} are wanted, but it has {device.size} bytes"
+            )
+        self._device = device
+        self._offset = offset
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def location(self) -> tuple[Path, int]:
+        path, base = self._device.location
+        return path, base + self._offset
+
+    def read(self, offset: int, length: int) -> bytes:
+        self._check(offset, length)
+        return self._device.read(self._offset + offset, length)
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        self._check(offset, memoryview(data).nbytes)
+        self._device.write(self._offset + offset, data)
+
+    def _check(self, offset: int, length: int) -> None:
+        if offset < 0 or length < 0 or offset + length > self._size:
+            path, base = self.location
+            raise DiskImageError(
+                f"bytes {offset} to {offset + length} lie outside the {self._size} bytes at offset {base} of {path}"
+            )

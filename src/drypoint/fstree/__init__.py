@@ -1,0 +1,37 @@
+"""File-system trees as values: entries, safe paths, and the protocols that write and read trees. Pure; no I/O."""
+
+from .entry import (
+    BlockDevice,
+    CharDevice,
+    Content,
+    Directory,
+    Entry,
+    Fifo,
+    HardLink,
+    Metadata,
+    Regular,
+    Socket,
+    Symlink,
+)
+from .path import clean_path, join, parent_and_name
+from .protocols import Stat, TreeReader, TreeSink
+
+__all__ = [
+    "BlockDevice",
+    "CharDevice",
+    "Content",
+    "Directory",
+    "Entry",
+    "Fifo",
+    "HardLink",
+    "Metadata",
+    "Regular",
+    "Socket",
+    "Stat",
+    "Symlink",
+    "TreeReader",
+    "TreeSink",
+    "clean_path",
+    "join",
+    "parent_and_name",
+]

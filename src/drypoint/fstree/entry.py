@@ -1,0 +1,95 @@
+"""The kinds of thing a file system holds, as values.
+
+Paths are bytes, relative to the tree's root, without leading, trailing or doubled slashes and without ``.`` or ``..``
+parts; the root itself is ``b""`` (see :mod:`drypoint.fstree.path`). Modes are the permission bits only (``0o7777``): the
+file type is the entry's class. Times are nanoseconds since the epoch, as ``int``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Content: TypeAlias = Iterable[bytes | memoryview]
+"""A regular file's bytes, in order. A chunk is only valid until the next one is asked for: whoever keeps it copies it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What an inode carries besides its content.
+
+    Attributes:
+        mode: permission bits with setuid, setgid and sticky, 0 to 0o7777.
+        uid: numeric owner, 0 to 2**32 - 1.
+        gid: numeric group, 0 to 2**32 - 1.
+        mtime: modification time in nanoseconds since the epoch, possibly negative.
+        xattrs: pairs of full name (``b"security.capability"``) and value, sorted by name, each name once.
+    """
+
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    path: bytes
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Regular:
+    """A regular file; ``size`` is its length in bytes. Its content travels beside it, never inside it."""
+
+    path: bytes
+    metadata: Metadata
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Symlink:
+    path: bytes
+    metadata: Metadata
+    target: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HardLink:
+    """One more name for the inode at ``target``, a path in the same tree. Metadata is the inode's own."""
+
+    path: bytes
+    target: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CharDevice:
+    path: bytes
+    metadata: Metadata
+    major: int
+    minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDevice:
+    path: bytes
+    metadata: Metadata
+    major: int
+    minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fifo:
+    path: bytes
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    path: bytes
+    metadata: Metadata
+
+
+Entry: TypeAlias = Directory | Regular | Symlink | HardLink | CharDevice | BlockDevice | Fifo | Socket

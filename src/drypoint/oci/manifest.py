@@ -1,0 +1,202 @@
+"""Descriptors, manifests and indexes, OCI and Docker schema 2.
+
+Formats: OCI image-spec, descriptor.md, manifest.md, image-index.md; Docker's "Image Manifest Version 2, Schema 2".
+Everything read here is hostile: sizes and counts are bounded before anything is believed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from ..digest import Digest, parse_digest
+from ..errors import ContentError, ImageNotFoundError, ManifestError
+from .platform import Platform, preference
+
+MEDIA_TYPE_OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+MEDIA_TYPE_OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+MEDIA_TYPE_DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+MEDIA_TYPE_DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+MEDIA_TYPE_OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+MEDIA_TYPE_DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+ACCEPTED_MANIFEST_TYPES = (
+    MEDIA_TYPE_OCI_INDEX,
+    MEDIA_TYPE_DOCKER_LIST,
+    MEDIA_TYPE_OCI_MANIFEST,
+    MEDIA_TYPE_DOCKER_MANIFEST,
+)
+MAX_MANIFEST_BYTES = 4 << 20
+"""Registries themselves refuse manifests over 4 MiB (distribution, maxManifestBodySize)."""
+MAX_CONFIG_BYTES = 8 << 20
+MAX_LAYERS = 1024
+MAX_INDEX_ENTRIES = 4096
+_MAX_BLOB_BYTES = 1 << 44
+_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
+_FOREIGN = ("foreign", "nondistributable")
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What a blob is called, what it is, and how many bytes it has."""
+
+    media_type: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One image: its config and its layers, base first."""
+
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    descriptor: Descriptor
+    platform: Platform | None
+    reference_name: str | None
+    """The annotation ``org.opencontainers.image.ref.name``, which names images in an OCI layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Several images, usually one a platform."""
+
+    media_type: str
+    manifests: tuple[IndexEntry, ...]
+
+
+class _RawPlatform(msgspec.Struct):
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+
+
+class _RawDescriptor(msgspec.Struct, rename={"media_type": "mediaType"}):
+    digest: str
+    size: int
+    media_type: str = ""
+    platform: _RawPlatform | None = None
+    annotations: dict[str, str] | None = None
+    urls: list[str] | None = None
+
+
+class _RawManifest(msgspec.Struct, rename={"schema_version": "schemaVersion", "media_type": "mediaType"}):
+    schema_version: int = 0
+    media_type: str = ""
+    config: _RawDescriptor | None = None
+    layers: list[_RawDescriptor] | None = None
+    manifests: list[_RawDescriptor] | None = None
+
+
+def parse_manifest(content: bytes, media_type: str, what: str) -> Manifest | Index:
+    """Read a manifest or an index.
+
+    Args:
+        content: the exact bytes; their digest is the caller's to check.
+        media_type: the Content-Type they came with, possibly empty; parameters are passed over.
+        what: how errors name the object.
+
+    Raises:
+        ManifestError: schema 1, an unknown kind, malformed, or over the limits.
+    """
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise ManifestError(
+            f"{what}: the manifest has {len(content)} bytes, more than the {MAX_MANIFEST_BYTES} allowed"
+        )
+    given = media_type.partition(";")[0].strip().lower()
+    try:
+        raw = msgspec.json.decode(content, type=_RawManifest)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{what}: the manifest is not well formed: {error}") from error
+    if given.startswith(_SCHEMA_1) or raw.schema_version == 1:
+        raise ManifestError(
+            f"{what}: the image has a Docker schema 1 manifest, which engines no longer take; "
+            "push it again with a current engine to convert it"
+        )
+    if raw.schema_version != 2:
+        raise ManifestError(f"{what}: manifest has schemaVersion {raw.schema_version}, expected 2")
+    kind = raw.media_type or (given if given in ACCEPTED_MANIFEST_TYPES else "")
+    if raw.media_type and given in ACCEPTED_MANIFEST_TYPES and raw.media_type != given:
+        raise ManifestError(f"{what}: served as {given} but the manifest calls itself {raw.media_type}")
+    if raw.manifests is not None and (raw.config is not None or raw.layers is not None):
+        # The confusion that CVE-2021-41190 is about: one text that is a manifest to one reader and an index to another.
+        raise ManifestError(f"{what}: the manifest has both 'manifests' and 'config' or 'layers', so it is ambiguous")
+    if kind in (MEDIA_TYPE_OCI_INDEX, MEDIA_TYPE_DOCKER_LIST) or (not kind and raw.manifests is not None):
+        return _index(raw, kind or MEDIA_TYPE_OCI_INDEX, what)
+    if kind in (MEDIA_TYPE_OCI_MANIFEST, MEDIA_TYPE_DOCKER_MANIFEST) or not kind:
+        return _manifest(raw, kind or MEDIA_TYPE_OCI_MANIFEST, what)
+    raise ManifestError(f"{what}: {kind[:200]!r} is not a container image's media type")
+
+
+def choose_platform(index: Index, wanted: Platform, what: str) -> IndexEntry:
+    """The entry of *index* that serves *wanted* best; of equals, the first.
+
+    Raises:
+        ImageNotFoundError: none does; the message lists the platforms on offer.
+    """
+    ranked = [
+        (rank, position)
+        for position, entry in enumerate(index.manifests)
+        if entry.platform is not None and (rank := preference(wanted, entry.platform)) is not None
+    ]
+    if ranked:
+        return index.manifests[min(ranked)[1]]
+    unnamed = [entry for entry in index.manifests if entry.platform is None]
+    if len(index.manifests) == 1 and unnamed:
+        return unnamed[0]
+    offered = sorted(
+        {str(entry.platform) for entry in index.manifests if entry.platform and entry.platform.os != "unknown"}
+    )
+    raise ImageNotFoundError(
+        f"{what} has no image for {wanted}; it offers {', '.join(offered) or 'no platform at all'}. Choose one with --platform"
+    )
+
+
+def _descriptor(raw: _RawDescriptor, what: str) -> Descriptor:
+    try:
+        digest = parse_digest(raw.digest)
+    except ContentError as error:
+        raise ManifestError(f"{what}: {error}") from error
+    if not 0 <= raw.size <= _MAX_BLOB_BYTES:
+        raise ManifestError(f"{what}: {raw.digest} has an impossible size of {raw.size} bytes")
+    return Descriptor(raw.media_type, digest, raw.size)
+
+
+def _index(raw: _RawManifest, media_type: str, what: str) -> Index:
+    if raw.manifests is None:
+        raise ManifestError(f"{what}: the index has no 'manifests'")
+    if len(raw.manifests) > MAX_INDEX_ENTRIES:
+        raise ManifestError(f"{what}: the index lists {len(raw.manifests)} manifests, more than {MAX_INDEX_ENTRIES}")
+    entries = []
+    for entry in raw.manifests:
+        platform = None
+        if entry.platform is not None and entry.platform.os and entry.platform.architecture:
+            platform = Platform(entry.platform.os, entry.platform.architecture, entry.platform.variant)
+        name = (entry.annotations or {}).get("org.opencontainers.image.ref.name")
+        entries.append(IndexEntry(_descriptor(entry, what), platform, name))
+    return Index(media_type, tuple(entries))
+
+
+def _manifest(raw: _RawManifest, media_type: str, what: str) -> Manifest:
+    if raw.config is None or raw.layers is None:
+        raise ManifestError(f"{what}: the manifest lacks 'config' or 'layers'")
+    if raw.config.media_type not in (MEDIA_TYPE_OCI_CONFIG, MEDIA_TYPE_DOCKER_CONFIG):
+        raise ManifestError(
+            f"{what}: its config is a {raw.config.media_type[:200] or 'blob without media type'}, so it is no container image"
+        )
+    if len(raw.layers) > MAX_LAYERS:
+        raise ManifestError(f"{what}: the manifest lists {len(raw.layers)} layers, more than {MAX_LAYERS}")
+    for layer in raw.layers:
+        if any(word in layer.media_type for word in _FOREIGN) and layer.urls:
+            raise ManifestError(
+                f"{what}: layer {layer.digest} is a foreign layer, kept outside the registry; only Windows images have these"
+            )
+    config = _descriptor(raw.config, what)
+    if config.size > MAX_CONFIG_BYTES:
+        raise ManifestError(f"{what}: the config has {config.size} bytes, more than the {MAX_CONFIG_BYTES} allowed")
+    return Manifest(media_type, config, tuple(_descriptor(layer, what) for layer in raw.layers))
