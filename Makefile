@@ -1,0 +1,60 @@
+# make demo    the main job on sample data, no network
+# make test    everything this machine can check
+# make venv    only .venv/bin/drypoint
+
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+
+# What drypoint runs: libext2fs, e2fsck and resize2fs; mtools reads the boot partition.
+RUNTIME_PACKAGES := e2fsprogs libext2fs2 mtools
+DEMO_PACKAGES := dosfstools fdisk
+# The judges: a real engine, a real registry, and the tools that read tables and file systems.
+TEST_PACKAGES := docker.io docker-registry debootstrap acl attr bsdextrautils ca-certificates gdisk libcap2-bin \
+	openssl tar-split
+
+.PHONY: venv demo test lint unit engine lock clean
+
+venv: $(STAMP)
+
+$(STAMP): requirements/dev.txt pyproject.toml Makefile
+	@scripts/debian-packages "drypoint" $(RUNTIME_PACKAGES) $(shell $(PYTHON) -c 'import ensurepip' 2>/dev/null || echo python3-venv)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "drypoint needs Python 3.11 or later; name one with make PYTHON=..." >&2; exit 1; }
+	@echo "setting up $(VENV)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $(STAMP)
+
+demo: venv
+	@scripts/debian-packages "the demo" $(DEMO_PACKAGES)
+	@$(BIN)/drypoint demo
+
+test: lint unit engine
+
+lint: venv
+	@$(BIN)/ruff check src tests benchmarks
+	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+unit: venv
+	@scripts/debian-packages "the unit tests" $(DEMO_PACKAGES) $(TEST_PACKAGES) || true
+	@$(BIN)/pytest -n 2 -m "not engine" tests
+
+engine: venv
+	@scripts/debian-packages "the tests with a real engine" $(DEMO_PACKAGES) $(TEST_PACKAGES) || true
+	@$(BIN)/pytest -m engine tests
+
+# Renews the hashed exports after a change of dependencies in pyproject.toml. Needs uv.
+lock:
+	UV_PYTHON_DOWNLOADS=never uv lock --upgrade
+	uv export --quiet --no-emit-project --no-header --format requirements.txt --no-dev --output-file requirements/runtime.txt
+	uv export --quiet --no-emit-project --no-header --format requirements.txt --output-file requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
