@@ -1,0 +1,162 @@
+"""All that the program says. Results go to standard output; progress, notes and errors to standard error.
+
+Progress is a bar on a terminal and plain lines, few of them, anywhere else. rich is only loaded for the bar: it takes
+longer to import than the rest of the program.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from ..progress import SILENT, Progress, Step
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+_PLAIN_INTERVAL = 10.0
+_Function = TypeVar("_Function", bound=Callable[..., object])
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_show_tracebacks = False
+
+
+def output_options(function: _Function) -> _Function:
+    """The options -q and -v, which every command has, given to it as ``quiet`` and ``verbose``."""
+    function = click.option("-v", "--verbose", count=True, help="Say more; twice: a traceback with an error.")(function)
+    return click.option("-q", "--quiet", is_flag=True, help="No progress; errors only.")(function)
+
+
+def set_up(verbose: int) -> None:
+    """Send the library's log to standard error as far as *verbose* asks."""
+    global _show_tracebacks
+    _show_tracebacks = verbose >= 2
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # The transport's own log shows whole URLs, and signed ones are credentials.
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
+
+
+def line(text: str = "") -> None:
+    """One line of the result."""
+    click.echo(text)
+
+
+def failure(text: str, error: BaseException | None = None) -> None:
+    """An error, in the one form all errors have."""
+    if error is not None and _show_tracebacks:
+        click.echo("".join(traceback.format_exception(error)), err=True)
+    click.echo(f"drypoint: {text}", err=True)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> None:
+    """A plain table; the columns numbered in *right* are aligned to the right."""
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    for row in (header, *rows):
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def size(amount: int) -> str:
+    """*amount* bytes for people: ``1.5 GiB``."""
+    value = float(amount)
+    for unit in _UNITS:
+        if abs(value) < 1024 or unit == _UNITS[-1]:
+            return f"{amount} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("unreachable")
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Progress]:
+    """Progress on standard error for the time of the block."""
+    if quiet:
+        yield SILENT
+    elif sys.stderr.isatty():
+        with _bars() as bars:
+            yield _BarProgress(bars)
+    else:
+        yield _PlainProgress()
+
+
+def _bars() -> Bars:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as RichProgress
+
+    return RichProgress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+class _BarProgress:
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+
+    def begin(self, what: str, total: int | None = None) -> Step:
+        return _BarStep(self._bars, self._bars.add_task(what, total=total))
+
+    def note(self, text: str) -> None:
+        self._bars.console.print(text, markup=False, highlight=False)
+
+
+class _BarStep:
+    def __init__(self, bars: Bars, task: TaskID) -> None:
+        self._bars = bars
+        self._task = task
+
+    def advance(self, amount: int) -> None:
+        self._bars.advance(self._task, amount)
+
+    def end(self) -> None:
+        self._bars.remove_task(self._task)
+
+
+class _PlainProgress:
+    def begin(self, what: str, total: int | None = None) -> Step:
+        click.echo(f"{what}{f' ({size(total)})' if total else ''}", err=True)
+        return _PlainStep(what, total)
+
+    def note(self, text: str) -> None:
+        click.echo(text, err=True)
+
+
+class _PlainStep:
+    """Says something every ten seconds, for logs that people read afterwards."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self._what = what
+        self._total = total
+        self._done = 0
+        self._told = time.monotonic()
+        self._lock = threading.Lock()
+
+    def advance(self, amount: int) -> None:
+        with self._lock:
+            self._done += amount
+            now = time.monotonic()
+            if now - self._told < _PLAIN_INTERVAL:
+                return
+            self._told = now
+            of_total = f" of {size(self._total)}" if self._total else ""
+        click.echo(f"{self._what}: {size(self._done)}{of_total}", err=True)
+
+    def end(self) -> None:
+        return

@@ -1,0 +1,41 @@
+"""How long work tells how far it is. Steps are told of from several threads."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Step(Protocol):
+    """One piece of work under way."""
+
+    def advance(self, amount: int) -> None:
+        """*amount* more of it is done, in the step's unit."""
+
+    def end(self) -> None:
+        """It is done; nothing more is told of it."""
+
+
+class Progress(Protocol):
+    def begin(self, what: str, total: int | None = None) -> Step:
+        """A step begins: *what* in a few words, *total* in bytes, or None when it is not known."""
+
+    def note(self, text: str) -> None:
+        """Something happened that the user may want to know; one line."""
+
+
+class _Nothing:
+    def begin(self, what: str, total: int | None = None) -> Step:
+        return self
+
+    def note(self, text: str) -> None:
+        return
+
+    def advance(self, amount: int) -> None:
+        return
+
+    def end(self) -> None:
+        return
+
+
+SILENT: Progress = _Nothing()
+"""For callers that want to hear nothing."""
