@@ -1,0 +1,94 @@
+"""Real programs that the tests and the demo stand on: where they are, how they are run, and which package brings them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import ToolError
+
+SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Debian's own directories only: a program that shadows one of Debian's is not the one the facts were observed with."""
+
+_PACKAGES = {
+    "chroot": "coreutils",
+    "debootstrap": "debootstrap",
+    "docker": "docker.io",
+    "docker-registry": "docker-registry",
+    "dockerd": "docker.io",
+    "e2fsck": "e2fsprogs",
+    "losetup": "mount",
+    "mcopy": "mtools",
+    "mkfs.ext4": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
+    "mmd": "mtools",
+    "mount": "mount",
+    "setpriv": "util-linux",
+    "sfdisk": "fdisk",
+    "tar-split": "tar-split",
+    "umount": "mount",
+    "unshare": "util-linux",
+}
+_SHOWN_OUTPUT = 2000
+
+
+def missing_tools(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of *names* that are not installed, in the order given."""
+    return tuple(name for name in names if shutil.which(name, path=SEARCH_PATH) is None)
+
+
+def find_tool(name: str) -> str:
+    """The full path of the program *name*.
+
+    Raises:
+        ToolError: it is not installed; the message names the Debian package that brings it.
+    """
+    path = shutil.which(name, path=SEARCH_PATH)
+    if path is None:
+        package = _PACKAGES.get(name, name)
+        raise ToolError(f"{name} is not installed: install the Debian package {package} (apt-get install {package})")
+    return path
+
+
+def tool_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment that tools run in: Debian's programs, messages in English, *extra* on top."""
+    return {**os.environ, "PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", **(extra or {})}
+
+
+def run_tool(
+    name: str,
+    *arguments: str | Path,
+    extra_environment: Mapping[str, str] | None = None,
+    script: str | None = None,
+    accepted: Sequence[int] = (0,),
+    timeout: float = 300.0,
+) -> str:
+    """Run the program *name* to its end and return what it printed on standard output.
+
+    Args:
+        script: text for its standard input; without it the input is empty.
+        accepted: exit statuses that are no failure.
+        timeout: seconds after which the program is killed.
+
+    Raises:
+        ToolError: the program is missing, failed, or took too long; the message quotes the end of its output.
+    """
+    command = [find_tool(name), *(os.fspath(argument) for argument in arguments)]
+    try:
+        done = subprocess.run(
+            command,
+            input=(script or "").encode(),
+            capture_output=True,
+            env=tool_environment(extra_environment),
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(f"{' '.join(command)} did not end within {timeout:g} seconds") from error
+    if done.returncode not in accepted:
+        said = (done.stderr + done.stdout).decode(errors="replace").strip()[-_SHOWN_OUTPUT:]
+        raise ToolError(f"{' '.join(command)} failed with exit status {done.returncode}: {said or 'it said nothing'}")
+    return done.stdout.decode(errors="surrogateescape")

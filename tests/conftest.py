@@ -1,0 +1,79 @@
+"""What every test lives by: which judges it needs, what happens when one is not there, and that nothing stays behind.
+
+``@pytest.mark.needs("e2fsck", "debugfs")`` names programs, ``needs(root=True)`` wants root; ``engine`` stands for root and
+everything that a real engine and registry take. On a machine that lacks one, the test is skipped with the reason, and
+the end of the run lists what was not run. With CI=true or DRYPOINT_REQUIRE_ALL=1 a skipped test fails the run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from drypoint.testing.mounts import leftovers
+from drypoint.testing.tools import missing_tools
+
+ENGINE_PROGRAMS = ("dockerd", "docker", "docker-registry", "unshare", "setpriv", "mount", "umount", "losetup")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "needs(*programs, root=False): real programs, or root, that the test cannot do without"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    programs: list[str] = []
+    root = False
+    for mark in item.iter_markers("needs"):
+        programs += mark.args
+        root = root or bool(mark.kwargs.get("root", False))
+    if item.get_closest_marker("engine"):
+        programs += ENGINE_PROGRAMS
+        root = True
+    lacking = [*(["root"] if root and os.geteuid() != 0 else []), *missing_tools(dict.fromkeys(programs))]
+    if lacking:
+        pytest.skip("needs " + ", ".join(lacking))
+
+
+def must_run_all() -> bool:
+    return os.environ.get("CI", "").lower() in ("true", "1") or os.environ.get("DRYPOINT_REQUIRE_ALL") == "1"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if must_run_all() and session.exitstatus == pytest.ExitCode.OK and _not_run(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    not_run = _not_run(config)
+    if not not_run:
+        return
+    terminalreporter.section("not run on this machine")
+    for reason, count in sorted(not_run.items()):
+        terminalreporter.line(f"{count} {'test' if count == 1 else 'tests'}: {reason}")
+    if must_run_all():
+        terminalreporter.line("this run has to be complete (CI or DRYPOINT_REQUIRE_ALL is set), so it failed", red=True)
+
+
+def _not_run(config: pytest.Config) -> Counter[str]:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reasons: Counter[str] = Counter()
+    if reporter is not None:
+        for report in reporter.stats.get("skipped", ()):
+            # The text of a skip is (path, line, "Skipped: why").
+            why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            reasons[why.removeprefix("Skipped: ")] += 1
+    return reasons
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail the run when a mount, loop device, engine or registry of ours outlives it."""
+    yield
+    left = leftovers(tmp_path_factory.getbasetemp())
+    assert not left, "left behind by this run:\n" + "\n".join(left)
