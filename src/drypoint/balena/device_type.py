@@ -1,0 +1,68 @@
+"""Which device a balenaOS disk image is for, as its boot partition says.
+
+Format: ``device-type.json`` in the root of the boot partition (meta-balena writes it from the device type's contract).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from ..disk import Device, FilesystemKind, Window, probe_partitions, read_table
+from ..disk.fat import read_fat_file
+from ..errors import DiskImageError
+from ..oci import Platform, parse_platform
+
+BOOT_LABELS = ("resin-boot", "flash-boot", "balena-boot")
+_FILE = "device-type.json"
+_MAX_BYTES = 1 << 20
+_FAT = frozenset({FilesystemKind.FAT12, FilesystemKind.FAT16, FilesystemKind.FAT32})
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceType:
+    """``slug`` names the device type (``raspberrypi4-64``), ``arch`` its processor in balena's words (``aarch64``)."""
+
+    slug: str
+    arch: str
+
+    @property
+    def platform(self) -> Platform:
+        """The platform whose images the device runs best.
+
+        Raises:
+            UsageError: ``arch`` is no name of a processor.
+        """
+        return parse_platform(self.arch)
+
+
+class _RawDeviceType(msgspec.Struct):
+    slug: str = ""
+    arch: str = ""
+
+
+def read_device_type(device: Device) -> DeviceType | None:
+    """The device type of the disk image *device*; None if it has no boot partition with a usable device-type.json.
+
+    Raises:
+        DiskImageError: the partition table is damaged, or ``device-type.json`` is no such file.
+        ToolError: mtools is missing.
+    """
+    for probed in probe_partitions(device, read_table(device)):
+        filesystem = probed.filesystem
+        if filesystem is None or filesystem.kind not in _FAT or filesystem.label.lower() not in BOOT_LABELS:
+            continue
+        window = Window(device, probed.partition.start, probed.partition.size)
+        content = read_fat_file(window, _FILE, _MAX_BYTES)
+        if content is not None:
+            return _parse(content, str(device.location[0]))
+    return None
+
+
+def _parse(content: bytes, where: str) -> DeviceType | None:
+    try:
+        raw = msgspec.json.decode(content, type=_RawDeviceType)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise DiskImageError(f"{_FILE} in the boot partition of {where} is not well formed: {error}") from error
+    return DeviceType(raw.slug, raw.arch) if raw.arch else None

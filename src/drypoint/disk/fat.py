@@ -1,0 +1,70 @@
+"""Files in a FAT partition, through mtools, which needs neither root nor a mount.
+
+mtools takes a window on a disk image as ``FILE@@OFFSET``. Names are matched without regard to case, as FAT does.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+
+from ..errors import FilesystemError, ToolError
+from .device import Device
+
+_TIMEOUT = 60.0
+_MAX_MESSAGE = 4096
+_SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def read_fat_file(device: Device, path: str, limit: int) -> bytes | None:
+    """The file *path* (``a/b.json``, from the root) of the FAT file system that fills *device*, or None if there is none.
+
+    Raises:
+        FilesystemError: the file is larger than *limit* bytes, or mtools cannot read the file system.
+        ToolError: mtools is not installed.
+    """
+    program = shutil.which("mcopy", path=f"{os.environ.get('PATH', '')}:{_SEARCH_PATH}")
+    if program is None:
+        raise ToolError("mcopy, which reads the boot partition, is not installed: install the Debian package mtools")
+    image, offset = device.location
+    command = [program, "-n", "-i", f"{image}@@{offset}", f"::/{path}", "-"]
+    # An mtoolsrc of the user's could map names to other drives; the check is for floppy disks and fails on some boot sectors.
+    environment = {**os.environ, "MTOOLSRC": os.devnull, "MTOOLS_SKIP_CHECK": "1", "LC_ALL": "C"}
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        watchdog = threading.Timer(_TIMEOUT, process.kill)
+        watchdog.start()
+        try:
+            output, said = _read_bounded(process, limit)
+        finally:
+            watchdog.cancel()
+            process.kill()
+    if len(output) > limit:
+        raise FilesystemError(f"{path} in the FAT file system at byte {offset} of {image} has more than {limit} bytes")
+    if process.returncode == 0:
+        if len(output) > limit:
+            raise FilesystemError(
+                f"{path} in the FAT file system at byte {offset} of {image} has more than {limit} bytes"
+            )
+        return output
+    message = said.decode(errors="replace").strip()
+    if "not found" in message:
+        return None
+    raise FilesystemError(
+        f"the FAT file system at byte {offset} of {image} cannot be read: mcopy says {message[-500:]!r}"
+    )
+
+
+def _read_bounded(process: subprocess.Popen[bytes], limit: int) -> tuple[bytes, bytes]:
+    """Standard output, one byte more than *limit* at most, and standard error; a lie about a file's size fills no memory."""
+    if process.stdout is None or process.stderr is None:
+        raise ToolError("mcopy was started without pipes")
+    output = process.stdout.read(limit + 1)
+    if len(output) > limit:
+        return output, b""
+    said = process.stderr.read(_MAX_MESSAGE)
+    process.wait()
+    return output, said

@@ -1,0 +1,47 @@
+"""What a preload is asked to do, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..oci import Reference
+from ..sources import ImageSource
+
+DEFAULT_PARTITION = "resin-data"
+DEFAULT_DATA_ROOT = b"docker"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where on the disk image the store lies; the default is balenaOS's.
+
+    Attributes:
+        partition: the partition's file-system label, GPT name or number.
+        data_root: the engine's data root, a clean path in that partition.
+    """
+
+    partition: str | int = DEFAULT_PARTITION
+    data_root: bytes = DEFAULT_DATA_ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """An image that is wanted, and the source that has it."""
+
+    reference: Reference
+    source: ImageSource
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraFile:
+    """A small file that goes into the partition beside the store, owned by root; one that is there already is replaced.
+
+    Attributes:
+        path: clean path from the partition's root; its directory exists.
+        content: all of it.
+        mode: permission bits.
+    """
+
+    path: bytes
+    content: bytes
+    mode: int = 0o644
