@@ -1,1 +1,18 @@
+"""The client for OCI and Docker registries: auth as a dialogue, transfers that survive what connections do."""
 
+from .auth import TokenProvider
+from .credentials import Credentials, CredentialStore, DockerConfigStore, StaticCredentials
+from .options import RegistryOptions
+from .retry import RetryPolicy
+from .source import RegistrySource
+
+__all__ = [
+    "CredentialStore",
+    "Credentials",
+    "DockerConfigStore",
+    "RegistryOptions",
+    "RegistrySource",
+    "RetryPolicy",
+    "StaticCredentials",
+    "TokenProvider",
+]

@@ -1,0 +1,62 @@
+"""Hosts, origins and what of an URL may be shown."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SHOWN_LENGTH = 300
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host*, a name or an address without a port, is this machine by its spelling alone; no name is resolved."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def is_listed(domain: str, entries: Iterable[str]) -> bool:
+    """Whether *domain* (``host[:port]``) is one of *entries*: the same text, or an address in a CIDR block."""
+    address = None
+    try:
+        address = ipaddress.ip_address(urlsplit(f"//{domain}").hostname or "")
+    except ValueError:
+        address = None
+    for entry in entries:
+        if entry.lower() == domain.lower():
+            return True
+        if address is not None and "/" in entry:
+            try:
+                if address in ipaddress.ip_network(entry, strict=False):
+                    return True
+            except ValueError:
+                continue
+    return False
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port: what two URLs must share for a secret to pass from one to the other.
+
+    Raises:
+        ValueError: no URL of http or https with a host, or one with a user name in it.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.username is not None:
+        raise ValueError("not an address of http or https with a host")
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]
+
+
+def shown(url: str) -> str:
+    """Host and path of *url* for a message: queries of signed addresses are secrets, and so are names before an @."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(an address that cannot be read)"
+    text = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "…"

@@ -1,0 +1,304 @@
+"""Proving who asks: the dialogue with a registry's token server, without I/O, and the cache of what came of it.
+
+Formats: Docker Registry v2 token authentication (``spec/auth/token.md`` and ``oauth.md`` of distribution), RFC 7617.
+
+Where the credentials go is what docker does: to the realm that the registry names, on whatever host, since token servers
+commonly live elsewhere (docker.io's is auth.docker.io). Stricter than docker, a realm has to be https, but for a
+registry which is itself reached by plain http (see :func:`realm_is_safe`).
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+from ...errors import AuthenticationError
+from .address import is_loopback, origin, shown
+from .challenge import Challenge
+from .credentials import Credentials, CredentialStore
+
+_CLIENT_ID = "drypoint"
+_DEFAULT_LIFETIME = 60.0
+"""Seconds a token lives when its answer does not say (token.md, ``expires_in``)."""
+_LIFETIME_USED = 0.9
+"""How much of a token's life is used, so that it does not lapse on its way."""
+_TOKEN = re.compile(r"[\x21-\x7e]{1,131072}")
+
+
+class TokenProvider(Protocol):
+    """A caller's own way to bearer tokens, such as a service that gives one token for many repositories.
+
+    Args:
+        registry: the domain that asks for a token.
+        scopes: what for, as ``repository:PATH:pull``.
+        refused: a token of this provider that the registry no longer takes: give another one.
+
+    Returns None to leave the registry to the common dialogue. May be called from several threads.
+    """
+
+    def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """What to ask a token server."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAnswer:
+    status: int
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """A value for the Authorization header, and for how many seconds it serves; None is for ever."""
+
+    header: str = field(repr=False)
+    lifetime: float | None = None
+
+
+class _RawToken(msgspec.Struct):
+    token: str = ""
+    access_token: str = ""
+    expires_in: float | None = None
+
+
+def authorize(
+    challenges: Sequence[Challenge],
+    credentials: Credentials | None,
+    scopes: tuple[str, ...],
+    registry: str,
+    *,
+    plain_http: bool,
+) -> Generator[TokenRequest, TokenAnswer, Authorization]:
+    """The dialogue that answers a registry's 401: yields what to ask, is sent the answers, returns the header's value.
+
+    Args:
+        plain_http: whether the registry itself was reached by plain http.
+
+    Raises:
+        AuthenticationError: no challenge can be met with these credentials, or the token server refuses.
+    """
+    if credentials is not None and credentials.registry_token:
+        return Authorization(f"Bearer {_checked(credentials.registry_token, registry)}")
+    by_scheme: dict[str, Challenge] = {}
+    for challenge in challenges:
+        by_scheme.setdefault(challenge.scheme, challenge)
+    bearer = by_scheme.get("bearer")
+    if bearer is not None and bearer.parameters.get("realm"):
+        return (yield from _bearer(bearer, credentials, scopes, registry, plain_http=plain_http))
+    if "basic" in by_scheme:
+        if credentials is None or not credentials.username:
+            raise AuthenticationError(f"{registry} wants a user name and a password; run: docker login {registry}")
+        return Authorization(_basic(credentials))
+    offered = ", ".join(sorted(scheme[:40] for scheme in by_scheme)) or "none"
+    raise AuthenticationError(f"{registry} asks for credentials in a way that is not supported ({offered})")
+
+
+def realm_is_safe(realm: str, registry: str, *, plain_http: bool) -> bool:
+    """Whether a token server may be asked: by https always; by plain http only where the registry itself is reached so,
+    and on its own host, or from loopback to loopback."""
+    try:
+        scheme, host, _ = origin(realm)
+    except ValueError:
+        return False
+    if scheme == "https":
+        return True
+    own = urlsplit(f"//{registry}").hostname or ""
+    return plain_http and (host == own or (is_loopback(host) and is_loopback(own)))
+
+
+def _bearer(
+    challenge: Challenge,
+    credentials: Credentials | None,
+    scopes: tuple[str, ...],
+    registry: str,
+    *,
+    plain_http: bool,
+) -> Generator[TokenRequest, TokenAnswer, Authorization]:
+    realm, service = challenge.parameters["realm"], challenge.parameters.get("service", "")
+    if not realm_is_safe(realm, registry, plain_http=plain_http):
+        raise AuthenticationError(
+            f"{registry} names {shown(realm)!r} as its token server: expected an https address, "
+            "so no credentials were sent there"
+        )
+    if credentials is not None and credentials.identity_token:
+        request = _refresh_request(realm, service, scopes, credentials.identity_token)
+    else:
+        request = _plain_request(realm, service, scopes, credentials)
+    answer = yield request
+    if answer.status >= 300:
+        who = "with the credentials at hand" if credentials else "without credentials"
+        raise AuthenticationError(
+            f"token server {shown(realm)} refuses access to {registry} {who} (status {answer.status}); "
+            f"run: docker login {registry}"
+        )
+    try:
+        raw = msgspec.json.decode(answer.body, type=_RawToken)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        # The parser's words may quote the answer, which is a secret.
+        raise AuthenticationError(f"token server {shown(realm)} gave an answer that is not JSON with a token") from None
+    token = _checked(raw.access_token or raw.token, shown(realm))
+    lifetime = raw.expires_in if raw.expires_in is not None and raw.expires_in > 0 else _DEFAULT_LIFETIME
+    return Authorization(f"Bearer {token}", lifetime)
+
+
+def _plain_request(realm: str, service: str, scopes: tuple[str, ...], credentials: Credentials | None) -> TokenRequest:
+    headers = {}
+    query: list[tuple[str, str]] = [("service", service)] if service else []
+    query += [("scope", scope) for scope in scopes]
+    if credentials is not None and credentials.username and credentials.password:
+        query.append(("account", credentials.username))
+        headers["Authorization"] = _basic(credentials)
+    parts = urlsplit(realm)
+    whole = urlencode(parse_qsl(parts.query, keep_blank_values=True) + query)
+    return TokenRequest("GET", urlunsplit((parts.scheme, parts.netloc, parts.path, whole, "")), headers)
+
+
+def _refresh_request(realm: str, service: str, scopes: tuple[str, ...], identity_token: str) -> TokenRequest:
+    form = {
+        "grant_type": "refresh_token",
+        "service": service,
+        "client_id": _CLIENT_ID,
+        "scope": " ".join(scopes),
+        "refresh_token": identity_token,
+    }
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    return TokenRequest("POST", realm, headers, urlencode(form).encode())
+
+
+def _basic(credentials: Credentials) -> str:
+    pair = f"{credentials.username}:{credentials.password}"
+    return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
+
+
+def _checked(token: str, giver: str) -> str:
+    if _TOKEN.fullmatch(token) is None:
+        raise AuthenticationError(f"{giver} gave no token, or one that cannot stand in a header")
+    return token
+
+
+@dataclass(slots=True)
+class _Cached:
+    header: str
+    until: float
+
+
+class Authenticator:
+    """What one registry has to be shown, by scope; asked by several threads at once.
+
+    Args:
+        registry: the domain, as references and credential stores name it.
+        clock: seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        registry: str,
+        store: CredentialStore,
+        provider: TokenProvider | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._provider = provider
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._challenges: tuple[Challenge, ...] = ()
+        self._cached: dict[str, _Cached] = {}
+        self._credentials: Credentials | None = None
+        self._looked_up = False
+        self._problem = ""
+
+    def learn(self, challenges: tuple[Challenge, ...]) -> None:
+        """Keep what the registry asks for, so that the next scope needs no refusal first."""
+        if challenges:
+            with self._lock:
+                self._challenges = challenges
+
+    def header(
+        self,
+        scope: str,
+        exchange: Callable[[TokenRequest], TokenAnswer],
+        *,
+        plain_http: bool,
+        refused: str | None = None,
+    ) -> str | None:
+        """The Authorization header for *scope*; None as long as the registry has not asked for any.
+
+        Args:
+            exchange: carries one request to a token server.
+            refused: a header that the registry has just refused; another one is got.
+
+        Raises:
+            AuthenticationError: none can be had.
+        """
+        # Held during the exchange, so that threads that need the same token wait for it instead of asking too.
+        with self._lock:
+            cached = self._cached.get(scope)
+            if cached is not None and cached.header != refused and self._clock() < cached.until:
+                return cached.header
+            if not self._challenges:
+                return None
+            asked_at = self._clock()
+            found = self._obtain(scope, exchange, plain_http=plain_http, refused=refused)
+            life = float("inf") if found.lifetime is None else found.lifetime * _LIFETIME_USED
+            self._cached[scope] = _Cached(found.header, asked_at + life)
+            return found.header
+
+    def advice(self) -> str:
+        """Why there were no credentials to show, and what would help, for the end of a message."""
+        with self._lock:
+            if self._problem:
+                return f"credentials could not be looked up: {self._problem}"
+            return f"run: docker login {self._registry}"
+
+    def _obtain(
+        self,
+        scope: str,
+        exchange: Callable[[TokenRequest], TokenAnswer],
+        *,
+        plain_http: bool,
+        refused: str | None,
+    ) -> Authorization:
+        if self._provider is not None and any(challenge.scheme == "bearer" for challenge in self._challenges):
+            token = self._provider(self._registry, (scope,), refused.removeprefix("Bearer ") if refused else None)
+            if token is not None:
+                return Authorization(f"Bearer {_checked(token, 'the token provider')}")
+        credentials = self._look_up()
+        dialogue = authorize(self._challenges, credentials, (scope,), self._registry, plain_http=plain_http)
+        try:
+            request = next(dialogue)
+            while True:
+                request = dialogue.send(exchange(request))
+        except StopIteration as end:
+            authorization: Authorization = end.value
+            return authorization
+        except AuthenticationError as error:
+            if self._problem:
+                raise AuthenticationError(f"{error} (credentials could not be looked up: {self._problem})") from error
+            raise
+
+    def _look_up(self) -> Credentials | None:
+        if not self._looked_up:
+            try:
+                self._credentials = self._store.get(self._registry)
+            except AuthenticationError as error:
+                # Public images need no credentials, so a broken helper must not stand in their way.
+                self._problem = str(error)
+            self._looked_up = True
+        return self._credentials

@@ -1,0 +1,127 @@
+"""Registries as a source of images."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import assert_never
+
+from ...digest import digest_of
+from ...errors import DigestMismatchError, ManifestError, SourceError
+from ...oci import (
+    Descriptor,
+    Image,
+    Index,
+    Layer,
+    Manifest,
+    Platform,
+    Reference,
+    assemble_layers,
+    choose_platform,
+    parse_config,
+    parse_manifest,
+)
+from .blob import read_blob
+from .client import RegistryClient
+from .options import RegistryOptions
+
+
+class RegistrySource:
+    """Images from any registry that a reference names; an :class:`~drypoint.sources.ImageSource`.
+
+    Used by several threads at once. Connections are kept between requests until :meth:`close`.
+    """
+
+    def __init__(self, options: RegistryOptions | None = None) -> None:
+        self._options = options if options is not None else RegistryOptions()
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._clients: dict[str, RegistryClient] = {}
+
+    def __enter__(self) -> RegistrySource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all connections, and end all waits; transfers that run fail at their next trouble."""
+        self._closing.set()
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+
+    def resolve(self, reference: Reference, platform: Platform) -> Image:
+        """What *reference* names, for *platform*.
+
+        ``references`` is what the engine notes in repositories.json: the tag, if one was asked for, and the digest of what
+        the reference named, which is the index's if it is one. A tag beside a digest is dropped, as the engine does.
+        An image without an index is taken whatever platform it says it is for, as the engine does.
+
+        Raises:
+            SourceError: it cannot be had (ImageNotFoundError, AuthenticationError, TransferError tell why).
+            ContentError: what was had is not what it claims to be.
+        """
+        client = self._client(reference.domain)
+        what = reference.familiar
+        named = client.fetch_manifest(reference.path, reference.digest or reference.tag or "latest")
+        parsed = parse_manifest(named.content, named.media_type, what)
+        match parsed:
+            case Index():
+                entry = choose_platform(parsed, platform, what)
+                manifest = self._manifest_of(client, reference.path, entry.descriptor, what)
+            case Manifest():
+                manifest = parsed
+            case _:
+                assert_never(parsed)
+        content = b"".join(read_blob(client, reference.path, manifest.config))
+        if digest_of(content) != manifest.config.digest:
+            raise DigestMismatchError(
+                f"{what}: the config's digest is {digest_of(content)}, but the manifest says {manifest.config.digest}"
+            )
+        config = parse_config(content, what)
+        by_digest = reference.with_digest(named.digest)
+        by_tag = (Reference(reference.domain, reference.path, reference.tag or "latest"),)
+        return Image(
+            references=(by_digest,) if reference.digest else (*by_tag, by_digest),
+            config=config,
+            layers=assemble_layers(config, manifest.layers, what),
+            repository=Reference(reference.domain, reference.path),
+        )
+
+    def open_layer(self, image: Image, layer: Layer) -> Iterator[bytes]:
+        """The bytes of ``layer.blob`` in chunks of about 1 MiB, ``layer.blob.size`` of them in all; their digest is not
+        checked here. The first request is sent when the first chunk is asked for.
+
+        Raises:
+            SourceError: they cannot be had, or *image* did not come from a registry.
+            ContentError: there are more or fewer of them than the descriptor says.
+        """
+        if image.repository is None:
+            raise SourceError(
+                f"image {image.image_id} did not come from a registry, so its layers are not there either"
+            )
+        client = self._client(image.repository.domain)
+        return read_blob(client, image.repository.path, layer.blob)
+
+    def _manifest_of(self, client: RegistryClient, repository: str, descriptor: Descriptor, what: str) -> Manifest:
+        fetched = client.fetch_manifest(repository, descriptor.digest)
+        if len(fetched.content) != descriptor.size:
+            raise ManifestError(
+                f"{what}: manifest {descriptor.digest} has {len(fetched.content)} bytes, but the index says {descriptor.size}"
+            )
+        parsed = parse_manifest(fetched.content, fetched.media_type or descriptor.media_type, what)
+        if isinstance(parsed, Index):
+            raise ManifestError(
+                f"{what}: the index names another index, {descriptor.digest}, where an image is expected"
+            )
+        return parsed
+
+    def _client(self, domain: str) -> RegistryClient:
+        with self._lock:
+            if self._closing.is_set():
+                raise SourceError("the registry source was closed")
+            client = self._clients.get(domain)
+            if client is None:
+                client = self._clients[domain] = RegistryClient(domain, self._options, self._closing)
+            return client
