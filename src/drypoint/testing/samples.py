@@ -21,16 +21,18 @@ _CAP_NET_BIND_SERVICE = 10
 _CAP_NET_RAW = 13
 
 
-def sample_images(platform: Platform = LINUX_AMD64) -> dict[str, BuiltImage]:
+def sample_images(platform: Platform = LINUX_AMD64, *, zstd: bool = False) -> dict[str, BuiltImage]:
     """The images by ``repository:tag``: ``demo/weather:1.0`` and ``demo/gateway:1.0``.
 
-    Each runs as it is (``docker run demo/weather:1.0``) and prints one line; *platform* is linux/amd64 or linux/arm64. The base
-    is gzip, the layers on top are gzip, gzip in several members and zstd.
+    Each runs as it is (``docker run demo/weather:1.0``) and prints one line; *platform* is linux/amd64 or linux/arm64. Layers
+    are gzip, one of them in several members; with *zstd* one layer is zstd, which engines before 23 cannot pull.
     """
     base = build_layer(_base())
     return {
         "demo/weather:1.0": _application("weather", platform, [base, _weather(), _weather_update()]),
-        "demo/gateway:1.0": _application("gateway", platform, [base, _gateway()]),
+        "demo/gateway:1.0": _application(
+            "gateway", platform, [base, _gateway(Compression.ZSTD if zstd else Compression.GZIP)]
+        ),
     }
 
 
@@ -127,7 +129,7 @@ def _weather_update() -> BuiltLayer:
     return build_layer(layer.finish(), Compression.GZIP)
 
 
-def _gateway() -> BuiltLayer:
+def _gateway(compression: Compression) -> BuiltLayer:
     layer = LayerBuilder()
     layer.directory("srv", mode=0o2775, gid=1000)
     layer.file(
@@ -140,4 +142,4 @@ def _gateway() -> BuiltLayer:
     )
     layer.file("srv/sparse-looking.img", bytes(2 << 20)).symlink("srv/current", "gatewayd")
     layer.whiteout("usr/share/firmware.bin")
-    return build_layer(layer.finish(), Compression.ZSTD)
+    return build_layer(layer.finish(), compression)
