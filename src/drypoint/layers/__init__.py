@@ -1,1 +1,33 @@
+"""Layers as streams: from a compressed blob, verified on its way, to what each tar entry means, and the tar-split beside it."""
 
+from .assemble import FileRecord, Segment, assemble, read_tar_split
+from .change import Add, Change, Link, Opaque, Whiteout, change_of
+from .compression import compression_of, decompress
+from .pipeline import TarChunks, tar_chunks
+from .reader import LayerReader
+from .tar import TarEntry, TarReader
+from .tarsplit import TarSplit, TarSplitWriter
+from .verify import verified
+
+__all__ = [
+    "Add",
+    "Change",
+    "FileRecord",
+    "LayerReader",
+    "Link",
+    "Opaque",
+    "Segment",
+    "TarChunks",
+    "TarEntry",
+    "TarReader",
+    "TarSplit",
+    "TarSplitWriter",
+    "Whiteout",
+    "assemble",
+    "change_of",
+    "compression_of",
+    "decompress",
+    "read_tar_split",
+    "tar_chunks",
+    "verified",
+]

@@ -1,7 +1,8 @@
 """What a layer's tar entry means for the tree below it.
 
 Format: OCI image-spec, layer.md ("Representing Changes", "Whiteouts"); the engine's own reading of it is
-pkg/archive in moby.
+pkg/archive in moby, with its overlay2 whiteout converter. The engine unpacks in a chroot of the layer's directory, so a name
+that climbs above the root ends at the root, as it does for any process.
 """
 
 from __future__ import annotations
@@ -9,12 +10,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ..errors import LayerError
 from ..fstree import BlockDevice, CharDevice, Directory, Fifo, Metadata, Regular, Symlink
+from .tar import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, GLOBAL_HEADER, LINK, REGULAR, SYMLINK, TarEntry
+from .tarsplit import clean_name
+
+_WHITEOUT = b".wh."
+_OPAQUE = b".wh..wh..opq"
+_MAX_NAME = 255
+_MAX_PATH = 4095
+_MAX_XATTR_NAME = 255
+_MAX_XATTR_VALUE = 64 << 10
+_MAX_TIME = (1 << 63) - 1
+_GO_ZERO_TIME = -62_135_596_800 * 1_000_000_000
+_UTIME_OMIT_AS_TIME = (1 << 30) - 2
+_UNCHANGED_ID = 0xFFFFFFFF
+_USER = b"user."
+_POSIX_ACL = (b"system.posix_acl_access", b"system.posix_acl_default")
+_NAMESPACES = (b"trusted.", b"security.")
 
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """The entry is to exist, with this metadata. Its path is clean, but may lead through symbolic links of the layer."""
+    """The entry is to exist, with this metadata. Its path is clean, but may lead through symbolic links of the layer.
+
+    A :class:`Directory` with the path ``b""`` gives the root of the layer itself its metadata.
+    """
 
     entry: Directory | Regular | Symlink | CharDevice | BlockDevice | Fifo
 
@@ -33,7 +54,11 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Whiteout:
-    """``path`` is gone from the layers below. ``metadata`` is that of the ``.wh.`` entry."""
+    """``path`` is gone from the layers below.
+
+    ``metadata`` holds the owner and time of the ``.wh.`` entry; its mode is 0 and it has no xattrs, as the engine makes the
+    device that marks the place (which gets the time of extraction there).
+    """
 
     path: bytes
     metadata: Metadata
@@ -47,3 +72,122 @@ class Opaque:
 
 
 Change: TypeAlias = Add | Link | Whiteout | Opaque
+
+
+def change_of(entry: TarEntry, what: str) -> Change | None:
+    """What *entry* means; None if the engine passes it over: a global header, or the layer's root spelled ``.``.
+
+    Raises:
+        LayerError: the engine would refuse it.
+    """
+    if entry.typeflag == GLOBAL_HEADER:
+        return None
+    cleaned = clean_name(entry.name)
+    if cleaned == b".":
+        return None
+    path = _from_root(cleaned)
+    parent, _, base = path.rpartition(b"/")
+    if base.startswith(_WHITEOUT):
+        return _whiteout(entry, parent, base, what)
+    return _addition(entry, path, what)
+
+
+def _whiteout(entry: TarEntry, parent: bytes, base: bytes, what: str) -> Whiteout | Opaque:
+    if base == _OPAQUE:
+        return Opaque(_checked(parent, entry, what))
+    name = base[len(_WHITEOUT) :]
+    if name in (b"", b".", b".."):
+        raise _refusal(entry, what, "a whiteout of a directory itself, where the engine fails with 'file exists'")
+    path = parent + b"/" + name if parent else name
+    return Whiteout(_checked(path, entry, what), Metadata(0, _owner(entry.uid), _owner(entry.gid), _mtime(entry.mtime)))
+
+
+def _addition(entry: TarEntry, path: bytes, what: str) -> Add | Link:
+    kind = entry.typeflag
+    _checked(path, entry, what)
+    if not path and kind != DIRECTORY:
+        raise _refusal(entry, what, "the layer's root can only be a directory")
+    xattrs = _xattrs(entry, what) if entry.xattrs else ()
+    mode, mtime = entry.mode & 0o7777, _mtime(entry.mtime)
+    if kind == SYMLINK:
+        # A link has no mode of its own. Its time is set by another call, with other limits, than that of all else.
+        mode, mtime = 0o777, _link_mtime(entry.mtime)
+    metadata = Metadata(mode, _owner(entry.uid), _owner(entry.gid), mtime, xattrs)
+    if kind == REGULAR:
+        return Add(Regular(path, metadata, entry.size))
+    if kind == DIRECTORY:
+        return Add(Directory(path, metadata))
+    if kind == SYMLINK:
+        return Add(Symlink(path, metadata, _target(entry, what)))
+    if kind == LINK:
+        return Link(path, _checked(_from_root(entry.linkname), entry, what), metadata)
+    if kind == FIFO:
+        return Add(Fifo(path, metadata))
+    # The engine packs the numbers into 32 bits, 12 and 20 of them.
+    major, minor = entry.major & 0xFFF, entry.minor & 0xFFFFF
+    if kind == CHARACTER:
+        return Add(CharDevice(path, metadata, major, minor))
+    if kind == BLOCK_DEVICE:
+        return Add(BlockDevice(path, metadata, major, minor))
+    raise _refusal(entry, what, f"tar entries of type {kind!r} are not supported by engines")
+
+
+def _from_root(name: bytes) -> bytes:
+    """*name* as a clean path below the root, at which ``..`` stays."""
+    return clean_name(b"/" + name)[1:] if b"." in name or b"//" in name or name[-1:] == b"/" else name.lstrip(b"/")
+
+
+def _checked(path: bytes, entry: TarEntry, what: str) -> bytes:
+    """*path* if the kernel would take it, absolute as it is in the engine's chroot."""
+    if len(path) >= _MAX_PATH or (len(path) > _MAX_NAME and any(len(part) > _MAX_NAME for part in path.split(b"/"))):
+        raise _refusal(
+            entry, what, f"a name over {_MAX_NAME} bytes or a path over {_MAX_PATH}, which Linux does not take"
+        )
+    if b"\0" in path:
+        raise _refusal(entry, what, "its name holds a NUL byte")
+    return path
+
+
+def _target(entry: TarEntry, what: str) -> bytes:
+    if not entry.linkname:
+        raise _refusal(entry, what, "a symbolic link to nowhere: its target is empty")
+    if len(entry.linkname) > _MAX_PATH:
+        raise _refusal(entry, what, f"a symbolic link's target of {len(entry.linkname)} bytes, more than {_MAX_PATH}")
+    return entry.linkname
+
+
+def _owner(number: int) -> int:
+    """The kernel sees 32 bits of it, and -1 means to leave the owner as it is: root, for what was just created."""
+    low = number & 0xFFFFFFFF
+    return 0 if low == _UNCHANGED_ID else low
+
+
+def _mtime(nanoseconds: int) -> int:
+    """Times that do not fit 63 bits of nanoseconds, and those before the epoch, become the epoch (moby, pkg/system)."""
+    return nanoseconds if 0 <= nanoseconds <= _MAX_TIME else 0
+
+
+def _link_mtime(nanoseconds: int) -> int:
+    """A symbolic link keeps times before the epoch; what does not fit 64 bits wraps around, as it does in Go."""
+    if nanoseconds == _GO_ZERO_TIME:
+        return _UTIME_OMIT_AS_TIME
+    return (nanoseconds + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def _xattrs(entry: TarEntry, what: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Those that land on the disk: the engine carries on after those that the kernel has no place for."""
+    kept = []
+    for name, value in entry.xattrs:
+        if len(name) > _MAX_XATTR_NAME or len(value) > _MAX_XATTR_VALUE:
+            raise _refusal(entry, what, f"the extended attribute {name[:100]!r} is longer than Linux takes")
+        if name.startswith(_NAMESPACES) or (name.startswith(_USER) and entry.typeflag in (REGULAR, DIRECTORY, LINK)):
+            if name.endswith(b".") and name.count(b".") == 1:
+                raise _refusal(entry, what, f"the extended attribute {name!r} has no name after its namespace")
+            kept.append((name, value))
+        elif name in _POSIX_ACL and entry.typeflag != SYMLINK:
+            kept.append((name, value))
+    return tuple(kept)
+
+
+def _refusal(entry: TarEntry, what: str, why: str) -> LayerError:
+    return LayerError(f"{what}: entry {entry.name[:300]!r}: {why}")

@@ -1,0 +1,144 @@
+"""From a tar-split and the files' contents back to the tar.
+
+Format: see :mod:`drypoint.layers.tarsplit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import msgspec
+
+from ..errors import LayerError
+from .compression import decompress
+from .tar import MAX_RAW_BYTES
+from .tarsplit import clean_name, crc_of
+
+MAX_LINE_BYTES = 2 * MAX_RAW_BYTES
+"""Longest line taken: base64 of the longest run of headers, with room to spare."""
+_FILE, _SEGMENT = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Bytes of the tar that are no file's content."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """An entry's place in the tar.
+
+    Attributes:
+        name: as the tar has it, not cleaned.
+        size: bytes of content; 0 or less for none.
+        crc: CRC-64 of the content; None if there is none.
+    """
+
+    name: bytes
+    size: int
+    crc: int | None
+
+
+Record: TypeAlias = Segment | FileRecord
+
+
+class _Line(msgspec.Struct):
+    type: int
+    position: int
+    payload: bytes | None = None
+    name: str = ""
+    name_raw: bytes = b""
+    size: int = 0
+
+
+def read_tar_split(chunks: Iterator[bytes], what: str) -> Iterator[Record]:
+    """The records of a tar-split.json.gz, in order.
+
+    Args:
+        chunks: the compressed file, in pieces of any size.
+        what: how errors name it.
+
+    Raises:
+        LayerError: it is damaged, or names a path twice, which engines refuse.
+    """
+    decoder = msgspec.json.Decoder(_Line)
+    seen: set[bytes] = set()
+    for position, text in enumerate(_lines(decompress(chunks, what), what)):
+        try:
+            line = decoder.decode(text)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise LayerError(f"{what}: line {position + 1} of the tar-split is not well formed: {error}") from error
+        if line.position != position:
+            raise LayerError(f"{what}: the tar-split has position {line.position} where {position} is due")
+        if line.type == _SEGMENT:
+            yield Segment(line.payload or b"")
+        elif line.type == _FILE:
+            yield _file_record(line, seen, what)
+        else:
+            raise LayerError(f"{what}: line {position + 1} of the tar-split has the unknown type {line.type}")
+
+
+def assemble(
+    records: Iterable[Record], open_file: Callable[[bytes], Iterable[bytes | memoryview]], what: str
+) -> Iterator[bytes | memoryview]:
+    """The tar that *records* describe.
+
+    Args:
+        records: from :func:`read_tar_split`.
+        open_file: gives the content of the file with the name in its record.
+        what: how errors name the layer.
+
+    Raises:
+        LayerError: a file's content has not the length or the checksum in its record.
+    """
+    for record in records:
+        if isinstance(record, Segment):
+            if record.payload:
+                yield record.payload
+        elif record.size > 0:
+            yield from _checked_content(record, open_file(record.name), what)
+
+
+def _checked_content(
+    record: FileRecord, content: Iterable[bytes | memoryview], what: str
+) -> Iterator[bytes | memoryview]:
+    crc = size = 0
+    for piece in content:
+        crc = crc_of(piece, crc)
+        size += len(piece)
+        if size > record.size:
+            break
+        yield piece
+    if size != record.size or crc != record.crc:
+        raise LayerError(
+            f"{what}: the content of {record.name[:300]!r} is not what the tar-split recorded: "
+            f"{size} bytes with CRC {crc:016x}, expected {record.size} bytes with CRC {record.crc or 0:016x}"
+        )
+
+
+def _file_record(line: _Line, seen: set[bytes], what: str) -> FileRecord:
+    name = line.name_raw or line.name.encode("utf-8")
+    cleaned = clean_name(name)
+    if cleaned in seen:
+        raise LayerError(f"{what}: the tar-split names {name[:300]!r} twice")
+    seen.add(cleaned)
+    if line.payload is None:
+        return FileRecord(name, line.size, None)
+    if len(line.payload) != 8:
+        raise LayerError(f"{what}: the tar-split has a checksum of {len(line.payload)} bytes for {name[:300]!r}")
+    return FileRecord(name, line.size, int.from_bytes(line.payload, "big"))
+
+
+def _lines(chunks: Iterator[bytes], what: str) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        if len(rest) > MAX_LINE_BYTES:
+            raise LayerError(f"{what}: a line of the tar-split has more than {MAX_LINE_BYTES} bytes")
+        yield from whole
+    if rest:
+        raise LayerError(f"{what}: the tar-split's last line is cut off")

@@ -1,0 +1,170 @@
+"""One 512-byte tar header block.
+
+Formats: V7, ustar (POSIX.1-1988), GNU and STAR headers, told apart, checked and read as Go's archive/tar does, since that
+is the reader inside the engine: what it takes is taken here, and what it refuses is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import NamedTuple
+
+BLOCK = 512
+ZERO_BLOCK = bytes(BLOCK)
+
+_COMMON = re.compile(
+    rb"([0-7]{6,7})[ \0]{1,2}([0-7]{6,7})[ \0]{1,2}([0-7]{6,7})[ \0]{1,2}([0-7]{11})[ \0]([0-7]{11})[ \0]([0-7]{6})[ \0]{2}"
+)
+"""mode, uid, gid, size, mtime and checksum as nearly every writer spells them."""
+_COMMON_LENGTH = 56
+_OCTAL = re.compile(rb"[0-7]+")
+_USTAR = b"ustar\x0000"
+_GNU = b"ustar  \0"
+_NO_DEVICE = frozenset((bytes(16), b"0000000\0" * 2, b"000000 \0" * 2))
+_INT64 = 1 << 63
+
+
+class HeaderError(ValueError):
+    """The block is no tar header. The message has no subject: the reader knows the place."""
+
+
+class Header(NamedTuple):
+    """The fields that matter, as the block has them; ``mtime`` in seconds."""
+
+    name: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    typeflag: bytes
+    linkname: bytes
+    major: int
+    minor: int
+    is_gnu: bool
+
+
+def parse_header(block: bytes) -> Header:
+    """Read one header *block*.
+
+    Raises:
+        HeaderError: wrong checksum, or a number that is none.
+    """
+    match = _COMMON.fullmatch(block, 100, 100 + _COMMON_LENGTH)
+    # Only for an all-ASCII block is Adler-32's first half, a sum modulo 65521, the exact sum.
+    if match is None or not block.isascii():
+        return _parse_any(block)
+    mode, uid, gid, size, mtime, checksum = match.groups()
+    if (zlib.adler32(block) & 0xFFFF) - 1 - sum(block[148:156]) + 8 * 0x20 != int(checksum, 8):
+        return _parse_any(block)
+    magic = block[257:265]
+    is_gnu = magic == _GNU
+    if not is_gnu and (magic != _USTAR or block[508:] == b"tar\0"):
+        return _parse_any(block)
+    if is_gnu and (block[345] or block[357]):
+        return _parse_any(block)
+    name = block[: block.find(b"\0", 0, 100)] if not block[99] else _text(block[:100])
+    if not is_gnu and block[345]:
+        name = _text(block[345:500]) + b"/" + name
+    major = minor = 0
+    if block[329:345] not in _NO_DEVICE:
+        major, minor = parse_number(block[329:337]), parse_number(block[337:345])
+    linkname = _text(block[157:257]) if block[157] else b""
+    return Header(
+        name,
+        int(mode, 8),
+        int(uid, 8),
+        int(gid, 8),
+        int(size, 8),
+        int(mtime, 8),
+        block[156:157],
+        linkname,
+        major,
+        minor,
+        is_gnu,
+    )
+
+
+def _parse_any(block: bytes) -> Header:
+    """The same with no shortcut: any format, any spelling of numbers."""
+    _check_sum(block)
+    magic = block[257:263]
+    is_ustar = magic == b"ustar\0"
+    is_star = is_ustar and block[508:] == b"tar\0"
+    is_gnu = block[257:265] == _GNU
+    name = _text(block[:100])
+    major = minor = 0
+    # Numbers are read in every field that the format has, wanted or not: a bad one condemns the header.
+    size = parse_number(block[124:136])
+    mode = parse_number(block[100:108])
+    uid, gid = parse_number(block[108:116]), parse_number(block[116:124])
+    mtime = parse_number(block[136:148])
+    prefix = b""
+    if is_ustar or is_gnu:
+        major, minor = parse_number(block[329:337]), parse_number(block[337:345])
+        if is_star:
+            prefix = _text(block[345:476])
+            parse_number(block[476:488])
+            parse_number(block[488:500])
+        elif is_ustar:
+            prefix = _text(block[345:500])
+        else:
+            prefix = _prefix_of_gnu(block)
+    if prefix:
+        name = prefix + b"/" + name
+    return Header(name, mode, uid, gid, size, mtime, block[156:157], _text(block[157:257]), major, minor, is_gnu)
+
+
+def _check_sum(block: bytes) -> None:
+    field = block[148:156]
+    expected = _octal(field)
+    unsigned = sum(block) - sum(field) + 8 * 0x20
+    if expected == unsigned:
+        return
+    counted = block[:148] + block[156:]
+    signed = unsigned - 256 * sum(byte >= 0x80 for byte in counted)
+    if expected != signed:
+        raise HeaderError(f"the header's checksum is {expected}, but its bytes sum to {unsigned}")
+
+
+def _prefix_of_gnu(block: bytes) -> bytes:
+    """GNU headers have times where ustar has a prefix, but Go before 1.8 wrote a prefix there: take it if they are no times."""
+    try:
+        for field in (block[345:357], block[357:369]):
+            if field[0]:
+                parse_number(field)
+    except HeaderError:
+        prefix = _text(block[345:500])
+        return prefix if prefix.isascii() else b""
+    return b""
+
+
+def _text(field: bytes) -> bytes:
+    return field.partition(b"\0")[0]
+
+
+def parse_number(field: bytes) -> int:
+    """A number in base 256 (first bit set, two's complement) or octal; no digits at all are 0.
+
+    Raises:
+        HeaderError: neither, or over 64 bits.
+    """
+    if not field[0] & 0x80:
+        return _octal(field)
+    negative = bool(field[0] & 0x40)
+    value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
+    if negative:
+        value = value - (1 << (8 * len(field) - 1))
+    if not -_INT64 <= value < _INT64:
+        raise HeaderError("a number in the header does not fit 64 bits")
+    return value
+
+
+def _octal(field: bytes) -> int:
+    digits = _text(field.strip(b" \0"))
+    if not digits:
+        return 0
+    if _OCTAL.fullmatch(digits) is None:
+        raise HeaderError(f"{digits!r} in the header is no octal number")
+    return int(digits, 8)

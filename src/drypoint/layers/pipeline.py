@@ -1,0 +1,164 @@
+"""From a blob to verified tar bytes, each stage in a thread of its own.
+
+Hashing, inflating and sockets all leave the interpreter lock, so the stages truly run side by side; bounded buffers between
+them keep memory constant and let the slowest stage set the pace.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+
+from ..errors import LayerError
+from ..oci import Layer
+from .compression import decompress
+from .verify import verified
+
+_BUFFERED_BYTES = 4 << 20
+_BUFFERED_CHUNKS = 64
+
+
+class _Stopped(Exception):  # noqa: N818 - no error: the consumer has left
+    """Unwinds a stage whose results nobody wants any more."""
+
+
+class _Stage(Iterator[bytes]):
+    """Runs an iterator in a thread, a bounded way ahead of whoever takes its chunks.
+
+    What the iterator raises is raised to the taker, after all chunks that came before it.
+    """
+
+    def __init__(self, name: str, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._buffer: deque[bytes] = deque()
+        self._buffered = 0
+        self._changed = threading.Condition()
+        self._ended = False
+        self._stopped = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"drypoint-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def __next__(self) -> bytes:
+        with self._changed:
+            while not self._buffer and not self._ended and not self._stopped:
+                self._changed.wait()
+            if self._stopped:
+                raise _Stopped
+            if self._buffer:
+                chunk = self._buffer.popleft()
+                self._buffered -= len(chunk)
+                self._changed.notify_all()
+                return chunk
+            if self._error is not None:
+                raise self._error
+            raise StopIteration
+
+    def stop(self) -> None:
+        """Wake the thread and whoever waits for it; both give up. Harmless if repeated."""
+        with self._changed:
+            self._stopped = True
+            self._buffer.clear()
+            self._changed.notify_all()
+
+    def join(self) -> None:
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            with suppress(_Stopped), _closing(self._chunks):
+                for chunk in self._chunks:
+                    if chunk:
+                        self._put(chunk)
+        except BaseException as caught:  # noqa: BLE001 - it is raised again, where the chunks are taken
+            error = caught
+        with self._changed:
+            self._error = error
+            self._ended = True
+            self._changed.notify_all()
+
+    def _put(self, chunk: bytes) -> None:
+        with self._changed:
+            while (self._buffered >= _BUFFERED_BYTES or len(self._buffer) >= _BUFFERED_CHUNKS) and not self._stopped:
+                self._changed.wait()
+            if self._stopped:
+                raise _Stopped
+            self._buffer.append(chunk)
+            self._buffered += len(chunk)
+            self._changed.notify_all()
+
+
+@contextmanager
+def _closing(chunks: Iterator[bytes]) -> Iterator[None]:
+    """Close *chunks* at the end if it can be closed, as generators can, by the thread that ran it and no other."""
+    try:
+        yield
+    finally:
+        close: Callable[[], None] | None = getattr(chunks, "close", None)
+        if close is not None:
+            close()
+
+
+class TarChunks(Iterator[bytes]):
+    """A layer's tar, verified on its way: see :func:`tar_chunks`."""
+
+    def __init__(self, blob: Iterator[bytes], layer: Layer, what: str) -> None:
+        fetched = _Stage("fetch", verified(blob, layer.blob.digest, what, layer.blob.size))
+        inflated = _Stage("inflate", _inflated(fetched, what))
+        checked = _Stage("diff-id", verified(inflated, layer.diff_id, f"{what}, uncompressed"))
+        self._stages = (fetched, inflated, checked)
+        self._last = checked
+        for stage in self._stages:
+            stage.start()
+
+    def __next__(self) -> bytes:
+        return next(self._last)
+
+    def close(self) -> None:
+        """Stop all stages and wait until they have ended; the blob iterator is closed then. Harmless if repeated.
+
+        A stage that waits for the blob's next chunk is waited for: whoever makes the iterator bounds that by a timeout.
+        """
+        for stage in self._stages:
+            stage.stop()
+        for stage in self._stages:
+            stage.join()
+
+    def __enter__(self) -> TarChunks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def tar_chunks(blob: Iterator[bytes], layer: Layer, what: str) -> TarChunks:
+    """The bytes of *layer*'s tar, from the chunks of its *blob*; an iterator, and a context manager that must be left.
+
+    Leaving it early stops the threads, and in any case closes *blob* if it is a generator or has ``close``. What the blob
+    itself raises is passed on unchanged.
+
+    Raises, from ``next()``, at the latest where the end would be:
+        ContentError: the blob has not the size that its descriptor announces.
+        DigestMismatchError: blob or tar hash to something else than the descriptor's digest and the layer's diff-id.
+        LayerError: the blob cannot be decompressed, though it is the one that the digest names.
+    """
+    return TarChunks(blob, layer, what)
+
+
+def _inflated(blob: Iterator[bytes], what: str) -> Iterator[bytes]:
+    try:
+        yield from decompress(blob, what)
+    except LayerError:
+        # Damage on the way breaks the compression too. Read on to the blob's end, so that a wrong digest, the cause, is what
+        # gets told; only a blob that is what its digest says is itself to blame.
+        deque(blob, maxlen=0)
+        raise

@@ -1,0 +1,343 @@
+"""A layer's tar as a stream of entries.
+
+Read as Go's archive/tar reads it, because that is what unpacks layers in the engine, and as its fork in vbatts/tar-split does,
+because that is what records them: an archive is taken here when both take it. What each entry's bytes besides its content are
+is kept, for tar-split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..errors import LayerError
+from .header import BLOCK, ZERO_BLOCK, Header, HeaderError, parse_header, parse_number
+from .pax import parse_integer, parse_records, parse_time, xattrs_of
+from .sparse import Fragments, check_fragments, is_sparse_1_0, map_of_content, map_of_header, map_of_records
+
+REGULAR, REGULAR_V7, LINK, SYMLINK = b"0", b"\0", b"1", b"2"
+CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"3", b"4", b"5", b"6"
+GLOBAL_HEADER = b"g"
+_EXTENDED_HEADER, _LONG_NAME, _LONG_LINK, _OLD_SPARSE = b"x", b"L", b"K", b"S"
+_WITHOUT_CONTENT = frozenset((LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO))
+_META = frozenset((_EXTENDED_HEADER, GLOBAL_HEADER, _LONG_NAME, _LONG_LINK))
+
+MAX_SPECIAL_BYTES = 1 << 20
+"""Longest extended header or long name taken, as in Go's archive/tar."""
+MAX_RAW_BYTES = 16 << 20
+"""Most bytes of headers for one entry. Go has no such bound; no writer comes near it."""
+_PIECE = 1 << 20
+_ZEROS = memoryview(bytes(_PIECE))
+
+
+class TarEntry(NamedTuple):
+    """One entry, extended headers applied; nothing in it is cleaned or judged yet.
+
+    Attributes:
+        raw: all bytes of the archive between the content of the entry before and this one's: padding and headers.
+        size: what the header says; for a sparse file its full length, with its holes.
+        mtime: nanoseconds since the epoch, of any magnitude.
+        xattrs: from PAX ``SCHILY.xattr.`` records, sorted by name.
+    """
+
+    raw: bytes
+    name: bytes
+    typeflag: bytes
+    size: int
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    linkname: bytes
+    major: int
+    minor: int
+    xattrs: tuple[tuple[bytes, bytes], ...]
+
+
+class TarReader:
+    """Iterates over the entries of a tar, once.
+
+    Of each entry, :meth:`content` gives the content, until the next entry is asked for; what is left of it then is passed over.
+    After the last entry, :attr:`end` holds the bytes that end the archive, and :meth:`rest` gives whatever follows it.
+
+    Args:
+        chunks: the tar, in pieces of any size; large ones (1 MiB) are fast.
+        what: how errors name it.
+
+    Raises, while iterating:
+        LayerError: malformed or truncated.
+    """
+
+    def __init__(self, chunks: Iterator[bytes], what: str) -> None:
+        self.entries = 0
+        self.end = b""
+        self._what = what
+        self._chunks = chunks
+        self._chunk = b""
+        self._position = 0
+        self._before = 0  # bytes in the chunks before this one
+        self._remaining = 0  # bytes of the present content that are still in the archive
+        self._padding = 0
+        self._size = 0
+        self._fragments: Fragments | None = None
+        self._last = b""
+
+    @property
+    def bytes_read(self) -> int:
+        """How much of the tar has been taken so far."""
+        return self._before + self._position
+
+    def __iter__(self) -> Iterator[TarEntry]:
+        while True:
+            try:
+                entry = self._next()
+            except HeaderError as error:
+                raise LayerError(f"{self._place()}: {error}") from error
+            if entry is None:
+                return
+            self.entries += 1
+            self._last = entry.name
+            yield entry
+
+    def buffered_content(self) -> memoryview | None:
+        """All of the present content, if it is at hand; None if it is not, or is sparse, or was begun."""
+        end = self._position + self._remaining
+        if end > len(self._chunk) or self._fragments is not None or self._remaining != self._size:
+            return None
+        content = memoryview(self._chunk)[self._position : end]
+        self._position = end
+        self._remaining = 0
+        return content
+
+    def content(self) -> Iterator[memoryview]:
+        """What is left of the present entry's content, holes filled with zeros, in pieces of up to 1 MiB."""
+        if self._fragments is None:
+            yield from self._data(self._remaining)
+            return
+        fragments, self._fragments = self._fragments, ()
+        position = 0
+        for offset, length in fragments:
+            yield from _zeros(offset - position)
+            if length > self._remaining:
+                raise LayerError(f"{self._place()}: the sparse file's map names data that is not there")
+            yield from self._data(length)
+            position = offset + length
+        yield from _zeros(self._size - position)
+        if self._remaining:
+            raise LayerError(f"{self._place()}: the sparse file has data that its map does not name")
+
+    def rest(self) -> Iterator[bytes]:
+        """Everything after the archive's end."""
+        if self._position < len(self._chunk):
+            tail = self._chunk[self._position :]
+            self._position = len(self._chunk)
+            yield tail
+        for chunk in self._chunks:
+            self._before += len(self._chunk)
+            self._chunk, self._position = chunk, len(chunk)
+            yield chunk
+
+    def _next(self) -> TarEntry | None:
+        if self._remaining or self._fragments is not None:
+            for _ in self.content():
+                pass
+        parts: list[bytes] = []
+        raw_bytes = 0
+        records: dict[bytes, bytes] = {}
+        long_name = long_link = b""
+        while True:
+            padding = self._read(self._padding)
+            if len(padding) < self._padding:
+                # Go takes an archive cut off inside padding as ended, and its fork does not record that piece of padding.
+                self._padding = 0
+                self.end = b"".join(parts)
+                return None
+            self._padding = 0
+            if padding:
+                parts.append(padding)
+            block = self._read(BLOCK)
+            if len(block) < BLOCK:
+                if block:
+                    raise LayerError(f"{self._place()}: the archive ends inside a header")
+                self.end = b"".join(parts)
+                return None
+            parts.append(block)
+            if not block[0] and block == ZERO_BLOCK:
+                self.end = b"".join((*parts, self._second_zero_block()))
+                return None
+            header = parse_header(block)
+            self._begin(header.size, header.typeflag)
+            kind = header.typeflag
+            if kind not in _META:
+                break
+            data = self._special()
+            parts.append(data)
+            raw_bytes += len(data) + BLOCK
+            if raw_bytes > MAX_RAW_BYTES:
+                raise LayerError(f"{self._place()}: more than {MAX_RAW_BYTES} bytes of headers before one entry")
+            if kind == _EXTENDED_HEADER:
+                records = parse_records(data)
+            elif kind == GLOBAL_HEADER:
+                # Returned as an entry of its own, and with it goes whatever came before it for the next entry: as in Go.
+                name = parse_records(data).get(b"path") or header.name
+                return TarEntry(b"".join(parts), name, kind, 0, 0, 0, 0, 0, b"", 0, 0, ())
+            elif kind == _LONG_NAME:
+                long_name = data.partition(b"\0")[0]
+            else:
+                long_link = data.partition(b"\0")[0]
+        if not records and not long_name and not long_link and kind not in (REGULAR_V7, _OLD_SPARSE):
+            raw = parts[0] if len(parts) == 1 else b"".join(parts)
+            name, mode, uid, gid, size, mtime, _, linkname, major, minor, _ = header
+            return TarEntry(raw, name, kind, size, mode, uid, gid, mtime * 1_000_000_000, linkname, major, minor, ())
+        return self._merge(header, block, parts, records, long_name, long_link)
+
+    def _merge(
+        self,
+        header: Header,
+        block: bytes,
+        parts: list[bytes],
+        records: dict[bytes, bytes],
+        long_name: bytes,
+        long_link: bytes,
+    ) -> TarEntry:
+        """Apply what came before the header to it, in Go's order."""
+        kind = header.typeflag
+        name = long_name or records.get(b"path") or header.name
+        linkname = long_link or records.get(b"linkpath") or header.linkname
+        size = _integer(records, b"size", header.size)
+        uid = _integer(records, b"uid", header.uid)
+        gid = _integer(records, b"gid", header.gid)
+        mtime = _time(records, b"mtime", header.mtime * 1_000_000_000)
+        # Not wanted, but a bad one condemns the entry.
+        _time(records, b"atime", 0)
+        _time(records, b"ctime", 0)
+        if kind == REGULAR_V7:
+            kind = DIRECTORY if name.endswith(b"/") else REGULAR
+        self._begin(size, kind)
+        fragments: Fragments | None = None
+        if kind == _OLD_SPARSE:
+            if not header.is_gnu:
+                raise HeaderError("a sparse file of an unknown format")
+            size = parse_number(block[483:495])
+            fragments = map_of_header(block, lambda: self._recorded_block(parts))
+        elif (is_1_0 := is_sparse_1_0(records)) is not None:
+            name = records.get(b"GNU.sparse.name") or name
+            if full_size := records.get(b"GNU.sparse.size") or records.get(b"GNU.sparse.realsize"):
+                size = parse_integer(full_size)
+            fragments = map_of_content(self._content_block) if is_1_0 else map_of_records(records)
+        if fragments is not None:
+            self._size = size
+            if kind in _WITHOUT_CONTENT:
+                raise HeaderError("a sparse file of a kind that has no content")
+            self._fragments = check_fragments(fragments, size)
+        return TarEntry(
+            b"".join(parts),
+            name,
+            kind,
+            size,
+            header.mode,
+            uid,
+            gid,
+            mtime,
+            linkname,
+            header.major,
+            header.minor,
+            xattrs_of(records),
+        )
+
+    def _begin(self, size: int, typeflag: bytes) -> None:
+        """The content that follows has *size* bytes, then padding to a whole block; some kinds have none, whatever they say."""
+        if typeflag in _WITHOUT_CONTENT:
+            size = 0
+        elif size < 0:
+            raise HeaderError(f"the header gives a size of {size} bytes")
+        self._remaining = self._size = size
+        self._padding = -size % BLOCK
+        self._fragments = None
+
+    def _special(self) -> bytes:
+        size = self._remaining
+        if size > MAX_SPECIAL_BYTES:
+            raise HeaderError(f"an extended header of {size} bytes, more than the {MAX_SPECIAL_BYTES} that are taken")
+        self._remaining = 0
+        return self._exactly(size)
+
+    def _recorded_block(self, parts: list[bytes]) -> bytes:
+        block = self._exactly(BLOCK)
+        parts.append(block)
+        return block
+
+    def _content_block(self) -> bytes:
+        if self._remaining < BLOCK:
+            raise HeaderError("the sparse file's map is cut off")
+        self._remaining -= BLOCK
+        return self._exactly(BLOCK)
+
+    def _second_zero_block(self) -> bytes:
+        """After one zero block, another one ends the archive, or nothing at all does."""
+        block = self._read(BLOCK)
+        if block and block != ZERO_BLOCK:
+            raise LayerError(f"{self._place()}: a zero block that does not end the archive")
+        return block
+
+    def _read(self, size: int) -> bytes:
+        """The next *size* bytes, fewer only at the end of all."""
+        position = self._position
+        end = position + size
+        if end <= len(self._chunk):
+            self._position = end
+            return self._chunk[position:end]
+        gathered = bytearray()
+        while len(gathered) < size and self._available():
+            take = min(size - len(gathered), len(self._chunk) - self._position)
+            gathered += memoryview(self._chunk)[self._position : self._position + take]
+            self._position += take
+        return bytes(gathered)
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._read(size)
+        if len(data) < size:
+            raise LayerError(f"{self._place()}: the archive is cut off")
+        return data
+
+    def _data(self, size: int) -> Iterator[memoryview]:
+        while size:
+            if not self._available():
+                raise LayerError(f"{self._place()}: the archive is cut off, {size} bytes of content are missing")
+            take = min(size, len(self._chunk) - self._position)
+            piece = memoryview(self._chunk)[self._position : self._position + take]
+            self._position += take
+            self._remaining -= take
+            size -= take
+            yield piece
+
+    def _available(self) -> bool:
+        """Go on to the next chunk if this one is used up; False when there is none."""
+        while self._position >= len(self._chunk):
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return False
+            self._before += len(self._chunk)
+            self._chunk, self._position = chunk, 0
+        return True
+
+    def _place(self) -> str:
+        after = f" after {self._last[:200]!r}" if self.entries else ""
+        return f"{self._what}: entry {self.entries + 1}{after}, at byte {self.bytes_read} of the tar"
+
+
+def _integer(records: dict[bytes, bytes], key: bytes, default: int) -> int:
+    value = records.get(key)
+    return parse_integer(value) if value else default
+
+
+def _time(records: dict[bytes, bytes], key: bytes, default: int) -> int:
+    value = records.get(key)
+    return parse_time(value) if value else default
+
+
+def _zeros(count: int) -> Iterator[memoryview]:
+    while count > 0:
+        piece = _ZEROS[: min(count, _PIECE)]
+        yield piece
+        count -= len(piece)

@@ -1,0 +1,143 @@
+"""tar-split: all of a tar but its files' contents, from which the engine rebuilds the tar byte for byte.
+
+Format: vbatts/tar-split, tar/storage; one JSON object a line as Go's encoding/json writes it, gzip around all. What is written
+here equals, once gunzipped, what the engine writes for the same tar: with its habit of not recording a sparse file's map, and
+(before tar-split 0.11.5, so in engines 20.10) with an empty last segment.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+import tempfile
+import zlib
+from collections.abc import Iterator
+
+from fastcrc import crc64
+
+from ..errors import LayerError
+
+_SPOOLED = 16 << 20
+_BATCH = 256 << 10
+_CHUNK = 1 << 20
+_TO_ESCAPE = re.compile('[\0-\x1f"\\\\<>&\u2028\u2029]')
+_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def crc_of(content: bytes | memoryview, before: int = 0) -> int:
+    """CRC-64 (ISO) of *content*, going on from the CRC of what came *before*; that of nothing is 0."""
+    return crc64.go_iso(content, before)
+
+
+def clean_name(name: bytes) -> bytes:
+    """What Go's filepath.Clean makes of *name*, the form in which the engine looks for duplicates."""
+    if name and b"//" not in name and b"/." not in name and name[0] not in b"./" and name[-1] != 0x2F:
+        return name
+    rooted = name.startswith(b"/")
+    parts: list[bytes] = []
+    for part in name.split(b"/"):
+        if part == b".." and parts and parts[-1] != b"..":
+            parts.pop()
+        elif part not in (b"", b".", b"..") or (part == b".." and not rooted):
+            parts.append(part)
+    cleaned = b"/".join(parts)
+    return b"/" + cleaned if rooted else cleaned or b"."
+
+
+class TarSplit:
+    """A finished tar-split.json.gz: ``size`` bytes, held in memory if it is small and in an unnamed file if not."""
+
+    def __init__(self, spool: tempfile.SpooledTemporaryFile[bytes], size: int) -> None:
+        self._spool = spool
+        self.size = size
+
+    def chunks(self) -> Iterator[bytes]:
+        """The compressed bytes, from the first; can be asked for again."""
+        self._spool.seek(0)
+        while chunk := self._spool.read(_CHUNK):
+            yield chunk
+
+    def close(self) -> None:
+        """Let go of the bytes. Harmless if repeated."""
+        self._spool.close()
+
+
+class TarSplitWriter:
+    """Takes the segments and files of one tar in order, and gives its :class:`TarSplit`.
+
+    Args:
+        what: how errors name the layer.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._position = 0
+        self._seen: set[bytes] = set()
+        self._lines: list[str] = []
+        self._pending = 0
+        # Level 1: base64 of mostly zero headers shrinks well at any level, and this is the busiest thread.
+        self._gzip = zlib.compressobj(1, zlib.DEFLATED, 31)
+        self._spool: tempfile.SpooledTemporaryFile[bytes] = tempfile.SpooledTemporaryFile(_SPOOLED)  # noqa: SIM115
+
+    def segment(self, payload: bytes) -> None:
+        """Record bytes of the tar that are no file's content."""
+        encoded = binascii.b2a_base64(payload, newline=False).decode("ascii")
+        self._add(f'{{"type":2,"payload":"{encoded}","position":{self._position}}}\n')
+
+    def file(self, name: bytes, size: int, crc: int | None) -> None:
+        """Record an entry; *crc* is that of its content, None if it has none.
+
+        Raises:
+            LayerError: the tar has an entry of that name already; the engine refuses that.
+        """
+        cleaned = clean_name(name)
+        if cleaned in self._seen:
+            raise LayerError(
+                f"{self._what}: the tar has two entries called {name[:200]!r}; engines refuse duplicate paths in a layer"
+            )
+        self._seen.add(cleaned)
+        payload = "null"
+        if crc is not None:
+            payload = '"' + binascii.b2a_base64(crc.to_bytes(8, "big"), newline=False).decode("ascii") + '"'
+        size_field = f'"size":{size},' if size else ""
+        self._add(f'{{"type":1,{_name_field(name)}{size_field}"payload":{payload},"position":{self._position}}}\n')
+
+    def finish(self) -> TarSplit:
+        """Nothing more comes."""
+        self._flush()
+        self._spool.write(self._gzip.flush())
+        return TarSplit(self._spool, self._spool.tell())
+
+    def close(self) -> None:
+        """Let go of what was written, and of the result with it."""
+        self._spool.close()
+
+    def _add(self, line: str) -> None:
+        self._position += 1
+        self._lines.append(line)
+        self._pending += len(line)
+        if self._pending >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._spool.write(self._gzip.compress("".join(self._lines).encode("utf-8")))
+        self._lines.clear()
+        self._pending = 0
+
+
+def _name_field(name: bytes) -> str:
+    if not name:
+        return ""
+    try:
+        text = name.decode("utf-8")
+    except UnicodeDecodeError:
+        return f'"name_raw":"{binascii.b2a_base64(name, newline=False).decode("ascii")}",'
+    if _TO_ESCAPE.search(text) is not None:
+        text = _TO_ESCAPE.sub(_escape, text)
+    return f'"name":"{text}",'
+
+
+def _escape(match: re.Match[str]) -> str:
+    """As Go's encoding/json does, safe for HTML."""
+    character = match[0]
+    return _SHORT_ESCAPES.get(character) or f"\\u{ord(character):04x}"
