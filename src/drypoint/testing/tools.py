@@ -16,6 +16,7 @@ SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _PACKAGES = {
     "chroot": "coreutils",
     "debootstrap": "debootstrap",
+    "debugfs": "e2fsprogs",
     "docker": "docker.io",
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
@@ -24,7 +25,6 @@ _PACKAGES = {
     "mcopy": "mtools",
     "mkfs.ext4": "e2fsprogs",
     "mkfs.vfat": "dosfstools",
-    "mmd": "mtools",
     "mount": "mount",
     "setpriv": "util-linux",
     "sfdisk": "fdisk",
@@ -40,17 +40,27 @@ def missing_tools(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if shutil.which(name, path=SEARCH_PATH) is None)
 
 
+def require_tools(*names: str) -> None:
+    """Make sure of all programs at once, so that the user installs once.
+
+    Raises:
+        ToolError: one or more are not installed; the message names the Debian packages that bring them.
+    """
+    missing = missing_tools(names)
+    if missing:
+        packages = " ".join(sorted({_PACKAGES.get(name, name) for name in missing}))
+        verb = "is" if len(missing) == 1 else "are"
+        raise ToolError(f"{', '.join(missing)} {verb} not installed: apt-get install {packages}")
+
+
 def find_tool(name: str) -> str:
     """The full path of the program *name*.
 
     Raises:
         ToolError: it is not installed; the message names the Debian package that brings it.
     """
-    path = shutil.which(name, path=SEARCH_PATH)
-    if path is None:
-        package = _PACKAGES.get(name, name)
-        raise ToolError(f"{name} is not installed: install the Debian package {package} (apt-get install {package})")
-    return path
+    require_tools(name)
+    return shutil.which(name, path=SEARCH_PATH) or name
 
 
 def tool_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

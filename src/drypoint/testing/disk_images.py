@@ -1,0 +1,310 @@
+"""Disk images like those of balenaOS, made by the tools that balenaOS builds use.
+
+Without an engine everything is deterministic and takes no root: two calls give the same bytes. A data partition that a real
+engine has filled is made either way that occurs in the field: the store lies in the directory given as ``data`` (mke2fs copies
+it), or the engine runs on the mounted partition afterwards (:func:`run_engine_on`).
+
+Layout: meta-balena, image-balena.bbclass; file systems: the same class and resin-data's recipe.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import assert_never
+
+from ..errors import ToolError
+from .docker_engine import DockerEngine
+from .mounts import mounted
+from .tools import require_tools, run_tool
+
+MIB = 1 << 20
+SECTOR = 512
+EPOCH = 1_700_000_000
+"""The time, in seconds, of everything in a deterministic image."""
+
+IMAGE_TOOLS = ("sfdisk", "mkfs.ext4", "debugfs", "mkfs.vfat", "mcopy")
+"""What building a disk image takes; none of it wants root."""
+
+_ALIGNMENT = 4 * MIB
+_DISK_ID = "0x6472790a"
+_UUID = "64727970-6f69-4e74-8000-{:012x}"
+_FAT_SERIAL = "64727970"
+_OS_VERSION = "6.1.24"
+_LOGO = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
+    "0000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
+)
+"""A PNG of one transparent pixel."""
+
+
+class PartitionTable(Enum):
+    MBR = "dos"
+    """Raspberry Pi and most boards: state and data are logical partitions 5 and 6 in the extended partition 4."""
+    GPT = "gpt"
+    """Generic x86-64 and aarch64: five partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceType:
+    """The part of device-type.json that matters: ``arch`` in balena's words (``amd64``, ``aarch64``, ``armv7hf``, ``rpi``)."""
+
+    slug: str = "genericx86-64-ext"
+    arch: str = "amd64"
+    name: str = "Generic x86_64"
+
+
+RASPBERRY_PI_4 = DeviceType("raspberrypi4-64", "aarch64", "Raspberry Pi 4 (64bit)")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Partition sizes in bytes, multiples of 4 MiB. ``data`` is small, as in a fresh image: a preload has to grow it."""
+
+    boot: int = 40 * MIB
+    root_a: int = 32 * MIB
+    root_b: int = 32 * MIB
+    state: int = 20 * MIB
+    data: int = 64 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition with a file system; ``offset`` and ``size`` in bytes."""
+
+    number: int
+    label: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiskImage:
+    path: Path
+    table: PartitionTable
+    partitions: tuple[Partition, ...]
+
+    def partition(self, label: str) -> Partition:
+        """The partition called *label*; KeyError when there is none."""
+        return {partition.label: partition for partition in self.partitions}[label]
+
+    @contextmanager
+    def mounted(self, label: str = "resin-data", *, writable: bool = False) -> Iterator[Path]:
+        """Mount a partition for a moment (root only), see :func:`drypoint.testing.mounts.mounted`."""
+        partition = self.partition(label)
+        with mounted(self.path, offset=partition.offset, size=partition.size, writable=writable) as point:
+            yield point
+
+
+def build_disk_image(
+    path: Path,
+    *,
+    table: PartitionTable = PartitionTable.MBR,
+    sizes: Sizes | None = None,
+    device_type: DeviceType | None = None,
+    data: Path | None = None,
+    ext4_options: tuple[str, ...] = (),
+) -> DiskImage:
+    """Make a disk image at *path*, a sparse file.
+
+    Args:
+        data: a directory that becomes resin-data; start it with :func:`data_tree`. As root its inodes are copied as they
+            are (mke2fs 1.47 drops the nanoseconds of times); otherwise everything in it becomes root's. None is a fresh
+            partition with an empty data root, deterministic to the byte.
+        ext4_options: more options for the data partition's mkfs.ext4, for example ``("-O", "^metadata_csum")``.
+
+    Raises:
+        ToolError: a tool is missing (the message names the Debian package) or fails.
+    """
+    require_tools(*IMAGE_TOOLS)
+    sizes = sizes or Sizes()
+    partitions = _partition(path, table, sizes)
+    image = DiskImage(path, table, partitions)
+    with tempfile.TemporaryDirectory(prefix="drypoint-image-", dir=path.parent) as scratch:
+        trees = Path(scratch)
+        _make_fat(path, image.partition("resin-boot"), _boot_files(device_type or DeviceType()))
+        _make_ext4(path, image.partition("resin-rootA"), _root_tree(trees / "root-a"))
+        _make_ext4(path, image.partition("resin-rootB"), _tree(trees / "root-b", {}))
+        _make_ext4(path, image.partition("resin-state"), _tree(trees / "state", {"root-overlay/.keep": b""}))
+        fresh = data_tree(trees / "data") if data is None else data
+        _make_ext4(path, image.partition("resin-data"), fresh, ext4_options, deterministic=data is None)
+    return image
+
+
+def data_tree(directory: Path) -> Path:
+    """Make *directory* what the root of resin-data is on a fresh image, with an empty data root ``docker/``."""
+    _tree(directory, {"remove_me_to_reset": b"", "resin-data/.keep": b""})
+    data_root = directory / "docker"
+    data_root.mkdir()
+    data_root.chmod(0o710)
+    _set_times(directory)
+    return directory
+
+
+@contextmanager
+def run_engine_on(image: DiskImage, *, writable: bool = True, offline: bool = False) -> Iterator[DockerEngine]:
+    """Mount resin-data and run a real engine on its ``docker/``; afterwards all is stopped and unmounted (root only)."""
+    with image.mounted(writable=writable) as point, DockerEngine(point / "docker", offline=offline) as engine:
+        yield engine
+
+
+def add_supervisor(engine: DockerEngine, reference: str, version: str) -> None:
+    """Pull the Supervisor by digest and tag it twice, as a balenaOS build does: NAME:latest and balena_supervisor:VERSION."""
+    name, at, _ = reference.partition("@")
+    if not at:
+        raise ToolError(f"the Supervisor is pulled by digest, but {reference} has none")
+    engine.pull(reference)
+    engine.tag(reference, f"{name}:latest")
+    engine.tag(reference, f"balena_supervisor:{version}")
+
+
+def _partition(path: Path, table: PartitionTable, sizes: Sizes) -> tuple[Partition, ...]:
+    labels = ("resin-boot", "resin-rootA", "resin-rootB", "resin-state", "resin-data")
+    lengths = (sizes.boot, sizes.root_a, sizes.root_b, sizes.state, sizes.data)
+    numbers = (1, 2, 3, 5, 6) if table is PartitionTable.MBR else (1, 2, 3, 4, 5)
+    partitions: list[Partition] = []
+    end = 0
+    for number, label, size in zip(numbers, labels, lengths, strict=True):
+        # In front of the first partition lies the table, in front of each logical one its own boot record.
+        gap = _ALIGNMENT if not partitions or (table is PartitionTable.MBR and number >= 5) else 0
+        partitions.append(Partition(number, label, end + gap, size))
+        end += gap + size
+    # A GPT ends with its own copy: 33 sectors behind the last partition.
+    whole = end if table is PartitionTable.MBR else end + MIB
+    with path.open("wb") as file:
+        file.truncate(whole)
+    run_tool(
+        "sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", path, script=_sfdisk_script(table, partitions, end)
+    )
+    return tuple(partitions)
+
+
+def _sfdisk_script(table: PartitionTable, partitions: list[Partition], end: int) -> str:
+    def place(start: int, size: int) -> str:
+        return f"start={start // SECTOR}, size={size // SECTOR}"
+
+    match table:
+        case PartitionTable.MBR:
+            lines = [f"label: dos\nlabel-id: {_DISK_ID}"]
+            for partition in partitions:
+                if partition.number == 5:
+                    extended = partition.offset - _ALIGNMENT
+                    lines.append(f"4: {place(extended, end - extended)}, type=f")
+                kind = "e, bootable" if partition.number == 1 else "83"
+                lines.append(f"{partition.number}: {place(partition.offset, partition.size)}, type={kind}")
+        case PartitionTable.GPT:
+            lines = [f"label: gpt\nlabel-id: {_UUID.format(0)}"]
+            for partition in partitions:
+                kind = "uefi" if partition.number == 1 else "linux"
+                names = f"uuid={_UUID.format(partition.number)}, name={partition.label}"
+                lines.append(f"{partition.number}: {place(partition.offset, partition.size)}, type={kind}, {names}")
+        case _:
+            assert_never(table)
+    return "\n".join(lines) + "\n"
+
+
+def _boot_files(device_type: DeviceType) -> dict[str, bytes]:
+    about = {
+        "slug": device_type.slug,
+        "arch": device_type.arch,
+        "name": device_type.name,
+        "yocto": {"machine": device_type.slug, "deployArtifact": f"balena-image-{device_type.slug}.balenaos-img"},
+    }
+    return {
+        "device-type.json": json.dumps(about, indent=2).encode(),
+        "config.json": json.dumps({"deviceType": device_type.slug, "persistentLogging": False}).encode(),
+        "splash/balena-logo.png": _LOGO,
+        "system-connections/resin-sample.ignore": b"[connection]\nid=resin-sample\ntype=wifi\n",
+    }
+
+
+def _root_tree(directory: Path) -> Path:
+    release = f'ID="balena-os"\nNAME="balenaOS"\nVERSION="{_OS_VERSION}"\nVERSION_ID="{_OS_VERSION}"\n'
+    return _tree(
+        directory, {"etc/os-release": release.encode(), "etc/issue": f"balenaOS {_OS_VERSION} \\n \\l\n".encode()}
+    )
+
+
+def _tree(directory: Path, files: dict[str, bytes]) -> Path:
+    directory.mkdir()
+    for name, content in files.items():
+        file = directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        file.chmod(0o644)
+    for place, _, _ in os.walk(directory):
+        # Not left to the caller's umask.
+        Path(place).chmod(0o755)
+    _set_times(directory)
+    return directory
+
+
+def _set_times(directory: Path) -> None:
+    for place, _, files in os.walk(directory, topdown=False):
+        for name in (*files, "."):
+            os.utime(Path(place) / name, (EPOCH, EPOCH))
+
+
+def _make_fat(image: Path, partition: Partition, files: dict[str, bytes]) -> None:
+    """A FAT file system is made beside the image and copied in: mkfs.vfat would size it to the rest of the file."""
+    environment = {"SOURCE_DATE_EPOCH": str(EPOCH), "TZ": "UTC0", "MTOOLS_SKIP_CHECK": "1"}
+    with tempfile.TemporaryDirectory(prefix="drypoint-fat-", dir=image.parent) as scratch:
+        tree, fat = _tree(Path(scratch) / "tree", files), Path(scratch) / "fat"
+        with fat.open("wb") as file:
+            file.truncate(partition.size)
+        run_tool("mkfs.vfat", "--invariant", "-i", _FAT_SERIAL, "-n", partition.label, fat)
+        for entry in sorted(tree.iterdir()):
+            run_tool("mcopy", "-s", "-m", "-i", fat, entry, "::", extra_environment=environment)
+        _copy_into(fat, image, partition.offset)
+
+
+def _copy_into(source: Path, image: Path, offset: int) -> None:
+    """Put the content of *source* at *offset* of the image; what is zero there stays a hole."""
+    with source.open("rb") as content, image.open("r+b") as out:
+        for at in range(0, source.stat().st_size, MIB):
+            chunk = content.read(MIB)
+            if chunk.strip(b"\0"):
+                out.seek(offset + at)
+                out.write(chunk)
+
+
+def _make_ext4(
+    image: Path, partition: Partition, tree: Path, options: tuple[str, ...] = (), *, deterministic: bool = True
+) -> None:
+    extended = f"lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,offset={partition.offset}"
+    extended += f",hash_seed={_UUID.format(partition.number)}"
+    environment = {"E2FSPROGS_FAKE_TIME": str(EPOCH)}
+    common = ["-q", "-F", "-T", "default", "-b", "4096", "-i", "8192", "-L", partition.label]
+    common += ["-U", _UUID.format(partition.number), "-E", extended, *options]
+    # Without a size mke2fs would take the file to its end; the unit is the block of -b.
+    run_tool("mkfs.ext4", *common, "-d", tree, image, str(partition.size // 4096), extra_environment=environment)
+    if deterministic or os.geteuid() != 0:
+        _settle_inodes(image, partition, tree, deterministic)
+
+
+def _settle_inodes(image: Path, partition: Partition, tree: Path, deterministic: bool) -> None:
+    """What mke2fs takes from the host: owners when it was not root that made the tree, and times that no call can set."""
+    commands: list[str] = []
+    for place, directories, files in os.walk(tree):
+        for name in sorted((*directories, *files)):
+            path = "/" / (Path(place) / name).relative_to(tree)
+            if '"' in str(path) or "\n" in str(path):
+                raise ToolError(f"{path}: debugfs takes no quotation mark or newline in a name; make the image as root")
+            commands += [f'sif "{path}" uid 0', f'sif "{path}" gid 0']
+            if deterministic:
+                commands += [f'sif "{path}" {field} @{EPOCH}' for field in ("atime", "ctime")]
+    run_tool(
+        "debugfs",
+        "-w",
+        "-f",
+        "-",
+        f"{image}?offset={partition.offset}",
+        script="\n".join(commands) + "\n",
+        extra_environment={"E2FSPROGS_FAKE_TIME": str(EPOCH)},
+    )
