@@ -6,10 +6,11 @@ from __future__ import annotations
 def clean_path(name: bytes) -> bytes:
     """Reduce *name* to the form entries use, reading it as if the tree's root were ``/``.
 
-    ``/a``, ``./a``, ``a/`` and ``x/../a`` all give ``a``; ``.`` and ``/`` give ``b""``.
+    ``/a``, ``./a``, ``a/`` and ``x/../a`` all give ``a``; ``.`` and ``/`` give ``b""``. As everywhere on Unix, and in the
+    engine's filepath.Clean, ``/..`` is ``/``, so that ``/../a`` gives ``a`` too.
 
     Raises:
-        ValueError: *name* leaves the root (``../a``, ``a/../../b``) or holds a NUL byte.
+        ValueError: a relative *name* leaves the root (``../a``, ``a/../../b``), or *name* holds a NUL byte.
     """
     if b"\0" in name:
         raise ValueError("the name holds a NUL byte")
@@ -18,9 +19,10 @@ def clean_path(name: bytes) -> bytes:
         if part in (b"", b"."):
             continue
         if part == b"..":
-            if not parts:
+            if parts:
+                parts.pop()
+            elif not name.startswith(b"/"):
                 raise ValueError("the name leaves the root of its tree")
-            parts.pop()
         else:
             parts.append(part)
     return b"/".join(parts)

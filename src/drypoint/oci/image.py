@@ -5,16 +5,23 @@ Format of the config: OCI image-spec, config.md. The bytes are kept as they came
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import msgspec
 
 from ..digest import Digest, digest_of, parse_digest
 from ..errors import ContentError, ManifestError
 from .chain import chain_ids
-from .manifest import MAX_CONFIG_BYTES, Descriptor
+from .manifest import MAX_CONFIG_BYTES, MAX_LAYERS, Descriptor
 from .platform import Platform
 from .reference import Reference
+
+_TIME = re.compile(
+    r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
+    r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +73,67 @@ class Image:
         return self.config.image_id
 
 
+_Strings: TypeAlias = list[str | None] | None
+_StringOrStrings: TypeAlias = str | list[str | None] | None
+_Set: TypeAlias = dict[str, dict[str, object] | None] | None
+_NullableObject: TypeAlias = dict[str, object] | None
+
+
 class _RawRootfs(msgspec.Struct):
     type: str = ""
     diff_ids: list[str] | None = None
 
 
-class _RawConfig(msgspec.Struct):
-    os: str = ""
-    architecture: str = ""
-    variant: str = ""
+class _RawHistory(msgspec.Struct):
     created: str | None = None
+    author: str | None = None
+    created_by: str | None = None
+    comment: str | None = None
+    empty_layer: bool | None = None
+
+
+class _RawContainerConfig(msgspec.Struct, rename="pascal"):
+    hostname: str | None = None
+    domainname: str | None = None
+    user: str | None = None
+    exposed_ports: _Set = None
+    tty: bool | None = None
+    env: _Strings = None
+    cmd: _StringOrStrings = None
+    healthcheck: _NullableObject = None
+    volumes: _Set = None
+    working_dir: str | None = None
+    entrypoint: _StringOrStrings = None
+    on_build: _Strings = None
+    labels: dict[str, str | None] | None = None
+    stop_signal: str | None = None
+    stop_timeout: int | None = None
+    shell: _StringOrStrings = None
+
+
+class _RawConfig(msgspec.Struct):
+    """The types matter: an engine that cannot read a config drops the image in silence when it starts.
+
+    Go's decoder takes null for any field, so None is allowed throughout.
+    """
+
+    os: str | None = None
+    architecture: str | None = None
+    variant: str | None = None
+    author: str | None = None
+    created: str | None = None
+    docker_version: str | None = None
     rootfs: _RawRootfs | None = None
+    history: list[_RawHistory] | None = None
+    config: _RawContainerConfig | None = None
 
 
 def parse_config(content: bytes, what: str) -> Config:
-    """Read an image config.
+    """Read an image config, as strictly as the engine does that will have to.
 
     Raises:
-        ManifestError: malformed, oversized, or without a rootfs of layers.
+        ManifestError: malformed, oversized, without a rootfs of layers, for another system than Linux, or with a history that
+            tells of more layers than there are.
     """
     if len(content) > MAX_CONFIG_BYTES:
         raise ManifestError(f"{what}: the config has {len(content)} bytes, more than the {MAX_CONFIG_BYTES} allowed")
@@ -93,11 +143,22 @@ def parse_config(content: bytes, what: str) -> Config:
         raise ManifestError(f"{what}: the image config is not well formed: {error}") from error
     if raw.rootfs is None or raw.rootfs.type != "layers":
         raise ManifestError(f"{what}: the image config has no rootfs of type 'layers'")
+    if len(raw.rootfs.diff_ids or ()) > MAX_LAYERS:
+        raise ManifestError(f"{what}: the image config lists more than {MAX_LAYERS} diff_ids")
     try:
         diff_ids = tuple(parse_digest(text) for text in raw.rootfs.diff_ids or ())
     except ContentError as error:
         raise ManifestError(f"{what}: rootfs.diff_ids: {error}") from error
-    platform = Platform(raw.os, raw.architecture, raw.variant)
+    history = raw.history or []
+    told = sum(not entry.empty_layer for entry in history)
+    if told > len(diff_ids):
+        raise ManifestError(f"{what}: the config's history tells of {told} layers, but it has {len(diff_ids)} diff_ids")
+    for time in (raw.created, *(entry.created for entry in history)):
+        if time is not None and _TIME.fullmatch(time) is None:
+            raise ManifestError(f"{what}: {time[:100]!r} in the image config is no time as RFC 3339 writes it")
+    platform = Platform(raw.os or "", raw.architecture or "", raw.variant or "")
+    if platform.os not in ("", "linux"):
+        raise ManifestError(f"{what}: the image is for {platform.os[:60]!r}; only linux images run on this engine")
     return Config(content, digest_of(content), platform, raw.created, diff_ids)
 
 

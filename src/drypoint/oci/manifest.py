@@ -34,6 +34,16 @@ MAX_INDEX_ENTRIES = 4096
 _MAX_BLOB_BYTES = 1 << 44
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
 _FOREIGN = ("foreign", "nondistributable")
+_CONFIG_TYPES = (
+    MEDIA_TYPE_OCI_CONFIG,
+    MEDIA_TYPE_DOCKER_CONFIG,
+    # What old registries and tools wrote; engines still take them for images (moby, distribution/registry.go, ImageTypes).
+    "application/octet-stream",
+    "application/json",
+    "text/html",
+    "",
+)
+_MAX_OFFERED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,9 @@ class IndexEntry:
     descriptor: Descriptor
     platform: Platform | None
     reference_name: str | None
-    """The annotation ``org.opencontainers.image.ref.name``, which names images in an OCI layout."""
+    """The annotation ``org.opencontainers.image.ref.name``, which names images in an OCI layout: a tag or a whole reference."""
+    image_name: str | None = None
+    """The annotation ``io.containerd.image.name``: the whole reference, as containerd, BuildKit and Docker 25 write it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +162,8 @@ def choose_platform(index: Index, wanted: Platform, what: str) -> IndexEntry:
     if len(index.manifests) == 1 and unnamed:
         return unnamed[0]
     offered = sorted(
-        {str(entry.platform) for entry in index.manifests if entry.platform and entry.platform.os != "unknown"}
-    )
+        {str(entry.platform)[:60] for entry in index.manifests if entry.platform and entry.platform.os != "unknown"}
+    )[:_MAX_OFFERED]
     raise ImageNotFoundError(
         f"{what} has no image for {wanted}; it offers {', '.join(offered) or 'no platform at all'}. Choose one with --platform"
     )
@@ -177,18 +189,18 @@ def _index(raw: _RawManifest, media_type: str, what: str) -> Index:
         platform = None
         if entry.platform is not None and entry.platform.os and entry.platform.architecture:
             platform = Platform(entry.platform.os, entry.platform.architecture, entry.platform.variant)
-        name = (entry.annotations or {}).get("org.opencontainers.image.ref.name")
-        entries.append(IndexEntry(_descriptor(entry, what), platform, name))
+        annotations = entry.annotations or {}
+        name = annotations.get("org.opencontainers.image.ref.name")
+        image_name = annotations.get("io.containerd.image.name")
+        entries.append(IndexEntry(_descriptor(entry, what), platform, name, image_name))
     return Index(media_type, tuple(entries))
 
 
 def _manifest(raw: _RawManifest, media_type: str, what: str) -> Manifest:
     if raw.config is None or raw.layers is None:
         raise ManifestError(f"{what}: the manifest lacks 'config' or 'layers'")
-    if raw.config.media_type not in (MEDIA_TYPE_OCI_CONFIG, MEDIA_TYPE_DOCKER_CONFIG):
-        raise ManifestError(
-            f"{what}: its config is a {raw.config.media_type[:200] or 'blob without media type'}, so it is no container image"
-        )
+    if raw.config.media_type.partition(";")[0] not in _CONFIG_TYPES:
+        raise ManifestError(f"{what}: its config is a {raw.config.media_type[:200]!r}, so it is no container image")
     if len(raw.layers) > MAX_LAYERS:
         raise ManifestError(f"{what}: the manifest lists {len(raw.layers)} layers, more than {MAX_LAYERS}")
     for layer in raw.layers:

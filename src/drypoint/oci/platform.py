@@ -1,14 +1,16 @@
 """Platforms, and which image of an index serves one.
 
-Format: OCI image-spec, image-index.md; variants as containerd's platforms package normalises them.
+Format: OCI image-spec, image-index.md; names are normalised as containerd's platforms package does, which engines use.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ..errors import UsageError
 
+_COMPONENT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ARCHITECTURE_ALIASES = {
     "x86_64": ("amd64", ""),
     "x86-64": ("amd64", ""),
@@ -19,7 +21,25 @@ _ARCHITECTURE_ALIASES = {
     "armel": ("arm", "v6"),
     "rpi": ("arm", "v6"),
 }
-_DEFAULT_VARIANT = {"arm": "v7", "arm64": "v8"}
+_ARCHITECTURES = frozenset(
+    [
+        "386",
+        "amd64",
+        "arm",
+        "arm64",
+        "loong64",
+        "mips",
+        "mipsle",
+        "mips64",
+        "mips64le",
+        "ppc64",
+        "ppc64le",
+        "riscv64",
+        "s390x",
+    ]
+)
+_LADDERS = {"arm": (5, 9), "amd64": (1, 4)}
+"""Architectures whose machines run images made for older variants, with the oldest and newest variant known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +53,21 @@ class Platform:
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
+    def normalized(self) -> Platform:
+        """The same platform in the one spelling that can be compared: lower case, aliases resolved, ``arm`` always with its
+        variant, the variants that say nothing (``arm64/v8``, ``amd64/v1``) left out."""
+        os, architecture, variant = self.os.lower(), self.architecture.lower(), self.variant.lower()
+        alias, alias_variant = _ARCHITECTURE_ALIASES.get(architecture, (architecture, ""))
+        variant = alias_variant or variant
+        if variant.isdecimal():
+            variant = "v" + variant
+        match alias, variant:
+            case ("arm", ""):
+                variant = "v7"
+            case ("arm64", "v8") | ("amd64", "v1") | ("386", _):
+                variant = ""
+        return Platform("darwin" if os == "macos" else os, alias, variant)
+
 
 def parse_platform(text: str) -> Platform:
     """Read ``linux/arm64``, ``linux/arm/v7`` or a lone architecture, with the common aliases (``aarch64``, ``armv7hf``).
@@ -40,37 +75,37 @@ def parse_platform(text: str) -> Platform:
     Raises:
         UsageError: *text* is none of these.
     """
+    shown = text if len(text) <= 100 else text[:100] + "…"
     parts = text.split("/")
-    if len(parts) == 1:
-        parts = ["linux", *parts]
-    if not 2 <= len(parts) <= 3 or not all(parts):
-        raise UsageError(f"{text!r} is not a platform: expected OS/ARCHITECTURE[/VARIANT], for example linux/arm64")
-    os, architecture, *rest = (part.lower() for part in parts)
-    alias = _ARCHITECTURE_ALIASES.get(architecture)
-    variant = rest[0] if rest else ""
-    if alias:
-        architecture = alias[0]
-        variant = variant or alias[1]
-    return Platform(os, architecture, variant)
+    if not 1 <= len(parts) <= 3 or not all(_COMPONENT.fullmatch(part) for part in parts):
+        raise UsageError(f"{shown!r} is not a platform: expected OS/ARCHITECTURE[/VARIANT], for example linux/arm64")
+    platform = Platform(*(parts if len(parts) > 1 else ["linux", *parts])).normalized()
+    if len(parts) == 1 and platform.architecture not in _ARCHITECTURES:
+        raise UsageError(
+            f"{shown!r} is no known architecture; give the platform as OS/ARCHITECTURE[/VARIANT], for example linux/arm64"
+        )
+    return platform
 
 
 def preference(wanted: Platform, offered: Platform) -> int | None:
     """How well *offered* serves *wanted*: 0 is exact, larger is worse, None is not at all.
 
-    A 32-bit ARM machine runs images for older variants; every other architecture takes its own variant, or one not named.
+    A 32-bit ARM machine runs images for older variants, an amd64 machine those for older levels; the newest is the best.
+    Engines differ in the rest, and the strict answer is taken: 20.10 hands an arm/v7 image to an arm/v6 machine, on
+    which it crashes; 23 and later hand arm images to arm64 and 386 images to amd64, which 20.10 refuses to pull.
     """
+    wanted, offered = wanted.normalized(), offered.normalized()
     if (wanted.os, wanted.architecture) != (offered.os, offered.architecture):
         return None
-    default = _DEFAULT_VARIANT.get(wanted.architecture, "")
-    want, have = wanted.variant or default, offered.variant or default
-    if want == have:
+    if wanted.variant == offered.variant:
         return 0
-    if wanted.architecture != "arm":
-        return None
-    distance = _arm_generation(want) - _arm_generation(have)
-    return distance if distance > 0 else None
+    want, have = _generation(wanted), _generation(offered)
+    return want - have if want and have and want > have else None
 
 
-def _arm_generation(variant: str) -> int:
-    digits = variant.removeprefix("v")
-    return int(digits) if digits.isdecimal() and len(digits) <= 2 else 0
+def _generation(platform: Platform) -> int | None:
+    """Where the variant stands on its architecture's ladder; None if it is not on it."""
+    oldest, newest = _LADDERS.get(platform.architecture, (1, 0))
+    digits = (platform.variant or "v1").removeprefix("v")
+    generation = int(digits) if digits.isdecimal() and len(digits) == 1 else 0
+    return generation if oldest <= generation <= newest else None

@@ -96,8 +96,12 @@ def parse_reference(text: str) -> Reference:
 
 
 def _split_domain(name: str) -> tuple[str, str]:
-    """Docker's rule: a first part is a domain if it has a dot, a colon or an upper-case letter, or is ``localhost``."""
+    """Docker's rule: a first part is a domain if it has a dot or a colon, or is ``localhost``.
+
+    Engines from 24 on take upper-case letters for a sign of a domain too; 20.10 calls them an error, as here: ``MyTeam/app``
+    is far more often a slip than a host.
+    """
     first, slash, rest = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost" or first.lower() != first):
+    if slash and ("." in first or ":" in first or first == "localhost"):
         return (DEFAULT_DOMAIN if first == "index.docker.io" else first), rest
     return DEFAULT_DOMAIN, name

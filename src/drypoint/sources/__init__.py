@@ -1,5 +1,18 @@
 """Where images come from: a registry, an OCI layout, a docker archive."""
 
+from .docker_archive import DockerArchiveSource
+from .location import ArchiveKind, ArchiveLocation, Location, open_archive, parse_location
+from .oci_layout import OciLayoutSource
 from .protocols import BlobSource, ImageSource
 
-__all__ = ["BlobSource", "ImageSource"]
+__all__ = [
+    "ArchiveKind",
+    "ArchiveLocation",
+    "BlobSource",
+    "DockerArchiveSource",
+    "ImageSource",
+    "Location",
+    "OciLayoutSource",
+    "open_archive",
+    "parse_location",
+]

@@ -1,0 +1,89 @@
+"""Where a user says an image is: in a registry, an OCI layout, or a docker archive.
+
+    alpine:3.20                            a registry, as for docker pull
+    oci:PATH[:IMAGE]                       an OCI image layout, directory or tar (oci-archive: is the same)
+    docker-archive:PATH[:IMAGE]            what docker save wrote
+    NAME=oci:PATH[:IMAGE]                  the same, stored on the device as NAME
+
+The prefixes are skopeo's and podman's; as there, PATH ends at its first colon. IMAGE picks one of several: a name or tag that
+the archive has for it, or its digest. NAME is needed when the archive has no full name for the image, and replaces what it has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TypeAlias, assert_never
+
+from ..errors import UsageError
+from ..oci import Reference, parse_reference
+from .docker_archive import DockerArchiveSource
+from .oci_layout import OciLayoutSource
+
+
+class ArchiveKind(Enum):
+    OCI = "oci"
+    DOCKER = "docker-archive"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveLocation:
+    """An image, or all images, of a local archive.
+
+    Attributes:
+        image: which one, as the archive calls it; None for the only one, or all.
+        name: what the store is to call it; None for what the archive says.
+    """
+
+    kind: ArchiveKind
+    path: Path
+    image: str | None = None
+    name: Reference | None = None
+
+
+Location: TypeAlias = Reference | ArchiveLocation
+"""A plain :class:`Reference` is an image in a registry."""
+
+_PREFIXES = {"oci": ArchiveKind.OCI, "oci-archive": ArchiveKind.OCI, "docker-archive": ArchiveKind.DOCKER}
+
+
+def parse_location(text: str) -> Location:
+    """Read what the module's text describes; the file system is not looked at.
+
+    Raises:
+        UsageError: no path, or a ``NAME=`` before a registry's reference.
+        InvalidReferenceError: a name is not an image reference, or has a digest.
+    """
+    name_text, equals, rest = text.partition("=")
+    if not equals or (":" in name_text and name_text.partition(":")[0] in _PREFIXES):
+        # An equals sign after the prefix belongs to the path.
+        name_text, rest = "", text
+    prefix, colon, place = rest.partition(":")
+    kind = _PREFIXES.get(prefix) if colon else None
+    if kind is None or "/" in prefix:
+        if name_text:
+            raise UsageError(f"{text!r}: NAME= goes only before oci:PATH or docker-archive:PATH")
+        return parse_reference(text)
+    path, colon, image = place.partition(":")
+    if not path or (colon and not image):
+        raise UsageError(f"{text!r}: expected {prefix}:PATH or {prefix}:PATH:IMAGE")
+    name = parse_reference(name_text) if name_text else None
+    if name is not None and name.digest is not None:
+        raise UsageError(f"{text!r}: a name to store an image under has a tag, not a digest")
+    return ArchiveLocation(kind, Path(path), image or None, name)
+
+
+def open_archive(location: ArchiveLocation) -> OciLayoutSource | DockerArchiveSource:
+    """The source that *location* describes; its ``references`` are what can be resolved.
+
+    Raises:
+        SourceError, ContentError: as the sources' constructors.
+    """
+    match location.kind:
+        case ArchiveKind.OCI:
+            return OciLayoutSource(location.path, location.image, location.name)
+        case ArchiveKind.DOCKER:
+            return DockerArchiveSource(location.path, location.image, location.name)
+        case _:
+            assert_never(location.kind)

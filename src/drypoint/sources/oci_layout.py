@@ -1,0 +1,219 @@
+"""Images from an OCI image layout, a directory or a tar of one.
+
+Format: OCI image-spec, image-layout.md. Images are named by annotations in ``index.json``: ``io.containerd.image.name``
+(BuildKit, containerd, Docker 25) or ``org.opencontainers.image.ref.name`` (skopeo, podman, crane), which is a full reference
+or only a tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import assert_never
+
+import msgspec
+
+from ..digest import Digest, digest_of, hex_of
+from ..errors import (
+    ContentError,
+    DigestMismatchError,
+    ImageNotFoundError,
+    InvalidReferenceError,
+    ManifestError,
+    SourceError,
+    UsageError,
+)
+from ..oci import (
+    Descriptor,
+    Image,
+    Index,
+    IndexEntry,
+    Layer,
+    Manifest,
+    Platform,
+    Reference,
+    assemble_layers,
+    choose_platform,
+    parse_config,
+    parse_manifest,
+    parse_reference,
+)
+from ..oci.manifest import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, MEDIA_TYPE_OCI_INDEX
+from .archive import open_files, read_file
+
+_SHOWN_NAMES = 10
+
+
+class _LayoutFile(msgspec.Struct, rename={"version": "imageLayoutVersion"}):
+    version: str
+
+
+class OciLayoutSource:
+    """An :class:`~drypoint.sources.ImageSource` of one layout.
+
+    Args:
+        path: the directory or tar archive.
+        image: narrow it to one image: a full name, a tag or a digest of ``index.json``. None with *name* given means the
+            only one.
+        name: what that one image is to be called, whatever the layout calls it.
+
+    Raises:
+        SourceError: *path* cannot be read or is no layout; ImageNotFoundError when *image* is not in it.
+        ContentError: it is malformed.
+        UsageError: *image* or *name* does not decide between several images.
+    """
+
+    def __init__(self, path: Path, image: str | None = None, name: Reference | None = None) -> None:
+        self._path = path
+        self._name = name
+        self._files = open_files(path)
+        try:
+            self._entries = self._read_index()
+            if image is not None:
+                self._entries = self._matching(image)
+            if (image is not None or name is not None) and _several(self._entries):
+                raise UsageError(f"{path} holds several images: {self._shown_names()}; say which one, as PATH:IMAGE")
+        except BaseException:
+            self._files.close()
+            raise
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """What can be resolved here: *name* if it was given, else every full name in the layout, in its order.
+
+        Raises:
+            UsageError: an image that was asked for, or the only one, has no full name.
+        """
+        if self._name is not None:
+            return (self._name,)
+        names = [name for entry in self._entries if (name := _full_name(entry)) is not None]
+        if not names:
+            raise UsageError(
+                f"{self._path} has no full name for its image ({self._shown_names()}): "
+                f"give it one, as NAME:TAG=oci:{self._path}"
+            )
+        return tuple(dict.fromkeys(names))
+
+    def resolve(self, reference: Reference, platform: Platform) -> Image:
+        """See :class:`~drypoint.sources.ImageSource`. A reference with a digest is found by that digest, whatever its name.
+
+        The image is stored by the reference given and, as after a pull, by the digest of what it names.
+        """
+        entry = self._entry(reference, platform)
+        what = f"{reference} in {self._path}"
+        content = self._blob(entry.descriptor, MAX_MANIFEST_BYTES)
+        manifest = parse_manifest(content, entry.descriptor.media_type, what)
+        match manifest:
+            case Index():
+                chosen = choose_platform(manifest, platform, what).descriptor
+                manifest = parse_manifest(self._blob(chosen, MAX_MANIFEST_BYTES), chosen.media_type, what)
+                if not isinstance(manifest, Manifest):
+                    raise ManifestError(f"{what}: the index names another index, which engines do not follow")
+            case Manifest():
+                pass
+            case _:
+                assert_never(manifest)
+        config = parse_config(self._blob(manifest.config, MAX_CONFIG_BYTES), what)
+        by_digest = reference.with_digest(entry.descriptor.digest)
+        references = (by_digest,) if reference.digest else (reference, by_digest)
+        return Image(references, config, assemble_layers(config, manifest.layers, what))
+
+    def open_layer(self, image: Image, layer: Layer) -> Iterator[bytes]:
+        """See :class:`~drypoint.sources.BlobSource`."""
+        name = _blob_name(layer.blob.digest)
+        if self._files.size(name) is None:
+            raise SourceError(f"{self._path} lacks the layer {layer.blob.digest} of {image.references[0]}")
+        return self._files.stream(name)
+
+    def close(self) -> None:
+        self._files.close()
+
+    def _read_index(self) -> tuple[IndexEntry, ...]:
+        what = str(self._path)
+        if self._files.size("oci-layout") is None or self._files.size("index.json") is None:
+            hint = "; it looks like a docker save archive: docker-archive:" if self._files.size("manifest.json") else ""
+            raise SourceError(f"{what} is no OCI image layout: oci-layout and index.json are not both there{hint}")
+        try:
+            layout = msgspec.json.decode(read_file(self._files, "oci-layout", 4096, what), type=_LayoutFile)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise ManifestError(f"{what}: its file oci-layout is not well formed: {error}") from error
+        if layout.version != "1.0.0":
+            raise ManifestError(f"{what} is an OCI image layout of version {layout.version[:40]!r}, expected 1.0.0")
+        content = read_file(self._files, "index.json", MAX_MANIFEST_BYTES, what)
+        index = parse_manifest(content, MEDIA_TYPE_OCI_INDEX, f"{what}: index.json")
+        if not isinstance(index, Index):
+            raise ManifestError(f"{what}: index.json is no index")
+        if not index.manifests:
+            raise ImageNotFoundError(f"{what} holds no image")
+        return index.manifests
+
+    def _matching(self, image: str) -> tuple[IndexEntry, ...]:
+        """The entries that *image* means: by exact annotation or digest, else by full name, else by tag."""
+        digest = image.removeprefix("@")
+        exact = [e for e in self._entries if image in (e.reference_name, e.image_name) or digest == e.descriptor.digest]
+        if exact:
+            return tuple(exact)
+        wanted = _reference_or_none(image)
+        named = [entry for entry in self._entries if wanted is not None and _full_name(entry) == wanted]
+        tagged = [entry for entry in self._entries if (name := _full_name(entry)) is not None and name.tag == image]
+        if not named and not tagged:
+            raise ImageNotFoundError(f"{self._path} holds no image {image!r}; it has {self._shown_names()}")
+        return tuple(named or tagged)
+
+    def _entry(self, reference: Reference, platform: Platform) -> IndexEntry:
+        if self._name is not None:
+            entries = [entry for entry in self._entries if reference == self._name]
+        elif reference.digest is not None:
+            entries = [entry for entry in self._entries if entry.descriptor.digest == reference.digest]
+        else:
+            entries = [entry for entry in self._entries if _full_name(entry) == reference]
+        if not entries:
+            raise ImageNotFoundError(f"{self._path} holds no image {reference}; it has {self._shown_names()}")
+        if len({entry.descriptor.digest for entry in entries}) == 1:
+            return entries[0]
+        # One name on several manifests: an index written flat, one entry a platform.
+        return choose_platform(Index(MEDIA_TYPE_OCI_INDEX, tuple(entries)), platform, f"{reference} in {self._path}")
+
+    def _blob(self, descriptor: Descriptor, limit: int) -> bytes:
+        name = _blob_name(descriptor.digest)
+        content = read_file(self._files, name, limit, str(self._path))
+        found = digest_of(content)
+        if found != descriptor.digest:
+            raise DigestMismatchError(f"{self._path}: {name} is damaged: expected {descriptor.digest}, found {found}")
+        if len(content) != descriptor.size:
+            raise ContentError(f"{self._path}: {name} has {len(content)} bytes, its descriptor says {descriptor.size}")
+        return content
+
+    def _shown_names(self) -> str:
+        names = [_shown(entry) for entry in self._entries]
+        more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+        return ", ".join(names[:_SHOWN_NAMES]) + more
+
+
+def _blob_name(digest: Digest) -> str:
+    return f"blobs/sha256/{hex_of(digest)}"
+
+
+def _shown(entry: IndexEntry) -> str:
+    return (entry.image_name or entry.reference_name or entry.descriptor.digest)[:200]
+
+
+def _full_name(entry: IndexEntry) -> Reference | None:
+    """The name to store the image under: a full reference. A lone tag (``latest``) is none, though it would parse as one."""
+    for text in (entry.image_name, entry.reference_name):
+        if text and ("/" in text or ":" in text) and (name := _reference_or_none(text)) is not None:
+            return name if name.digest is None else None
+    return None
+
+
+def _several(entries: tuple[IndexEntry, ...]) -> bool:
+    """Whether these are different images: neither one manifest under several names, nor one name for several platforms."""
+    names = {entry.image_name or entry.reference_name or entry.descriptor.digest for entry in entries}
+    return len(names) > 1 and len({entry.descriptor.digest for entry in entries}) > 1
+
+
+def _reference_or_none(text: str) -> Reference | None:
+    try:
+        return parse_reference(text)
+    except InvalidReferenceError:
+        return None
