@@ -1,1 +1,42 @@
+"""Disk images: bytes, partition tables, growth, and file systems. Knows nothing of containers."""
 
+from .copy import copy_sparse, data_extents
+from .device import Device, FileDevice, Window
+from .growth import GrowthPlan, TableWrite, apply_growth, plan_growth
+from .output import in_place, whole_file
+from .partitions import (
+    Partition,
+    PartitionKind,
+    PartitionTable,
+    ProbedPartition,
+    describe,
+    find_partition,
+    probe_partitions,
+    read_table,
+)
+from .probe import FilesystemInfo, FilesystemKind, probe
+
+__all__ = [
+    "Device",
+    "FileDevice",
+    "FilesystemInfo",
+    "FilesystemKind",
+    "GrowthPlan",
+    "Partition",
+    "PartitionKind",
+    "PartitionTable",
+    "ProbedPartition",
+    "TableWrite",
+    "Window",
+    "apply_growth",
+    "copy_sparse",
+    "data_extents",
+    "describe",
+    "find_partition",
+    "in_place",
+    "plan_growth",
+    "probe",
+    "probe_partitions",
+    "read_table",
+    "whole_file",
+]

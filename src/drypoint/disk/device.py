@@ -90,6 +90,19 @@ class FileDevice:
             view = view[written:]
             position += written
 
+    def extend(self, size: int) -> None:
+        """Make the file *size* bytes long, sparsely; it never gets shorter.
+
+        Raises:
+            DiskImageError: the file cannot grow.
+        """
+        if size <= self.size:
+            return
+        try:
+            os.ftruncate(self._fd, size)
+        except OSError as error:
+            raise DiskImageError(f"cannot grow {self._path} to {size} bytes: {error.strerror}") from error
+
     def close(self) -> None:
         os.close(self._fd)
 

@@ -1,0 +1,120 @@
+"""Copying what a sparse file holds, and only that: holes stay holes, and bytes move inside the kernel where it can."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+
+from ..errors import DiskImageError
+
+CHUNK_SIZE = 16 << 20
+_BUFFER_SIZE = 1 << 20
+
+# What copy_file_range says on file systems, or pairs of them, for which the kernel has no shortcut.
+_NO_SHORTCUT = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM})
+
+Progress = Callable[[int], None]
+
+
+def data_extents(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The (offset, length) runs of *fd* between *start* and *end* that are not holes, in order.
+
+    A file system that knows no holes yields one run over everything.
+    """
+    position = start
+    while position < end:
+        try:
+            data = os.lseek(fd, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            if error.errno == errno.EINVAL:
+                yield position, end - position
+                return
+            raise
+        if data >= end:
+            return
+        hole = min(os.lseek(fd, data, os.SEEK_HOLE), end)
+        yield data, hole - data
+        position = hole
+
+
+def copy_sparse(
+    source_fd: int,
+    target_fd: int,
+    *,
+    source_offset: int = 0,
+    target_offset: int = 0,
+    length: int | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Copy *length* bytes (default: to the source's end) into a target range that reads as zeros, skipping the source's holes.
+
+    The target gets its full length, so that a hole at the end counts. *progress* is called with the number of bytes
+    passed since its last call, holes included; after the last call the sum is *length*.
+
+    Returns:
+        The bytes of data that were copied.
+
+    Raises:
+        DiskImageError: the source is shorter than it should be.
+        OSError: reading or writing failed (ENOSPC among them), for the caller to name the file.
+    """
+    source_size = os.lseek(source_fd, 0, os.SEEK_END)
+    total = source_size - source_offset if length is None else length
+    if source_offset + total > source_size:
+        raise DiskImageError(
+            f"the file to copy ends before byte {source_offset + total}; did it change while it was copied?"
+        )
+    if os.fstat(target_fd).st_size < target_offset + total:
+        os.ftruncate(target_fd, target_offset + total)
+    copied = passed = 0
+    for offset, size in data_extents(source_fd, source_offset, source_offset + total):
+        for chunk in range(offset, offset + size, CHUNK_SIZE):
+            chunk_size = min(CHUNK_SIZE, offset + size - chunk)
+            copy_range(source_fd, chunk, target_fd, chunk - source_offset + target_offset, chunk_size)
+            copied += chunk_size
+            if progress is not None:
+                here = chunk + chunk_size - source_offset
+                progress(here - passed)
+                passed = here
+    if progress is not None and passed < total:
+        progress(total - passed)
+    return copied
+
+
+def copy_range(source_fd: int, source_offset: int, target_fd: int, target_offset: int, length: int) -> None:
+    """Copy exactly *length* bytes, inside the kernel if it can (on some file systems by sharing the blocks).
+
+    Raises:
+        DiskImageError: the source ends too early.
+        OSError: reading or writing failed.
+    """
+    done = 0
+    while done < length:
+        try:
+            count = os.copy_file_range(source_fd, target_fd, length - done, source_offset + done, target_offset + done)
+        except OSError as error:
+            if error.errno not in _NO_SHORTCUT:
+                raise
+            count = 0
+        if count == 0:
+            # Also what some kernels answer where they cannot: a true end of file shows when reading.
+            _copy_by_hand(source_fd, source_offset + done, target_fd, target_offset + done, length - done)
+            return
+        done += count
+
+
+def _copy_by_hand(source_fd: int, source_offset: int, target_fd: int, target_offset: int, length: int) -> None:
+    buffer = bytearray(min(_BUFFER_SIZE, length))
+    done = 0
+    while done < length:
+        view = memoryview(buffer)[: min(len(buffer), length - done)]
+        count = os.preadv(source_fd, [view], source_offset + done)
+        if count == 0:
+            raise DiskImageError(f"the file to copy ends at byte {source_offset + done}, {length - done} bytes early")
+        written = 0
+        while written < count:
+            written += os.pwrite(target_fd, view[written:count], target_offset + done + written)
+        done += count
