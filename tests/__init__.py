@@ -1,0 +1,1 @@
+"""The tests: ``unit`` needs nothing, ``engine`` holds drypoint against real programs."""

@@ -1,0 +1,35 @@
+"""Real images on a real registry, made once for a test session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from drypoint.testing.docker_registry import DockerRegistry
+from drypoint.testing.images import BuiltImage, registry_content
+from drypoint.testing.userland import userland_images
+
+
+@dataclass(frozen=True, slots=True)
+class ServedImages:
+    """The userland images (ALPHA, BETA, SUPERVISOR of drypoint.testing.userland) on a running registry."""
+
+    registry: DockerRegistry
+    images: Mapping[str, BuiltImage]
+
+    def by_tag(self, name: str) -> str:
+        """The reference by tag of the image *name*, on this registry."""
+        return self.registry.reference(*name.split(":"))
+
+    def by_digest(self, name: str) -> str:
+        return self.registry.reference(name.split(":")[0], self.images[name].digest)
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[ServedImages]:
+    images = userland_images()
+    with DockerRegistry() as registry:
+        registry.push(registry_content(images))
+        yield ServedImages(registry, images)
