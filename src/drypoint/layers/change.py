@@ -14,20 +14,18 @@ from ..errors import LayerError
 from ..fstree import BlockDevice, CharDevice, Directory, Fifo, Metadata, Regular, Symlink
 from .tar import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, GLOBAL_HEADER, LINK, REGULAR, SYMLINK, TarEntry
 from .tarsplit import clean_name
+from .xattr import lands
 
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _MAX_NAME = 255
-_MAX_PATH = 4095
-_MAX_XATTR_NAME = 255
-_MAX_XATTR_VALUE = 64 << 10
+_MAX_TARGET = 4095
+_MAX_PATH = _MAX_TARGET - len("/var/lib/docker/overlay2//diff/") - 64
+"""After unpacking, the engine walks the layer by paths from the host's root, which Linux bounds."""
 _MAX_TIME = (1 << 63) - 1
 _GO_ZERO_TIME = -62_135_596_800 * 1_000_000_000
 _UTIME_OMIT_AS_TIME = (1 << 30) - 2
 _UNCHANGED_ID = 0xFFFFFFFF
-_USER = b"user."
-_POSIX_ACL = (b"system.posix_acl_access", b"system.posix_acl_default")
-_NAMESPACES = (b"trusted.", b"security.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +136,8 @@ def _from_root(name: bytes) -> bytes:
 
 
 def _checked(path: bytes, entry: TarEntry, what: str) -> bytes:
-    """*path* if the kernel would take it, absolute as it is in the engine's chroot."""
-    if len(path) >= _MAX_PATH or (len(path) > _MAX_NAME and any(len(part) > _MAX_NAME for part in path.split(b"/"))):
+    """*path* if the kernel would take it."""
+    if len(path) > _MAX_PATH or (len(path) > _MAX_NAME and any(len(part) > _MAX_NAME for part in path.split(b"/"))):
         raise _refusal(
             entry, what, f"a name over {_MAX_NAME} bytes or a path over {_MAX_PATH}, which Linux does not take"
         )
@@ -151,8 +149,8 @@ def _checked(path: bytes, entry: TarEntry, what: str) -> bytes:
 def _target(entry: TarEntry, what: str) -> bytes:
     if not entry.linkname:
         raise _refusal(entry, what, "a symbolic link to nowhere: its target is empty")
-    if len(entry.linkname) > _MAX_PATH:
-        raise _refusal(entry, what, f"a symbolic link's target of {len(entry.linkname)} bytes, more than {_MAX_PATH}")
+    if len(entry.linkname) > _MAX_TARGET:
+        raise _refusal(entry, what, f"a symbolic link's target of {len(entry.linkname)} bytes, more than {_MAX_TARGET}")
     return entry.linkname
 
 
@@ -175,18 +173,17 @@ def _link_mtime(nanoseconds: int) -> int:
 
 
 def _xattrs(entry: TarEntry, what: str) -> tuple[tuple[bytes, bytes], ...]:
-    """Those that land on the disk: the engine carries on after those that the kernel has no place for."""
-    kept = []
-    for name, value in entry.xattrs:
-        if len(name) > _MAX_XATTR_NAME or len(value) > _MAX_XATTR_VALUE:
-            raise _refusal(entry, what, f"the extended attribute {name[:100]!r} is longer than Linux takes")
-        if name.startswith(_NAMESPACES) or (name.startswith(_USER) and entry.typeflag in (REGULAR, DIRECTORY, LINK)):
-            if name.endswith(b".") and name.count(b".") == 1:
-                raise _refusal(entry, what, f"the extended attribute {name!r} has no name after its namespace")
-            kept.append((name, value))
-        elif name in _POSIX_ACL and entry.typeflag != SYMLINK:
-            kept.append((name, value))
-    return tuple(kept)
+    kind = entry.typeflag
+    # What a hard link's inode is, only the tree knows; nearly always a regular file.
+    user, directory, symlink = kind in (REGULAR, DIRECTORY, LINK), kind == DIRECTORY, kind == SYMLINK
+    try:
+        return tuple(
+            (name, value)
+            for name, value in entry.xattrs
+            if lands(name, value, is_directory=directory, is_symlink=symlink, has_user_namespace=user)
+        )
+    except ValueError as error:
+        raise _refusal(entry, what, str(error)) from error
 
 
 def _refusal(entry: TarEntry, what: str, why: str) -> LayerError:

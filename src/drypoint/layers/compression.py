@@ -130,12 +130,15 @@ def compression_of(start: bytes) -> str | None:
     return None
 
 
-def decompress(chunks: Iterator[bytes], what: str) -> Iterator[bytes]:
+def decompress(
+    chunks: Iterator[bytes], what: str, found: Callable[[str | None], None] | None = None
+) -> Iterator[bytes]:
     """The bytes that *chunks* hold when decompressed, at most 1 MiB at a time.
 
     Args:
         chunks: the blob, in pieces of any size.
         what: how errors name the blob.
+        found: told the compression, as :func:`compression_of` has it, before the first bytes are given.
 
     Raises:
         LayerError: damaged, truncated, followed by bytes that are no further member, or wanting absurd memory.
@@ -146,6 +149,8 @@ def decompress(chunks: Iterator[bytes], what: str) -> Iterator[bytes]:
         if len(start) >= _PEEK:
             break
     kind = compression_of(start[:_PEEK])
+    if found is not None:
+        found(kind)
     match kind:
         case "gzip":
             yield from _members(start, chunks, _gzip, what, kind)

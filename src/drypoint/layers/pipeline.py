@@ -107,11 +107,16 @@ def _closing(chunks: Iterator[bytes]) -> Iterator[None]:
 
 
 class TarChunks(Iterator[bytes]):
-    """A layer's tar, verified on its way: see :func:`tar_chunks`."""
+    """A layer's tar, verified on its way: see :func:`tar_chunks`.
+
+    Attributes:
+        compression: that of the blob, as :func:`~drypoint.layers.compression.compression_of` has it; known with the first chunk.
+    """
 
     def __init__(self, blob: Iterator[bytes], layer: Layer, what: str) -> None:
+        self.compression: str | None = None
         fetched = _Stage("fetch", verified(blob, layer.blob.digest, what, layer.blob.size))
-        inflated = _Stage("inflate", _inflated(fetched, what))
+        inflated = _Stage("inflate", self._inflate(fetched, what))
         checked = _Stage("diff-id", verified(inflated, layer.diff_id, f"{what}, uncompressed"))
         self._stages = (fetched, inflated, checked)
         self._last = checked
@@ -130,6 +135,18 @@ class TarChunks(Iterator[bytes]):
             stage.stop()
         for stage in self._stages:
             stage.join()
+
+    def _inflate(self, blob: Iterator[bytes], what: str) -> Iterator[bytes]:
+        try:
+            yield from decompress(blob, what, self._note_compression)
+        except LayerError:
+            # Damage on the way breaks the compression too. Read on to the blob's end, so that a wrong digest, the cause, is
+            # what gets told; only a blob that is what its digest says is itself to blame.
+            deque(blob, maxlen=0)
+            raise
+
+    def _note_compression(self, found: str | None) -> None:
+        self.compression = found
 
     def __enter__(self) -> TarChunks:
         return self
@@ -152,13 +169,3 @@ def tar_chunks(blob: Iterator[bytes], layer: Layer, what: str) -> TarChunks:
         LayerError: the blob cannot be decompressed, though it is the one that the digest names.
     """
     return TarChunks(blob, layer, what)
-
-
-def _inflated(blob: Iterator[bytes], what: str) -> Iterator[bytes]:
-    try:
-        yield from decompress(blob, what)
-    except LayerError:
-        # Damage on the way breaks the compression too. Read on to the blob's end, so that a wrong digest, the cause, is what
-        # gets told; only a blob that is what its digest says is itself to blame.
-        deque(blob, maxlen=0)
-        raise

@@ -7,8 +7,12 @@ from types import TracebackType
 
 from ..fstree import Content, Regular
 from .change import Add, Change, change_of
+from .pipeline import TarChunks
 from .tar import TarReader
 from .tarsplit import TarSplit, TarSplitWriter, crc_of
+
+_WINDOW = 32 << 10
+_PADDING_READ = 1 << 20
 
 
 class LayerReader:
@@ -20,7 +24,8 @@ class LayerReader:
     Use as a context manager: leaving it lets go of the tar-split.
 
     Args:
-        chunks: the layer's tar, as :func:`~drypoint.layers.pipeline.tar_chunks` gives it.
+        chunks: the layer's tar, as :func:`~drypoint.layers.pipeline.tar_chunks` gives it. From any other iterator it counts as
+            a tar that was not compressed; only how the tar-split spells padding depends on it.
         what: how errors name the layer.
         final_empty_segment: end the tar-split with an empty segment, as engines up to 24 do; from 25 on they do not.
             Both read both.
@@ -30,6 +35,7 @@ class LayerReader:
     """
 
     def __init__(self, chunks: Iterator[bytes], what: str, *, final_empty_segment: bool = True) -> None:
+        self._chunks = chunks
         self._tar = TarReader(chunks, what)
         self._what = what
         self._final_empty_segment = final_empty_segment
@@ -76,11 +82,37 @@ class LayerReader:
     def _finish(self) -> None:
         if self._tar.end:
             self._writer.segment(self._tar.end)
-        for segment in self._tar.rest():
-            self._writer.segment(segment)
-        if self._final_empty_segment:
+        padding = self._record_rest()
+        # An empty segment is what tar-split before 0.11.5 records when its last read gives nothing. Go's gzip reader gives the
+        # last bytes and the end in one, unless the last bytes filled its window.
+        if self._final_empty_segment and not (self._is_gzip() and padding and self._tar.bytes_read % _WINDOW):
             self._writer.segment(b"")
         self._result = self._writer.finish()
+
+    def _record_rest(self) -> int:
+        """Record what follows the archive's end, in the pieces in which the engine's reader gives it; their total length.
+
+        From Go's gzip reader these are its 32 KiB windows; otherwise the rest of a 32 KiB buffer, then as much as is asked for.
+        """
+        total = 0
+        offset = self._tar.bytes_read
+        pending = bytearray()
+        limit = _WINDOW - offset % _WINDOW if self._is_gzip() or offset % _WINDOW else _PADDING_READ
+        for chunk in self._tar.rest():
+            pending += chunk
+            total += len(chunk)
+            start = 0
+            while len(pending) - start >= limit:
+                self._writer.segment(pending[start : start + limit])
+                start += limit
+                limit = _WINDOW if self._is_gzip() else _PADDING_READ
+            del pending[:start]
+        if pending:
+            self._writer.segment(pending)
+        return total
+
+    def _is_gzip(self) -> bool:
+        return isinstance(self._chunks, TarChunks) and self._chunks.compression == "gzip"
 
     def close(self) -> None:
         """Let go of the tar-split, finished or not. Harmless if repeated."""

@@ -79,7 +79,7 @@ class TarSplitWriter:
         self._gzip = zlib.compressobj(1, zlib.DEFLATED, 31)
         self._spool: tempfile.SpooledTemporaryFile[bytes] = tempfile.SpooledTemporaryFile(_SPOOLED)  # noqa: SIM115
 
-    def segment(self, payload: bytes) -> None:
+    def segment(self, payload: bytes | bytearray) -> None:
         """Record bytes of the tar that are no file's content."""
         encoded = binascii.b2a_base64(payload, newline=False).decode("ascii")
         self._add(f'{{"type":2,"payload":"{encoded}","position":{self._position}}}\n')
