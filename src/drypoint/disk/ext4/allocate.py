@@ -1,0 +1,113 @@
+"""Blocks for what is written: taken from long reserved runs, so that what comes one after the other lies so on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...errors import NoSpaceError
+from .filesystem import Ext4Filesystem
+
+_RESERVE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """How many blocks and inodes more the file system must have free for the work to go on; either may be 0."""
+
+    blocks: int
+    inodes: int
+
+
+class BlockAllocator:
+    """Gives out runs of blocks. A part of the current run stays reserved until :meth:`release`.
+
+    The search is first fit for a whole request; only when no run is long enough is a request cut to pieces.
+    """
+
+    def __init__(self, filesystem: Ext4Filesystem) -> None:
+        self._fs = filesystem
+        self._reserve = max(1, _RESERVE_BYTES // filesystem.block_size)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the file system was closed and opened again."""
+        self._start = self._fs.superblock.first_data_block
+        self._left = 0
+        # The length of which no free run is known to exist; freeing blocks makes it unknown again.
+        self._too_long = 1 << 62
+
+    @property
+    def free_blocks(self) -> int:
+        """Blocks that can still be taken, reserved ones included."""
+        return self._fs.free_blocks + self._left
+
+    def prepare(self, count: int) -> None:
+        """The next *count* blocks are for one file: look for one run that holds them all, if there is one.
+
+        Raises:
+            NoSpaceError: not one block is free.
+        """
+        if self._left < count:
+            self._reserve_more(count)
+
+    def take(self, count: int) -> tuple[int, int]:
+        """A run of at most *count* blocks: its first block and its length. Ask again for what is missing.
+
+        Raises:
+            NoSpaceError: not one block is free.
+        """
+        if not self._left:
+            self._reserve_more(count)
+        got = min(count, self._left)
+        start = self._start
+        self._start += got
+        self._left -= got
+        return start, got
+
+    def release(self) -> None:
+        """Give back what is reserved and was not taken."""
+        if self._left:
+            self._fs.mark_blocks(self._start, self._left, used=False)
+            self._left = 0
+
+    def leave_one(self) -> None:
+        """The library is about to take a block by itself: make sure that not all free ones are reserved."""
+        if not self._fs.free_blocks:
+            self.release()
+
+    def freed(self) -> None:
+        """Blocks were freed behind the allocator's back."""
+        self._too_long = 1 << 62
+
+    def _reserve_more(self, count: int) -> None:
+        wanted = max(count, self._reserve)
+        end = self._start + self._left
+        if end < self._fs.blocks_count:
+            following = self._fs.find_free_run(end, wanted - self._left)
+            if following is not None and following[0] == end and self._left + following[1] >= count:
+                self._fs.mark_blocks(end, following[1], used=True)
+                self._left += following[1]
+                return
+        self.release()
+        start, length = self._search(end, count, wanted)
+        self._fs.mark_blocks(start, length, used=True)
+        self._start, self._left = start, length
+
+    def _search(self, goal: int, count: int, wanted: int) -> tuple[int, int]:
+        """The first free run of at least *count* blocks from *goal* on, then from the beginning; else the first free run."""
+        beginning = self._fs.superblock.first_data_block
+        first_found: tuple[int, int] | None = None
+        for start, stop in ((goal, self._fs.blocks_count), (beginning, goal)):
+            position = start
+            while position < stop:
+                run = self._fs.find_free_run(position, wanted)
+                if run is None or run[0] >= stop:
+                    break
+                if run[1] >= count or count >= self._too_long:
+                    return run
+                first_found = first_found or run
+                position = run[0] + run[1]
+        if first_found is None:
+            raise NoSpaceError(f"the file system in {self._fs} has no free block ({self._fs.blocks_count} in all)")
+        self._too_long = min(self._too_long, count)
+        return first_found

@@ -1,0 +1,131 @@
+"""File data straight to the image: small files gather into long writes, large ones go through without a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...errors import FilesystemError
+from .allocate import BlockAllocator
+from .filesystem import Ext4Filesystem
+from .mapping import Extent
+
+_BUFFER_BYTES = 4 << 20
+_DIRECT_BYTES = 256 << 10
+HOLE_BYTES = 64 << 10
+"""A hole is left for each aligned stretch of this many bytes that is all zero."""
+_ZEROS = bytes(HOLE_BYTES)
+
+
+class RunWriter:
+    """Gathers whole blocks that lie one after the other on disk, and writes them with one call."""
+
+    def __init__(self, filesystem: Ext4Filesystem) -> None:
+        self._fs = filesystem
+        self._block_size = filesystem.block_size
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._first = 0
+        self._used = 0
+
+    def put(self, block: int, data: bytes | bytearray | memoryview) -> None:
+        """Write *data* at *block*, with zeros up to the end of its last block; it is on disk after :meth:`flush`."""
+        length = len(data)
+        padding = -length % self._block_size
+        used = self._used
+        if used and (used + length + padding > _BUFFER_BYTES or self._first + used // self._block_size != block):
+            self.flush()
+            used = 0
+        if length >= _DIRECT_BYTES:
+            # The buffer is emptied first only to keep it simple: the two lie in different blocks.
+            self.flush()
+            self._fs.write_blocks(block, [data, _ZEROS[:padding]])
+            return
+        if not used:
+            self._first = block
+        end = used + length
+        self._buffer[used:end] = data
+        if padding:
+            self._buffer[end : end + padding] = _ZEROS[:padding]
+        self._used = end + padding
+
+    def flush(self) -> None:
+        """Write what is gathered."""
+        if self._used:
+            self._fs.write_blocks(self._first, [self._buffer[: self._used]])
+            self._used = 0
+
+
+class ContentWriter:
+    """Puts content into blocks."""
+
+    def __init__(self, filesystem: Ext4Filesystem, allocator: BlockAllocator, writer: RunWriter) -> None:
+        self._block_size = filesystem.block_size
+        self._allocator = allocator
+        self._writer = writer
+
+    def store(self, path: bytes, size: int, content: Iterable[bytes | memoryview]) -> list[Extent]:
+        """Write *content*, which is exactly *size* bytes long; where the holes are depends on the bytes alone.
+
+        Raises:
+            FilesystemError: *content* is shorter or longer; the message names *path*.
+            NoSpaceError: no block is free.
+        """
+        extents: list[Extent] = []
+        if size:
+            self._allocator.prepare(-(-size // self._block_size))
+        tail = bytearray()
+        position = total = 0
+        for chunk in content:
+            view = memoryview(chunk)
+            total += len(view)
+            if total > size:
+                raise FilesystemError(f"{path!r}: its content is longer than its size of {size} bytes")
+            if tail:
+                missing = HOLE_BYTES - len(tail)
+                tail += view[:missing]
+                view = view[missing:]
+                if len(tail) < HOLE_BYTES:
+                    continue
+                self._store_segments(position, memoryview(bytes(tail)), extents)
+                position += HOLE_BYTES
+                tail.clear()
+            whole = len(view) - len(view) % HOLE_BYTES
+            if whole:
+                self._store_segments(position, view[:whole], extents)
+                position += whole
+            tail += view[whole:]
+        if total != size:
+            raise FilesystemError(f"{path!r}: its content ends after {total} of {size} bytes")
+        if tail:
+            self.place(position // self._block_size, bytes(tail), extents)
+        return extents
+
+    def place(self, logical: int, data: bytes | memoryview, extents: list[Extent]) -> None:
+        """Give *data* blocks from block *logical* of its file on, write it, and add where it lies to *extents*.
+
+        Raises:
+            NoSpaceError: no block is free.
+        """
+        view = memoryview(data)
+        while view:
+            start, got = self._allocator.take(-(-len(view) // self._block_size))
+            self._writer.put(start, view[: got * self._block_size])
+            last = extents[-1] if extents else None
+            if last and last.logical + last.length == logical and last.physical + last.length == start:
+                extents[-1] = Extent(last.logical, last.physical, last.length + got)
+            else:
+                extents.append(Extent(logical, start, got))
+            view = view[got * self._block_size :]
+            logical += got
+
+    def _store_segments(self, position: int, view: memoryview, extents: list[Extent]) -> None:
+        """Store whole segments of HOLE_BYTES, leaving out those that are all zero."""
+        first = 0
+        for offset in range(0, len(view), HOLE_BYTES):
+            if view[offset] or view[offset + HOLE_BYTES - 1] or view[offset + HOLE_BYTES // 2]:
+                continue
+            if view[offset : offset + HOLE_BYTES].tobytes() == _ZEROS:
+                if first < offset:
+                    self.place((position + first) // self._block_size, view[first:offset], extents)
+                first = offset + HOLE_BYTES
+        if first < len(view):
+            self.place((position + first) // self._block_size, view[first:], extents)

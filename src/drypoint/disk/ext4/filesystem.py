@@ -1,0 +1,352 @@
+"""An ext4 file system opened for writing: inodes, bitmaps and checksums through libext2fs, data beside it.
+
+The library's own block cache is switched off, because file data and directories are written straight to the image: a block
+that the library still held dirty could otherwise overwrite data that later took its place.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from ...errors import DiskImageError, FilesystemError, NoSpaceError
+from ..device import Device
+from . import bindings
+from .bindings import library
+from .inode import InodeShape, NewInode, encode_inode, mark_deleted, size_of, without_xattrs
+from .superblock import COMPAT_EXT_ATTR, RO_COMPAT_LARGE_FILE, Superblock, read_superblock
+
+_SUPER_FREE_INODES = 0x10 // 4
+_SUPER_FEATURE_COMPAT = 0x5C // 4
+_SUPER_FEATURE_RO_COMPAT = 0x64 // 4
+_MAX_RANGE = 1 << 30
+
+
+class Ext4Filesystem:
+    """An ext2, ext3 or ext4 file system on *device*, open for reading and writing from construction to close or abort.
+
+    *now* (seconds since the epoch, at least 1) stands for the present wherever the format wants it, so that equal work gives
+    equal bytes. Not safe for use from two threads at once.
+
+    Raises:
+        FilesystemError: see :func:`~drypoint.disk.ext4.superblock.read_superblock`; or the library finds it damaged.
+        DiskImageError: the image file cannot be opened for writing.
+        ToolError: libext2fs is missing.
+    """
+
+    def __init__(self, device: Device, *, now: int) -> None:
+        if not 0 < now < 1 << 32:
+            raise ValueError("now is a number of seconds between 1 and 2**32 - 1")
+        self._now = now
+        self._library = library()
+        self._ext2: Any = self._library.ext2
+        self._ffi: Any = self._library.ffi
+        self._fs: Any = None
+        self._fd = -1
+        self.open(device)
+
+    # Opening and closing
+
+    def open(self, device: Device) -> None:
+        """Open it again after :meth:`close`: it may have grown, or moved, meanwhile."""
+        if self._fs is not None:
+            raise ValueError("the file system is open already")
+        self._path, self._offset = device.location
+        self._superblock = superblock = read_superblock(device)
+        self._shape = InodeShape.of(superblock.inode_size, superblock.want_extra_isize)
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise DiskImageError(f"cannot open {self._path} for writing: {error.strerror}") from error
+        try:
+            self._fs = self._open_library()
+        except BaseException:
+            self._forget()
+            raise
+        seed = superblock.checksum_seed
+        self._checksum_seed = self.crc32c(0xFFFFFFFF, superblock.uuid) if seed is None else seed
+
+    def _open_library(self) -> Any:
+        handle = self._ffi.new("ext2_filsys *")
+        flags = bindings.EXT2_FLAG_RW | bindings.EXT2_FLAG_64BITS
+        code = self._ext2.ext2fs_open2(
+            os.fsencode(self._path),
+            b"offset=%d&cache=off" % self._offset,
+            flags,
+            0,
+            0,
+            self._ext2.unix_io_manager,
+            handle,
+        )
+        self._library.check(code, f"cannot open the file system in {self}")
+        fs = handle[0]
+        try:
+            if fs.blocksize != self._superblock.block_size:
+                raise FilesystemError(f"libext2fs reads other facts from {self} than its superblock says")
+            fs.now = self._now
+            self._library.check(self._ext2.ext2fs_read_bitmaps(fs), f"cannot read the bitmaps of {self}")
+        except BaseException:
+            self._ext2.ext2fs_free(fs)
+            raise
+        return fs
+
+    def close(self) -> None:
+        """Write superblock, group descriptors and bitmaps, and close.
+
+        Raises:
+            FilesystemError: that failed; the file system is then inconsistent.
+        """
+        if self._fs is None:
+            return
+        fs, self._fs = self._fs, None
+        code = self._ext2.ext2fs_close2(fs, bindings.EXT2_FLAG_FLUSH_NO_SYNC)
+        if code:
+            self._ext2.ext2fs_free(fs)
+        self._forget()
+        self._library.check(code, f"cannot write the bitmaps and descriptors of {self}")
+
+    def abort(self) -> None:
+        """Close without writing what is pending. What was written before stays, so the file system is inconsistent."""
+        if self._fs is not None:
+            fs, self._fs = self._fs, None
+            self._ext2.ext2fs_free(fs)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __str__(self) -> str:
+        return f"{self._path} at byte {self._offset}"
+
+    # Facts
+
+    @property
+    def superblock(self) -> Superblock:
+        """The facts read when it was opened."""
+        return self._superblock
+
+    @property
+    def shape(self) -> InodeShape:
+        """The shape of new inodes."""
+        return self._shape
+
+    @property
+    def now(self) -> int:
+        """The seconds since the epoch that stand for the present."""
+        return self._now
+
+    @property
+    def block_size(self) -> int:
+        """Bytes a block."""
+        return self._superblock.block_size
+
+    @property
+    def blocks_count(self) -> int:
+        """All blocks, used and free."""
+        return self._superblock.blocks_count
+
+    @property
+    def inodes_count(self) -> int:
+        """All inodes, used and free."""
+        return self._superblock.inodes_count
+
+    @property
+    def free_blocks(self) -> int:
+        """Blocks in no use; those that are kept for root count as free."""
+        return int(self._ext2.ext2fs_free_blocks_count(self._fs.super))
+
+    @property
+    def free_inodes(self) -> int:
+        """Inodes in no use."""
+        return int(self._fs.super[_SUPER_FREE_INODES])
+
+    # Checksums
+
+    def crc32c(self, seed: int, data: bytes | bytearray) -> int:
+        """CRC-32C without inversion at either end, continued from *seed*."""
+        return int(self._ext2.ext2fs_crc32c_le(seed, self._ffi.from_buffer(data), len(data)))
+
+    def inode_checksum_seed(self, ino: int, generation: int = 0) -> int:
+        """Where the checksums of the blocks that belong to an inode start from."""
+        return self.crc32c(self._checksum_seed, ino.to_bytes(4, "little") + generation.to_bytes(4, "little"))
+
+    def dirhash(self, names: list[bytes]) -> Iterator[tuple[int, int, bytes]]:
+        """Major hash, minor hash and name of each of *names*, as directory indexes of this file system use them."""
+        superblock = self._superblock
+        assert superblock.hash_version is not None
+        seed = self._ffi.new(
+            "uint32_t[4]", [int.from_bytes(superblock.hash_seed[i : i + 4], "little") for i in (0, 4, 8, 12)]
+        )
+        major, minor = self._ffi.new("uint32_t *"), self._ffi.new("uint32_t *")
+        hash_name, version = self._ext2.ext2fs_dirhash, superblock.hash_version
+        for name in names:
+            self._library.check(hash_name(version, name, len(name), seed, major, minor), "cannot hash a name")
+            yield major[0], minor[0], name
+
+    # Inodes
+
+    def read_inode(self, ino: int) -> bytes:
+        """The whole inode.
+
+        Raises:
+            FilesystemError: it cannot be read, or its checksum is wrong.
+        """
+        size = self._superblock.inode_size
+        buffer = bytearray(size)
+        code = self._ext2.ext2fs_read_inode_full(self._fs, ino, self._ffi.from_buffer(buffer), size)
+        self._library.check(code, f"cannot read inode {ino} of {self}")
+        return bytes(buffer)
+
+    def write_inode(self, ino: int, raw: bytes) -> None:
+        """Write the whole inode *raw*; its checksum is set on the way."""
+        code = self._ext2.ext2fs_write_inode_full(self._fs, ino, self._ffi.from_buffer(raw), len(raw))
+        self._library.check(code, f"cannot write inode {ino} of {self}")
+
+    def write_new_inode(self, ino: int, inode: NewInode) -> None:
+        """Write an inode that :meth:`allocate_inode` gave."""
+        self.write_inode(ino, encode_inode(self._shape, inode, self._now))
+
+    def allocate_inode(self, near: int, *, directory: bool) -> int:
+        """Take the first free inode from the group of inode *near* on.
+
+        Raises:
+            NoSpaceError: no inode is free.
+        """
+        found = self._ffi.new("ext2_ino_t *")
+        code = self._ext2.ext2fs_new_inode(self._fs, near, 0, self._ffi.NULL, found)
+        if code == bindings.EXT2_ET_INODE_ALLOC_FAIL:
+            raise NoSpaceError(f"the file system in {self} has no free inode ({self.inodes_count} in all)")
+        self._library.check(code, f"cannot find a free inode in {self}")
+        ino = int(found[0])
+        self._ext2.ext2fs_inode_alloc_stats2(self._fs, ino, 1, directory)
+        return ino
+
+    def free_inode(self, ino: int, raw: bytes, *, directory: bool) -> None:
+        """Free inode *ino*, whose bytes are *raw*, with its blocks and its share in an xattr block."""
+        self.free_content(ino, raw)
+        buffer = bytearray(self.read_inode(ino))
+        code = self._ext2.ext2fs_free_ext_attr(self._fs, ino, self._ffi.from_buffer(buffer))
+        self._library.check(code, f"cannot free the extended attributes of inode {ino} of {self}")
+        self.write_inode(ino, mark_deleted(bytes(buffer), self._now))
+        self._ext2.ext2fs_inode_alloc_stats2(self._fs, ino, -1, directory)
+
+    def release_inode(self, ino: int, *, directory: bool) -> None:
+        """Give back an inode that :meth:`allocate_inode` gave and that was never written."""
+        self._ext2.ext2fs_inode_alloc_stats2(self._fs, ino, -1, directory)
+
+    # Blocks
+
+    def find_free_run(self, goal: int, longest: int) -> tuple[int, int] | None:
+        """First free block from *goal* on, and how many are free from it on, at most *longest*. None: none up to the end."""
+        last = self.blocks_count - 1
+        found = self._ffi.new("uint64_t *")
+        code = self._ext2.ext2fs_find_first_zero_generic_bmap(self._fs.block_map, goal, last, found)
+        if code == errno.ENOENT:
+            return None
+        self._library.check(code, f"cannot search the block bitmap of {self}")
+        start = int(found[0])
+        end = min(start + longest - 1, last)
+        code = self._ext2.ext2fs_find_first_set_generic_bmap(self._fs.block_map, start, end, found)
+        if code == errno.ENOENT:
+            return start, end - start + 1
+        self._library.check(code, f"cannot search the block bitmap of {self}")
+        return start, int(found[0]) - start
+
+    def mark_blocks(self, start: int, count: int, *, used: bool) -> None:
+        """Mark a run of blocks as used or free, in the bitmap and in all counts."""
+        while count:
+            part = min(count, _MAX_RANGE)
+            self._ext2.ext2fs_block_alloc_stats_range(self._fs, start, part, 1 if used else -1)
+            start += part
+            count -= part
+
+    def free_content(self, ino: int, raw: bytes) -> None:
+        """Free the data blocks of inode *ino*, whose bytes are *raw*, and the blocks that map them; writes the inode."""
+        buffer = self._ffi.from_buffer(bytearray(raw))
+        if not self._ext2.ext2fs_inode_has_valid_blocks2(self._fs, buffer):
+            return
+        code = self._ext2.ext2fs_punch(self._fs, ino, buffer, self._ffi.NULL, 0, (1 << 64) - 1)
+        self._library.check(code, f"cannot free the blocks of inode {ino} of {self}")
+
+    def write_blocks(self, start: int, parts: list[bytes | bytearray | memoryview]) -> None:
+        """Put *parts*, one after the other, at block *start*, straight into the image.
+
+        Raises:
+            DiskImageError: the image file cannot be written.
+        """
+        position = self._offset + start * self.block_size
+        try:
+            for part in parts:
+                view = memoryview(part)
+                while view:
+                    written = os.pwrite(self._fd, view, position)
+                    position += written
+                    view = view[written:]
+        except OSError as error:
+            raise DiskImageError(f"cannot write to {self._path}: {error.strerror}") from error
+
+    def directory_blocks(self, ino: int, raw: bytes) -> Iterator[bytes]:
+        """The blocks of directory *ino*, whose inode is *raw*, in order; checksums are verified.
+
+        Raises:
+            FilesystemError: the directory is damaged.
+        """
+        inode = self._ffi.from_buffer(bytearray(raw))
+        physical = self._ffi.new("blk64_t *")
+        block = bytearray(self.block_size)
+        for logical in range(-(-size_of(raw) // self.block_size)):
+            code = self._ext2.ext2fs_bmap2(self._fs, ino, inode, self._ffi.NULL, 0, logical, self._ffi.NULL, physical)
+            self._library.check(code, f"cannot map block {logical} of directory inode {ino} of {self}")
+            if not physical[0]:
+                raise FilesystemError(f"directory inode {ino} of {self} has a hole at block {logical}; run e2fsck -f")
+            code = self._ext2.ext2fs_read_dir_block4(self._fs, physical[0], self._ffi.from_buffer(block), 0, ino)
+            self._library.check(code, f"cannot read block {logical} of directory inode {ino} of {self}")
+            yield bytes(block)
+
+    # Xattrs
+
+    def set_xattrs(self, ino: int, xattrs: tuple[tuple[bytes, bytes], ...], *, replace: bool, path: bytes) -> None:
+        """Give inode *ino* the extended attributes *xattrs*; *replace* says that it may have some, which all go.
+
+        May take one block, which the caller has made sure is free.
+
+        Raises:
+            FilesystemError: they do not fit, or one has a name or value that ext4 cannot hold; the message names *path*.
+        """
+        if not xattrs and not replace:
+            return
+        self._set_feature(_SUPER_FEATURE_COMPAT, COMPAT_EXT_ATTR)
+        if replace:
+            self._clear_xattrs(ino, path)
+        handle = self._ffi.new("xattr_handle_t *")
+        self._library.check(self._ext2.ext2fs_xattrs_open(self._fs, ino, handle), f"cannot set xattrs of {path!r}")
+        try:
+            for name, value in xattrs:
+                code = self._ext2.ext2fs_xattr_set(handle[0], name, value, len(value))
+                if code == bindings.EXT2_ET_EA_NO_SPACE:
+                    raise FilesystemError(
+                        f"{path!r}: the extended attribute {name!r} of {len(value)} bytes does not fit into the inode and "
+                        f"one block of {self.block_size} bytes"
+                    )
+                self._library.check(code, f"cannot set the extended attribute {name!r} of {path!r}")
+        finally:
+            self._ext2.ext2fs_xattrs_close(handle)
+
+    def _clear_xattrs(self, ino: int, path: bytes) -> None:
+        buffer = bytearray(self.read_inode(ino))
+        code = self._ext2.ext2fs_free_ext_attr(self._fs, ino, self._ffi.from_buffer(buffer))
+        self._library.check(code, f"cannot remove the extended attributes of {path!r}")
+        self.write_inode(ino, without_xattrs(bytes(buffer)))
+
+    def note_large_file(self) -> None:
+        """A file of 2 GiB or more is there: the superblock has to say so."""
+        self._set_feature(_SUPER_FEATURE_RO_COMPAT, RO_COMPAT_LARGE_FILE)
+
+    def _set_feature(self, word: int, bit: int) -> None:
+        if not self._fs.super[word] & bit:
+            self._fs.super[word] |= bit
+            self._fs.flags |= bindings.EXT2_FLAG_DIRTY | bindings.EXT2_FLAG_CHANGED

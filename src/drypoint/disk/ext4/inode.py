@@ -1,0 +1,222 @@
+"""Inodes as bytes: what a new inode says, and how an existing one is changed.
+
+Format: struct ext2_inode_large in e2fsprogs' ext2_fs.h; the kernel's Documentation/filesystems/ext4/inodes.rst. Checksums are
+not set here: libext2fs sets them when it writes the inode.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+S_IFIFO = 0x1000
+S_IFCHR = 0x2000
+S_IFDIR = 0x4000
+S_IFBLK = 0x6000
+S_IFREG = 0x8000
+S_IFLNK = 0xA000
+S_IFSOCK = 0xC000
+S_IFMT = 0xF000
+
+EXT2_INDEX_FL = 0x1000
+EXT4_HUGE_FILE_FL = 0x40000
+EXT4_EXTENTS_FL = 0x80000
+
+EXT2_GOOD_OLD_INODE_SIZE = 128
+EXT4_LINK_MAX = 65000
+NSEC_PER_SEC = 1_000_000_000
+
+_TIME_MIN = -(1 << 31)
+_TIME_MAX = (1 << 31) - 1
+_TIME_MAX_EXTRA = (1 << 34) - 1 + _TIME_MIN
+
+# i_mode i_uid i_size i_atime i_ctime i_mtime i_dtime i_gid i_links_count i_blocks i_flags i_version i_block[60 bytes]
+# i_generation i_file_acl i_size_high i_faddr i_blocks_hi i_file_acl_high i_uid_high i_gid_high i_checksum_lo i_reserved
+_BASE = struct.Struct("<HHIIIIIHHIII60sIIIIHHHHHH")
+# i_extra_isize i_checksum_hi i_ctime_extra i_mtime_extra i_atime_extra i_crtime i_crtime_extra i_version_hi i_projid
+_EXTRA = struct.Struct("<HHIIIIIII")
+_LINKS = struct.Struct("<H")
+_LINKS_OFFSET = 26
+
+
+@dataclass(frozen=True, slots=True)
+class InodeShape:
+    """How large inodes are, and how much of what follows the first 128 bytes is used by fields (0: nothing follows)."""
+
+    size: int
+    extra_isize: int
+
+    @classmethod
+    def of(cls, inode_size: int, want_extra_isize: int) -> InodeShape:
+        """The shape that the kernel gives a new inode of a file system with these superblock fields."""
+        room = inode_size - EXT2_GOOD_OLD_INODE_SIZE
+        if not room:
+            return cls(inode_size, 0)
+        wanted = want_extra_isize or _EXTRA.size
+        return cls(inode_size, min(wanted, room) & ~3)
+
+
+@dataclass(frozen=True, slots=True)
+class NewInode:
+    """What a new inode says. ``mode`` holds the file type too; ``sectors`` counts units of 512 bytes; ``block`` is i_block."""
+
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    size: int = 0
+    sectors: int = 0
+    links: int = 1
+    flags: int = 0
+    block: bytes = b""
+
+
+def encode_inode(shape: InodeShape, inode: NewInode, now: int) -> bytes:
+    """The whole inode. Access time is the modification time; change and creation time are *now*, in seconds.
+
+    Times that the file system cannot hold become the nearest one that it can, as the kernel does it.
+    """
+    extended = shape.extra_isize >= 4
+    mtime, mtime_extra = encode_time(inode.mtime, extended=shape.extra_isize >= 12)
+    ctime, ctime_extra = encode_time(now * NSEC_PER_SEC, extended=shape.extra_isize >= 8)
+    base = _BASE.pack(
+        inode.mode,
+        inode.uid & 0xFFFF,
+        inode.size & 0xFFFFFFFF,
+        mtime,
+        ctime,
+        mtime,
+        0,
+        inode.gid & 0xFFFF,
+        inode.links,
+        inode.sectors & 0xFFFFFFFF,
+        inode.flags,
+        0,
+        inode.block,
+        0,
+        0,
+        inode.size >> 32,
+        0,
+        inode.sectors >> 32,
+        0,
+        inode.uid >> 16,
+        inode.gid >> 16,
+        0,
+        0,
+    )
+    if not extended:
+        return base.ljust(shape.size, b"\0")
+    extra = _EXTRA.pack(shape.extra_isize, 0, ctime_extra, mtime_extra, mtime_extra, ctime, ctime_extra, 0, 0)
+    return (base + extra[: shape.extra_isize]).ljust(shape.size, b"\0")
+
+
+def encode_time(nanoseconds: int, *, extended: bool) -> tuple[int, int]:
+    """A time as the low 32 bits of its seconds, and the word that holds 2 more bits of them and the nanoseconds."""
+    seconds, nanoseconds = divmod(nanoseconds, NSEC_PER_SEC)
+    last = _TIME_MAX_EXTRA if extended else _TIME_MAX
+    if seconds <= _TIME_MIN or seconds >= last:
+        # The kernel's timestamp_truncate drops the nanoseconds at both ends of the range, too.
+        seconds, nanoseconds = (_TIME_MIN, 0) if seconds <= _TIME_MIN else (last, 0)
+    low = seconds & 0xFFFFFFFF
+    signed_low = low - (1 << 32) if low & 0x80000000 else low
+    return low, nanoseconds << 2 | (seconds - signed_low) >> 32 & 3
+
+
+def replace_metadata(raw: bytes, mode: int, uid: int, gid: int, mtime: int, now: int) -> bytes:
+    """The existing inode *raw* with other permission bits, owner and times; its type and content stay."""
+    fields = list(_BASE.unpack_from(raw))
+    extra_isize = _extra_isize(raw)
+    low, extra_word = encode_time(mtime, extended=extra_isize >= 12)
+    changed, changed_extra = encode_time(now * NSEC_PER_SEC, extended=extra_isize >= 8)
+    fields[0] = fields[0] & S_IFMT | mode
+    fields[1], fields[19] = uid & 0xFFFF, uid >> 16
+    fields[7], fields[20] = gid & 0xFFFF, gid >> 16
+    fields[3], fields[4], fields[5] = low, changed, low
+    out = bytearray(raw)
+    _BASE.pack_into(out, 0, *fields)
+    for offset, value in ((4, changed_extra), (8, extra_word), (12, extra_word)):
+        if extra_isize >= offset + 4:
+            struct.pack_into("<I", out, EXT2_GOOD_OLD_INODE_SIZE + offset, value)
+    return bytes(out)
+
+
+def replace_content(raw: bytes, size: int, sectors: int, flags: int, block: bytes) -> bytes:
+    """The existing inode *raw* with another size, block count, flags and i_block."""
+    fields = list(_BASE.unpack_from(raw))
+    fields[2], fields[15] = size & 0xFFFFFFFF, size >> 32
+    fields[9], fields[17] = sectors & 0xFFFFFFFF, sectors >> 32
+    fields[10], fields[12] = flags, block
+    return _BASE.pack(*fields) + raw[EXT2_GOOD_OLD_INODE_SIZE:]
+
+
+def mark_deleted(raw: bytes, now: int) -> bytes:
+    """The existing inode *raw* with no names, deleted *now*."""
+    fields = list(_BASE.unpack_from(raw))
+    fields[6], fields[8] = now & 0xFFFFFFFF, 0
+    return _BASE.pack(*fields) + raw[EXT2_GOOD_OLD_INODE_SIZE:]
+
+
+def without_xattrs(raw: bytes) -> bytes:
+    """The existing inode *raw* with nothing after its fields: there lie the extended attributes inside the inode."""
+    return raw[: EXT2_GOOD_OLD_INODE_SIZE + _extra_isize(raw)].ljust(len(raw), b"\0")
+
+
+def with_links(raw: bytes, links: int) -> bytes:
+    """The existing inode *raw* with another number of names."""
+    return raw[:_LINKS_OFFSET] + _LINKS.pack(links) + raw[_LINKS_OFFSET + 2 :]
+
+
+def links_of(raw: bytes) -> int:
+    (links,) = _LINKS.unpack_from(raw, _LINKS_OFFSET)
+    return int(links)
+
+
+def mode_of(raw: bytes) -> int:
+    """Permission bits and file type."""
+    return raw[0] | raw[1] << 8
+
+
+def size_of(raw: bytes) -> int:
+    low: int
+    high: int
+    (low,) = struct.unpack_from("<I", raw, 4)
+    (high,) = struct.unpack_from("<I", raw, 108)
+    return high << 32 | low
+
+
+def flags_of(raw: bytes) -> int:
+    (flags,) = struct.unpack_from("<I", raw, 32)
+    return int(flags)
+
+
+def generation_of(raw: bytes) -> int:
+    (generation,) = struct.unpack_from("<I", raw, 100)
+    return int(generation)
+
+
+def sectors_of(raw: bytes) -> int:
+    low: int
+    high: int
+    (low,) = struct.unpack_from("<I", raw, 28)
+    (high,) = struct.unpack_from("<H", raw, 116)
+    return high << 32 | low
+
+
+def device_block(major: int, minor: int) -> bytes:
+    """i_block of a device: the 16-bit form where it fits, else the kernel's 32-bit form in the second word.
+
+    Raises:
+        ValueError: a number is outside 12 bits (major) or 20 bits (minor).
+    """
+    if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
+        raise ValueError(f"device number {major}:{minor} is outside 0:0 to 4095:1048575")
+    if major < 256 and minor < 256:
+        return struct.pack("<I", major << 8 | minor)
+    return struct.pack("<II", 0, minor & 0xFF | major << 8 | (minor & ~0xFF) << 12)
+
+
+def _extra_isize(raw: bytes) -> int:
+    if len(raw) <= EXT2_GOOD_OLD_INODE_SIZE:
+        return 0
+    (extra,) = struct.unpack_from("<H", raw, EXT2_GOOD_OLD_INODE_SIZE)
+    return int(extra)
