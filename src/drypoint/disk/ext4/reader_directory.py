@@ -84,35 +84,36 @@ class DirectoryParser:
             position += length
 
     def _check(self, raw: memoryview) -> None:
-        size = len(raw)
-        reserved, length, name_length, kind, checksum = _TAIL.unpack_from(raw, size - _TAIL.size)
-        if (reserved, length, name_length, kind) == (0, _TAIL.size, 0, _TAIL_TYPE):
-            crc = crc32c(raw[: size - _TAIL.size], self._seed)
-        else:
-            limits = self._index_limits(raw)
-            if limits is None:
-                raise self._volume.damage(self._owner, "a block has no checksum")
+        # Index blocks first: one that was a leaf before still has the leaf's tail where its own lies.
+        limits = self._index_limits(raw)
+        if limits is not None:
             start, limit, count = limits
             tail = start + 8 * limit
             crc = crc32c(raw[: start + 8 * count], self._seed)
             crc = crc32c(raw[tail : tail + 4], crc)
             crc = crc32c(b"\0\0\0\0", crc)
             checksum = int.from_bytes(raw[tail + 4 : tail + 8], "little")
+        else:
+            end = len(raw) - _TAIL.size
+            reserved, length, name_length, kind, checksum = _TAIL.unpack_from(raw, end)
+            if (reserved, length, name_length, kind) != (0, _TAIL.size, 0, _TAIL_TYPE):
+                raise self._volume.damage(self._owner, "a block has no checksum")
+            crc = crc32c(raw[:end], self._seed)
         if stored(crc) != checksum:
             raise self._volume.damage(self._owner, "the checksum of a block is wrong")
 
     def _index_limits(self, raw: memoryview) -> tuple[int, int, int] | None:
-        """Where an index block's entries begin, how many there is room for, and how many there are."""
+        """Where an index block's entries begin, how many there is room for, and how many there are; None for a leaf."""
         _, length, name_length, _ = _ENTRY.unpack_from(raw)
         if self._wide and length in (0, 65535):
             length = 65536
         if length == len(raw) and name_length == 0:
             start = 8
-        elif length == 12:
+        elif length == 12 and _ENTRY.unpack_from(raw, 12)[1] == len(raw) - 12:
             start = 32
         else:
             return None
         limit, count = struct.unpack_from("<HH", raw, start)
         if count > limit or start + 8 * limit + _INDEX_TAIL_SIZE > len(raw):
-            return None
+            raise self._volume.damage(self._owner, f"an index block claims {count} entries of {limit}")
         return start, limit, count

@@ -255,7 +255,7 @@ def parse_superblock(raw: bytes, device_size: int, name: str) -> Superblock:
     return Superblock(
         block_size=block_size,
         blocks_count=blocks_count,
-        free_blocks=(free_low | high[2] << 32) * cluster_blocks,
+        free_blocks=free_low | high[2] << 32,
         reserved_blocks=reserved_low | high[1] << 32,
         inodes_count=inodes_count,
         free_inodes=free_inodes,
@@ -346,6 +346,8 @@ def parse_group(superblock: Superblock, number: int, raw: bytes, name: str) -> G
                 f"the descriptor of group {number} of {name} is damaged: "
                 f"it puts the {what} at block {block} of {superblock.blocks_count}; run e2fsck"
             )
+    # Unlike the superblock, descriptors count clusters.
+    free_blocks *= superblock.cluster_blocks
     return Group(number, bitmap, inode_bitmap, table, free_blocks, free_inodes, directories, flags, unused)
 
 
