@@ -1,1 +1,47 @@
+"""The engine's store (overlay2) as values: what it holds, what it needs, and writing that into any tree. Knows no disk."""
 
+from .identity import choose_cache_id, choose_link
+from .imagedb import StoredImage
+from .layerdb import StoredLayer
+from .overlay2 import AppliedLayer, apply_changes
+from .placement import PlannedLayer, SharedLayer
+from .plan import MAX_LAYERS, PlannedFile, StorePlan, plan_store
+from .reading import Finding, FindingCode
+from .state import StoreState, read_state
+from .write import (
+    LayerStream,
+    OnLayer,
+    OpenLayer,
+    TarSplitContent,
+    prepare_store,
+    publish_images,
+    write_layer,
+    write_store,
+)
+
+__all__ = [
+    "MAX_LAYERS",
+    "AppliedLayer",
+    "Finding",
+    "FindingCode",
+    "LayerStream",
+    "OnLayer",
+    "OpenLayer",
+    "PlannedFile",
+    "PlannedLayer",
+    "SharedLayer",
+    "StorePlan",
+    "StoreState",
+    "StoredImage",
+    "StoredLayer",
+    "TarSplitContent",
+    "apply_changes",
+    "choose_cache_id",
+    "choose_link",
+    "plan_store",
+    "prepare_store",
+    "publish_images",
+    "read_state",
+    "write_layer",
+    "write_store",
+]
