@@ -1,1 +1,117 @@
+"""Put container images into a disk image: the files that Docker or balenaEngine would have written, without an engine.
+
+    from pathlib import Path
+    import drypoint
+
+    with drypoint.RegistrySource() as registry:
+        alpine = drypoint.ImageRequest(drypoint.parse_reference("alpine:3.20"), registry)
+        drypoint.preload(
+            Path("base.img"), Path("out.img"), [alpine], platform=drypoint.parse_platform("linux/arm64")
+        )
+
+Everything public is named here and loaded when it is first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import (
+        AuthenticationError,
+        ContentError,
+        DigestMismatchError,
+        DiskImageError,
+        DrypointError,
+        FilesystemError,
+        ImageNotFoundError,
+        InvalidReferenceError,
+        LayerError,
+        ManifestError,
+        NoSpaceError,
+        OutputError,
+        PartitionTableError,
+        SourceError,
+        StoreError,
+        ToolError,
+        TransferError,
+        UsageError,
+        VerificationError,
+    )
+    from .oci import Image, Platform, Reference, parse_platform, parse_reference
+    from .preloading import ExtraFile, ImageRequest, Plan, Result, Target, plan, preload
+    from .progress import Progress, Step
+    from .sources import DockerArchiveSource, ImageSource, OciLayoutSource
+    from .sources.registry import RegistryOptions, RegistrySource
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "AuthenticationError",
+    "ContentError",
+    "DigestMismatchError",
+    "DiskImageError",
+    "DockerArchiveSource",
+    "DrypointError",
+    "ExtraFile",
+    "FilesystemError",
+    "Image",
+    "ImageNotFoundError",
+    "ImageRequest",
+    "ImageSource",
+    "InvalidReferenceError",
+    "LayerError",
+    "ManifestError",
+    "NoSpaceError",
+    "OciLayoutSource",
+    "OutputError",
+    "PartitionTableError",
+    "Plan",
+    "Platform",
+    "Progress",
+    "Reference",
+    "RegistryOptions",
+    "RegistrySource",
+    "Result",
+    "SourceError",
+    "Step",
+    "StoreError",
+    "Target",
+    "ToolError",
+    "TransferError",
+    "UsageError",
+    "VerificationError",
+    "__version__",
+    "parse_platform",
+    "parse_reference",
+    "plan",
+    "preload",
+]
+
+_HOMES = {
+    "errors": (
+        "AuthenticationError ContentError DigestMismatchError DiskImageError DrypointError FilesystemError "
+        "ImageNotFoundError InvalidReferenceError LayerError ManifestError NoSpaceError OutputError PartitionTableError "
+        "SourceError StoreError ToolError TransferError UsageError VerificationError"
+    ),
+    "oci": "Image Platform Reference parse_platform parse_reference",
+    "preloading": "ExtraFile ImageRequest Plan Result Target plan preload",
+    "progress": "Progress Step",
+    "sources": "DockerArchiveSource ImageSource OciLayoutSource",
+    "sources.registry": "RegistryOptions RegistrySource",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

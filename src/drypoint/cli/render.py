@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+import msgspec
 
 from ..progress import SILENT, Progress, Step
 
@@ -48,6 +49,16 @@ def set_up(verbose: int) -> None:
 def line(text: str = "") -> None:
     """One line of the result."""
     click.echo(text)
+
+
+def json(document: object) -> None:
+    """One JSON object, the whole of a command's result."""
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+
+
+def warning(text: str) -> None:
+    """Something that the user should know and that stops nothing."""
+    click.echo(f"warning: {text}", err=True)
 
 
 def failure(text: str, error: BaseException | None = None) -> None:

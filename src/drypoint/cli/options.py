@@ -1,0 +1,188 @@
+"""The options that say what goes into a disk image, shared by the commands that take them, and what they mean together."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from ..balena.apps_json import MAX_BYTES, read_apps_json
+from ..balena.device_type import read_device_type
+from ..disk import FileDevice
+from ..errors import UsageError
+from ..fstree import clean_path
+from ..oci import Platform, Reference, parse_platform
+from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION, ExtraFile, ImageRequest, Target
+from ..sources import ImageSource, open_archive, parse_location
+from ..sources.registry import RegistryOptions, RegistrySource
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+_DEFAULT_PLATFORM = "linux/amd64"
+_SIZE = re.compile(r"(\d+)([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_LATEST_TIMESTAMP = (1 << 34) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The options as they were given."""
+
+    base: Path
+    images: tuple[str, ...]
+    apps_json: Path | None
+    platform: str | None
+    data_partition: str
+    data_root: str
+    additional_space: str
+    insecure_registries: tuple[str, ...]
+    certificates: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the options mean, ready for :func:`drypoint.preload`."""
+
+    requests: tuple[ImageRequest, ...]
+    platform: Platform
+    target: Target
+    files: tuple[ExtraFile, ...]
+    additional_space: int
+    timestamp: int | None
+
+
+def input_options(function: _Function) -> _Function:
+    """BASE and the options that go with it."""
+    decorators = [
+        click.argument("base", type=click.Path(path_type=Path)),
+        click.option(
+            "--image", "images", multiple=True, metavar="REF",
+            help="An image: a registry reference, oci:PATH[:IMAGE] or docker-archive:PATH[:IMAGE], the latter two also as "
+            "NAME=oci:PATH. May be repeated.",
+        ),
+        click.option(
+            "--apps-json", type=click.Path(path_type=Path), metavar="FILE",
+            help="A balena target state (version 3): the images of all its services are preloaded, and the file goes into the "
+            "root of the data partition, where the Supervisor looks for it.",
+        ),
+        click.option(
+            "--platform", metavar="OS/ARCH[/VARIANT]",
+            help="Which image of a multi-platform one to take. Default: what the disk image's device type says, else "
+            f"{_DEFAULT_PLATFORM}.",
+        ),
+        click.option(
+            "--data-partition", default=DEFAULT_PARTITION, show_default=True, metavar="LABEL|N",
+            help="The partition that holds the engine's store.",
+        ),
+        click.option(
+            "--data-root", default=DEFAULT_DATA_ROOT.decode(), show_default=True, metavar="PATH",
+            help="The engine's data root in that partition.",
+        ),
+        click.option(
+            "--additional-space", default="0", metavar="SIZE",
+            help="Room to leave free beyond what the images take: bytes, or with K, M, G.",
+        ),
+        click.option(
+            "--insecure-registry", "insecure_registries", multiple=True, metavar="HOST[:PORT]",
+            help="A registry that may be reached by plain http. Registries on this machine always may.",
+        ),
+        click.option(
+            "--add-certificate", "certificates", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+            help="A PEM file of certificate authorities to trust beside the system's.",
+        ),
+    ]  # fmt: skip
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
+
+
+@contextmanager
+def job(inputs: Inputs) -> Iterator[Job]:
+    """Open what the options name.
+
+    Raises:
+        UsageError: they contradict each other, or a file or name is not what it should be.
+        SourceError, ContentError: an archive cannot be read.
+        DiskImageError: BASE is no disk image.
+    """
+    target = Target(inputs.data_partition, _data_root(inputs.data_root))
+    additional_space = _size(inputs.additional_space)
+    if not inputs.images and inputs.apps_json is None:
+        raise UsageError("nothing to put in: give --image REF or --apps-json FILE")
+    with ExitStack() as stack:
+        registry = RegistrySource(
+            RegistryOptions(insecure_registries=inputs.insecure_registries, ca_files=inputs.certificates)
+        )
+        stack.callback(registry.close)
+        requests = list(_image_requests(inputs.images, registry, stack))
+        files: tuple[ExtraFile, ...] = ()
+        if inputs.apps_json is not None:
+            apps = read_apps_json(_read_file(inputs.apps_json), str(inputs.apps_json))
+            requests += [ImageRequest(reference, registry) for reference in apps.images]
+            files = (ExtraFile(b"apps.json", apps.content),)
+        yield Job(
+            tuple(dict.fromkeys(requests)), _platform(inputs), target, files, additional_space, source_date_epoch()
+        )
+
+
+def source_date_epoch() -> int | None:
+    """The environment's ``SOURCE_DATE_EPOCH`` in seconds, see reproducible-builds.org/specs/source-date-epoch.
+
+    Raises:
+        UsageError: it is set to something else than seconds that ext4 can note.
+    """
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= _LATEST_TIMESTAMP):
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH is {text[:40]!r}, expected seconds since 1970, at most {_LATEST_TIMESTAMP}"
+        )
+    return int(text)
+
+
+def _image_requests(images: Sequence[str], registry: ImageSource, stack: ExitStack) -> Iterator[ImageRequest]:
+    for text in images:
+        location = parse_location(text)
+        if isinstance(location, Reference):
+            yield ImageRequest(location, registry)
+            continue
+        archive = open_archive(location)
+        stack.callback(archive.close)
+        for reference in archive.references:
+            yield ImageRequest(reference, archive)
+
+
+def _platform(inputs: Inputs) -> Platform:
+    if inputs.platform is not None:
+        return parse_platform(inputs.platform)
+    with FileDevice(inputs.base) as device:
+        device_type = read_device_type(device)
+    return device_type.platform if device_type is not None else parse_platform(_DEFAULT_PLATFORM)
+
+
+def _data_root(text: str) -> bytes:
+    try:
+        return clean_path(os.fsencode(text))
+    except ValueError as error:
+        raise UsageError(f"--data-root {text!r}: {error}") from error
+
+
+def _size(text: str) -> int:
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or len(match[1]) > 18:
+        raise UsageError(f"--additional-space {text[:40]!r}: expected a number of bytes, or one with K, M, G or T")
+    return int(match[1]) * _SIZE_FACTORS[match[2].lower()]
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error

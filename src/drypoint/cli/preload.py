@@ -1,0 +1,74 @@
+"""``drypoint preload``: images into a disk image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .. import preloading
+from . import render, report
+from .options import Inputs, input_options, job
+
+_EXAMPLES = """\b
+Examples:
+  drypoint preload balena.img -o preloaded.img --apps-json apps.json
+  drypoint preload balena.img -o preloaded.img --image alpine:3.20 --image ghcr.io/org/app:1.4
+  drypoint preload base.img -o out.img --image docker-archive:app.tar
+  drypoint preload pios.img -o out.img --image alpine --data-partition rootfs --data-root /var/lib/docker
+"""
+
+
+@click.command("preload", epilog=_EXAMPLES)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="OUT", help="The disk image to make."
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@input_options
+@render.output_options
+def command(
+    base: Path,
+    images: tuple[str, ...],
+    apps_json: Path | None,
+    platform: str | None,
+    data_partition: str,
+    data_root: str,
+    additional_space: str,
+    insecure_registries: tuple[str, ...],
+    certificates: tuple[Path, ...],
+    output: Path,
+    overwrite: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Make OUT, a copy of the disk image BASE whose engine finds the images in its store.
+
+    BASE is only read. OUT appears when it is whole; if anything fails, or on Ctrl-C, nothing is left behind.
+    """
+    render.set_up(verbose)
+    inputs = Inputs(
+        base,
+        images,
+        apps_json,
+        platform,
+        data_partition,
+        data_root,
+        additional_space,
+        insecure_registries,
+        certificates,
+    )
+    with render.progress(quiet=quiet) as progress, job(inputs) as wanted:
+        result = preloading.preload(
+            base,
+            output,
+            wanted.requests,
+            platform=wanted.platform,
+            target=wanted.target,
+            files=wanted.files,
+            additional_space=wanted.additional_space,
+            overwrite=overwrite,
+            timestamp=wanted.timestamp,
+            progress=progress,
+        )
+    if not quiet:
+        report.show_result(result)

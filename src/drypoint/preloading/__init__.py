@@ -1,0 +1,19 @@
+"""The use case: images from sources into the engine's store on a disk image, wherever on it that lies."""
+
+from .request import DEFAULT_DATA_ROOT, DEFAULT_PARTITION, ExtraFile, ImageRequest, Target
+from .room import Room
+from .run import Plan, Result, WrittenLayer, plan, preload
+
+__all__ = [
+    "DEFAULT_DATA_ROOT",
+    "DEFAULT_PARTITION",
+    "ExtraFile",
+    "ImageRequest",
+    "Plan",
+    "Result",
+    "Room",
+    "Target",
+    "WrittenLayer",
+    "plan",
+    "preload",
+]

@@ -1,0 +1,92 @@
+"""Layers on their way, a few ahead of the one that is being written.
+
+While one layer is written, the next ones are already fetched, inflated and checked in threads of their own, as far as their
+bounded buffers go; so neither the network nor the writer waits for the other, and memory does not depend on the layers' size.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..layers import LayerReader, TarChunks, tar_chunks
+from ..oci import Image, Layer
+from ..progress import Step
+from ..sources import BlobSource
+
+LAYERS_AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LayerJob:
+    """One layer to fetch: what it is, and who has it."""
+
+    image: Image
+    layer: Layer
+    source: BlobSource
+
+    @property
+    def what(self) -> str:
+        """How errors name the layer."""
+        name = self.image.references[0] if self.image.references else self.image.image_id
+        return f"layer {self.layer.blob.digest} of {name}"
+
+
+class LayerFetcher:
+    """Gives the layers of *jobs* in their order, each once. A context manager: leaving it stops all threads.
+
+    *step* is told of every byte received.
+    """
+
+    def __init__(self, jobs: Sequence[LayerJob], step: Step, *, ahead: int = LAYERS_AHEAD) -> None:
+        self._waiting = deque(jobs)
+        self._step = step
+        self._ahead = ahead
+        self._started: deque[tuple[LayerJob, TarChunks]] = deque()
+
+    @contextmanager
+    def next_layer(self) -> Iterator[LayerReader]:
+        """The next layer, opened; to be read to its end, where its digests are known to be right.
+
+        Raises:
+            SourceError, ContentError: from reading, when the blob cannot be had or is not what it claims to be.
+        """
+        self._start(self._ahead + 1)
+        job, chunks = self._started.popleft()
+        try:
+            with LayerReader(chunks, job.what) as reader:
+                self._start(self._ahead)
+                yield reader
+        finally:
+            chunks.close()
+
+    def close(self) -> None:
+        """Stop what is under way and forget the rest. Harmless if repeated."""
+        self._waiting.clear()
+        while self._started:
+            self._started.popleft()[1].close()
+
+    def __enter__(self) -> LayerFetcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self, wanted: int) -> None:
+        while self._waiting and len(self._started) < wanted:
+            job = self._waiting.popleft()
+            blob = _counted(job.source.open_layer(job.image, job.layer), self._step)
+            self._started.append((job, tar_chunks(blob, job.layer, job.what)))
+
+
+def _counted(blob: Iterator[bytes], step: Step) -> Iterator[bytes]:
+    try:
+        for chunk in blob:
+            step.advance(len(chunk))
+            yield chunk
+    finally:
+        close = getattr(blob, "close", None)
+        if close is not None:
+            close()

@@ -1,0 +1,30 @@
+"""The one time that everything drypoint makes itself carries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+
+from ..oci import Image
+
+_CREATED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)")
+LATEST = (1 << 34) - 1
+"""The last second that ext4 can note."""
+
+
+def newest_creation(images: Iterable[Image]) -> int:
+    """Seconds since the epoch of the newest creation date in the images' configs; 0 when none has a usable one."""
+    return max((_seconds(image.config.created) for image in images), default=0)
+
+
+def _seconds(created: str | None) -> int:
+    """An RFC 3339 time as the image-spec has it, without its fraction; 0 for anything else."""
+    match = _CREATED.fullmatch(created or "")
+    if match is None:
+        return 0
+    try:
+        moment = datetime.fromisoformat(match[1] + ("+00:00" if match[2] == "Z" else match[2]))
+    except ValueError:
+        return 0
+    return min(max(int(moment.timestamp()), 0), LATEST)

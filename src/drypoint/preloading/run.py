@@ -1,0 +1,250 @@
+"""The use case: gather what is known, plan, then do it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..digest import Digest
+from ..disk import FileDevice, Partition, PartitionTable, Window, copy_sparse, find_partition, read_table, whole_file
+from ..disk.ext4.geometry import read_geometry
+from ..disk.ext4.reader import Ext4Reader
+from ..disk.ext4.resize import check_unmounted
+from ..engine import StorePlan, StoreState, plan_store, read_state, write_store
+from ..engine.overlay2 import AppliedLayer
+from ..engine.placement import PlannedLayer
+from ..errors import FilesystemError, UsageError
+from ..fstree import Metadata, Regular, TreeSink
+from ..layers import LayerReader
+from ..oci import Image, Platform
+from ..progress import SILENT, Progress
+from ..sinks.ext4 import Ext4Sink
+from ..sources import ImageSource
+from .fetch import LayerFetcher, LayerJob
+from .moment import newest_creation
+from .request import ExtraFile, ImageRequest, Target
+from .room import GrowingPartition, Room, estimate_room
+
+_RESOLVING_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenLayer:
+    """A layer that was written: its place in the store, and what it came to."""
+
+    planned: PlannedLayer
+    applied: AppliedLayer
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a preload would do.
+
+    Attributes:
+        images: what was asked for, resolved.
+        state: the store that the disk image holds already.
+        store: what is to be written to it.
+        partition: the partition as it is.
+        room: what the writing is estimated to take, in blocks and inodes.
+        free: what the file system has.
+        block_size: bytes of a block.
+    """
+
+    images: tuple[Image, ...]
+    state: StoreState
+    store: StorePlan
+    partition: Partition
+    room: Room
+    free: Room
+    block_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a preload did.
+
+    Attributes:
+        plan: what was planned.
+        layers: those that were written, in order.
+        output: the finished disk image.
+        partition: the data partition as it is now.
+    """
+
+    plan: Plan
+    layers: tuple[WrittenLayer, ...]
+    output: Path
+    partition: Partition
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    plan: Plan
+    table: PartitionTable
+    sources: dict[Digest, ImageSource]
+    timestamp: int
+
+
+def plan(
+    base: Path,
+    images: Sequence[ImageRequest],
+    *,
+    platform: Platform,
+    target: Target | None = None,
+    files: Sequence[ExtraFile] = (),
+    additional_space: int = 0,
+    timestamp: int | None = None,
+    progress: Progress = SILENT,
+) -> Plan:
+    """Say what :func:`preload` would do with the same arguments. Nothing is written, and no layer is fetched.
+
+    Raises:
+        DrypointError: as :func:`preload`, as far as it can be known without the layers.
+    """
+    with FileDevice(base) as device:
+        return _gather(device, images, platform, target or Target(), files, additional_space, timestamp, progress).plan
+
+
+def preload(
+    base: Path,
+    output: Path,
+    images: Sequence[ImageRequest],
+    *,
+    platform: Platform,
+    target: Target | None = None,
+    files: Sequence[ExtraFile] = (),
+    additional_space: int = 0,
+    overwrite: bool = False,
+    timestamp: int | None = None,
+    progress: Progress = SILENT,
+) -> Result:
+    """Make *output*, a copy of the disk image *base* whose engine store holds *images* too.
+
+    *base* is only read. *output* appears under its name when it is whole, and not at all when anything fails.
+
+    Args:
+        base: a plain disk image, with an MBR or a GPT.
+        output: the file to make.
+        images: what to put in, each with the source that has it.
+        platform: which image of a multi-platform one is meant.
+        target: where the store lies; default: ``docker/`` in the partition labelled resin-data.
+        files: small files to put beside the store, apps.json for one.
+        additional_space: bytes that shall be free beyond what the images take.
+        overwrite: whether an *output* that exists may be replaced.
+        timestamp: seconds since the epoch, the time of all that drypoint makes itself; default: the newest image's creation.
+        progress: is told how far it is.
+
+    Raises:
+        SourceError, ContentError: an image cannot be had, or is not what it claims to be.
+        StoreError: the store on the disk image cannot take the images.
+        DiskImageError: the disk image, its table, the partition or its file system is not what is needed.
+        OutputError: *output* cannot be written.
+        ToolError: libext2fs, e2fsck or resize2fs is missing.
+    """
+    target = target or Target()
+    with FileDevice(base) as device:
+        # The target's path is looked at first: nobody wants to hear after minutes of fetching that OUT exists.
+        with whole_file(output, overwrite=overwrite, inputs=(base,)) as part:
+            gathered = _gather(device, images, platform, target, files, additional_space, timestamp, progress)
+            with FileDevice(part, writable=True) as disk:
+                _copy(device, disk, progress)
+                growing = GrowingPartition(
+                    disk, gathered.table, gathered.plan.partition, output.absolute().parent, progress
+                )
+                growing.make_room(gathered.plan.room)
+                written = _write(gathered, growing, files, progress)
+    return Result(gathered.plan, written, output, growing.partition)
+
+
+def _gather(
+    device: FileDevice,
+    requests: Sequence[ImageRequest],
+    platform: Platform,
+    target: Target,
+    files: Sequence[ExtraFile],
+    additional_space: int,
+    timestamp: int | None,
+    progress: Progress,
+) -> _Gathered:
+    table = read_table(device)
+    partition = _ext4_partition(device, table, target)
+    window = Window(device, partition.start, partition.size)
+    geometry = read_geometry(window)
+    check_unmounted(geometry, f"{device.location[0]}: the file system of partition {partition.number}")
+    state = read_state(Ext4Reader(window), target.data_root)
+    resolved, sources = _resolve(requests, platform, progress)
+    seconds = newest_creation(resolved) if timestamp is None else timestamp
+    store = plan_store(state, resolved, timestamp=seconds * 1_000_000_000)
+    room = estimate_room(store, files, geometry.block_size, additional_space)
+    free = Room(geometry.free_blocks - geometry.reserved_blocks, geometry.free_inodes)
+    return _Gathered(Plan(resolved, state, store, partition, room, free, geometry.block_size), table, sources, seconds)
+
+
+def _ext4_partition(device: FileDevice, table: PartitionTable, target: Target) -> Partition:
+    found = find_partition(device, table, target.partition)
+    kind = found.filesystem.kind if found.filesystem else None
+    if kind is None or not kind.is_ext:
+        raise FilesystemError(
+            f"{device.location[0]}: partition {found.partition.number} holds {kind.value if kind else 'no known file system'}, "
+            "but the engine's store needs ext4; choose another with --data-partition"
+        )
+    return found.partition
+
+
+def _resolve(
+    requests: Sequence[ImageRequest], platform: Platform, progress: Progress
+) -> tuple[tuple[Image, ...], dict[Digest, ImageSource]]:
+    """The images in the order asked for, one that is asked for by several names once; and who has each."""
+    if not requests:
+        return (), {}
+    step = progress.begin(f"looking up {len(requests)} image{'s' if len(requests) > 1 else ''}")
+    with ThreadPoolExecutor(_RESOLVING_AT_ONCE, thread_name_prefix="drypoint-resolve") as pool:
+        resolved = list(pool.map(lambda request: request.source.resolve(request.reference, platform), requests))
+    step.end()
+    sources: dict[Digest, ImageSource] = {}
+    for image, request in zip(resolved, requests, strict=True):
+        sources.setdefault(image.image_id, request.source)
+    return tuple(dict.fromkeys(resolved)), sources
+
+
+def _copy(base: FileDevice, disk: FileDevice, progress: Progress) -> None:
+    step = progress.begin("copying the disk image", base.size)
+    copy_sparse(base.fileno(), disk.fileno(), progress=step.advance)
+    step.end()
+
+
+def _write(
+    gathered: _Gathered, growing: GrowingPartition, files: Sequence[ExtraFile], progress: Progress
+) -> tuple[WrittenLayer, ...]:
+    store = gathered.plan.store
+    written: list[WrittenLayer] = []
+    jobs = [
+        LayerJob(planned.image, planned.layer, gathered.sources[planned.image.image_id]) for planned in store.layers
+    ]
+    step = progress.begin(f"writing {len(jobs)} layers", store.fetch_bytes)
+    with LayerFetcher(jobs, step) as fetcher:
+        with Ext4Sink(growing.window, now=gathered.timestamp, on_full=growing.on_full) as sink:
+
+            @contextmanager
+            def open_layer(_: PlannedLayer) -> Iterator[LayerReader]:
+                with fetcher.next_layer() as reader:
+                    yield reader
+
+            write_store(store, sink, open_layer, lambda *layer: written.append(WrittenLayer(*layer)))
+            present = Ext4Reader(growing.window)
+            for file in files:
+                _put(sink, file, gathered.timestamp, exists=present.lookup(file.path) is not None)
+            sink.finish()
+    step.end()
+    return tuple(written)
+
+
+def _put(sink: TreeSink, file: ExtraFile, timestamp: int, *, exists: bool) -> None:
+    if not file.path:
+        raise UsageError("a file to add needs a name")
+    if exists:
+        sink.remove(file.path)
+    metadata = Metadata(file.mode, mtime=timestamp * 1_000_000_000)
+    sink.add(Regular(file.path, metadata, len(file.content)), (file.content,) if file.content else ())
