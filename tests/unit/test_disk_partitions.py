@@ -36,7 +36,7 @@ start=229376, size=176128, type=83
 BALENA_GPT = """label: gpt
 label-id: 0F5A0000-1111-2222-3333-444455556666
 start=8192, size=16384, type=uefi, name="resin-boot", uuid=0F5A0000-0000-0000-0000-000000000001
-start=24576, size=16384, type=linux, name="resin-rootA", attrs="2,48", uuid=0F5A0000-0000-0000-0000-000000000002
+start=24576, size=16384, name="resin-rootA", attrs="LegacyBIOSBootable GUID:48", uuid=0F5A0000-0000-0000-0000-000000000002
 start=40960, size=16384, type=linux, name="rëšin-dåta", uuid=0F5A0000-0000-0000-0000-000000000005
 """
 

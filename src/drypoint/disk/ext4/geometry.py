@@ -162,8 +162,8 @@ def capacity_at(geometry: Geometry, blocks_count: int) -> Capacity:
 def needed_size(geometry: Geometry, blocks_needed: int, inodes_needed: int) -> int:
     """The least size in bytes at which *blocks_needed* blocks and *inodes_needed* inodes are free.
 
-    The blocks reserved for root do not count as free: the device's own services live on them when it runs full. Any size
-    above the result will do as well, so a caller may round it up. Never less than the size now.
+    The blocks reserved for root do not count as free: the device's own services live on them when it runs full. A caller
+    may round the result up: a larger size will do as well. Never less than the size now.
 
     Raises:
         FilesystemError: the file system cannot be grown so far, or uses bigalloc or sparse_super2.
@@ -181,13 +181,19 @@ def needed_size(geometry: Geometry, blocks_needed: int, inodes_needed: int) -> i
 
     if geometry.free_inodes >= inodes_needed and geometry.free_blocks - geometry.reserved_blocks >= blocks_needed:
         return geometry.size
-    too_small, enough = geometry.blocks_count, _largest(geometry)
-    if enough <= too_small or not suffices(enough):
-        raise FilesystemError(
-            f"the ext4 file system of {geometry.size} bytes cannot be grown far enough for {blocks_needed} more blocks and "
-            f"{inodes_needed} more inodes: its layout allows {enough * geometry.block_size} bytes at most; make it larger, "
-            "or with more bytes an inode, to begin with"
-        )
+    largest = _largest(geometry)
+    too_small, enough = geometry.blocks_count, geometry.blocks_count + geometry.blocks_per_group
+    # Up by doubling, not down from the largest: where every group holds a copy of all descriptors, the copies eat up a
+    # large file system whole, and the largest has less room than a middling one.
+    while not suffices(min(enough, largest)):
+        if enough >= largest:
+            raise FilesystemError(
+                f"the ext4 file system of {geometry.size} bytes cannot be grown far enough for {blocks_needed} more blocks "
+                f"and {inodes_needed} more inodes: its layout allows {largest * geometry.block_size} bytes at most; "
+                "make it larger, or with fewer bytes an inode, to begin with"
+            )
+        too_small, enough = enough, enough * 2
+    enough = min(enough, largest)
     while enough - too_small > 1:
         middle = (too_small + enough) // 2
         if suffices(middle):
