@@ -34,9 +34,8 @@ def test_an_engine_leaves_nothing(tmp_path: Path, served: ServedImages) -> None:
     with DockerEngine(tmp_path / "docker") as engine:
         assert engine.version
         engine.pull(served.by_digest(SUPERVISOR))
-        engine.docker(
-            "run", "--detach", "--network=none", served.by_digest(SUPERVISOR), "/bin/sh", "-c", "while :; do :; done"
-        )
+        arguments = ("--detach", "--network=none", "--stop-timeout=1")
+        engine.docker("run", *arguments, served.by_digest(SUPERVISOR), "/bin/sh", "-c", "while :; do :; done")
         assert any("drypoint-engine" in line for line in leftovers(tmp_path))
     assert "Daemon has completed initialization" in engine.log()
     assert engine.complaints() == ()
