@@ -56,19 +56,19 @@ def parse_location(text: str) -> Location:
         InvalidReferenceError: a name is not an image reference, or has a digest.
     """
     name_text, equals, rest = text.partition("=")
-    if not equals or (":" in name_text and name_text.partition(":")[0] in _PREFIXES):
+    if not equals or any(name_text.startswith(prefix + ":") for prefix in _PREFIXES):
         # An equals sign after the prefix belongs to the path.
-        name_text, rest = "", text
+        equals, rest = "", text
     prefix, colon, place = rest.partition(":")
     kind = _PREFIXES.get(prefix) if colon else None
-    if kind is None or "/" in prefix:
-        if name_text:
+    if kind is None:
+        if equals:
             raise UsageError(f"{text!r}: NAME= goes only before oci:PATH or docker-archive:PATH")
         return parse_reference(text)
     path, colon, image = place.partition(":")
     if not path or (colon and not image):
         raise UsageError(f"{text!r}: expected {prefix}:PATH or {prefix}:PATH:IMAGE")
-    name = parse_reference(name_text) if name_text else None
+    name = parse_reference(name_text) if equals else None
     if name is not None and name.digest is not None:
         raise UsageError(f"{text!r}: a name to store an image under has a tag, not a digest")
     return ArchiveLocation(kind, Path(path), image or None, name)
