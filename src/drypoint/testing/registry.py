@@ -176,6 +176,19 @@ class TestRegistry:
         """``http://127.0.0.1:PORT``, or https."""
         return f"{'https' if self._server.tls else 'http'}://{self.host}"
 
+    @property
+    def connections(self) -> int:
+        """How many connections clients have made."""
+        return self._server.accepted
+
+    @property
+    def open_connections(self) -> int:
+        return self._server.open_connections
+
+    def release_stalls(self) -> None:
+        """Let answers that stall end; later ones don't stall at all."""
+        self._server.stall_ended.set()
+
     def count(self, path_part: str) -> int:
         """How many requests had *path_part* in their path."""
         return sum(path_part in request.path for request in self.requests)
@@ -228,7 +241,7 @@ def serve_registry(
     server = _Server(tls)
     registry = TestRegistry(content, access, faults if faults is not None else Faults(), server)
     server.registry = registry
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="test registry")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="test registry")
     thread.start()
     try:
         yield registry
@@ -247,20 +260,45 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.tls = tls
         self.stopping = threading.Event()
+        self.stall_ended = threading.Event()
+        self.accepted = 0
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
-        if isinstance(request, socket.socket):
-            with self._open_lock:
-                self._open.add(request)
+        assert isinstance(request, socket.socket)
+        with self._open_lock:
+            self._open.add(request)
+            self.accepted += 1
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
-        if isinstance(request, socket.socket):
-            with self._open_lock:
-                self._open.discard(request)
+        assert isinstance(request, socket.socket)
+        self.forget(request)
         super().shutdown_request(request)
+
+    def secured(self, connection: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        """*connection*, which this takes over, with TLS on it."""
+        with self._open_lock:
+            secured = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            self._open.discard(connection)
+            self._open.add(secured)
+        try:
+            secured.do_handshake()
+        except OSError:
+            self.forget(secured)
+            secured.close()
+            raise
+        return secured
+
+    def forget(self, connection: socket.socket) -> None:
+        with self._open_lock:
+            self._open.discard(connection)
+
+    @property
+    def open_connections(self) -> int:
+        with self._open_lock:
+            return len(self._open)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Clients go away as they please; that is no news. Other errors are a test's business: the answer is missing."""
@@ -268,6 +306,7 @@ class _Server(ThreadingHTTPServer):
     def stop(self) -> None:
         """End every connection, then the threads that wait on them."""
         self.stopping.set()
+        self.stall_ended.set()
         self.shutdown()
         with self._open_lock:
             for connection in self._open:
@@ -277,7 +316,8 @@ class _Server(ThreadingHTTPServer):
 
 def _hang_up(connection: socket.socket) -> None:
     try:
-        connection.shutdown(socket.SHUT_RDWR)
+        # Not SSLSocket's own, which would take the session away from under the thread that reads.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
     except OSError:
         # The client was faster.
         return
@@ -293,15 +333,13 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         if self.server.tls is not None:
             # Here and not in the listening socket: a slow handshake would hold up all other clients.
-            self.request.settimeout(10)
-            self.request = self.server.tls.wrap_socket(self.request, server_side=True)
-            self.request.settimeout(None)
+            self.request = self.server.secured(self.request, self.server.tls)
         super().setup()
 
     def finish(self) -> None:
         super().finish()
-        if self.server.tls is not None:
-            self.request.close()
+        self.server.forget(self.request)
+        self.request.close()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
         """Say nothing; what was asked is in ``requests``."""
@@ -464,7 +502,7 @@ class _Handler(BaseHTTPRequestHandler):
         if faults.extra_bytes and not (breaks or ends or stalls):
             self._send_bytes(memoryview(bytes(faults.extra_bytes)))
         if stalls:
-            self.server.stopping.wait()
+            self.server.stall_ended.wait()
         if breaks:
             # Lingering for no time at all makes closing a reset.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

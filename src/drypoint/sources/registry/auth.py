@@ -44,7 +44,7 @@ class TokenProvider(Protocol):
     Returns None to leave the registry to the common dialogue. May be called from several threads.
     """
 
-    def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None) -> str | None: ...
+    def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None, /) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
