@@ -65,7 +65,11 @@ def test_an_engine_dies_with_its_caller(tmp_path: Path) -> None:
         with DockerEngine(Path(sys.argv[1])):
             os.kill(os.getpid(), signal.SIGKILL)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program), tmp_path / "docker"], check=False)
+    # A caller that is killed cannot tidy up its own directory; the name stays short, for the engine's sockets.
+    with tempfile.TemporaryDirectory() as temporary:
+        environment = {**os.environ, "TMPDIR": temporary}
+        command = [sys.executable, "-c", textwrap.dedent(program), tmp_path / "docker"]
+        done = subprocess.run(command, env=environment, check=False)
     assert done.returncode == -9
     deadline = time.monotonic() + 10
     while processes(str(tmp_path)) and time.monotonic() < deadline:
@@ -123,6 +127,22 @@ def test_an_engine_saves_loads_and_removes(tmp_path: Path, served: ServedImages)
         assert engine.run("supervisor:1") == PROOF[SUPERVISOR]
     with tarfile.open(archive) as saved:
         assert any(name.endswith("manifest.json") for name in saved.getnames())
+
+
+def test_an_engine_runs_from_another_root(tmp_path: Path, served: ServedImages) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    # The host's own system, without what is mounted in it, is a system like one made by debootstrap.
+    run_tool("mount", "--bind", "/", root)
+    try:
+        with DockerEngine(tmp_path / "docker", root=root) as engine:
+            engine.pull(served.by_digest(SUPERVISOR))
+            assert engine.run(served.by_digest(SUPERVISOR)) == PROOF[SUPERVISOR]
+            assert (tmp_path / "docker/image/overlay2/repositories.json").exists()
+            assert "--data-root=/mnt/data" in "".join(command for _, command in processes("dockerd --data-root=/mnt"))
+    finally:
+        run_tool("umount", root)
+    assert left_in(tmp_path) == []
 
 
 def test_an_offline_engine_reaches_nothing(tmp_path: Path, served: ServedImages) -> None:

@@ -45,17 +45,22 @@ _START_IN_ROOT = """
 set -e
 root=$1 data=$2 runtime=$3
 shift 3
+mount --bind "$root" "$root"
 mount --rbind /dev "$root/dev"
 mount --rbind /sys "$root/sys"
 mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/run"
 mount -t tmpfs tmpfs "$root/tmp"
 mount -t tmpfs tmpfs "$root/mnt"
-mkdir "$root/mnt/data" "$root/mnt/runtime"
+mkdir "$root/mnt/data" "$root/mnt/runtime" "$root/mnt/host"
 mount --bind "$data" "$root/mnt/data"
 mount --bind "$runtime" "$root/mnt/runtime"
-exec chroot "$root" /usr/sbin/dockerd "$@"
+cd "$root"
+pivot_root . mnt/host
+umount --lazy /mnt/host
+exec dockerd "$@"
 """
+"""pivot_root, not chroot: runc changes the propagation of /, which has to be a mount for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +223,6 @@ class DockerEngine:
     def version(self) -> str:
         """The engine's version, for example ``20.10.24+dfsg1``."""
         return self.docker("version", "--format", "{{.Server.Version}}").strip()
-
-    def login(self, registry: str, user: str, password: str) -> None:
-        """Let this engine's client use *user* and *password* at *registry* (``host:port``)."""
-        self.docker("login", "--username", user, "--password", password, registry)
 
     def pull(self, reference: str) -> None:
         self.docker("pull", "--quiet", reference)
