@@ -31,8 +31,9 @@ class _Stage(Iterator[bytes]):
     What the iterator raises is raised to the taker, after all chunks that came before it.
     """
 
-    def __init__(self, name: str, chunks: Iterator[bytes]) -> None:
+    def __init__(self, name: str, chunks: Iterator[bytes], source: Iterator[bytes]) -> None:
         self._chunks = chunks
+        self._source = source  # what *chunks* is made from: generators do not close what they iterate over
         self._buffer: deque[bytes] = deque()
         self._buffered = 0
         self._changed = threading.Condition()
@@ -73,7 +74,7 @@ class _Stage(Iterator[bytes]):
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            with suppress(_Stopped), _closing(self._chunks):
+            with suppress(_Stopped), _closing(self._source), _closing(self._chunks):
                 for chunk in self._chunks:
                     if chunk:
                         self._put(chunk)
@@ -110,21 +111,24 @@ class TarChunks(Iterator[bytes]):
     """A layer's tar, verified on its way: see :func:`tar_chunks`.
 
     Attributes:
-        compression: that of the blob, as :func:`~drypoint.layers.compression.compression_of` has it; known with the first chunk.
+        compression: that of the blob, as :func:`.compression_of` has it; known with the first bytes.
     """
 
     def __init__(self, blob: Iterator[bytes], layer: Layer, what: str) -> None:
         self.compression: str | None = None
-        fetched = _Stage("fetch", verified(blob, layer.blob.digest, what, layer.blob.size))
-        inflated = _Stage("inflate", self._inflate(fetched, what))
-        checked = _Stage("diff-id", verified(inflated, layer.diff_id, f"{what}, uncompressed"))
+        fetched = _Stage("fetch", verified(blob, layer.blob.digest, what, layer.blob.size), blob)
+        inflated = _Stage("inflate", self._inflate(fetched, what), fetched)
+        checked = _Stage("diff-id", verified(inflated, layer.diff_id, f"{what}, uncompressed"), inflated)
         self._stages = (fetched, inflated, checked)
         self._last = checked
         for stage in self._stages:
             stage.start()
 
     def __next__(self) -> bytes:
-        return next(self._last)
+        try:
+            return next(self._last)
+        except _Stopped:
+            raise ValueError("the layer's chunks are asked for after they were closed") from None
 
     def close(self) -> None:
         """Stop all stages and wait until they have ended; the blob iterator is closed then. Harmless if repeated.
