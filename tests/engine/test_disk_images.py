@@ -29,7 +29,7 @@ from drypoint.testing.disk_images import (
 )
 from drypoint.testing.docker_engine import DockerEngine
 from drypoint.testing.tools import run_tool
-from drypoint.testing.userland import PROOF, SUPERVISOR
+from drypoint.testing.userland import PROOF, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 
@@ -156,19 +156,19 @@ def test_a_real_engine_fills_and_uses_the_data_partition(way: str, tmp_path: Pat
     if way == "mke2fs -d":
         tree = data_tree(tmp_path / "tree")
         with DockerEngine(tree / "docker") as engine:
-            add_supervisor(engine, reference, "v19.0.1")
+            add_supervisor(engine, reference, SUPERVISOR_VERSION)
         image = build_disk_image(path, data=tree)
     else:
         image = build_disk_image(path)
         with run_engine_on(image) as engine:
-            add_supervisor(engine, reference, "v19.0.1")
+            add_supervisor(engine, reference, SUPERVISOR_VERSION)
     run_tool("e2fsck", "-fn", at(image, "resin-data"))
 
     with run_engine_on(image, offline=True) as engine:
         names = {(found.repository, found.tag) for found in engine.images()}
-        assert names >= {("balena_supervisor", "v19.0.1"), (reference.partition("@")[0], "latest")}
+        assert names >= {("balena_supervisor", SUPERVISOR_VERSION), (reference.partition("@")[0], "latest")}
         assert engine.run(reference) == PROOF[SUPERVISOR]
-        engine.save(tmp_path / "saved.tar", "balena_supervisor:v19.0.1")
+        engine.save(tmp_path / "saved.tar", f"balena_supervisor:{SUPERVISOR_VERSION}")
     assert engine.complaints() == ()
     run_tool("e2fsck", "-fn", at(image, "resin-data"))
 

@@ -68,7 +68,7 @@ def test_an_engine_dies_with_its_caller(tmp_path: Path) -> None:
     # A caller that is killed cannot tidy up its own directory; the name stays short, for the engine's sockets.
     with tempfile.TemporaryDirectory() as temporary:
         environment = {**os.environ, "TMPDIR": temporary}
-        command = [sys.executable, "-c", textwrap.dedent(program), tmp_path / "docker"]
+        command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "docker")]
         done = subprocess.run(command, env=environment, check=False)
     assert done.returncode == -9
     deadline = time.monotonic() + 10
