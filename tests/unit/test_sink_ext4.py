@@ -328,7 +328,7 @@ def test_zeros_become_holes_whatever_the_chunks(tmp_path: Path, features: str) -
         assert (tmp_path / "out").read_bytes() == content
         digests.append(image.digest())
         sectors = int(re.findall(r"Blockcount: (\d+)", image.ask("stat sparse"))[0])
-        assert 5 * 65536 // 512 <= sectors < 6 * 65536 // 512
+        assert 3 * 65536 // 512 <= sectors < 4 * 65536 // 512
     assert len(set(digests)) == 1
 
 
@@ -379,7 +379,7 @@ def test_amend_replaces_metadata_and_xattrs_wholly(tmp_path: Path) -> None:
     assert before != image.ask("stats")
     for path in ("d/bulky-directory", "d/xattrs", "d/small", "fresh", "d", ""):
         told = image.ask(f"stat /{path}")
-        assert re.search(r"Mode: +1712", told), told
+        assert re.search(r"Mode: +01712", told), told
         assert re.search(r"User: 100000 +Group: +5\b", told)
         assert f"mtime: {1_234_567_890:#010x}:{123_456_789 << 2:08x}" in told
         assert "user.new (300)" in told
@@ -429,7 +429,7 @@ def test_a_full_file_system_without_growth(tmp_path: Path, what: str) -> None:
 def test_a_full_file_system_grows_and_the_work_goes_on(tmp_path: Path, what: str) -> None:
     image = Image(tmp_path / "image", 8 * MIB, "-b", "4096", "-i", "65536" if what == "inodes" else "4096")
     shortages: list[Shortage] = []
-    length = 100 if what == "inodes" else 20_000
+    length = 100 if what == "inodes" else 50_000
 
     def grow(shortage: Shortage) -> Window:
         shortages.append(shortage)
@@ -449,7 +449,7 @@ def test_a_full_file_system_grows_and_the_work_goes_on(tmp_path: Path, what: str
     with device:
         with Ext4Sink(Window(device, OFFSET, image.size), now=NOW, on_full=grow) as sink:
             sink.add(Directory(b"d", DIR))
-            for number in range(1200):
+            for number in range(300):
                 sink.add(Regular(b"d/f%d" % number, META, length), [b"%05d" % number * (length // 5)])
             large = os.urandom(5 * MIB)
             sink.add(Regular(b"d/large", META, len(large)), [large])
@@ -457,7 +457,7 @@ def test_a_full_file_system_grows_and_the_work_goes_on(tmp_path: Path, what: str
     image.judge()
     assert shortages
     assert all(shortage.inodes if what == "inodes" else shortage.blocks for shortage in shortages[:1])
-    for number in (0, 599, 1199):
+    for number in (0, 150, 299):
         assert image.ask(f"cat d/f{number}") == f"{number:05d}" * (length // 5)
 
 
@@ -554,7 +554,7 @@ METADATA = st.builds(
     gid=st.integers(0, 2**32 - 1),
     mtime=st.integers(-(2**31) * 10**9, (2**34 - 2**31 - 1) * 10**9),
     xattrs=st.dictionaries(
-        st.sampled_from([b"user.a", b"user.bb", b"trusted.overlay.opaque", b"security.capability"]),
+        st.sampled_from([b"user.a", b"user.bb", b"trusted.overlay.opaque", b"security.ima"]),
         st.binary(max_size=500),
         max_size=3,
     ).map(lambda found: tuple(sorted(found.items()))),

@@ -36,6 +36,8 @@ from ..disk.ext4.inode import (
     with_links,
 )
 from ..disk.ext4.mapping import Extent, Owner, map_blocks, overhead_bound
+from ..disk.ext4.release import free_inode
+from ..disk.ext4.xattr import clear_xattrs, set_xattrs
 from ..errors import FilesystemError, NoSpaceError
 from ..fstree import (
     BlockDevice,
@@ -150,8 +152,8 @@ class Ext4Sink:
         mode = 0o777 if file_type == FT_SYMLINK else metadata.mode
         raw = self._fs.read_inode(ino)
         self._fs.write_inode(ino, replace_metadata(raw, mode, metadata.uid, metadata.gid, metadata.mtime, self._fs.now))
-        self._allocator.leave_one()
-        self._fs.set_xattrs(ino, metadata.xattrs, replace=True, path=path)
+        clear_xattrs(self._fs, ino)
+        self._set_xattrs(ino, path, metadata)
 
     def remove(self, path: bytes) -> None:
         """See :meth:`drypoint.fstree.TreeSink.remove`."""
@@ -307,9 +309,12 @@ class Ext4Sink:
             block=block,
         )
         self._fs.write_new_inode(ino, inode)
+        self._set_xattrs(ino, path, metadata)
+
+    def _set_xattrs(self, ino: int, path: bytes, metadata: Metadata) -> None:
         if metadata.xattrs:
             self._allocator.leave_one()
-            self._fs.set_xattrs(ino, metadata.xattrs, replace=False, path=path)
+            set_xattrs(self._fs, ino, metadata.xattrs, path=path)
 
     # Finding and removing
 
@@ -343,7 +348,7 @@ class Ext4Sink:
             if directory.created is not None:
                 self._fs.release_inode(ino, directory=True)
             else:
-                self._fs.free_inode(ino, self._fs.read_inode(ino), directory=True)
+                free_inode(self._fs, ino, self._fs.read_inode(ino), directory=True)
             self._directories.forget(directory)
 
     def _drop_name(self, ino: int, path: bytes) -> None:
@@ -354,7 +359,7 @@ class Ext4Sink:
         if links > 1:
             self._fs.write_inode(ino, with_links(raw, links - 1))
         else:
-            self._fs.free_inode(ino, raw, directory=False)
+            free_inode(self._fs, ino, raw, directory=False)
 
     # Room
 

@@ -33,6 +33,8 @@ from ..disk.ext4.inode import (
     with_links,
 )
 from ..disk.ext4.mapping import Extent, Owner, map_blocks
+from ..disk.ext4.release import free_content
+from ..disk.ext4.xattr import set_xattrs
 from ..errors import FilesystemError
 from ..fstree import Metadata, parent_and_name
 
@@ -165,9 +167,8 @@ class OpenDirectories:
         if directory.created is None:
             # What was gathered for the old blocks must not be written after they got another use.
             self._writer.flush()
-            fs.free_content(directory.ino, fs.read_inode(directory.ino))
+            raw = free_content(fs, directory.ino, fs.read_inode(directory.ino))
             self._allocator.freed()
-            raw = fs.read_inode(directory.ino)
         owner = Owner(directory.ino, 0 if raw is None else generation_of(raw))
         seed = fs.inode_checksum_seed(owner.ino, owner.generation)
         entries = [(name, ino, file_type) for name, (ino, file_type) in directory.entries.items()]
@@ -212,7 +213,7 @@ class OpenDirectories:
         self._fs.write_new_inode(directory.ino, inode)
         if created.xattrs:
             self._allocator.leave_one()
-            self._fs.set_xattrs(directory.ino, created.xattrs, replace=False, path=directory.path)
+            set_xattrs(self._fs, directory.ino, created.xattrs, path=directory.path)
 
     def _load(self, path: bytes, ino: int) -> OpenDirectory:
         raw = self._fs.read_inode(ino)

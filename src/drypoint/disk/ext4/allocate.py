@@ -97,6 +97,7 @@ class BlockAllocator:
         """The first free run of at least *count* blocks from *goal* on, then from the beginning; else the first free run."""
         beginning = self._fs.superblock.first_data_block
         first_found: tuple[int, int] | None = None
+        longest = 0
         for start, stop in ((goal, self._fs.blocks_count), (beginning, goal)):
             position = start
             while position < stop:
@@ -106,8 +107,9 @@ class BlockAllocator:
                 if run[1] >= count or count >= self._too_long:
                     return run
                 first_found = first_found or run
+                longest = max(longest, run[1])
                 position = run[0] + run[1]
         if first_found is None:
             raise NoSpaceError(f"the file system in {self._fs} has no free block ({self._fs.blocks_count} in all)")
-        self._too_long = min(self._too_long, count)
+        self._too_long = longest + 1
         return first_found

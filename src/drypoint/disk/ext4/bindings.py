@@ -20,6 +20,14 @@ typedef uint64_t blk64_t;
 typedef struct struct_ext2_filsys *ext2_filsys;
 typedef struct ext2fs_struct_generic_bitmap_base *ext2fs_generic_bitmap;
 typedef struct ext2_xattr_handle *xattr_handle_t;
+typedef struct ext2_extent_handle *ext2_extent_handle_t;
+
+struct ext2fs_extent {
+    blk64_t e_pblk;
+    blk64_t e_lblk;
+    uint32_t e_len;
+    uint32_t e_flags;
+};
 
 struct struct_ext2_filsys {
     errcode_t magic;
@@ -65,6 +73,9 @@ errcode_t ext2fs_find_first_set_generic_bmap(ext2fs_generic_bitmap bitmap, uint6
 void ext2fs_block_alloc_stats_range(ext2_filsys fs, blk64_t blk, uint32_t num, int inuse);
 errcode_t ext2fs_bmap2(ext2_filsys fs, ext2_ino_t ino, void *inode, char *block_buf, int bmap_flags, blk64_t block,
                        int *ret_flags, blk64_t *phys_blk);
+errcode_t ext2fs_extent_open2(ext2_filsys fs, ext2_ino_t ino, void *inode, ext2_extent_handle_t *handle);
+errcode_t ext2fs_extent_get(ext2_extent_handle_t handle, int flags, struct ext2fs_extent *extent);
+void ext2fs_extent_free(ext2_extent_handle_t handle);
 errcode_t ext2fs_punch(ext2_filsys fs, ext2_ino_t ino, void *inode, char *block_buf, blk64_t start, blk64_t end);
 errcode_t ext2fs_read_dir_block4(ext2_filsys fs, blk64_t block, void *buf, int flags, ext2_ino_t ino);
 
@@ -89,6 +100,7 @@ EXT2_FLAG_FLUSH_NO_SYNC = 1
 # Error codes of ext2_err.et that callers tell apart.
 EXT2_ET_BASE = 2133571328
 EXT2_ET_INODE_ALLOC_FAIL = EXT2_ET_BASE + 73
+EXT2_ET_EXTENT_NO_NEXT = EXT2_ET_BASE + 124
 EXT2_ET_EA_NO_SPACE = EXT2_ET_BASE + 163
 
 

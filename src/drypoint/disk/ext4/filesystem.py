@@ -14,8 +14,8 @@ from typing import Any
 from ...errors import DiskImageError, FilesystemError, NoSpaceError
 from ..device import Device
 from . import bindings
-from .bindings import library
-from .inode import InodeShape, NewInode, encode_inode, mark_deleted, size_of, without_xattrs
+from .bindings import Library, library
+from .inode import InodeShape, NewInode, encode_inode, size_of
 from .superblock import COMPAT_EXT_ATTR, RO_COMPAT_LARGE_FILE, Superblock, read_superblock
 
 _SUPER_FREE_INODES = 0x10 // 4
@@ -122,6 +122,16 @@ class Ext4Filesystem:
     def __str__(self) -> str:
         return f"{self._path} at byte {self._offset}"
 
+    @property
+    def library(self) -> Library:
+        """The library that it is open in; for this package only."""
+        return self._library
+
+    @property
+    def handle(self) -> Any:
+        """The library's handle; for this package only."""
+        return self._fs
+
     # Facts
 
     @property
@@ -225,17 +235,8 @@ class Ext4Filesystem:
         self._ext2.ext2fs_inode_alloc_stats2(self._fs, ino, 1, directory)
         return ino
 
-    def free_inode(self, ino: int, raw: bytes, *, directory: bool) -> None:
-        """Free inode *ino*, whose bytes are *raw*, with its blocks and its share in an xattr block."""
-        self.free_content(ino, raw)
-        buffer = bytearray(self.read_inode(ino))
-        code = self._ext2.ext2fs_free_ext_attr(self._fs, ino, self._ffi.from_buffer(buffer))
-        self._library.check(code, f"cannot free the extended attributes of inode {ino} of {self}")
-        self.write_inode(ino, mark_deleted(bytes(buffer), self._now))
-        self._ext2.ext2fs_inode_alloc_stats2(self._fs, ino, -1, directory)
-
     def release_inode(self, ino: int, *, directory: bool) -> None:
-        """Give back an inode that :meth:`allocate_inode` gave and that was never written."""
+        """Mark an inode as free."""
         self._ext2.ext2fs_inode_alloc_stats2(self._fs, ino, -1, directory)
 
     # Blocks
@@ -264,13 +265,31 @@ class Ext4Filesystem:
             start += part
             count -= part
 
-    def free_content(self, ino: int, raw: bytes) -> None:
-        """Free the data blocks of inode *ino*, whose bytes are *raw*, and the blocks that map them; writes the inode."""
-        buffer = self._ffi.from_buffer(bytearray(raw))
-        if not self._ext2.ext2fs_inode_has_valid_blocks2(self._fs, buffer):
-            return
-        code = self._ext2.ext2fs_punch(self._fs, ino, buffer, self._ffi.NULL, 0, (1 << 64) - 1)
+    def has_blocks(self, raw: bytes) -> bool:
+        """Whether i_block of the inode *raw* says where blocks lie, and is no device number or short link."""
+        return bool(self._ext2.ext2fs_inode_has_valid_blocks2(self._fs, self._ffi.from_buffer(raw)))
+
+    def punch(self, ino: int, raw: bytes) -> bytes:
+        """Free all data blocks of inode *ino*, whose bytes are *raw*; returns the inode as it is afterwards.
+
+        Raises:
+            FilesystemError: its block map is damaged.
+        """
+        buffer = bytearray(raw)
+        code = self._ext2.ext2fs_punch(self._fs, ino, self._ffi.from_buffer(buffer), self._ffi.NULL, 0, (1 << 64) - 1)
         self._library.check(code, f"cannot free the blocks of inode {ino} of {self}")
+        return bytes(buffer)
+
+    def free_xattr_block(self, ino: int, raw: bytes) -> bytes:
+        """Give up the share of inode *ino* in a block of xattrs; returns the inode without it, not yet written.
+
+        Raises:
+            FilesystemError: the block cannot be read.
+        """
+        buffer = bytearray(raw)
+        code = self._ext2.ext2fs_free_ext_attr(self._fs, ino, self._ffi.from_buffer(buffer))
+        self._library.check(code, f"cannot free the extended attributes of inode {ino} of {self}")
+        return bytes(buffer)
 
     def write_blocks(self, start: int, parts: list[bytes | bytearray | memoryview]) -> None:
         """Put *parts*, one after the other, at block *start*, straight into the image.
@@ -307,40 +326,11 @@ class Ext4Filesystem:
             self._library.check(code, f"cannot read block {logical} of directory inode {ino} of {self}")
             yield bytes(block)
 
-    # Xattrs
+    # Features that come with what is written
 
-    def set_xattrs(self, ino: int, xattrs: tuple[tuple[bytes, bytes], ...], *, replace: bool, path: bytes) -> None:
-        """Give inode *ino* the extended attributes *xattrs*; *replace* says that it may have some, which all go.
-
-        May take one block, which the caller has made sure is free.
-
-        Raises:
-            FilesystemError: they do not fit, or one has a name or value that ext4 cannot hold; the message names *path*.
-        """
-        if not xattrs and not replace:
-            return
+    def note_xattrs(self) -> None:
+        """An inode has extended attributes: the superblock has to say so."""
         self._set_feature(_SUPER_FEATURE_COMPAT, COMPAT_EXT_ATTR)
-        if replace:
-            self._clear_xattrs(ino, path)
-        handle = self._ffi.new("xattr_handle_t *")
-        self._library.check(self._ext2.ext2fs_xattrs_open(self._fs, ino, handle), f"cannot set xattrs of {path!r}")
-        try:
-            for name, value in xattrs:
-                code = self._ext2.ext2fs_xattr_set(handle[0], name, value, len(value))
-                if code == bindings.EXT2_ET_EA_NO_SPACE:
-                    raise FilesystemError(
-                        f"{path!r}: the extended attribute {name!r} of {len(value)} bytes does not fit into the inode and "
-                        f"one block of {self.block_size} bytes"
-                    )
-                self._library.check(code, f"cannot set the extended attribute {name!r} of {path!r}")
-        finally:
-            self._ext2.ext2fs_xattrs_close(handle)
-
-    def _clear_xattrs(self, ino: int, path: bytes) -> None:
-        buffer = bytearray(self.read_inode(ino))
-        code = self._ext2.ext2fs_free_ext_attr(self._fs, ino, self._ffi.from_buffer(buffer))
-        self._library.check(code, f"cannot remove the extended attributes of {path!r}")
-        self.write_inode(ino, without_xattrs(bytes(buffer)))
 
     def note_large_file(self) -> None:
         """A file of 2 GiB or more is there: the superblock has to say so."""

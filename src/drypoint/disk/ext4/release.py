@@ -1,0 +1,79 @@
+"""Giving back the blocks of files and directories.
+
+An extent tree is walked once and its blocks are freed: the library's own ext2fs_punch searches the tree anew for each extent,
+and fails on trees of several levels in e2fsprogs 1.47.0.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from ...errors import FilesystemError
+from .bindings import EXT2_ET_EXTENT_NO_NEXT
+from .filesystem import Ext4Filesystem
+from .inode import EXT4_EXTENTS_FL, EXT4_HUGE_FILE_FL, flags_of, mark_deleted, replace_content, sectors_of
+
+_EXTENT_ROOT = 0x0001
+_EXTENT_NEXT = 0x0009
+_FLAG_LEAF = 0x0001
+_FLAG_SECOND_VISIT = 0x0004
+_EMPTY_ROOT = struct.pack("<HHHHI", 0xF30A, 0, 4, 0, 0).ljust(60, b"\0")
+
+
+def free_content(filesystem: Ext4Filesystem, ino: int, raw: bytes) -> bytes:
+    """Free the data blocks of inode *ino*, whose bytes are *raw*, and the blocks that map them.
+
+    Returns:
+        The inode as it is now on disk: of size 0.
+
+    Raises:
+        FilesystemError: the inode's mapping is damaged.
+    """
+    if not filesystem.has_blocks(raw):
+        return raw
+    if flags_of(raw) & EXT4_EXTENTS_FL:
+        runs = _extent_runs(filesystem, ino, raw)
+        for start, count in runs:
+            filesystem.mark_blocks(start, count, used=False)
+        # i_blocks of a huge file counts blocks of the file system, that of all others units of 512 bytes.
+        unit = 1 if flags_of(raw) & EXT4_HUGE_FILE_FL else filesystem.block_size // 512
+        freed = sum(count for _, count in runs) * unit
+        raw = replace_content(raw, 0, sectors_of(raw) - freed, flags_of(raw), _EMPTY_ROOT)
+    else:
+        raw = filesystem.punch(ino, raw)
+        raw = replace_content(raw, 0, sectors_of(raw), flags_of(raw), b"")
+    filesystem.write_inode(ino, raw)
+    return raw
+
+
+def free_inode(filesystem: Ext4Filesystem, ino: int, raw: bytes, *, directory: bool) -> None:
+    """Free inode *ino*, whose bytes are *raw*, with its blocks and its share in an xattr block."""
+    raw = free_content(filesystem, ino, raw)
+    raw = filesystem.free_xattr_block(ino, raw)
+    filesystem.write_inode(ino, mark_deleted(raw, filesystem.now))
+    filesystem.release_inode(ino, directory=directory)
+
+
+def _extent_runs(filesystem: Ext4Filesystem, ino: int, raw: bytes) -> list[tuple[int, int]]:
+    """The runs of blocks that an extent tree takes, its own nodes included."""
+    library, superblock = filesystem.library, filesystem.superblock
+    ffi, ext2 = library.ffi, library.ext2
+    inode = ffi.from_buffer(bytearray(raw))
+    handle = ffi.new("ext2_extent_handle_t *")
+    extent = ffi.new("struct ext2fs_extent *")
+    doing = f"cannot read the extents of inode {ino} of {filesystem}"
+    library.check(ext2.ext2fs_extent_open2(filesystem.handle, ino, inode, handle), doing)
+    runs: list[tuple[int, int]] = []
+    try:
+        code = ext2.ext2fs_extent_get(handle[0], _EXTENT_ROOT, extent)
+        while code != EXT2_ET_EXTENT_NO_NEXT:
+            library.check(code, doing)
+            count = extent.e_len if extent.e_flags & _FLAG_LEAF else 1
+            if not extent.e_flags & _FLAG_SECOND_VISIT:
+                if extent.e_pblk < superblock.first_data_block or extent.e_pblk + count > superblock.blocks_count:
+                    raise FilesystemError(f"{doing}: one lies outside the file system; run e2fsck -f")
+                runs.append((extent.e_pblk, count))
+            code = ext2.ext2fs_extent_get(handle[0], _EXTENT_NEXT, extent)
+    finally:
+        ext2.ext2fs_extent_free(handle[0])
+    return runs
