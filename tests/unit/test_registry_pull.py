@@ -353,7 +353,7 @@ def test_a_token_that_lapses_in_the_middle_is_renewed() -> None:
 
 
 def test_a_token_is_renewed_before_it_lapses() -> None:
-    access = Access(scheme="token", token_seconds=300, stated_seconds=0.001)
+    access = Access(scheme="token", token_seconds=300, stated_seconds=1e-9)
     with serve_registry(holding(image()), access=access) as registry:
         pull(registry, QUICK)
         assert registry.count("/token") == 4

@@ -82,6 +82,8 @@ def _chunks(answer: Answer, offset: int, size: int, where: str) -> Iterator[byte
             if gathered_bytes >= CHUNK_BYTES:
                 yield b"".join(gathered)
                 gathered, gathered_bytes = [], 0
+                # How long the caller took for it is not the connection's fault.
+                window_bytes, window_start = 0, time.monotonic()
         if left or skip:
             raise TransientError("the connection ended early")
     except TransientError:
