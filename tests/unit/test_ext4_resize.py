@@ -201,6 +201,34 @@ def test_no_place_for_the_copy(tmp_path: Path) -> None:
             grow_filesystem(device, OFFSET, 16 * MIB, 32 * MIB, Path("/nowhere"))
 
 
+def test_an_interrupt_leaves_no_scratch_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "disk.img"
+    make_image(path, 16 * MIB)
+    before = path.read_bytes()
+    seen: list[list[str]] = []
+
+    def interrupt(name: str, *_: object) -> subprocess.CompletedProcess[str]:
+        if name == "resize2fs":
+            seen.append(sorted(item.name for item in tmp_path.iterdir()))
+            raise KeyboardInterrupt
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr(resize, "_run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        grow(path, 16 * MIB, 32 * MIB)
+    assert seen == [["disk.img"]]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["disk.img"]
+    assert path.read_bytes()[: len(before)] == before
+
+
+def test_where_there_are_no_nameless_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_EXCL | os.O_CREAT)
+    path = tmp_path / "disk.img"
+    make_image(path, 16 * MIB)
+    assert grow(path, 16 * MIB, 32 * MIB).size == 32 * MIB
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["disk.img"]
+
+
 # What mkfs makes, small and large groups, with every feature that changes the arithmetic.
 LAYOUTS = {
     "balena": (64 * MIB, BALENA),
