@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -18,7 +20,16 @@ COMMANDS = {
     "demo": "the whole job on sample data, no network",
 }
 """The commands in the order of the help text, each a module of this package with a ``command``."""
-_INTERRUPTED = 130
+_KILLED_BY = 128
+"""What shells add to a signal's number."""
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; unwinds like KeyboardInterrupt, and like it is no Exception that anyone may swallow."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated
 
 
 class _LazyGroup(click.Group):
@@ -55,15 +66,20 @@ def cli() -> None:
 
 
 def run(arguments: list[str] | None = None) -> None:
-    """Run the program and exit with its status: 0, a click status for wrong usage, or the error class's own."""
+    """Run the program and exit with its status: 0, a click status for wrong usage, the error class's own, or 128 + signal."""
+    # A service manager's way to say Ctrl-C: the same unwinding, so that nothing is left behind.
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         status = cli.main(arguments, prog_name="drypoint", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except _Terminated:
+        render.failure("terminated; nothing was left behind")
+        sys.exit(_KILLED_BY + signal.SIGTERM)
     except (KeyboardInterrupt, click.exceptions.Abort):
         render.failure("interrupted; nothing was left behind")
-        sys.exit(_INTERRUPTED)
+        sys.exit(_KILLED_BY + signal.SIGINT)
     except DrypointError as error:
         render.failure(str(error), error)
         sys.exit(error.exit_code)
