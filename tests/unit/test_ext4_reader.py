@@ -79,12 +79,12 @@ def image(shape: str) -> bytes:
         with made.open("wb") as file:
             file.truncate((16 if shape == "large blocks" else 2) << 20)
         run_tool("mkfs.ext4", "-q", "-F", "-N", "128", *SHAPES[shape], "-d", tree, made)
-        Path(directory, "value").write_bytes(b"long value " * 400)
+        Path(directory, "value").write_bytes(b"long value " * 350)
         commands = ["mknod device c 300 70000", "mknod whiteout c 0 0", "mknod pipe p", "ea_set empty user.a 1"]
         if shape != "block maps":
             commands.append("ea_set large trusted.second two")
         if shape == "values in inodes":
-            commands.append(f"ea_set -f {directory}/value large user.value")
+            commands += [f"ea_set -f {directory}/value large user.{name}" for name in ("first", "second")]
         run_tool("debugfs", "-w", "-f", "/dev/stdin", made, script="\n".join(commands))
         return made.read_bytes()
 
@@ -123,7 +123,8 @@ def test_content_is_what_debugfs_gives(tmp_path: Path, shape: str) -> None:
     assert [link.target for link in links if isinstance(link, Symlink)] == [b"to", b"far/" * 40]
     assert xattrs_of(found[b"empty"][0]) == ((b"user.a", b"1"),)
     if shape == "values in inodes":
-        assert dict(xattrs_of(found[b"large"][0]))[b"user.value"] == b"long value " * 400
+        values = dict(xattrs_of(found[b"large"][0]))
+        assert values[b"user.first"] == values[b"user.second"] == b"long value " * 350
 
 
 @pytest.mark.parametrize("shape", SHAPES)

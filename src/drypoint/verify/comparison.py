@@ -1,0 +1,194 @@
+"""A layer's directory on the disk against what its tar makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..fstree import (
+    BlockDevice,
+    CharDevice,
+    Directory,
+    HardLink,
+    Metadata,
+    Regular,
+    Stat,
+    Symlink,
+    TreeReader,
+    join,
+)
+from .expectation import ANY_TIME, Expectation, ExpectedInode, Inode
+from .finding import Finding, finding
+
+MAX_FINDINGS = 1000
+"""Findings told of one layer; what is beyond is only counted as one more."""
+
+_OPAQUE = b"trusted.overlay.opaque"
+_SECOND = 1_000_000_000
+_LATEST_TIMES = ((1 << 31) - 1, (1 << 34) - (1 << 31) - 1)
+_EARLIEST_TIME = -(1 << 31)
+
+
+def compare(reader: TreeReader, diff: bytes, expectation: Expectation) -> Iterator[Finding]:
+    """What of the tree at *diff* is not as *expectation* has it.
+
+    Raises:
+        FilesystemError: the tree cannot be read.
+    """
+    count = 0
+    shortened: list[bytes] = []
+    for one in _differences(reader, diff, expectation):
+        if one.code == "shortened-time":
+            shortened.append(one.path)
+            continue
+        count += 1
+        if count > MAX_FINDINGS:
+            yield finding("more-findings", diff, f"more than {MAX_FINDINGS} differences; the rest is not told")
+            return
+        yield one
+    if shortened:
+        yield finding(
+            "shortened-time",
+            diff,
+            f"{len(shortened)} times have lost what the file system, or who made it, could not keep; "
+            f"the first at {shortened[0]!r}",
+        )
+
+
+def _differences(reader: TreeReader, diff: bytes, expectation: Expectation) -> Iterator[Finding]:
+    identities = _Identities()
+    missing = set(expectation.inodes)
+    for stat in _walk(reader, diff):
+        relative = stat.entry.path[len(diff) :].lstrip(b"/")
+        expected = expectation.inodes.get(relative)
+        if expected is None:
+            yield _extra(stat)
+            continue
+        missing.discard(relative)
+        yield from identities.check(stat, expected)
+        yield from _entry(stat, expected.entry)
+    for relative in sorted(missing):
+        entry = expectation.inodes[relative].entry
+        if isinstance(entry, CharDevice) and (entry.major, entry.minor) == (0, 0):
+            yield finding(
+                "lost-whiteout", join(diff, relative), "the layer removes what lies below here, but the mark is missing"
+            )
+        else:
+            yield finding("missing-entry", join(diff, relative), f"the layer's tar has a {_kind(entry)} here")
+
+
+def _walk(reader: TreeReader, diff: bytes) -> Iterator[Stat]:
+    top = reader.lookup(diff)
+    pending = [top] if top is not None else []
+    while pending:
+        stat = pending.pop()
+        yield stat
+        if isinstance(stat.entry, Directory):
+            pending.extend(reader.children(stat.entry))
+
+
+class _Identities:
+    """Which names share an inode: those and only those that share one in the tar."""
+
+    def __init__(self) -> None:
+        self._inode_of: dict[int, int] = {}
+        self._expected_of: dict[int, int] = {}
+
+    def check(self, stat: Stat, expected: ExpectedInode) -> Iterator[Finding]:
+        if isinstance(stat.entry, Directory):
+            return
+        # The address tells expected inodes apart: all of them live as long as the expectation.
+        identity = id(expected)
+        if self._inode_of.setdefault(identity, stat.inode) != stat.inode:
+            yield finding(
+                "broken-hard-link", stat.entry.path, "it is a file of its own, but a hard link in the layer's tar"
+            )
+        elif self._expected_of.setdefault(stat.inode, identity) != identity:
+            yield finding(
+                "extra-hard-link",
+                stat.entry.path,
+                f"it shares inode {stat.inode} with a file that is another in the tar",
+            )
+        elif stat.links > expected.names:
+            yield finding(
+                "extra-hard-link",
+                stat.entry.path,
+                f"inode {stat.inode} has {stat.links} names, but {expected.names} in the layer's tar",
+            )
+
+
+def _extra(stat: Stat) -> Finding:
+    entry = stat.entry
+    if isinstance(entry, CharDevice) and (entry.major, entry.minor) == (0, 0):
+        return finding(
+            "extra-whiteout", entry.path, "it hides what lies below, but no entry of the layer's tar says so"
+        )
+    return finding("extra-entry", entry.path, f"no entry of the layer's tar makes this {_kind(entry)}")
+
+
+def _entry(stat: Stat, expected: Inode) -> Iterator[Finding]:
+    found = stat.entry
+    if isinstance(found, HardLink):
+        raise TypeError("a reader never gives a hard link")
+    path = found.path
+    if type(found) is not type(expected):
+        yield finding("changed-kind", path, f"it is a {_kind(found)}, but a {_kind(expected)} in the layer's tar")
+        return
+    match found, expected:
+        case Regular(), Regular():
+            if found.size != expected.size:
+                yield finding("changed-size", path, f"it has {found.size} bytes, but {expected.size} in the tar")
+        case Symlink(), Symlink():
+            if found.target != expected.target:
+                yield finding("changed-target", path, f"it points to {found.target!r}, not to {expected.target!r}")
+        case CharDevice(), CharDevice():
+            yield from _numbers(path, (found.major, found.minor), (expected.major, expected.minor))
+        case BlockDevice(), BlockDevice():
+            yield from _numbers(path, (found.major, found.minor), (expected.major, expected.minor))
+        case _:
+            pass
+    yield from _metadata(path, found.metadata, expected.metadata)
+
+
+def _numbers(path: bytes, found: tuple[int, int], expected: tuple[int, int]) -> Iterator[Finding]:
+    if found != expected:
+        yield finding("changed-device", path, f"it is device {found[0]}:{found[1]}, not {expected[0]}:{expected[1]}")
+
+
+def _metadata(path: bytes, found: Metadata, expected: Metadata) -> Iterator[Finding]:
+    if found.mode != expected.mode:
+        yield finding("changed-mode", path, f"its mode is {found.mode:04o}, not {expected.mode:04o}")
+    if (found.uid, found.gid) != (expected.uid, expected.gid):
+        yield finding(
+            "changed-owner", path, f"it belongs to {found.uid}:{found.gid}, not to {expected.uid}:{expected.gid}"
+        )
+    if expected.mtime not in (ANY_TIME, found.mtime):
+        code = "shortened-time" if _is_shortened(found.mtime, expected.mtime) else "changed-time"
+        yield finding(code, path, f"its time is {found.mtime} ns since 1970, not {expected.mtime}")
+    if found.xattrs != expected.xattrs:
+        yield from _xattrs(path, dict(found.xattrs), dict(expected.xattrs))
+
+
+def _is_shortened(found: int, expected: int) -> bool:
+    """Whether a file system, or mke2fs -d, that lacks nanoseconds or years would make *found* of *expected*."""
+    seconds, rest = divmod(found, _SECOND)
+    if rest:
+        return False
+    wanted = expected // _SECOND
+    return seconds == wanted or (seconds in _LATEST_TIMES and wanted > seconds) or wanted < seconds == _EARLIEST_TIME
+
+
+def _xattrs(path: bytes, found: dict[bytes, bytes], expected: dict[bytes, bytes]) -> Iterator[Finding]:
+    for name in sorted(found.keys() | expected.keys()):
+        if name not in found:
+            code = "lost-opaque" if name == _OPAQUE else "missing-xattr"
+            yield finding(code, path, f"the extended attribute {name!r} is missing")
+        elif name not in expected:
+            yield finding("extra-xattr", path, f"the layer's tar has no extended attribute {name!r}")
+        elif found[name] != expected[name]:
+            yield finding("changed-xattr", path, f"the extended attribute {name!r} has another value than in the tar")
+
+
+def _kind(entry: object) -> str:
+    return {"CharDevice": "character device", "BlockDevice": "block device", "Symlink": "symbolic link"}.get(
+        type(entry).__name__, type(entry).__name__.lower()
+    )

@@ -1,0 +1,74 @@
+"""What a layer's tar makes of its directory, without contents: the tree to compare the disk with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from ..errors import LayerError
+from ..fstree import (
+    BlockDevice,
+    CharDevice,
+    Content,
+    Directory,
+    Entry,
+    Fifo,
+    HardLink,
+    Metadata,
+    Regular,
+    Socket,
+    Symlink,
+)
+
+ANY_TIME = -(1 << 70)
+"""An mtime that no inode can have: it stands for the time of unpacking, which nobody knows afterwards."""
+
+Inode: TypeAlias = Directory | Regular | Symlink | CharDevice | BlockDevice | Fifo | Socket
+
+
+@dataclass(slots=True)
+class ExpectedInode:
+    """One inode to be found, under *names* paths."""
+
+    entry: Inode
+    names: int = 1
+
+
+class Expectation:
+    """A TreeSink that only remembers; ``inodes`` has every path, the layer's root as ``b""``."""
+
+    def __init__(self) -> None:
+        root = Directory(b"", Metadata(0o755, mtime=ANY_TIME))
+        self.inodes: dict[bytes, ExpectedInode] = {b"": ExpectedInode(root)}
+
+    def add(self, entry: Entry, content: Content | None = None) -> None:
+        if isinstance(entry, HardLink):
+            inode = self._at(entry.target)
+            inode.names += 1
+            self.inodes[entry.path] = inode
+        else:
+            self.inodes[entry.path] = ExpectedInode(entry)
+
+    def amend(self, path: bytes, metadata: Metadata) -> None:
+        inode = self._at(path)
+        inode.entry = replace(inode.entry, metadata=metadata)
+
+    def remove(self, path: bytes) -> None:
+        inode = self._at(path)
+        doomed = [path]
+        if isinstance(inode.entry, Directory):
+            doomed += [other for other in self.inodes if other.startswith(path + b"/")]
+        for one in doomed:
+            self.inodes.pop(one).names -= 1
+
+    def settle(self, path: bytes) -> None:
+        """Nothing is written out, so nothing can be forgotten."""
+
+    def finish(self) -> None:
+        """Nothing is pending."""
+
+    def _at(self, path: bytes) -> ExpectedInode:
+        inode = self.inodes.get(path)
+        if inode is None:
+            raise LayerError(f"the layer changes {path[:300]!r}, which it does not hold")
+        return inode
