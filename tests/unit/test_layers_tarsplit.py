@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import posixpath
 import random
 import shutil
 import subprocess
@@ -259,6 +260,8 @@ def test_damaged_tar_splits_are_refused() -> None:
         (b"/a/../../b", b"/b"),
         (b"a//b/./c/", b"a/b/c"),
         (b"./a", b"a"),
+        (b".//a", b"a"),
+        (b".///", b"."),
         (b"./.hidden/", b".hidden"),
         (b"a/.b", b"a/.b"),
         (b"a/b..", b"a/b.."),
@@ -267,3 +270,10 @@ def test_damaged_tar_splits_are_refused() -> None:
 )
 def test_names_are_cleaned_as_go_cleans_them(name: bytes, cleaned: bytes) -> None:
     assert clean_name(name) == cleaned
+
+
+@given(st.text("./ab", max_size=12).map(str.encode))
+def test_names_are_cleaned_as_posix_normalises_them(name: bytes) -> None:
+    """Two leading slashes apart, which POSIX keeps."""
+    normal = posixpath.normpath(name)
+    assert clean_name(name) == (normal[1:] if normal.startswith(b"//") else normal)

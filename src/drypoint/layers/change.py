@@ -118,7 +118,7 @@ def _addition(entry: TarEntry, path: bytes, what: str) -> Add | Link:
     if kind == SYMLINK:
         return Add(Symlink(path, metadata, _target(entry, what)))
     if kind == LINK:
-        return Link(path, _checked(_from_root(entry.linkname), entry, what), metadata)
+        return Link(path, _checked(_from_root(clean_name(entry.linkname)), entry, what), metadata)
     if kind == FIFO:
         return Add(Fifo(path, metadata))
     # The engine packs the numbers into 32 bits, 12 and 20 of them.
@@ -130,9 +130,12 @@ def _addition(entry: TarEntry, path: bytes, what: str) -> Add | Link:
     raise _refusal(entry, what, f"tar entries of type {kind!r} are not supported by engines")
 
 
-def _from_root(name: bytes) -> bytes:
-    """*name* as a clean path below the root, at which ``..`` stays."""
-    return clean_name(b"/" + name)[1:] if b"." in name or b"//" in name or name[-1:] == b"/" else name.lstrip(b"/")
+def _from_root(cleaned: bytes) -> bytes:
+    """A cleaned name as a path below the root, at which ``..`` stays."""
+    path = cleaned.removeprefix(b"/")
+    while path == b".." or path.startswith(b"../"):
+        path = path[3:]
+    return b"" if path == b"." else path
 
 
 def _checked(path: bytes, entry: TarEntry, what: str) -> bytes:

@@ -20,6 +20,7 @@ from ..errors import LayerError
 _SPOOLED = 16 << 20
 _BATCH = 256 << 10
 _CHUNK = 1 << 20
+_SLASH = 0x2F
 _TO_ESCAPE = re.compile('[\0-\x1f"\\\\<>&\u2028\u2029]')
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -31,8 +32,12 @@ def crc_of(content: bytes | memoryview, before: int = 0) -> int:
 
 def clean_name(name: bytes) -> bytes:
     """What Go's filepath.Clean makes of *name*, the form in which the engine looks for duplicates."""
-    if name and b"//" not in name and b"/." not in name and name[0] not in b"./" and name[-1] != 0x2F:
-        return name
+    # Nearly all names need at most a leading "./" or a trailing "/" taken off.
+    short = name[2:] if name.startswith(b"./") else name
+    if short.endswith(b"/"):
+        short = short[:-1]
+    if short and short[0] not in b"./" and b"/." not in short and b"//" not in short and short[-1] != _SLASH:
+        return short
     rooted = name.startswith(b"/")
     parts: list[bytes] = []
     for part in name.split(b"/"):
