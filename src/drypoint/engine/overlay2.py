@@ -142,7 +142,7 @@ class _Tree:
             if isinstance(existing, Dir) and isinstance(entry, Directory):
                 self._merge(existing, real, entry.metadata)
                 return
-            self._remove(parent, name, real)
+            self._make_way(entry.path, parent, name, real)
         path = join(self._diff_root, real)
         header = entry.metadata
         self.inodes += 1
@@ -171,7 +171,7 @@ class _Tree:
     def _link(self, change: Link) -> None:
         parent, name, real = self._place(change.path)
         if name in parent.children:
-            self._remove(parent, name, real)
+            self._make_way(change.path, parent, name, real)
         if not change.target:
             self._refuse("a hard link to the layer's root, which is a directory")
         above, target_name = parent_and_name(change.target)
@@ -202,7 +202,7 @@ class _Tree:
         if not change.path:
             self._refuse("a whiteout without a name")
         parent, name, real = self._place(change.path)
-        self._remove_marker(parent, b".wh." + name, real[: len(real) - len(name)] + b".wh." + name)
+        self._remove_marker(change.path, parent, b".wh." + name, real[: len(real) - len(name)] + b".wh." + name)
         if name in parent.children:
             self._refuse("a whiteout of what the same layer holds already")
         header = Metadata(0, change.metadata.uid, change.metadata.gid, self._timestamp)
@@ -212,14 +212,9 @@ class _Tree:
         self.inodes += 1
 
     def _opaque(self, change: Opaque) -> None:
-        if not change.path:
-            holder: Dir = self._root
-            node: Node = self._root
-            real = b""
-        else:
-            holder, node, real = self._resolve(change.path, imply=True)
+        holder, node, real = self._resolve(change.path, imply=True)
         if isinstance(node, Dir):
-            self._remove_marker(node, b".wh..wh..opq", join(real, b".wh..wh..opq"))
+            self._remove_marker(join(change.path, b".wh..wh..opq"), node, b".wh..wh..opq", join(real, b".wh..wh..opq"))
             target: Dir | Inode = node
         else:
             # The engine sets the attribute on whatever is there, and so on a file too, where it means nothing.
@@ -228,10 +223,15 @@ class _Tree:
         target.metadata = replace(target.metadata, xattrs=xattrs.marked_opaque(target.metadata.xattrs))
         self._sink.amend(join(self._diff_root, real), target.metadata)
 
-    def _remove_marker(self, parent: Dir, name: bytes, real: bytes) -> None:
+    def _remove_marker(self, path: bytes, parent: Dir, name: bytes, real: bytes) -> None:
         """A whiteout's own name may be taken, by the whiteout of a whiteout: the engine removes that as it removes any file."""
         if name in parent.children:
-            self._remove(parent, name, real)
+            self._make_way(path, parent, name, real)
+
+    def _make_way(self, path: bytes, parent: Dir, name: bytes, real: bytes) -> None:
+        """Remove what is at *path*; where *path* leads through that very thing, by symbolic links, there is no way back."""
+        self._remove(parent, name, real)
+        self._directory(path.rpartition(b"/")[0], imply=False)
 
     def _merge(self, directory: Dir, real: bytes, header: Metadata) -> None:
         directory.metadata = replace(header, xattrs=self._changed(directory.metadata, header, "directory"))
