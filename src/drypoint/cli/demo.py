@@ -1,0 +1,115 @@
+"""``drypoint demo``: the whole job on sample data.
+
+The one command that uses :mod:`drypoint.testing`: it makes its own images, disk image and registry, with the builders that the
+tests use.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+
+from .. import preloading
+from ..digest import parse_digest
+from ..disk import FileDevice, Window, find_partition, read_table
+from ..disk.ext4.reader import Ext4Reader
+from ..engine import read_state
+from ..errors import OutputError
+from ..oci import Platform, parse_reference
+from ..sources.registry import RegistryOptions, RegistrySource, StaticCredentials
+from ..testing.disk_images import EPOCH, RASPBERRY_PI_4, build_disk_image
+from ..testing.images import registry_content
+from ..testing.registry import serve_registry
+from ..testing.samples import sample_images
+from . import render, report
+
+_PLATFORM = Platform("linux", "arm64")
+_DEFAULT_DIRECTORY = Path("drypoint-demo")
+_FILES = ("base.img", "apps.json", "preloaded.img")
+
+
+@click.command("demo")
+@click.argument("directory", type=click.Path(path_type=Path), default=_DEFAULT_DIRECTORY)
+@render.output_options
+def command(directory: Path, quiet: bool, verbose: int) -> None:
+    """Make a sample disk image and two sample images, preload, and show what the disk image holds afterwards.
+
+    Everything happens in DIRECTORY (default: drypoint-demo) and on loopback; no network, no root. The disk image is laid out
+    like balenaOS for a Raspberry Pi 4. It is left there to look at.
+    """
+    render.set_up(verbose)
+    base, apps_json, out = (directory / name for name in _FILES)
+    _prepare(directory)
+    render.line(f"1. A disk image like balenaOS's, with an empty store, and two applications: {base}")
+    build_disk_image(base, device_type=RASPBERRY_PI_4)
+    images = sample_images(_PLATFORM)
+    with serve_registry(registry_content(images)) as registry:
+        references = [f"{registry.host}/{name.partition(':')[0]}@{image.digest}" for name, image in images.items()]
+        apps_json.write_text(json.dumps(_target_state(references), indent=2))
+        render.line(f"2. A registry on {registry.host} serves the applications; {apps_json} wants both:")
+        for reference in references:
+            render.line(f"     {reference}")
+        render.line()
+        render.line(f"3. drypoint preload {base} -o {out} --apps-json {apps_json}")
+        options = RegistryOptions(credentials=StaticCredentials({}), environment={})
+        with render.progress(quiet=quiet) as progress, RegistrySource(options) as source:
+            result = preloading.preload(
+                base,
+                out,
+                [preloading.ImageRequest(parse_reference(reference), source) for reference in references],
+                platform=_PLATFORM,
+                files=(preloading.ExtraFile(b"apps.json", apps_json.read_bytes()),),
+                timestamp=EPOCH,
+                progress=progress,
+            )
+    report.show_result(result)
+    render.line()
+    render.line("4. What a reader that shares no code with the writer finds in the disk image's store:")
+    _show_store(out)
+
+
+def _prepare(directory: Path) -> None:
+    """An empty directory; one that holds more than an earlier demo's files is not touched."""
+    if directory.exists():
+        others = sorted(path.name for path in directory.iterdir() if path.name not in _FILES)
+        if others:
+            raise OutputError(f"{directory} holds {others[0]!r}, which is not the demo's; choose another directory")
+        shutil.rmtree(directory)
+    try:
+        directory.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"cannot make {directory}: {error.strerror}") from error
+
+
+def _target_state(references: list[str]) -> dict[str, object]:
+    services = {
+        reference.rpartition("/")[2].partition("@")[0]: {
+            "id": number,
+            "image_id": number,
+            "image": reference,
+            "environment": {},
+            "labels": {},
+            "composition": {},
+        }
+        for number, reference in enumerate(references, 1)
+    }
+    release = {"id": 1, "services": services, "volumes": {}, "networks": {}}
+    app = {"id": 1, "name": "demo", "is_host": False, "class": "fleet", "releases": {"cafe" * 8: release}}
+    return {"apps": {"beef" * 8: app}, "config": {}, "pinDevice": False}
+
+
+def _show_store(image: Path) -> None:
+    with FileDevice(image) as device:
+        partition = find_partition(device, read_table(device), preloading.DEFAULT_PARTITION).partition
+        state = read_state(Ext4Reader(Window(device, partition.start, partition.size)), preloading.DEFAULT_DATA_ROOT)
+    rows = []
+    for references in state.repositories.values():
+        for reference, image_id in references.items():
+            image = state.images.get(parse_digest(image_id))
+            layers = str(len(image.diff_ids)) if image is not None else "?"
+            found = "complete" if image is not None and image.usable else "damaged"
+            rows.append((reference, image_id[:19], layers, found))
+    render.table(("reference", "image id", "layers", "state"), rows, right=frozenset({2}))
