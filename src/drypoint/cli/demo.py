@@ -108,8 +108,8 @@ def _show_store(image: Path) -> None:
     rows = []
     for references in state.repositories.values():
         for reference, image_id in references.items():
-            image = state.images.get(parse_digest(image_id))
-            layers = str(len(image.diff_ids)) if image is not None else "?"
-            found = "complete" if image is not None and image.usable else "damaged"
+            held = state.images.get(parse_digest(image_id))
+            layers = str(len(held.diff_ids)) if held is not None else "?"
+            found = "complete" if held is not None and held.usable else "damaged"
             rows.append((reference, image_id[:19], layers, found))
     render.table(("reference", "image id", "layers", "state"), rows, right=frozenset({2}))

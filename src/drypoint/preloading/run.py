@@ -20,6 +20,7 @@ from ..errors import FilesystemError, UsageError
 from ..fstree import Metadata, Regular, TreeSink
 from ..layers import LayerReader
 from ..oci import Image, Platform
+from ..oci.platform import preference
 from ..progress import SILENT, Progress
 from ..sinks.ext4 import Ext4Sink
 from ..sources import ImageSource
@@ -206,6 +207,9 @@ def _resolve(
     sources: dict[Digest, ImageSource] = {}
     for image, request in zip(resolved, requests, strict=True):
         sources.setdefault(image.image_id, request.source)
+        if preference(platform, image.config.platform) is None:
+            # As the engine: an image without an index is taken, whatever it says it is for.
+            progress.note(f"warning: {request.reference} is for {image.config.platform}, but {platform} is wanted")
     return tuple(dict.fromkeys(resolved)), sources
 
 
