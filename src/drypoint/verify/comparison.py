@@ -22,6 +22,12 @@ from .finding import Finding, finding
 MAX_FINDINGS = 1000
 """Findings told of one layer; what is beyond is only counted as one more."""
 
+_KIND_NAMES: dict[type, str] = {
+    Regular: "regular file",
+    Symlink: "symbolic link",
+    CharDevice: "character device",
+    BlockDevice: "block device",
+}
 _OPAQUE = b"trusted.overlay.opaque"
 _SECOND = 1_000_000_000
 _LATEST_TIMES = ((1 << 31) - 1, (1 << 34) - (1 << 31) - 1)
@@ -189,6 +195,4 @@ def _xattrs(path: bytes, found: dict[bytes, bytes], expected: dict[bytes, bytes]
 
 
 def _kind(entry: object) -> str:
-    return {"CharDevice": "character device", "BlockDevice": "block device", "Symlink": "symbolic link"}.get(
-        type(entry).__name__, type(entry).__name__.lower()
-    )
+    return _KIND_NAMES.get(type(entry), type(entry).__name__.lower())

@@ -1,0 +1,509 @@
+"""Verification: a store as it should be has no findings, and every single damage is found and told apart.
+
+The store is written by drypoint into ext4, then damaged with debugfs, which knows nothing of drypoint.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from drypoint.disk.device import FileDevice
+from drypoint.disk.ext4.reader import Ext4Reader
+from drypoint.engine import plan_store, read_state, write_store
+from drypoint.engine.placement import PlannedLayer
+from drypoint.layers import LayerReader
+from drypoint.oci import Image, parse_reference
+from drypoint.oci.image import assemble_layers, parse_config
+from drypoint.sinks.ext4 import Ext4Sink
+from drypoint.testing.ext4_images import ask_debugfs, judge_ext4, make_ext4
+from drypoint.testing.images import BuiltImage, build_image, build_layer
+from drypoint.testing.layers import DEFAULT_MTIME, LayerBuilder, file_capability
+from drypoint.testing.tools import missing_tools, run_tool
+from drypoint.verify import CODES, Report, Severity, check_file_system, verify_store
+
+pytestmark = pytest.mark.skipif(bool(missing_tools(["mkfs.ext4", "debugfs"])), reason="needs e2fsprogs")
+
+ROOT = b"docker"
+NOW = 1_700_000_000
+CAPABILITY = file_capability(10)
+
+
+def images() -> dict[str, BuiltImage]:
+    base = LayerBuilder()
+    base.directory("etc").file("etc/passwd", b"root", uid=3, gid=7).file("etc/group", b"rOOt").directory("lib")
+    base.directory("bin").file("bin/tool", b"#!", mode=0o4755, xattrs={b"security.capability": CAPABILITY})
+    base.hardlink("bin/alias", "bin/tool", mode=0o4755, xattrs={b"security.capability": CAPABILITY})
+    base.symlink("lib/link", "target").char_device("null", 1, 3).block_device("disk", 8, 1).fifo("pipe")
+    base.file("data", bytes(range(256)) * 400, mtime=1_600_000_000_123_456_789, xattrs={b"user.note": b"good"})
+    base.file("implied/by/name", b"x")
+    middle = LayerBuilder().directory("etc").whiteout("etc/passwd").directory("lib").opaque("lib").file("lib/new", b"n")
+    top = LayerBuilder().file("top", b"top of all")
+    other = LayerBuilder().file("other", b"other image")
+    first, second, third, fourth = (build_layer(layer.finish()) for layer in (base, middle, top, other))
+    return {"team/one:1": build_image([first, second, third]), "team/two:2": build_image([first, fourth])}
+
+
+def as_image(name: str, built: BuiltImage) -> Image:
+    reference = parse_reference(name)
+    config = parse_config(built.config, name)
+    layers = assemble_layers(config, tuple(layer.descriptor for layer in built.layers), name)
+    return Image((reference, reference.with_digest(built.digest)), config, layers, reference)
+
+
+@cache
+def good_image() -> bytes:
+    """A small ext4 file system with the store in it."""
+    built = images()
+    tars = {layer.diff_id: layer.tar for image in built.values() for layer in image.layers}
+
+    @contextmanager
+    def open_layer(planned: PlannedLayer) -> Iterator[LayerReader]:
+        tar = tars[planned.layer.diff_id]
+        assert isinstance(tar, bytes)
+        with LayerReader(iter((tar,)), "layer") as reader:
+            yield reader
+
+    with TemporaryDirectory() as directory:
+        path = make_ext4(Path(directory, "image"), 4 << 20, "-N", "256", "-b", "1024", "-m", "0", "-O", "^has_journal")
+        run_tool("debugfs", "-w", "-R", f"mkdir {ROOT.decode()}", path)
+        with FileDevice(path, writable=True) as device:
+            state = read_state(Ext4Reader(device), ROOT)
+            resolved = [as_image(name, image) for name, image in built.items()]
+            plan = plan_store(state, resolved, timestamp=NOW * 10**9)
+            with Ext4Sink(device, now=NOW) as sink:
+                write_store(plan, sink, open_layer)
+                sink.finish()
+        return path.read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one layer lies."""
+
+    cache: str
+    layer: str
+    link: str
+
+    @property
+    def diff(self) -> str:
+        return f"{self.cache}/diff"
+
+
+class Lab:
+    """A copy of the good image to do damage to."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / "image"
+        self.path.write_bytes(good_image())
+        with FileDevice(self.path) as device:
+            state = read_state(Ext4Reader(device), ROOT)
+        self.state = state
+        built = images()
+        one, two = (as_image(name, image) for name, image in built.items())
+        self.one, self.two = one, two
+        root = ROOT.decode()
+
+        def place(image: Image, number: int) -> Place:
+            layer = state.layers[image.layers[number].chain_id]
+            return Place(
+                f"{root}/overlay2/{layer.cache_id}",
+                f"{root}/image/overlay2/layerdb/sha256/{layer.chain_id[7:]}",
+                f"{root}/overlay2/l/{layer.link}",
+            )
+
+        self.base, self.middle, self.top = (place(one, number) for number in range(3))
+        self.other = place(two, 1)
+        self.configs = f"{root}/image/overlay2/imagedb/content/sha256"
+        self.repositories = f"{root}/image/overlay2/repositories.json"
+        self.distribution = f"{root}/image/overlay2/distribution"
+
+    def do(self, *commands: str) -> None:
+        run_tool("debugfs", "-w", "-f", "/dev/stdin", self.path, script="\n".join(commands) + "\n")
+
+    def content(self, path: str) -> bytes:
+        self.do(f"dump {path} {self.directory}/dumped")
+        return (self.directory / "dumped").read_bytes()
+
+    def put(self, path: str, content: bytes, *commands: str) -> None:
+        """Make the file *path* anew with *content*."""
+        (self.directory / "new").write_bytes(content)
+        self.do(f"rm {path}", f"write {self.directory}/new {path}", f"sif {path} mode 0100644", *commands)
+
+    def edit(self, path: str, old: bytes, new: bytes) -> None:
+        content = self.content(path)
+        assert old in content
+        self.put(path, content.replace(old, new, 1))
+
+    def flip(self, path: str) -> None:
+        """Turn one bit of the file's first block on the disk."""
+        block = int(ask_debugfs(self.path, f"blocks {path}").split()[0])
+        with self.path.open("r+b") as file:
+            file.seek(block * 1024)
+            byte = file.read(1)[0]
+            file.seek(block * 1024)
+            file.write(bytes([byte ^ 1]))
+
+    def verify(self) -> Report:
+        with FileDevice(self.path) as device:
+            return verify_store(Ext4Reader(device), ROOT, threads=2)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+def rewrite_tar_split(lab: Lab, change: Callable[[bytes], bytes]) -> None:
+    path = f"{lab.top.layer}/tar-split.json.gz"
+    lab.put(path, gzip.compress(change(gzip.decompress(lab.content(path))), mtime=0))
+
+
+def exchange(lab: Lab) -> None:
+    text = lab.content(f"{lab.top.cache}/lower").decode()
+    near, far = text.split(":")
+    lab.put(f"{lab.top.cache}/lower", f"{far}:{near}".encode())
+
+
+LOST = {"image-without-layer"}
+"""What follows, for each image that has the layer, when a layer is not as the engine needs it."""
+
+Damage = tuple[Callable[[Lab], None], set[str], str]
+DAMAGES: dict[str, Damage] = {
+    "a flipped bit in a file": (lambda lab: lab.flip(f"{lab.base.diff}/data"), {"changed-content"}, "diff/data"),
+    "a flipped bit in a small file": (lambda lab: lab.flip(f"{lab.top.diff}/top"), {"changed-content"}, "diff/top"),
+    "a shorter file": (lambda lab: lab.do(f"sif {lab.base.diff}/data size 100000"), {"changed-size"}, "diff/data"),
+    "a changed mode": (lambda lab: lab.do(f"sif {lab.base.diff}/data mode 0100600"), {"changed-mode"}, "diff/data"),
+    "a lost setuid bit": (lambda lab: lab.do(f"sif {lab.base.diff}/bin/tool mode 0100755"), {"changed-mode"}, "bin/"),
+    "a changed directory mode": (
+        lambda lab: lab.do(f"sif {lab.base.diff}/bin mode 040700"),
+        {"changed-mode"},
+        "diff/bin",
+    ),
+    "a changed mode of the layer's root": (
+        lambda lab: lab.do(f"sif {lab.base.diff} mode 040700"),
+        {"changed-mode"},
+        "/diff",
+    ),
+    "a changed owner": (lambda lab: lab.do(f"sif {lab.base.diff}/data uid 5"), {"changed-owner"}, "diff/data"),
+    "a changed group": (lambda lab: lab.do(f"sif {lab.base.diff}/etc/passwd gid 5"), {"changed-owner"}, "etc/passwd"),
+    "a changed time": (
+        lambda lab: lab.do(f"sif {lab.base.diff}/data mtime 20200101000000"),
+        {"changed-time"},
+        "diff/data",
+    ),
+    "a changed attribute": (
+        lambda lab: lab.do(f"ea_set {lab.base.diff}/data user.note bad"),
+        {"changed-xattr"},
+        "diff/data",
+    ),
+    "a lost attribute": (lambda lab: lab.do(f"ea_rm {lab.base.diff}/data user.note"), {"missing-xattr"}, "diff/data"),
+    "a lost capability": (
+        lambda lab: lab.do(f"ea_rm {lab.base.diff}/bin/tool security.capability"),
+        {"missing-xattr"},
+        "diff/bin/",
+    ),
+    "an added attribute": (lambda lab: lab.do(f"ea_set {lab.base.diff}/etc user.x y"), {"extra-xattr"}, "diff/etc"),
+    "a lost opaque mark": (
+        lambda lab: lab.do(f"ea_rm {lab.middle.diff}/lib trusted.overlay.opaque"),
+        {"lost-opaque"},
+        "diff/lib",
+    ),
+    "a lost whiteout": (lambda lab: lab.do(f"rm {lab.middle.diff}/etc/passwd"), {"lost-whiteout"}, "etc/passwd"),
+    "a whiteout that became a file": (
+        lambda lab: lab.put(f"{lab.middle.diff}/etc/passwd", b"x"),
+        {"changed-kind"},
+        "etc/passwd",
+    ),
+    "a whiteout with a number": (
+        lambda lab: lab.do(f"sif {lab.middle.diff}/etc/passwd block[0] 0x0103"),
+        {"changed-device"},
+        "etc/passwd",
+    ),
+    "an added whiteout": (
+        lambda lab: lab.do(f"cd {lab.top.diff}", "mknod gone c 0 0"),
+        {"extra-whiteout"},
+        "diff/gone",
+    ),
+    "a wrong character device": (
+        lambda lab: lab.do(f"sif {lab.base.diff}/null block[0] 0x0105"),
+        {"changed-device"},
+        "diff/null",
+    ),
+    "a wrong block device": (
+        lambda lab: lab.do(f"sif {lab.base.diff}/disk block[0] 0x0802"),
+        {"changed-device"},
+        "diff/disk",
+    ),
+    "a pipe that became a socket": (
+        lambda lab: lab.do(f"rm {lab.base.diff}/pipe", f"cd {lab.base.diff}", "mknod pipe c 5 1"),
+        {"changed-kind"},
+        "diff/pipe",
+    ),
+    "another link target": (
+        lambda lab: lab.do(f"rm {lab.base.diff}/lib/link", f"symlink {lab.base.diff}/lib/link targex"),
+        {"changed-target", "changed-time"},
+        "lib/link",
+    ),
+    "a missing file": (lambda lab: lab.do(f"rm {lab.base.diff}/data"), {"missing-entry"}, "diff/data"),
+    "a missing directory": (
+        lambda lab: lab.do(f"rm {lab.base.diff}/lib/link", f"rmdir {lab.base.diff}/lib"),
+        {"missing-entry"},
+        "diff/lib",
+    ),
+    "an extra file": (lambda lab: lab.put(f"{lab.top.diff}/more", b"x"), {"extra-entry"}, "diff/more"),
+    "an extra directory": (lambda lab: lab.do(f"mkdir {lab.top.diff}/dir"), {"extra-entry"}, "diff/dir"),
+    "a broken hard link": (
+        lambda lab: lab.do(
+            f"dump {lab.base.diff}/bin/alias {lab.directory}/alias",
+            f"unlink {lab.base.diff}/bin/alias",
+            f"write {lab.directory}/alias {lab.base.diff}/bin/alias",
+            f"sif {lab.base.diff}/bin/alias mode 0104755",
+            f"ea_set -f {lab.directory}/capability {lab.base.diff}/bin/alias security.capability",
+            f"sif {lab.base.diff}/bin/alias mtime @{DEFAULT_MTIME // 10**9}",
+        ),
+        {"broken-hard-link"},
+        "diff/bin/",
+    ),
+    "two files made one": (
+        lambda lab: lab.do(f"rm {lab.base.diff}/etc/group", f"ln {lab.base.diff}/etc/passwd {lab.base.diff}/etc/group"),
+        {"changed-content", "changed-owner", "extra-hard-link"},
+        "diff/etc/",
+    ),
+    "a name outside of the layer": (
+        lambda lab: lab.do(f"ln {lab.base.diff}/data stray", f"sif {lab.base.diff}/data links_count 2"),
+        {"extra-hard-link"},
+        "diff/data",
+    ),
+    "a truncated tar-split": (
+        lambda lab: lab.put(
+            f"{lab.top.layer}/tar-split.json.gz", lab.content(f"{lab.top.layer}/tar-split.json.gz")[:-20]
+        ),
+        {"damaged-tar-split"},
+        "tar-split",
+    ),
+    "a missing tar-split": (
+        lambda lab: lab.do(f"rm {lab.top.layer}/tar-split.json.gz"),
+        {"missing-file"} | LOST,
+        "tar-split",
+    ),
+    "a tar-split without its last line": (
+        lambda lab: rewrite_tar_split(lab, lambda text: b"".join(text.splitlines(keepends=True)[:-2])),
+        {"wrong-diff-id"},
+        "tar-split",
+    ),
+    "a tar-split with another checksum": (
+        lambda lab: rewrite_tar_split(lab, lambda text: re.sub(rb'("size":10,"payload":")..', rb"\1AA", text)),
+        {"changed-content"},
+        "diff/top",
+    ),
+    "a tar-split that is no JSON": (
+        lambda lab: rewrite_tar_split(lab, lambda text: b"{" + text),
+        {"damaged-tar-split"},
+        "tar-split.",
+    ),
+    "another diff-id": (
+        lambda lab: lab.put(f"{lab.top.layer}/diff", b"sha256:" + b"5" * 64),
+        {"wrong-chain-id", "wrong-diff-id"} | LOST,
+        "layerdb",
+    ),
+    "a swapped lower order": (exchange, {"wrong-lower"} | LOST, "/lower"),
+    "a missing lower": (lambda lab: lab.do(f"rm {lab.top.cache}/lower"), {"missing-file"} | LOST, "/lower"),
+    "a lower with a wrong word": (
+        lambda lab: lab.put(f"{lab.top.cache}/lower", b"x"),
+        {"bad-content"} | LOST,
+        "/lower",
+    ),
+    "a lower of a base layer": (
+        lambda lab: lab.put(f"{lab.base.cache}/lower", lab.content(f"{lab.other.cache}/lower")),
+        {"wrong-lower"} | LOST,
+        "/lower",
+    ),
+    "a missing committed": (lambda lab: lab.do(f"rm {lab.base.cache}/committed"), {"missing-committed"}, "committed"),
+    "a missing work": (lambda lab: lab.do(f"rmdir {lab.top.cache}/work"), {"missing-file"} | LOST, "/work"),
+    "a changed mode in the store": (
+        lambda lab: lab.do(f"sif {lab.top.cache}/work mode 040777"),
+        {"wrong-store-mode"},
+        "/work",
+    ),
+    "a changed owner in the store": (
+        lambda lab: lab.do(f"sif {lab.top.cache} uid 9"),
+        {"wrong-store-mode"},
+        "overlay2/",
+    ),
+    "a missing link file": (
+        lambda lab: lab.do(f"rm {lab.top.cache}/link"),
+        {"missing-file", "orphan-link"} | LOST,
+        "/l",
+    ),
+    "a missing symbolic link": (lambda lab: lab.do(f"unlink {lab.top.link}"), {"dangling-link"} | LOST, "/l/"),
+    "a renamed link": (
+        lambda lab: lab.do(
+            f"unlink {lab.top.link}", f"symlink {ROOT.decode()}/overlay2/l/{'A' * 26} ../{lab.top.cache[16:]}/diff"
+        ),
+        {"dangling-link", "orphan-link"} | LOST,
+        "/l/",
+    ),
+    "an extra link to nothing": (
+        lambda lab: lab.do(f"symlink {ROOT.decode()}/overlay2/l/{'B' * 26} ../{'0' * 64}/diff"),
+        {"dangling-link"},
+        "BBBB",
+    ),
+    "a missing cache directory": (
+        lambda lab: lab.do(
+            f"rm {lab.other.cache}/diff/other",
+            *(f"rm {lab.other.cache}/{name}" for name in ("link", "lower")),
+            *(f"rmdir {lab.other.cache}{name}" for name in ("/diff", "/work", "")),
+        ),
+        {"missing-file", "dangling-link", "orphan-link"} | LOST,
+        "overlay2/",
+    ),
+    "an orphan cache directory": (
+        lambda lab: lab.do(f"mkdir {ROOT.decode()}/overlay2/{'a' * 64}"),
+        {"orphan-cache-directory"},
+        "aaaa",
+    ),
+    "another cache-id": (
+        lambda lab: lab.put(f"{lab.top.layer}/cache-id", lab.content(f"{lab.other.layer}/cache-id")),
+        {"shared-cache-id", "orphan-cache-directory", "extra-entry", "missing-entry"} | LOST,
+        "",
+    ),
+    "a cache-id of nothing": (
+        lambda lab: lab.put(f"{lab.top.layer}/cache-id", b"nothing"),
+        {"bad-content", "orphan-cache-directory"} | LOST,
+        "",
+    ),
+    "a wrong parent": (
+        lambda lab: lab.put(f"{lab.top.layer}/parent", b"sha256:" + b"7" * 64),
+        {"wrong-chain-id", "layer-without-parent"} | LOST,
+        "",
+    ),
+    "a missing parent file": (
+        lambda lab: lab.do(f"rm {lab.other.layer}/parent"),
+        {"wrong-chain-id", "wrong-lower"} | LOST,
+        "",
+    ),
+    "a missing size": (lambda lab: lab.do(f"rm {lab.top.layer}/size"), {"missing-file"} | LOST, "/size"),
+    "a wrong size": (lambda lab: lab.put(f"{lab.top.layer}/size", b"11"), {"wrong-layer-size"}, "/size"),
+    "a half-written layer": (
+        lambda lab: lab.do(f"mkdir {ROOT.decode()}/image/overlay2/layerdb/tmp/write-set-1"),
+        {"half-written-layer"},
+        "layerdb/tmp",
+    ),
+    "a changed config": (
+        lambda lab: lab.edit(f"{lab.configs}/{lab.one.image_id[7:]}", b"amd64", b"arm64"),
+        {"damaged-config", "reference-without-image"},
+        "",
+    ),
+    "a missing config": (
+        lambda lab: lab.do(f"rm {lab.configs}/{lab.one.image_id[7:]}"),
+        {"reference-without-image"},
+        "repositories",
+    ),
+    "a stale repositories entry": (
+        lambda lab: lab.edit(lab.repositories, b'"team/two:2":"sha256:', b'"team/two:2":"sha256:' + b"1" * 64),
+        {"reference-without-image"},
+        "repositories.",
+    ),
+    "repositories.json cut off": (
+        lambda lab: lab.put(lab.repositories, lab.content(lab.repositories)[:-3]),
+        {"unreadable-json"},
+        "repositories.json",
+    ),
+    "an unknown record": (
+        lambda lab: lab.put(f"{lab.distribution}/diffid-by-digest/sha256/{'c' * 64}", b"nonsense"),
+        {"bad-content"},
+        "cccc",
+    ),
+}
+
+
+def test_a_good_store_has_no_findings(lab: Lab) -> None:
+    judge_ext4(lab.path)
+    report = lab.verify()
+    assert report.findings == ()
+    assert report.sound
+    assert report.layers == 4
+    assert report.tar_bytes == sum(
+        len(layer.tar)
+        for layer in {layer.diff_id: layer for image in images().values() for layer in image.layers}.values()
+        if isinstance(layer.tar, bytes)
+    )
+    assert [(verdict.image_id, verdict.loads, len(verdict.references)) for verdict in report.images] == sorted(
+        (built.image_id, True, 2) for built in images().values()
+    )
+
+
+def test_there_are_damages_enough() -> None:
+    assert len(DAMAGES) >= 40
+    assert len({(frozenset(codes), where) for _, codes, where in DAMAGES.values()}) > 40
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_single_damage_is_found_and_told_apart(lab: Lab, name: str) -> None:
+    (lab.directory / "capability").write_bytes(CAPABILITY)
+    do, codes, where = DAMAGES[name]
+    do(lab)
+    report = lab.verify()
+    told = [finding for finding in report.findings if finding.severity is not Severity.NOTE]
+    assert {finding.code for finding in told} == codes, told
+    assert not report.sound
+    assert any(where.encode() in finding.path for finding in told)
+    assert all(finding.remedy and finding.text for finding in report.findings)
+
+
+def test_lost_nanoseconds_are_only_a_note(lab: Lab) -> None:
+    lab.do(f"sif {lab.base.diff}/data mtime_extra 0")
+    report = lab.verify()
+    assert [(finding.code, finding.severity) for finding in report.findings] == [("shortened-time", Severity.NOTE)]
+    assert report.sound
+
+
+def test_references_that_something_relies_on(lab: Lab) -> None:
+    digest = images()["team/one:1"].digest
+    wanted = [
+        parse_reference(text) for text in ("team/one:1", f"team/one@{digest}", f"team/one:7@{digest}", "team/three")
+    ]
+    with FileDevice(lab.path) as device:
+        report = verify_store(Ext4Reader(device), ROOT, references=wanted)
+    assert [(finding.code, "team/three:latest" in finding.text) for finding in report.findings] == [
+        ("unresolved-reference", True)
+    ]
+    lab.do(f"rm {lab.top.cache}/lower")
+    with FileDevice(lab.path) as device:
+        report = verify_store(Ext4Reader(device), ROOT, references=wanted[:1])
+    assert "image-does-not-load" in {finding.code for finding in report.findings}
+    assert [verdict.loads for verdict in report.images if "team/one:1" in verdict.references] == [False]
+
+
+def test_e2fsck_is_quoted(lab: Lab) -> None:
+    with FileDevice(lab.path) as device:
+        assert check_file_system(device) == ()
+        lab.do(f"freei {lab.base.diff}/data")
+        (found,) = check_file_system(device)
+    assert found.code == "damaged-file-system"
+    assert "bitmap differences" in found.text
+
+
+def test_an_unreadable_directory_is_a_finding(lab: Lab) -> None:
+    lab.do(f"sif {lab.base.diff}/lib size 12345")
+    assert {finding.code for finding in lab.verify().findings} == {"unreadable"}
+
+
+def test_no_store_is_nothing_to_complain_about(tmp_path: Path) -> None:
+    path = make_ext4(tmp_path / "image", 1 << 20)
+    with FileDevice(path) as device:
+        assert verify_store(Ext4Reader(device), ROOT) == Report((), (), 0, 0)
+
+
+def test_every_code_is_a_word() -> None:
+    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code) for code in CODES)
