@@ -180,7 +180,8 @@ def _judge_one(store: StoreReader, layer: StoredLayer, judged: dict[Digest, Stor
     if below is None:
         store.report("layer-without-parent", path, f"its parent {layer.parent} is not in the store")
         return replace(layer, complete=complete, usable=False)
-    if complete and below.link is not None and layer.lower != (below.link, *below.lower):
+    # Below a layer that is damaged itself nothing can be held against: planning does, when it has found new names for that one.
+    if complete and below.complete and below.link is not None and layer.lower != (below.link, *below.lower):
         store.report(
             "wrong-lower", join(layout.cache_path(layer.cache_id or ""), b"lower"), "it does not name the layers below"
         )

@@ -104,8 +104,8 @@ def plan_store(state: StoreState, images: Sequence[Image], *, timestamp: int) ->
         timestamp: nanoseconds since the epoch, for the mtimes of what drypoint makes itself.
 
     Raises:
-        StoreError: repositories.json cannot be read, an image has more layers than the engine takes, or is not for Linux, or a
-            reference cannot be what it should be.
+        StoreError: repositories.json cannot be read, an image has more layers than the engine takes, or a reference
+            cannot be what it should be.
     """
     if state.repositories_file == "unreadable":
         raise StoreError(
@@ -152,8 +152,6 @@ def _check_image(image: Image) -> None:
         raise StoreError(
             f"{name} has {len(image.layers)} layers, and the engine takes no more than {MAX_LAYERS}: build it with fewer"
         )
-    if image.config.platform.os not in ("", "linux"):
-        raise StoreError(f"{name} is an image for {image.config.platform}, and the engine's store takes only linux")
 
 
 def _missing_directories(state: StoreState, layers: bool, records: bool, timestamp: int) -> tuple[Directory, ...]:

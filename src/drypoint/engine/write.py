@@ -87,7 +87,6 @@ def write_layer(plan: StorePlan, planned: PlannedLayer, stream: LayerStream, sin
         _write_file(plan, sink, join(cache, b"lower"), layout.lower_text(planned.lower))
     if planned.committed:
         _write_file(plan, sink, join(cache, b"committed"), b"", layout.PRIVATE_FILE_MODE)
-    sink.settle(cache)
     # layerdb last, because an engine believes in a layer as soon as layerdb names it.
     _write_layerdb(plan, planned, applied, stream.tar_split, sink)
     return applied
@@ -113,7 +112,6 @@ def _write_layerdb(
     _write_file(plan, sink, join(path, b"size"), str(applied.size).encode("ascii"))
     metadata = Metadata(layout.FILE_MODE, mtime=plan.timestamp)
     sink.add(Regular(join(path, b"tar-split.json.gz"), metadata, tar_split.size), tar_split.chunks())
-    sink.settle(path)
 
 
 def _put(plan: StorePlan, sink: TreeSink, file: PlannedFile) -> None:
