@@ -1,0 +1,74 @@
+"""What a real engine wrote alone has no findings: after pulls, runs, tags and removals; nor has the same made by mke2fs -d."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from drypoint.disk.device import FileDevice, Window
+from drypoint.disk.ext4.reader import Ext4Reader
+from drypoint.testing.disk_images import DiskImage, Sizes, add_supervisor, build_disk_image, data_tree, run_engine_on
+from drypoint.testing.docker_engine import DockerEngine
+from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
+from drypoint.verify import Report, Severity, check_file_system, verify_store
+
+from .conftest import ServedImages
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(os.geteuid() != 0, reason="a real engine needs root"),
+]
+
+
+def verify(image: DiskImage) -> Report:
+    partition = image.partition("resin-data")
+    with FileDevice(image.path) as device:
+        window = Window(device, partition.offset, partition.size)
+        assert check_file_system(window) == ()
+        return verify_store(Ext4Reader(window), b"docker")
+
+
+def use(engine: DockerEngine, served: ServedImages) -> None:
+    """All that a user may do before the image is taken from the device."""
+    add_supervisor(engine, served.by_digest(SUPERVISOR), SUPERVISOR_VERSION)
+    engine.pull(served.by_tag(ALPHA))
+    engine.pull(served.by_digest(BETA))
+    engine.tag(served.by_tag(ALPHA), "renamed:now")
+    engine.docker("run", "--name", "left", "--network=none", "renamed:now", "touch", "/made-here")
+    engine.docker("commit", "left", "committed:1")
+    engine.tag(served.by_digest(BETA), "kept:1")
+    engine.remove_image(served.by_digest(BETA))
+
+
+def test_a_partition_filled_by_the_engine_has_no_findings(tmp_path: Path, served: ServedImages) -> None:
+    image = build_disk_image(tmp_path / "disk.img", sizes=Sizes(data=1 << 30))
+    with run_engine_on(image) as engine:
+        use(engine, served)
+    report = verify(image)
+    assert report.findings == ()
+    assert {reference for verdict in report.images for reference in verdict.references} >= {
+        "renamed:now",
+        "committed:1",
+        "kept:1",
+        f"balena_supervisor:{SUPERVISOR_VERSION}",
+    }
+    assert all(verdict.loads for verdict in report.images)
+    assert report.layers >= 6
+    with run_engine_on(image) as engine:
+        engine.docker("rm", "left")
+        engine.docker("image", "prune", "--all", "--force")
+        engine.pull(served.by_tag(BETA))
+    assert verify(image).findings == ()
+
+
+def test_a_partition_made_by_mke2fs_has_lost_nanoseconds_only(tmp_path: Path, served: ServedImages) -> None:
+    tree = data_tree(tmp_path / "tree")
+    with DockerEngine(tree / "docker") as engine:
+        engine.pull(served.by_tag(ALPHA))
+    report = verify(build_disk_image(tmp_path / "disk.img", sizes=Sizes(data=1 << 30), data=tree))
+    assert {finding.code for finding in report.findings} <= {"shortened-time"}
+    assert all(finding.severity is Severity.NOTE for finding in report.findings)
+    assert report.sound
+    assert report.layers > 1
