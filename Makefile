@@ -9,13 +9,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
 # What drypoint runs: libext2fs, e2fsck and resize2fs; mtools reads the boot partition.
-RUNTIME_PACKAGES := e2fsprogs libext2fs2 mtools
+RUNTIME_PACKAGES := e2fsprogs mtools
 DEMO_PACKAGES := dosfstools fdisk
 # The judges: a real engine, a real registry, and the tools that read tables and file systems.
 TEST_PACKAGES := docker.io docker-registry debootstrap acl attr bsdextrautils ca-certificates gdisk libcap2-bin \
 	openssl tar-split
 
-.PHONY: venv demo test lint unit engine lock clean
+.PHONY: venv demo test lint unit engine docs lock clean
 
 venv: $(STAMP)
 
@@ -32,13 +32,13 @@ $(STAMP): requirements/dev.txt pyproject.toml Makefile
 
 demo: venv
 	@scripts/debian-packages "the demo" $(DEMO_PACKAGES)
-	@$(BIN)/drypoint demo
+	@$(BIN)/drypoint demo demo
 
 test: lint unit engine
 
 lint: venv
-	@$(BIN)/ruff check src tests benchmarks
-	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
@@ -49,6 +49,9 @@ unit: venv
 engine: venv
 	@scripts/debian-packages "the tests with a real engine" $(DEMO_PACKAGES) $(TEST_PACKAGES) || true
 	@$(BIN)/pytest -m engine tests
+
+docs: venv
+	@$(BIN)/python scripts/cli_reference.py > docs/reference/cli.md
 
 # Renews the hashed exports after a change of dependencies in pyproject.toml. Needs uv.
 lock:
