@@ -13,17 +13,14 @@ from pathlib import Path
 import click
 
 from .. import preloading
-from ..digest import parse_digest
-from ..disk import FileDevice, Window, find_partition, read_table
-from ..disk.ext4.reader import Ext4Reader
-from ..engine import read_state
-from ..errors import OutputError
+from ..errors import OutputError, VerificationError
 from ..oci import Platform, parse_reference
 from ..sources.registry import RegistryOptions, RegistrySource, StaticCredentials
 from ..testing.disk_images import EPOCH, RASPBERRY_PI_4, build_disk_image
 from ..testing.images import registry_content
 from ..testing.registry import serve_registry
 from ..testing.samples import sample_images
+from ..verify.image import verify_image
 from . import render, report
 
 _PLATFORM = Platform("linux", "arm64")
@@ -67,8 +64,16 @@ def command(directory: Path, quiet: bool, verbose: int) -> None:
             )
     report.show_result(result)
     render.line()
-    render.line("4. What a reader that shares no code with the writer finds in the disk image's store:")
-    _show_store(out)
+    render.line(f"4. drypoint verify {out} --apps-json {apps_json}")
+    proof = verify_image(
+        out,
+        partition=preloading.DEFAULT_PARTITION,
+        data_root=preloading.DEFAULT_DATA_ROOT,
+        references=[parse_reference(reference) for reference in references],
+    )
+    report.show_verification(proof, quiet=quiet)
+    if not proof.sound:
+        raise VerificationError(f"{out} does not hold what was put in; the findings above say where")
 
 
 def _prepare(directory: Path) -> None:
@@ -99,17 +104,3 @@ def _target_state(references: list[str]) -> dict[str, object]:
     release = {"id": 1, "services": services, "volumes": {}, "networks": {}}
     app = {"id": 1, "name": "demo", "is_host": False, "class": "fleet", "releases": {"cafe" * 8: release}}
     return {"apps": {"beef" * 8: app}, "config": {}, "pinDevice": False}
-
-
-def _show_store(image: Path) -> None:
-    with FileDevice(image) as device:
-        partition = find_partition(device, read_table(device), preloading.DEFAULT_PARTITION).partition
-        state = read_state(Ext4Reader(Window(device, partition.start, partition.size)), preloading.DEFAULT_DATA_ROOT)
-    rows = []
-    for references in state.repositories.values():
-        for reference, image_id in references.items():
-            held = state.images.get(parse_digest(image_id))
-            layers = str(len(held.diff_ids)) if held is not None else "?"
-            found = "complete" if held is not None and held.usable else "damaged"
-            rows.append((reference, image_id[:19], layers, found))
-    render.table(("reference", "image id", "layers", "state"), rows, right=frozenset({2}))

@@ -110,7 +110,7 @@ def job(inputs: Inputs) -> Iterator[Job]:
         SourceError, ContentError: an archive cannot be read.
         DiskImageError: BASE is no disk image.
     """
-    target = Target(inputs.data_partition, _data_root(inputs.data_root))
+    target = Target(inputs.data_partition, data_root_path(inputs.data_root))
     additional_space = _size(inputs.additional_space)
     if not inputs.images and inputs.apps_json is None:
         raise UsageError("nothing to put in: give --image REF or --apps-json FILE")
@@ -122,7 +122,7 @@ def job(inputs: Inputs) -> Iterator[Job]:
         requests = list(_image_requests(inputs.images, registry, stack))
         files: tuple[ExtraFile, ...] = ()
         if inputs.apps_json is not None:
-            apps = read_apps_json(_read_file(inputs.apps_json), str(inputs.apps_json))
+            apps = read_apps_json(read_file(inputs.apps_json), str(inputs.apps_json))
             requests += [ImageRequest(reference, registry) for reference in apps.images]
             files = (ExtraFile(b"apps.json", apps.content),)
         yield Job(
@@ -166,7 +166,12 @@ def _platform(inputs: Inputs) -> Platform:
     return device_type.platform if device_type is not None else parse_platform(_DEFAULT_PLATFORM)
 
 
-def _data_root(text: str) -> bytes:
+def data_root_path(text: str) -> bytes:
+    """The clean path that ``--data-root`` means.
+
+    Raises:
+        UsageError: it leads out of the partition.
+    """
     try:
         return clean_path(os.fsencode(text))
     except ValueError as error:
@@ -180,7 +185,12 @@ def _size(text: str) -> int:
     return int(match[1]) * _SIZE_FACTORS[match[2].lower()]
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """A small file that an option names, with one byte more than is taken at most, so that its reader sees it is too large.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)

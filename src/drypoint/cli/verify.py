@@ -1,0 +1,68 @@
+"""``drypoint verify``: a finished disk image, read back and proved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..balena.apps_json import read_apps_json
+from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
+from ..verify.image import verify_image
+from . import render, report
+from .options import data_root_path, read_file
+
+_EXAMPLES = """\b
+Examples:
+  drypoint verify preloaded.img
+  drypoint verify preloaded.img --apps-json apps.json
+  drypoint verify pios.img --data-partition rootfs --data-root /var/lib/docker --json
+"""
+_UNSOUND = 60
+"""VerificationError's exit status: the command tells all findings instead of raising it with the first."""
+
+
+@click.command("verify", epilog=_EXAMPLES)
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option(
+    "--apps-json",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A target state whose images must all be there, under the names that the Supervisor looks up.",
+)
+@click.option(
+    "--data-partition", default=DEFAULT_PARTITION, show_default=True, metavar="LABEL|N", help="The partition."
+)
+@click.option(
+    "--data-root", default=DEFAULT_DATA_ROOT.decode(), show_default=True, metavar="PATH", help="The data root in it."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@render.output_options
+def command(
+    image: Path,
+    apps_json: Path | None,
+    data_partition: str,
+    data_root: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> int:
+    """Prove that IMAGE holds what it says, changing nothing.
+
+    The file system is checked. Every layer's tar is rebuilt from the files in the partition and must hash to the layer's
+    diff-id; owners, modes, times, xattrs and links are compared with the tar's. Every name must lead to an image that the
+    engine will load. The exit status is 0 only if everything holds.
+    """
+    render.set_up(verbose)
+    references = read_apps_json(read_file(apps_json), str(apps_json)).images if apps_json is not None else ()
+    with render.progress(quiet=quiet or as_json) as progress:
+        step = progress.begin(f"verifying {image}")
+        found = verify_image(
+            image, partition=data_partition, data_root=data_root_path(data_root), references=references
+        )
+        step.end()
+    if as_json:
+        render.json(report.verification_object(found))
+    else:
+        report.show_verification(found, quiet=quiet)
+    return 0 if found.sound else _UNSOUND
