@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from drypoint.disk import FileDevice, Window
 from drypoint.disk.ext4 import Shortage
-from drypoint.errors import FilesystemError, NoSpaceError
+from drypoint.errors import FilesystemError, NoSpaceError, ToolError
 from drypoint.fstree import (
     BlockDevice,
     CharDevice,
@@ -70,8 +70,8 @@ Item = tuple[Entry, Content]
 class Image:
     """A file system inside an image file, and how to work on it."""
 
-    def __init__(self, path: Path, size: int, *options: str) -> None:
-        self.path = make_ext4(path, size, *options, offset=OFFSET)
+    def __init__(self, path: Path, size: int, *options: str, garbage: bool = False) -> None:
+        self.path = make_ext4(path, size, *options, offset=OFFSET, garbage=garbage)
         self.size = size
 
     def write(self, items: Iterable[Item], *, root: bytes = b"") -> None:
@@ -265,6 +265,55 @@ def test_posix_acls_and_far_times_are_read_by_the_kernel(tmp_path: Path) -> None
         assert os.lstat(mount_point / "beginning").st_mtime_ns == -(2**31) * 10**9
 
 
+@pytest.mark.needs("mount", root=True)
+def test_a_partition_full_of_garbage(tmp_path: Path) -> None:
+    options = ["-O", "metadata_csum", "-E", f"nodiscard,lazy_itable_init=1,lazy_journal_init=1,offset={OFFSET}"]
+    image = Image(tmp_path / "image", 32 * MIB, *options, garbage=True)
+    items = sample_tree()
+    image.write(items)
+    image.judge()
+    with mounted(image.path, offset=OFFSET) as mount_point:
+        assert observed(mount_point) == expected(items)
+
+
+@pytest.mark.needs("mount", "tune2fs", root=True)
+@pytest.mark.parametrize("flags", [1, 2])
+@pytest.mark.parametrize("algorithm", ["legacy", "half_md4", "tea"])
+def test_directory_indexes_of_every_hash(tmp_path: Path, algorithm: str, flags: int) -> None:
+    image = Image(tmp_path / "image", 16 * MIB, "-b", "1024", "-O", "^metadata_csum", "-N", "4000")
+    run_tool("tune2fs", "-E", f"hash_alg={algorithm}", f"{image.path}?offset={OFFSET}")
+    # Signed or unsigned: names with bytes over 127 hash differently.
+    run_tool("debugfs", "-w", "-R", f"set_super_value flags {flags}", f"{image.path}?offset={OFFSET}")
+    names = [b"\xc3\xa4-%d" % number for number in range(3000)]
+    image.write([(Directory(b"d", DIR), None), *((Fifo(b"d/" + name, META), None) for name in names)])
+    image.judge()
+    with mounted(image.path, offset=OFFSET) as mount_point:
+        for name in names:
+            assert os.path.lexists(os.fsencode(mount_point) + b"/d/" + name)
+
+
+@pytest.mark.needs("mount", root=True)
+def test_an_xattr_block_that_two_inodes_share(tmp_path: Path) -> None:
+    image = Image(tmp_path / "image", 16 * MIB)
+    with mounted(image.path, offset=OFFSET, writable=True) as mount_point:
+        for name in ("one", "two", "three"):
+            (mount_point / name).write_text(name)
+            os.setxattr(mount_point / name, "user.shared", b"v" * 700)
+    blocks = {re.findall(r"File ACL: (\d+)", image.ask(f"stat {name}"))[0] for name in ("one", "two", "three")}
+    assert len(blocks) == 1
+
+    def work(sink: Ext4Sink) -> None:
+        sink.remove(b"one")
+        sink.amend(b"two", Metadata(0o600, xattrs=((b"user.other", b"w" * 700),)))
+
+    image.edit(work)
+    image.judge()
+    assert "user.shared (700)" in image.ask("stat three")
+    assert "user.other (700)" in image.ask("stat two")
+    image.edit(lambda sink: sink.remove(b"three"))
+    image.judge()
+
+
 @pytest.mark.slow
 @pytest.mark.needs("mount", root=True)
 @pytest.mark.parametrize("features", ["balena", "1k"])
@@ -427,7 +476,9 @@ def test_a_full_file_system_without_growth(tmp_path: Path, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["blocks", "inodes"])
 def test_a_full_file_system_grows_and_the_work_goes_on(tmp_path: Path, what: str) -> None:
-    image = Image(tmp_path / "image", 8 * MIB, "-b", "4096", "-i", "65536" if what == "inodes" else "4096")
+    # Small groups: only a new group brings inodes.
+    options = ["-b", "4096", "-g", "2048", "-i", "65536" if what == "inodes" else "4096"]
+    image = Image(tmp_path / "image", 8 * MIB, *options)
     shortages: list[Shortage] = []
     length = 100 if what == "inodes" else 50_000
 
@@ -493,6 +544,8 @@ XATTR_UNKNOWN = Metadata(0o644, xattrs=((b"odd.name", b"x"),))
         (HardLink(b"link", b"absent"), None, "b'absent': no such file or directory"),
         (HardLink(b"link", b"lost+found"), None, "b'link': a directory cannot have a second name"),
         (Regular(b"n" * 256, META, 0), b"", "a name has at most 255 bytes, this one has 256"),
+        (Fifo(b"..", META), None, r"no entry can be called b'\.\.'"),
+        (Fifo(b"a\0b", META), None, "no entry can be called"),
         (Symlink(b"empty", META, b""), None, "b'empty': a symbolic link's target has 1 to 4095 bytes"),
         (Symlink(b"nul", META, b"a\0b"), None, "b'nul': a symbolic link's target has 1 to 4095 bytes"),
         (Symlink(b"long", META, b"t" * 4096), None, "b'long': a symbolic link's target has 1 to 4095 bytes"),
@@ -542,6 +595,31 @@ def test_a_root_below_the_file_system_root(tmp_path: Path) -> None:
     image.write([(Directory(b"a", DIR), None), (Regular(b"a/f", META, 2), b"hi")], root=b"docker")
     image.judge()
     assert image.ask("cat docker/a/f") == "hi"
+
+
+@pytest.mark.parametrize("field", ["links_count 5", "blocks 77", "mode 010644", "size 1"])
+def test_the_judge_convicts(tmp_path: Path, field: str) -> None:
+    image = Image(tmp_path / "image", 16 * MIB)
+    image.write(sample_tree())
+    image.judge()
+    run_tool("debugfs", "-w", "-R", f"set_inode_field d/setuid {field}", f"{image.path}?offset={OFFSET}")
+    with pytest.raises(ToolError, match="e2fsck"):
+        image.judge()
+
+
+@pytest.mark.parametrize("damage", ["rec_len", "checksum"])
+def test_a_damaged_directory_is_not_written_to(tmp_path: Path, damage: str) -> None:
+    image = Image(
+        tmp_path / "image", 16 * MIB, "-b", "4096", "-O", "^metadata_csum" if damage == "rec_len" else "metadata_csum"
+    )
+    image.write([(Directory(b"d", DIR), None), (Fifo(b"d/f", META), None)])
+    block = int(re.findall(r"\(0\):(\d+)", image.ask("stat d"))[0])
+    with open(image.path, "r+b") as file:
+        file.seek(OFFSET + block * 4096 + 12 + 4)
+        file.write(b"\xff\xff")
+    with FileDevice(image.path, writable=True) as device, Ext4Sink(Window(device, OFFSET, image.size), now=NOW) as sink:
+        with pytest.raises(FilesystemError, match=r"directory (b'd'|inode)"):
+            sink.add(Fifo(b"d/g", META))
 
 
 NAMES = st.binary(min_size=1, max_size=12).filter(

@@ -127,6 +127,8 @@ class Ext4Sink:
         parent_path, name = parent_and_name(path)
         if len(name) > NAME_MAX:
             raise FilesystemError(f"{path!r}: a name has at most {NAME_MAX} bytes, this one has {len(name)}")
+        if name in (b".", b"..") or b"\0" in name:
+            raise FilesystemError(f"{path!r}: no entry can be called {name!r}")
         parent = self._directories.find(parent_path)
         if name in parent.entries:
             raise FilesystemError(f"{path!r} exists already")

@@ -13,9 +13,14 @@ HASH_SEED = "6b0c4b40-9f38-4b5c-8c0f-1d6bb9a3e5d1"
 UUID = "0f4ad4b1-4a4c-4f9e-9a57-2f4e3ad3c1b2"
 
 
-def make_ext4(image: Path, size: int, *options: str, offset: int = 0) -> Path:
-    """Make *image*: *offset* bytes of nothing, then an ext4 file system of *size* bytes, always the same one."""
+def make_ext4(image: Path, size: int, *options: str, offset: int = 0, garbage: bool = False) -> Path:
+    """Make *image*: *offset* bytes of nothing, then an ext4 file system of *size* bytes, always the same one.
+
+    With *garbage*, what mkfs does not write is not zero, as on a disk that was used before.
+    """
     with open(image, "wb") as file:
+        if garbage:
+            file.write(b"\xa5" * (offset + size))
         file.truncate(offset + size)
     extended = ",".join([f"offset={offset}", f"hash_seed={HASH_SEED}", "root_owner=0:0"])
     run_tool(

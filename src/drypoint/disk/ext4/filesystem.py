@@ -208,13 +208,15 @@ class Ext4Filesystem:
         size = self._superblock.inode_size
         buffer = bytearray(size)
         code = self._ext2.ext2fs_read_inode_full(self._fs, ino, self._ffi.from_buffer(buffer), size)
-        self._library.check(code, f"cannot read inode {ino} of {self}")
+        if code:
+            self._library.check(code, f"cannot read inode {ino} of {self}")
         return bytes(buffer)
 
     def write_inode(self, ino: int, raw: bytes) -> None:
         """Write the whole inode *raw*; its checksum is set on the way."""
         code = self._ext2.ext2fs_write_inode_full(self._fs, ino, self._ffi.from_buffer(raw), len(raw))
-        self._library.check(code, f"cannot write inode {ino} of {self}")
+        if code:
+            self._library.check(code, f"cannot write inode {ino} of {self}")
 
     def write_new_inode(self, ino: int, inode: NewInode) -> None:
         """Write an inode that :meth:`allocate_inode` gave."""
@@ -230,7 +232,8 @@ class Ext4Filesystem:
         code = self._ext2.ext2fs_new_inode(self._fs, near, 0, self._ffi.NULL, found)
         if code == bindings.EXT2_ET_INODE_ALLOC_FAIL:
             raise NoSpaceError(f"the file system in {self} has no free inode ({self.inodes_count} in all)")
-        self._library.check(code, f"cannot find a free inode in {self}")
+        if code:
+            self._library.check(code, f"cannot find a free inode in {self}")
         ino = int(found[0])
         self._ext2.ext2fs_inode_alloc_stats2(self._fs, ino, 1, directory)
         return ino
