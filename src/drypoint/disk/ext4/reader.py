@@ -121,6 +121,7 @@ class Ext4Reader:
         inode = self._inodes.inode(number)
         if known is None and not inode.is_directory:
             raise self._volume.damage("the root", "it is no directory")
+        here = ancestor
         rest = path[len(ancestor) :].lstrip(b"/")
         for name in rest.split(b"/") if rest else ():
             if not inode.is_directory:
@@ -129,8 +130,9 @@ class Ext4Reader:
             if entry is None:
                 return None
             parent, inode = inode.number, self._named(inode, entry)
-        if inode.is_directory:
-            self._paths.put(path, (inode.number, parent))
+            here = join(here, name)
+            if inode.is_directory:
+                self._paths.put(here, (inode.number, parent))
         return inode, parent
 
     def _named(self, directory: Inode, entry: DirectoryEntry) -> Inode:

@@ -20,6 +20,7 @@ INLINE_DATA_FLAG = 0x10000000
 
 _TABLE_CHUNK = 64 * 1024
 _TABLE_CHUNKS_CACHED = 128
+_INODES_CACHED = 4096
 
 _CORE = struct.Struct("<HHIIIiIHHIII60sIIII6H")
 _CHECKSUM_LOW_AT, _CORE_SIZE = 0x7C, 0x80
@@ -70,6 +71,7 @@ class InodeTable:
         self._blocks_at_once = max(1, _TABLE_CHUNK // superblock.block_size)
         self._inodes_at_once = self._blocks_at_once * superblock.block_size // superblock.inode_size
         self._chunks: Cache[tuple[int, int], bytes] = Cache(_TABLE_CHUNKS_CACHED)
+        self._parsed: Cache[int, Inode] = Cache(_INODES_CACHED)
 
     def inode(self, number: int) -> Inode:
         """The inode *number*.
@@ -77,8 +79,11 @@ class InodeTable:
         Raises:
             FilesystemError: there is no such inode, it is not in use, its checksum is wrong, or it is encrypted.
         """
-        raw = self._raw(number)
-        return self._parse(number, raw)
+        inode = self._parsed.get(number)
+        if inode is None:
+            inode = self._parse(number, self._raw(number))
+            self._parsed.put(number, inode)
+        return inode
 
     def _raw(self, number: int) -> memoryview:
         superblock = self._volume.superblock
