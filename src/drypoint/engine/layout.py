@@ -8,7 +8,6 @@ from __future__ import annotations
 from ..digest import Digest, hex_of
 from ..fstree import join
 
-IMAGE = b"image/overlay2"
 REPOSITORIES = b"image/overlay2/repositories.json"
 CONFIGS = b"image/overlay2/imagedb/content/sha256"
 LAYERS = b"image/overlay2/layerdb/sha256"
