@@ -44,7 +44,7 @@ def images() -> dict[str, BuiltImage]:
     base.hardlink("bin/alias", "bin/tool", mode=0o4755, xattrs={b"security.capability": CAPABILITY})
     base.symlink("lib/link", "target").char_device("null", 1, 3).block_device("disk", 8, 1).fifo("pipe")
     base.file("data", bytes(range(256)) * 400, mtime=1_600_000_000_123_456_789, xattrs={b"user.note": b"good"})
-    base.file("implied/by/name", b"x")
+    base.file("implied/by/name", b"x").symlink("via", "/lib/../etc").file("via/inside", b"behind a symbolic link")
     middle = LayerBuilder().directory("etc").whiteout("etc/passwd").directory("lib").opaque("lib").file("lib/new", b"n")
     top = LayerBuilder().file("top", b"top of all")
     other = LayerBuilder().file("other", b"other image")
@@ -181,6 +181,11 @@ Damage = tuple[Callable[[Lab], None], set[str], str]
 DAMAGES: dict[str, Damage] = {
     "a flipped bit in a file": (lambda lab: lab.flip(f"{lab.base.diff}/data"), {"changed-content"}, "diff/data"),
     "a flipped bit in a small file": (lambda lab: lab.flip(f"{lab.top.diff}/top"), {"changed-content"}, "diff/top"),
+    "a flipped bit behind a symbolic link": (
+        lambda lab: lab.flip(f"{lab.base.diff}/etc/inside"),
+        {"changed-content"},
+        "etc/inside",
+    ),
     "a shorter file": (lambda lab: lab.do(f"sif {lab.base.diff}/data size 100000"), {"changed-size"}, "diff/data"),
     "a changed mode": (lambda lab: lab.do(f"sif {lab.base.diff}/data mode 0100600"), {"changed-mode"}, "diff/data"),
     "a lost setuid bit": (lambda lab: lab.do(f"sif {lab.base.diff}/bin/tool mode 0100755"), {"changed-mode"}, "bin/"),
