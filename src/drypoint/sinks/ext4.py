@@ -260,7 +260,7 @@ class Ext4Sink:
         ino = self._new_inode()
         if len(target) > _FAST_SYMLINK_MAX:
             extents: list[Extent] = []
-            self._content.place(0, target, extents)
+            self._content.place(0, target, extents, 1)
             block = map_blocks(fs, Owner(ino), extents, self._allocator.take).block
             sectors, flags = fs.block_size // 512, self._data_flags
         self._write_inode(ino, path, replace(entry.metadata, mode=0o777), S_IFLNK, len(target), sectors, flags, block)

@@ -179,7 +179,7 @@ class OpenDirectories:
         else:
             blocks = linear_blocks(fs, seed, directory.ino, directory.parent, entries)
         extents: list[Extent] = []
-        self._content.place(0, blocks[0] if len(blocks) == 1 else b"".join(blocks), extents)
+        self._content.place(0, blocks[0] if len(blocks) == 1 else b"".join(blocks), extents, len(blocks))
         mapping = map_blocks(fs, owner, extents, self._allocator.take)
         size = len(blocks) * fs.block_size
         sectors = (len(blocks) + mapping.overhead) * (fs.block_size // 512)

@@ -50,14 +50,16 @@ class BlockAllocator:
         if self._left < count:
             self._reserve_more(count)
 
-    def take(self, count: int) -> tuple[int, int]:
+    def take(self, count: int, ahead: int = 0) -> tuple[int, int]:
         """A run of at most *count* blocks: its first block and its length. Ask again for what is missing.
+
+        *ahead* is how many blocks the same file may want, these included.
 
         Raises:
             NoSpaceError: not one block is free.
         """
         if not self._left:
-            self._reserve_more(count)
+            self._reserve_more(max(count, ahead))
         got = min(count, self._left)
         start = self._start
         self._start += got

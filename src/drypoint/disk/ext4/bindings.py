@@ -6,6 +6,7 @@ changed since). Functions that the header only offers inline are reached through
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import sys
 from dataclasses import dataclass
@@ -62,12 +63,8 @@ errcode_t ext2fs_close2(ext2_filsys fs, int flags);
 void ext2fs_free(ext2_filsys fs);
 
 errcode_t ext2fs_read_inode_full(ext2_filsys fs, ext2_ino_t ino, void *inode, int bufsize);
-errcode_t ext2fs_write_inode_full(ext2_filsys fs, ext2_ino_t ino, void *inode, int bufsize);
-errcode_t ext2fs_new_inode(ext2_filsys fs, ext2_ino_t dir, int mode, ext2fs_generic_bitmap map, ext2_ino_t *ret);
-void ext2fs_inode_alloc_stats2(ext2_filsys fs, ext2_ino_t ino, int inuse, int isdir);
 int ext2fs_inode_has_valid_blocks2(ext2_filsys fs, void *inode);
 
-blk64_t ext2fs_free_blocks_count(void *super);
 errcode_t ext2fs_find_first_zero_generic_bmap(ext2fs_generic_bitmap bitmap, uint64_t start, uint64_t end, uint64_t *out);
 errcode_t ext2fs_find_first_set_generic_bmap(ext2fs_generic_bitmap bitmap, uint64_t start, uint64_t end, uint64_t *out);
 void ext2fs_block_alloc_stats_range(ext2_filsys fs, blk64_t blk, uint32_t num, int inuse);
@@ -84,10 +81,23 @@ errcode_t ext2fs_xattr_set(xattr_handle_t handle, const char *name, const void *
 errcode_t ext2fs_xattrs_close(xattr_handle_t *handle);
 errcode_t ext2fs_free_ext_attr(ext2_filsys fs, ext2_ino_t ino, void *inode);
 
-uint32_t ext2fs_crc32c_le(uint32_t crc, const unsigned char *p, size_t len);
-errcode_t ext2fs_dirhash(int version, const char *name, int len, const uint32_t *seed, uint32_t *hash, uint32_t *minor);
 void initialize_ext2_error_table(void);
 """
+
+# Calls for every single entry. cffi gives up the interpreter lock for each call; while another thread runs Python code, getting
+# it back can take a thousand times longer than such a call. ctypes.PyDLL keeps it.
+_SHORT_CALLS = {
+    "ext2fs_write_inode_full": (ctypes.c_long, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_int),
+    "ext2fs_new_inode": (
+        ctypes.c_long, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint32)
+    ),
+    "ext2fs_inode_alloc_stats2": (None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_int),
+    "ext2fs_crc32c_le": (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t),
+    "ext2fs_dirhash": (
+        ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p,
+        ctypes.POINTER(ctypes.c_uint32), ctypes.POINTER(ctypes.c_uint32),
+    ),
+}  # fmt: skip
 
 _COM_ERR_DECLARATIONS = "const char *error_message(long code);"
 
@@ -106,10 +116,14 @@ EXT2_ET_EA_NO_SPACE = EXT2_ET_BASE + 163
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """The loaded libraries. ``ext2`` and ``ffi`` are cffi objects and stay inside this package."""
+    """The loaded libraries. ``ext2`` and ``ffi`` are cffi objects and stay inside this package.
+
+    ``short`` is libext2fs again, for the few calls that are too short to give up the interpreter lock.
+    """
 
     ffi: Any
     ext2: Any
+    short: ctypes.PyDLL
     com_err: Any
 
     def check(self, code: int, doing: str) -> None:
@@ -143,7 +157,11 @@ def library() -> Library:
     ext2 = _open(ffi, "libext2fs.so.2", "libext2fs2")
     com_err = _open(ffi, "libcom_err.so.2", "libcom-err2")
     ext2.initialize_ext2_error_table()
-    return Library(ffi, ext2, com_err)
+    short = ctypes.PyDLL("libext2fs.so.2")
+    for name, (result, *arguments) in _SHORT_CALLS.items():
+        function = getattr(short, name)
+        function.restype, function.argtypes = result, arguments
+    return Library(ffi, ext2, short, com_err)
 
 
 def _open(ffi: Any, soname: str, package: str) -> Any:

@@ -11,6 +11,7 @@ from .mapping import Extent
 
 _BUFFER_BYTES = 4 << 20
 _DIRECT_BYTES = 256 << 10
+_PENDING_BYTES = 1 << 20
 HOLE_BYTES = 64 << 10
 """A hole is left for each aligned stretch of this many bytes that is all zero."""
 _ZEROS = bytes(HOLE_BYTES)
@@ -61,6 +62,7 @@ class ContentWriter:
         self._block_size = filesystem.block_size
         self._allocator = allocator
         self._writer = writer
+        self._pending = memoryview(bytearray(_PENDING_BYTES))
 
     def store(self, path: bytes, size: int, content: Iterable[bytes | memoryview]) -> list[Extent]:
         """Write *content*, which is exactly *size* bytes long; where the holes are depends on the bytes alone.
@@ -70,44 +72,52 @@ class ContentWriter:
             NoSpaceError: no block is free.
         """
         extents: list[Extent] = []
+        blocks = -(-size // self._block_size)
         if size:
-            self._allocator.prepare(-(-size // self._block_size))
-        tail = bytearray()
+            self._allocator.prepare(blocks)
+        pending, filled = self._pending, 0
         position = total = 0
         for chunk in content:
             view = memoryview(chunk)
             total += len(view)
             if total > size:
                 raise FilesystemError(f"{path!r}: its content is longer than its size of {size} bytes")
-            if tail:
-                missing = HOLE_BYTES - len(tail)
-                tail += view[:missing]
-                view = view[missing:]
-                if len(tail) < HOLE_BYTES:
+            while view:
+                if not filled and len(view) >= _PENDING_BYTES:
+                    # Large chunks need no copy.
+                    whole = len(view) - len(view) % HOLE_BYTES
+                    self._store_segments(position, view[:whole], extents, blocks)
+                    position += whole
+                    view = view[whole:]
                     continue
-                self._store_segments(position, memoryview(bytes(tail)), extents)
-                position += HOLE_BYTES
-                tail.clear()
-            whole = len(view) - len(view) % HOLE_BYTES
-            if whole:
-                self._store_segments(position, view[:whole], extents)
-                position += whole
-            tail += view[whole:]
+                part = view[: _PENDING_BYTES - filled]
+                pending[filled : filled + len(part)] = part
+                filled += len(part)
+                view = view[len(part) :]
+                if filled == _PENDING_BYTES:
+                    self._store_segments(position, pending, extents, blocks)
+                    position += filled
+                    filled = 0
         if total != size:
             raise FilesystemError(f"{path!r}: its content ends after {total} of {size} bytes")
-        if tail:
-            self.place(position // self._block_size, bytes(tail), extents)
+        whole = filled - filled % HOLE_BYTES
+        if whole:
+            self._store_segments(position, pending[:whole], extents, blocks)
+        if filled > whole:
+            self.place((position + whole) // self._block_size, pending[whole:filled], extents, blocks)
         return extents
 
-    def place(self, logical: int, data: bytes | memoryview, extents: list[Extent]) -> None:
+    def place(self, logical: int, data: bytes | memoryview, extents: list[Extent], blocks: int) -> None:
         """Give *data* blocks from block *logical* of its file on, write it, and add where it lies to *extents*.
+
+        The file has *blocks* blocks in all: what is looked for depends on them, and not on how the data comes in parts.
 
         Raises:
             NoSpaceError: no block is free.
         """
         view = memoryview(data)
         while view:
-            start, got = self._allocator.take(-(-len(view) // self._block_size))
+            start, got = self._allocator.take(-(-len(view) // self._block_size), blocks - logical)
             self._writer.put(start, view[: got * self._block_size])
             last = extents[-1] if extents else None
             if last and last.logical + last.length == logical and last.physical + last.length == start:
@@ -117,7 +127,7 @@ class ContentWriter:
             view = view[got * self._block_size :]
             logical += got
 
-    def _store_segments(self, position: int, view: memoryview, extents: list[Extent]) -> None:
+    def _store_segments(self, position: int, view: memoryview, extents: list[Extent], blocks: int) -> None:
         """Store whole segments of HOLE_BYTES, leaving out those that are all zero."""
         first = 0
         for offset in range(0, len(view), HOLE_BYTES):
@@ -125,7 +135,7 @@ class ContentWriter:
                 continue
             if view[offset : offset + HOLE_BYTES].tobytes() == _ZEROS:
                 if first < offset:
-                    self.place((position + first) // self._block_size, view[first:offset], extents)
+                    self.place((position + first) // self._block_size, view[first:offset], extents, blocks)
                 first = offset + HOLE_BYTES
         if first < len(view):
-            self.place((position + first) // self._block_size, view[first:], extents)
+            self.place((position + first) // self._block_size, view[first:], extents, blocks)

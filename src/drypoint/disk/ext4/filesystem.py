@@ -6,6 +6,7 @@ that the library still held dirty could otherwise overwrite data that later took
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from .bindings import Library, library
 from .inode import InodeShape, NewInode, encode_inode, size_of
 from .superblock import COMPAT_EXT_ATTR, RO_COMPAT_LARGE_FILE, Superblock, read_superblock
 
+_SUPER_FREE_BLOCKS = 0x0C // 4
+_SUPER_FREE_BLOCKS_HI = 0x158 // 4
 _SUPER_FREE_INODES = 0x10 // 4
 _SUPER_FEATURE_COMPAT = 0x5C // 4
 _SUPER_FEATURE_RO_COMPAT = 0x64 // 4
@@ -43,6 +46,7 @@ class Ext4Filesystem:
         self._library = library()
         self._ext2: Any = self._library.ext2
         self._ffi: Any = self._library.ffi
+        self._short = self._library.short
         self._fs: Any = None
         self._fd = -1
         self.open(device)
@@ -62,6 +66,7 @@ class Ext4Filesystem:
             raise DiskImageError(f"cannot open {self._path} for writing: {error.strerror}") from error
         try:
             self._fs = self._open_library()
+            self._address = int(self._ffi.cast("uintptr_t", self._fs))
         except BaseException:
             self._forget()
             raise
@@ -167,7 +172,9 @@ class Ext4Filesystem:
     @property
     def free_blocks(self) -> int:
         """Blocks in no use; those that are kept for root count as free."""
-        return int(self._ext2.ext2fs_free_blocks_count(self._fs.super))
+        words = self._fs.super
+        high = words[_SUPER_FREE_BLOCKS_HI] if self._superblock.wide else 0
+        return int(high << 32 | words[_SUPER_FREE_BLOCKS])
 
     @property
     def free_inodes(self) -> int:
@@ -176,9 +183,9 @@ class Ext4Filesystem:
 
     # Checksums
 
-    def crc32c(self, seed: int, data: bytes | bytearray) -> int:
+    def crc32c(self, seed: int, data: bytes) -> int:
         """CRC-32C without inversion at either end, continued from *seed*."""
-        return int(self._ext2.ext2fs_crc32c_le(seed, self._ffi.from_buffer(data), len(data)))
+        return int(self._short.ext2fs_crc32c_le(seed, data, len(data)))
 
     def inode_checksum_seed(self, ino: int, generation: int = 0) -> int:
         """Where the checksums of the blocks that belong to an inode start from."""
@@ -188,14 +195,13 @@ class Ext4Filesystem:
         """Major hash, minor hash and name of each of *names*, as directory indexes of this file system use them."""
         superblock = self._superblock
         assert superblock.hash_version is not None
-        seed = self._ffi.new(
-            "uint32_t[4]", [int.from_bytes(superblock.hash_seed[i : i + 4], "little") for i in (0, 4, 8, 12)]
-        )
-        major, minor = self._ffi.new("uint32_t *"), self._ffi.new("uint32_t *")
-        hash_name, version = self._ext2.ext2fs_dirhash, superblock.hash_version
+        major, minor = ctypes.c_uint32(), ctypes.c_uint32()
+        hash_name, version, seed = self._short.ext2fs_dirhash, superblock.hash_version, superblock.hash_seed
         for name in names:
-            self._library.check(hash_name(version, name, len(name), seed, major, minor), "cannot hash a name")
-            yield major[0], minor[0], name
+            code = hash_name(version, name, len(name), seed, major, minor)
+            if code:
+                self._library.check(code, "cannot hash a name")
+            yield major.value, minor.value, name
 
     # Inodes
 
@@ -214,7 +220,7 @@ class Ext4Filesystem:
 
     def write_inode(self, ino: int, raw: bytes) -> None:
         """Write the whole inode *raw*; its checksum is set on the way."""
-        code = self._ext2.ext2fs_write_inode_full(self._fs, ino, self._ffi.from_buffer(raw), len(raw))
+        code = self._short.ext2fs_write_inode_full(self._address, ino, raw, len(raw))
         if code:
             self._library.check(code, f"cannot write inode {ino} of {self}")
 
@@ -228,19 +234,19 @@ class Ext4Filesystem:
         Raises:
             NoSpaceError: no inode is free.
         """
-        found = self._ffi.new("ext2_ino_t *")
-        code = self._ext2.ext2fs_new_inode(self._fs, near, 0, self._ffi.NULL, found)
+        found = ctypes.c_uint32()
+        code = self._short.ext2fs_new_inode(self._address, near, 0, None, found)
         if code == bindings.EXT2_ET_INODE_ALLOC_FAIL:
             raise NoSpaceError(f"the file system in {self} has no free inode ({self.inodes_count} in all)")
         if code:
             self._library.check(code, f"cannot find a free inode in {self}")
-        ino = int(found[0])
-        self._ext2.ext2fs_inode_alloc_stats2(self._fs, ino, 1, directory)
+        ino = found.value
+        self._short.ext2fs_inode_alloc_stats2(self._address, ino, 1, directory)
         return ino
 
     def release_inode(self, ino: int, *, directory: bool) -> None:
         """Mark an inode as free."""
-        self._ext2.ext2fs_inode_alloc_stats2(self._fs, ino, -1, directory)
+        self._short.ext2fs_inode_alloc_stats2(self._address, ino, -1, directory)
 
     # Blocks
 

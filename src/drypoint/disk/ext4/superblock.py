@@ -24,6 +24,7 @@ COMPAT_DIR_INDEX = 0x0020
 INCOMPAT_FILETYPE = 0x0002
 INCOMPAT_RECOVER = 0x0004
 INCOMPAT_EXTENTS = 0x0040
+INCOMPAT_64BIT = 0x0080
 INCOMPAT_LARGEDIR = 0x4000
 RO_COMPAT_LARGE_FILE = 0x0002
 RO_COMPAT_HUGE_FILE = 0x0008
@@ -110,6 +111,11 @@ class Superblock:
     @property
     def extents(self) -> bool:
         return bool(self.feature_incompat & INCOMPAT_EXTENTS)
+
+    @property
+    def wide(self) -> bool:
+        """Whether block counts have 64 bits."""
+        return bool(self.feature_incompat & INCOMPAT_64BIT)
 
     @property
     def filetype(self) -> bool:
