@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .progress import Progress, Step
     from .sources import DockerArchiveSource, ImageSource, OciLayoutSource
     from .sources.registry import RegistryOptions, RegistrySource
+    from .verification import Report, verify
 
 __version__ = "0.1.0"
 
@@ -73,6 +74,7 @@ __all__ = [
     "Reference",
     "RegistryOptions",
     "RegistrySource",
+    "Report",
     "Result",
     "SourceError",
     "Step",
@@ -87,6 +89,7 @@ __all__ = [
     "parse_reference",
     "plan",
     "preload",
+    "verify",
 ]
 
 _HOMES = {
@@ -100,6 +103,7 @@ _HOMES = {
     "progress": "Progress Step",
     "sources": "DockerArchiveSource ImageSource OciLayoutSource",
     "sources.registry": "RegistryOptions RegistrySource",
+    "verification": "Report verify",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -12,7 +12,7 @@ from drypoint.disk.ext4.reader import Ext4Reader
 from drypoint.testing.disk_images import DiskImage, Sizes, add_supervisor, build_disk_image, data_tree, run_engine_on
 from drypoint.testing.docker_engine import DockerEngine
 from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
-from drypoint.verify import Report, Severity, check_file_system, verify_store
+from drypoint.verification import Report, Severity, check_file_system, verify_store
 
 from .conftest import ServedImages
 

@@ -28,7 +28,7 @@ from drypoint.testing.ext4_images import ask_debugfs, judge_ext4, make_ext4
 from drypoint.testing.images import BuiltImage, build_image, build_layer
 from drypoint.testing.layers import DEFAULT_MTIME, LayerBuilder, file_capability
 from drypoint.testing.tools import missing_tools, run_tool
-from drypoint.verify import CODES, Report, Severity, check_file_system, verify_store
+from drypoint.verification import CODES, Report, Severity, check_file_system, verify_store
 
 pytestmark = pytest.mark.skipif(bool(missing_tools(["mkfs.ext4", "debugfs"])), reason="needs e2fsprogs")
 

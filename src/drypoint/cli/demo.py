@@ -20,7 +20,7 @@ from ..testing.disk_images import EPOCH, RASPBERRY_PI_4, build_disk_image
 from ..testing.images import registry_content
 from ..testing.registry import serve_registry
 from ..testing.samples import sample_images
-from ..verify.image import verify_image
+from ..verification import verify
 from . import render, report
 
 _PLATFORM = Platform("linux", "arm64")
@@ -65,7 +65,7 @@ def command(directory: Path, quiet: bool, verbose: int) -> None:
     report.show_result(result)
     render.line()
     render.line(f"4. drypoint verify {out} --apps-json {apps_json}")
-    proof = verify_image(
+    proof = verify(
         out,
         partition=preloading.DEFAULT_PARTITION,
         data_root=preloading.DEFAULT_DATA_ROOT,

@@ -19,6 +19,7 @@ from ..errors import UsageError
 from ..fstree import clean_path
 from ..oci import Platform, Reference, parse_platform
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION, ExtraFile, ImageRequest, Target
+from ..preloading.moment import LATEST
 from ..sources import ImageSource, open_archive, parse_location
 from ..sources.registry import RegistryOptions, RegistrySource
 
@@ -26,7 +27,6 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 _DEFAULT_PLATFORM = "linux/amd64"
 _SIZE = re.compile(r"(\d+)([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _SIZE_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_LATEST_TIMESTAMP = (1 << 34) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +134,13 @@ def source_date_epoch() -> int | None:
     """The environment's ``SOURCE_DATE_EPOCH`` in seconds, see reproducible-builds.org/specs/source-date-epoch.
 
     Raises:
-        UsageError: it is set to something else than seconds that ext4 can note.
+        UsageError: it is set to no number of seconds, or one that ext4 cannot note.
     """
     text = os.environ.get("SOURCE_DATE_EPOCH")
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= _LATEST_TIMESTAMP):
-        raise UsageError(
-            f"SOURCE_DATE_EPOCH is {text[:40]!r}, expected seconds since 1970, at most {_LATEST_TIMESTAMP}"
-        )
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= LATEST):
+        raise UsageError(f"SOURCE_DATE_EPOCH is {text[:40]!r}, expected whole seconds since 1970, at most {LATEST}")
     return int(text)
 
 

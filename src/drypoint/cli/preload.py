@@ -24,6 +24,7 @@ Examples:
     "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="OUT", help="The disk image to make."
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--no-verify", is_flag=True, help="Do not read back and prove what was written.")
 @input_options
 @render.output_options
 def command(
@@ -38,12 +39,14 @@ def command(
     certificates: tuple[Path, ...],
     output: Path,
     overwrite: bool,
+    no_verify: bool,
     quiet: bool,
     verbose: int,
 ) -> None:
     """Make OUT, a copy of the disk image BASE whose engine finds the images in its store.
 
-    BASE is only read. OUT appears when it is whole; if anything fails, or on Ctrl-C, nothing is left behind.
+    BASE is only read. What was written is read back and proved. OUT appears when it is whole; if anything fails, or on
+    Ctrl-C, nothing is left behind.
     """
     render.set_up(verbose)
     inputs = Inputs(
@@ -68,7 +71,10 @@ def command(
             additional_space=wanted.additional_space,
             overwrite=overwrite,
             timestamp=wanted.timestamp,
+            verify=not no_verify,
             progress=progress,
         )
     if not quiet:
         report.show_result(result)
+        if no_verify:
+            render.line(f"not verified, as asked; drypoint verify {output} does it")

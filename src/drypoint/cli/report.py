@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..digest import Digest
 from ..oci import Image, Layer
 from ..preloading import Plan, Result
-from ..verify import Report
+from ..verification import Report
 from . import render
 
 _SHORT = 19

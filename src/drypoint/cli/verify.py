@@ -8,7 +8,7 @@ import click
 
 from ..balena.apps_json import read_apps_json
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
-from ..verify.image import verify_image
+from ..verification import verify
 from . import render, report
 from .options import data_root_path, read_file
 
@@ -57,9 +57,7 @@ def command(
     references = read_apps_json(read_file(apps_json), str(apps_json)).images if apps_json is not None else ()
     with render.progress(quiet=quiet or as_json) as progress:
         step = progress.begin(f"verifying {image}")
-        found = verify_image(
-            image, partition=data_partition, data_root=data_root_path(data_root), references=references
-        )
+        found = verify(image, partition=data_partition, data_root=data_root_path(data_root), references=references)
         step.end()
     if as_json:
         render.json(report.verification_object(found))

@@ -9,8 +9,8 @@ from datetime import datetime
 from ..oci import Image
 
 _CREATED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)")
-LATEST = (1 << 34) - 1
-"""The last second that ext4 can note."""
+LATEST = (1 << 32) - 1
+"""The last second that the writer of ext4 takes."""
 
 
 def newest_creation(images: Iterable[Image]) -> int:

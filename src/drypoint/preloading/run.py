@@ -16,7 +16,7 @@ from ..disk.ext4.resize import check_unmounted
 from ..engine import StorePlan, StoreState, plan_store, read_state, write_store
 from ..engine.overlay2 import AppliedLayer
 from ..engine.placement import PlannedLayer
-from ..errors import FilesystemError, UsageError
+from ..errors import FilesystemError, UsageError, VerificationError
 from ..fstree import Metadata, Regular, TreeSink
 from ..layers import LayerReader
 from ..oci import Image, Platform
@@ -24,6 +24,7 @@ from ..oci.platform import preference
 from ..progress import SILENT, Progress
 from ..sinks.ext4 import Ext4Sink
 from ..sources import ImageSource
+from ..verification import Severity, check_file_system, verify_store
 from .fetch import LayerFetcher, LayerJob
 from .moment import newest_creation
 from .request import ExtraFile, ImageRequest, Target
@@ -119,6 +120,7 @@ def preload(
     additional_space: int = 0,
     overwrite: bool = False,
     timestamp: int | None = None,
+    verify: bool = True,
     progress: Progress = SILENT,
 ) -> Result:
     """Make *output*, a copy of the disk image *base* whose engine store holds *images* too.
@@ -135,6 +137,7 @@ def preload(
         additional_space: bytes that shall be free beyond what the images take.
         overwrite: whether an *output* that exists may be replaced.
         timestamp: seconds since the epoch, the time of all that drypoint makes itself; default: the newest image's creation.
+        verify: whether what was written is read back and proved before *output* appears.
         progress: is told how far it is.
 
     Raises:
@@ -142,6 +145,7 @@ def preload(
         StoreError: the store on the disk image cannot take the images.
         DiskImageError: the disk image, its table, the partition or its file system is not what is needed.
         OutputError: *output* cannot be written.
+        VerificationError: what was written does not read back as what it should be.
         ToolError: libext2fs, e2fsck or resize2fs is missing.
     """
     target = target or Target()
@@ -156,6 +160,8 @@ def preload(
                 )
                 growing.make_room(gathered.plan.room)
                 written = _write(gathered, growing, files, progress)
+                if verify:
+                    _verify(gathered, growing, target, progress)
     return Result(gathered.plan, written, output, growing.partition)
 
 
@@ -229,7 +235,7 @@ def _write(
     ]
     step = progress.begin(f"writing {len(jobs)} layers", store.fetch_bytes)
     with LayerFetcher(jobs, step) as fetcher:
-        with Ext4Sink(growing.window, now=gathered.timestamp, on_full=growing.on_full) as sink:
+        with Ext4Sink(growing.window, now=max(gathered.timestamp, 1), on_full=growing.on_full) as sink:
 
             @contextmanager
             def open_layer(_: PlannedLayer) -> Iterator[LayerReader]:
@@ -243,6 +249,33 @@ def _write(
             sink.finish()
     step.end()
     return tuple(written)
+
+
+def _verify(gathered: _Gathered, growing: GrowingPartition, target: Target, progress: Progress) -> None:
+    """Prove what was written. What was wrong with the store before is not this job's fault, and does not stop it."""
+    plan = gathered.plan
+    step = progress.begin("verifying")
+    report = verify_store(
+        Ext4Reader(growing.window),
+        target.data_root,
+        references=[reference for image in plan.images for reference in image.references],
+        layers={planned.chain_id for planned in plan.store.layers},
+    )
+    known = {(finding.code, finding.path) for finding in plan.state.findings}
+    faults = [
+        finding
+        for finding in (*check_file_system(growing.window), *report.findings)
+        if finding.severity is Severity.ERROR and (finding.code, finding.path) not in known
+    ]
+    step.end()
+    if faults:
+        shown = "; ".join(
+            f"{finding.path.decode('utf-8', 'backslashreplace')}: {finding.text}" for finding in faults[:3]
+        )
+        raise VerificationError(
+            f"what was written does not read back as it should, in {len(faults)} places: {shown}. "
+            "No output was made; please report this, with the images' names"
+        )
 
 
 def _put(sink: TreeSink, file: ExtraFile, timestamp: int, *, exists: bool) -> None:

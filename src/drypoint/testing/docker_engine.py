@@ -58,9 +58,11 @@ mount --bind "$runtime" "$root/mnt/runtime"
 cd "$root"
 pivot_root . mnt/host
 umount --lazy /mnt/host
+mount -o remount,bind,ro /
 exec dockerd "$@"
 """
-"""pivot_root, not chroot: runc changes the propagation of /, which has to be a mount for that."""
+"""pivot_root, not chroot: runc changes the propagation of /, which has to be a mount for that. The root itself is shared by all
+engines that are run from it, so it is read-only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ class DockerEngine:
         self._runtime = Path(tempfile.mkdtemp(prefix=f"drypoint-engine-{os.getpid()}-"))
         self._stack.callback(shutil.rmtree, self._runtime, ignore_errors=True)
         self._stack.callback(_remove_cgroups, self._runtime.name)
-        (self._runtime / "daemon.json").write_text("{}")
+        # The store of this project's concern is that of graph drivers; from 29 on it is no longer the default.
+        (self._runtime / "daemon.json").write_text('{"features": {"containerd-snapshotter": false}}')
         with (self._runtime / "log").open("wb") as log:
             self._process = self._spawn(log)
         self._wait_until_ready()

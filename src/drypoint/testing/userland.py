@@ -7,14 +7,12 @@ Needs root and Debian's archive (the first time).
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -23,12 +21,12 @@ import platformdirs
 
 from ..digest import parse_digest
 from ..oci import Descriptor, parse_platform
+from .debian import bootstrap, locked
 from .images import BuiltImage, BuiltLayer, Compression, build_image, build_layer
 from .layers import DEFAULT_MTIME, LayerBuilder, file_capability
 from .tools import run_tool
 
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 ALPHA = "apps/alpha:1.0"
 BETA = "apps/beta:2.1"
 SUPERVISOR = "balena/supervisor:v19.0.1"
@@ -185,7 +183,7 @@ def _debian_layer() -> BuiltLayer:
     directory = platformdirs.user_cache_path("drypoint", appauthor=False, ensure_exists=True)
     name = f"debian-{SUITE}-{os.uname().machine}-{_RECIPE}"
     tar, blob, facts = (directory / f"{name}{suffix}" for suffix in (".tar", ".tar.gz", ".json"))
-    with _locked(directory / f"{name}.lock"):
+    with locked(directory / f"{name}.lock"):
         # The facts are written last, so their presence says that the rest is whole.
         if not facts.exists():
             _make_debian_tar(tar)
@@ -202,10 +200,7 @@ def _debian_layer() -> BuiltLayer:
 def _make_debian_tar(tar: Path) -> None:
     directory = Path(tempfile.mkdtemp(prefix="userland-", dir=tar.parent))
     try:
-        # debootstrap mounts proc inside its target; in a namespace of its own nothing can stay mounted.
-        run_tool("unshare", "--mount", "debootstrap", "--variant=minbase", SUITE, directory, MIRROR, timeout=1200)
-        for superfluous in ("var/cache/apt", "var/lib/apt/lists", "usr/share/locale"):
-            shutil.rmtree(directory / superfluous)
+        bootstrap(SUITE, directory)
         options = [
             "--format=pax",
             "--pax-option=delete=atime,delete=ctime",
@@ -216,10 +211,3 @@ def _make_debian_tar(tar: Path) -> None:
         run_tool("tar", *options, "--directory", directory, "--create", "--file", tar, ".")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

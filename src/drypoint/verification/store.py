@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from ..digest import Digest
@@ -25,13 +25,19 @@ _MODES = (
 
 
 def verify_store(
-    reader: TreeReader, data_root: bytes, *, references: Iterable[Reference] = (), threads: int | None = None
+    reader: TreeReader,
+    data_root: bytes,
+    *,
+    references: Iterable[Reference] = (),
+    layers: Collection[Digest] | None = None,
+    threads: int | None = None,
 ) -> Report:
     """Prove the store at *data_root*. Nothing is changed.
 
     Args:
         reader: must take calls from several threads at once if *threads* is not 1.
         references: names that something else relies on (apps.json); each must lead to an image that loads.
+        layers: chain-ids of the layers whose content is to be proved; None for all. The store's own files are checked in full.
         threads: how many layers are read at once; as many as there are processors by default.
 
     Raises:
@@ -41,7 +47,7 @@ def verify_store(
     state = read_state(reader, data_root)
     findings = [finding(one.code, one.path, one.text) for one in state.findings]
     findings.extend(_modes(reader, state))
-    results = _check_layers(reader, state, threads)
+    results = _check_layers(reader, state, layers, threads)
     for result in results:
         findings.extend(result.findings)
     findings.extend(_references(state, references))
@@ -53,7 +59,9 @@ def verify_store(
     )
 
 
-def _check_layers(reader: TreeReader, state: StoreState, threads: int | None) -> list[LayerResult]:
+def _check_layers(
+    reader: TreeReader, state: StoreState, wanted: Collection[Digest] | None, threads: int | None
+) -> list[LayerResult]:
     def check(layer: StoredLayer) -> LayerResult | None:
         # What is missing without these three is among the state's findings already.
         if layer.diff_id is None or layer.cache_id is None or not layer.has_tar_split:
@@ -63,7 +71,8 @@ def _check_layers(reader: TreeReader, state: StoreState, threads: int | None) ->
         return check_layer(reader, state.data_root, layer, layer.diff_id, layer.cache_id)
 
     # The largest first, so that no thread is left alone with it at the end.
-    layers = sorted(state.layers.values(), key=lambda layer: layer.size or 0, reverse=True)
+    chosen = [layer for layer in state.layers.values() if wanted is None or layer.chain_id in wanted]
+    layers = sorted(chosen, key=lambda layer: layer.size or 0, reverse=True)
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         return [result for result in pool.map(check, layers) if result is not None]
 

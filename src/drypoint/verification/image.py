@@ -15,9 +15,7 @@ from .finding import Report, by_weight
 from .store import verify_store
 
 
-def verify_image(
-    image: Path, *, partition: str | int, data_root: bytes, references: Iterable[Reference] = ()
-) -> Report:
+def verify(image: Path, *, partition: str | int, data_root: bytes, references: Iterable[Reference] = ()) -> Report:
     """Prove what the disk image *image* holds in *partition*. Nothing is changed, and neither root nor a mount is needed.
 
     Args:
