@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from drypoint.testing.docker_registry import DockerRegistry
 from drypoint.testing.images import BuiltImage, registry_content
 from drypoint.testing.userland import userland_images
+
+NOBODY = 65534
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +38,11 @@ def served() -> Iterator[ServedImages]:
     with DockerRegistry() as registry:
         registry.push(registry_content(images))
         yield ServedImages(registry, images)
+
+
+@pytest.fixture
+def workplace() -> Iterator[Path]:
+    """A directory that belongs to nobody: pytest's own are root's alone."""
+    with tempfile.TemporaryDirectory(prefix="drypoint-test-") as name:
+        shutil.chown(name, NOBODY, NOBODY)
+        yield Path(name)
