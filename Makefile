@@ -44,11 +44,12 @@ lint: venv
 
 unit: venv
 	@scripts/debian-packages "the unit tests" $(DEMO_PACKAGES) $(TEST_PACKAGES) || true
-	@$(BIN)/pytest -n 2 -m "not engine" tests
+	@$(BIN)/pytest -n 2 -m "not engine and not slow" tests
 
+# Also the slow ones among the others, so that the units stay quick.
 engine: venv
 	@scripts/debian-packages "the tests with a real engine" $(DEMO_PACKAGES) $(TEST_PACKAGES) || true
-	@$(BIN)/pytest -m engine tests
+	@$(BIN)/pytest -m "engine or slow" tests
 
 docs: venv
 	@$(BIN)/python scripts/cli_reference.py > docs/reference/cli.md

@@ -8,14 +8,18 @@ the end of the run lists what was not run. With CI=true or DRYPOINT_REQUIRE_ALL=
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from drypoint.testing.mounts import leftovers
 from drypoint.testing.tools import missing_tools
 
+NOBODY = 65534
 ENGINE_PROGRAMS = ("dockerd", "docker", "docker-registry", "unshare", "setpriv", "mount", "umount", "losetup")
 
 
@@ -69,6 +73,14 @@ def _not_run(config: pytest.Config) -> Counter[str]:
             why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             reasons[why.removeprefix("Skipped: ")] += 1
     return reasons
+
+
+@pytest.fixture
+def nobodys_directory() -> Iterator[Path]:
+    """A directory that belongs to nobody and that nobody can reach: pytest's own are root's alone."""
+    with tempfile.TemporaryDirectory(prefix="drypoint-test-") as name:
+        shutil.chown(name, NOBODY, NOBODY)
+        yield Path(name)
 
 
 @pytest.fixture(scope="session", autouse=True)

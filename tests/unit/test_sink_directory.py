@@ -149,10 +149,7 @@ def test_the_root_must_be_a_directory(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_a_user_is_told_what_takes_root(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    tmp_path.parent.chmod(0o755)
-    tmp_path.parent.parent.chmod(0o755)
+def test_a_user_is_told_what_takes_root(nobodys_directory: Path) -> None:
     script = f"""
 import os, sys
 sys.path[:] = {sys.path!r}
@@ -162,12 +159,12 @@ from drypoint.fstree import CharDevice, Metadata, Regular
 from drypoint.sinks.directory import DirectorySink
 os.setgid(65534); os.setuid(65534)
 for entry, ownership in ((Regular(b"f", Metadata(0o600), 0), True), (CharDevice(b"c", Metadata(0o600), 1, 3), False)):
-    with DirectorySink(Path({str(tmp_path)!r}), ownership=ownership) as sink:
+    with DirectorySink(Path({str(nobodys_directory)!r}), ownership=ownership) as sink:
         try:
             sink.add(entry)
         except FilesystemError as error:
             print(error)
-with DirectorySink(Path({str(tmp_path)!r}), ownership=False) as sink:
+with DirectorySink(Path({str(nobodys_directory)!r}), ownership=False) as sink:
     sink.add(Regular(b"mine", Metadata(0o600, 5, 5), 0))
     sink.finish()
 """
@@ -176,4 +173,4 @@ with DirectorySink(Path({str(tmp_path)!r}), ownership=False) as sink:
     assert len(lines) == 2
     assert "/f: Operation not permitted; owners, devices" in lines[0]
     assert "/c: Operation not permitted; owners, devices" in lines[1]
-    assert (tmp_path / "mine").stat().st_uid == 65534
+    assert (nobodys_directory / "mine").stat().st_uid == 65534
