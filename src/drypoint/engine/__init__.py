@@ -3,11 +3,14 @@
 from .identity import choose_cache_id, choose_link
 from .imagedb import StoredImage
 from .layerdb import StoredLayer
+from .orphans import Orphans
 from .overlay2 import AppliedLayer, apply_changes
 from .placement import PlannedLayer, SharedLayer
 from .plan import MAX_LAYERS, PlannedFile, StorePlan, plan_store
 from .reading import Finding, FindingCode
+from .removal import KeptImage, Removal, RemovedImage
 from .state import StoreState, read_state
+from .users import StoreUsers
 from .write import (
     LayerStream,
     OnLayer,
@@ -15,6 +18,7 @@ from .write import (
     TarSplitContent,
     prepare_store,
     publish_images,
+    remove_replaced,
     write_layer,
     write_store,
 )
@@ -24,14 +28,19 @@ __all__ = [
     "AppliedLayer",
     "Finding",
     "FindingCode",
+    "KeptImage",
     "LayerStream",
     "OnLayer",
     "OpenLayer",
+    "Orphans",
     "PlannedFile",
     "PlannedLayer",
+    "Removal",
+    "RemovedImage",
     "SharedLayer",
     "StorePlan",
     "StoreState",
+    "StoreUsers",
     "StoredImage",
     "StoredLayer",
     "TarSplitContent",
@@ -42,6 +51,7 @@ __all__ = [
     "prepare_store",
     "publish_images",
     "read_state",
+    "remove_replaced",
     "write_layer",
     "write_store",
 ]

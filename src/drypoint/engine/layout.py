@@ -13,6 +13,8 @@ CONFIGS = b"image/overlay2/imagedb/content/sha256"
 LAYERS = b"image/overlay2/layerdb/sha256"
 LAYERS_TMP = b"image/overlay2/layerdb/tmp"
 MOUNTS = b"image/overlay2/layerdb/mounts"
+ANNOTATIONS = b"image/overlay2/imagedb/metadata/sha256"
+CONTAINERS = b"containers"
 DIFF_ID_BY_DIGEST = b"image/overlay2/distribution/diffid-by-digest/sha256"
 METADATA_BY_DIFF_ID = b"image/overlay2/distribution/v2metadata-by-diffid/sha256"
 CACHE = b"overlay2"
@@ -34,7 +36,7 @@ BASIC_DIRECTORIES: tuple[tuple[bytes, int], ...] = (
     (b"image/overlay2/imagedb/content", 0o700),
     (CONFIGS, 0o700),
     (b"image/overlay2/imagedb/metadata", 0o700),
-    (b"image/overlay2/imagedb/metadata/sha256", 0o700),
+    (ANNOTATIONS, 0o700),
     (b"image/overlay2/layerdb", 0o700),
     (CACHE, 0o710),
     (LINKS, 0o700),
@@ -55,6 +57,15 @@ RECORD_DIRECTORIES: tuple[tuple[bytes, int], ...] = (
 
 def config_path(image_id: Digest) -> bytes:
     return join(CONFIGS, hex_of(image_id).encode("ascii"))
+
+
+def annotation_path(image_id: Digest) -> bytes:
+    """The directory of what the engine notes about an image that is not in its config."""
+    return join(ANNOTATIONS, hex_of(image_id).encode("ascii"))
+
+
+def last_updated_path(image_id: Digest) -> bytes:
+    return join(annotation_path(image_id), b"lastUpdated")
 
 
 def layer_path(chain_id: Digest) -> bytes:

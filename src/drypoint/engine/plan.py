@@ -8,13 +8,16 @@ from itertools import chain
 from typing import TypeVar
 
 from ..digest import Digest
-from ..errors import StoreError
+from ..errors import FilesystemError, StoreError
 from ..fstree import Directory, Metadata
-from ..oci import Image
+from ..oci import Image, Reference
 from . import layout
 from .distribution import V2Metadata, add_metadata, diff_id_text, metadata_text
+from .moment import go_time
+from .orphans import Orphans, find_orphans
 from .placement import Placement, PlannedLayer, SharedLayer, place_layers
-from .repositories import merge_repositories, repositories_text
+from .removal import Removal, plan_removal
+from .repositories import Repositories, merge_repositories, repositories_text
 from .state import StoreState, store_path
 
 MAX_LAYERS = 125
@@ -41,38 +44,46 @@ class StorePlan:
 
     Attributes:
         timestamp: the mtime of everything that no layer dictates, in nanoseconds since the epoch.
+        removal: what goes before anything is written.
         directories: those of the store that are missing, parents first.
         layers: to be written; a parent comes before its children, and each chain-id once.
         shared: layers of the images that the store has already, so that nothing is fetched for them.
         marks: ``committed`` files that layers in the store lack.
         records: the engine's memory of where the layers came from.
         configs: of the images that the store lacks.
+        annotations: when images were tagged, for those that get names by tagging.
         repositories: the new repositories.json, or None if the present one says it all.
         new_images: image ids that the store does not hold yet, or not soundly.
         known_images: image ids that it holds.
+        orphans: what will take room and serve no image.
     """
 
     data_root: bytes
     timestamp: int
+    removal: Removal
     directories: tuple[Directory, ...]
     layers: tuple[PlannedLayer, ...]
     shared: tuple[SharedLayer, ...]
     marks: tuple[PlannedFile, ...]
     records: tuple[PlannedFile, ...]
     configs: tuple[PlannedFile, ...]
+    annotations: tuple[PlannedFile, ...]
     repositories: PlannedFile | None
     new_images: tuple[Digest, ...]
     known_images: tuple[Digest, ...]
+    orphans: Orphans
 
     @property
     def is_empty(self) -> bool:
         """Whether the store holds everything already."""
         return not (
-            self.directories
+            self.removal.paths
+            or self.directories
             or self.layers
             or self.marks
             or self.records
             or self.configs
+            or self.annotations
             or self.repositories is not None
         )
 
@@ -89,7 +100,8 @@ class StorePlan:
     @property
     def small_files(self) -> int:
         """How many inodes are needed besides the layers' own content."""
-        files = len(self.marks) + len(self.records) + len(self.configs) + (self.repositories is not None)
+        files = len(self.marks) + len(self.records) + len(self.configs) + len(self.annotations)
+        files += self.repositories is not None
         return len(self.directories) + files + len(self.layers) * _INODES_PER_LAYER
 
 
@@ -97,16 +109,26 @@ _INODES_PER_LAYER = 13
 """Cache directory, diff, work, link, lower, committed, the link itself; layerdb's directory and its five files."""
 
 
-def plan_store(state: StoreState, images: Sequence[Image], *, timestamp: int) -> StorePlan:
+def plan_store(
+    state: StoreState, images: Sequence[Image], *, timestamp: int, replaced: Iterable[Reference] = ()
+) -> StorePlan:
     """Plan how *images* get into the store *state*.
 
     Args:
+        replaced: names of images that go, as far as nothing else needs them.
         timestamp: nanoseconds since the epoch, for the mtimes of what drypoint makes itself.
 
     Raises:
         StoreError: repositories.json cannot be read, an image has more layers than the engine takes, or a reference
             cannot be what it should be.
+        FilesystemError: something in the store cannot be read because its file system is damaged.
     """
+    unreadable = next((finding for finding in state.findings if finding.code == "unreadable"), None)
+    if unreadable is not None:
+        raise FilesystemError(
+            f"{unreadable.path.decode('utf-8', 'backslashreplace')} in the store cannot be read: {unreadable.text}. Nothing is "
+            "written to a damaged file system; run e2fsck -f on it, or start from an undamaged disk image"
+        )
     if state.repositories_file == "unreadable":
         raise StoreError(
             "repositories.json in the store cannot be read, and the engine does not start on it: adding images would lose "
@@ -114,9 +136,12 @@ def plan_store(state: StoreState, images: Sequence[Image], *, timestamp: int) ->
         )
     for image in images:
         _check_image(image)
+    before = state
+    removal, state = plan_removal(state, images, replaced)
     placement = place_layers(state, images)
     origins, diff_ids = _records(state, images)
-    repositories = _repositories(state, images)
+    usable = {image_id: image.usable for image_id, image in state.images.items()}
+    merged = merge_repositories(state.repositories, images, usable)
     wanted = {image.image_id: image for image in images}
     configs = tuple(
         _file(
@@ -130,19 +155,35 @@ def plan_store(state: StoreState, images: Sequence[Image], *, timestamp: int) ->
         if image_id not in state.images
     )
     records = (*origins, *diff_ids)
+    tagged = _tagged(state, images)
     known = {image_id for image_id in wanted if image_id in state.images and state.images[image_id].usable}
     return StorePlan(
         data_root=state.data_root,
         timestamp=timestamp,
-        directories=_missing_directories(state, bool(placement.layers), bool(records), timestamp),
+        removal=removal,
+        directories=(
+            *_missing_directories(state, bool(placement.layers), bool(records), timestamp),
+            *_annotation_directories(state, tagged, timestamp),
+        ),
         layers=placement.layers,
         shared=placement.shared,
         marks=_marks(state, placement),
         records=records,
         configs=configs,
-        repositories=repositories,
+        annotations=tuple(
+            _file(
+                state,
+                layout.last_updated_path(image_id),
+                go_time(timestamp),
+                layout.PRIVATE_FILE_MODE,
+                image_id in state.users.updated,
+            )
+            for image_id in tagged
+        ),
+        repositories=_repositories(before, merged),
         new_images=tuple(image_id for image_id in wanted if image_id not in known),
         known_images=tuple(image_id for image_id in wanted if image_id in known),
+        orphans=find_orphans(state, images, placement, merged),
     )
 
 
@@ -222,9 +263,25 @@ def _changed(
     )
 
 
-def _repositories(state: StoreState, images: Sequence[Image]) -> PlannedFile | None:
-    usable = {image_id: image.usable for image_id, image in state.images.items()}
-    merged = merge_repositories(state.repositories, images, usable)
+def _tagged(state: StoreState, images: Sequence[Image]) -> tuple[Digest, ...]:
+    """Images that get a name by tagging which they do not have yet: the engine notes when that was."""
+
+    def is_new(image: Image, tag: Reference) -> bool:
+        return state.repositories.get(tag.familiar_name, {}).get(tag.familiar) != image.image_id
+
+    found = {image.image_id: None for image in images if any(is_new(image, tag) for tag in image.tags)}
+    return tuple(found)
+
+
+def _annotation_directories(state: StoreState, tagged: tuple[Digest, ...], timestamp: int) -> tuple[Directory, ...]:
+    return tuple(
+        Directory(store_path(state, layout.annotation_path(image_id)), Metadata(0o700, mtime=timestamp))
+        for image_id in tagged
+        if image_id not in state.users.annotated
+    )
+
+
+def _repositories(state: StoreState, merged: Repositories) -> PlannedFile | None:
     if state.repositories_file == "readable" and merged == state.repositories:
         return None
     exists = state.repositories_file != "absent"

@@ -52,7 +52,7 @@ def merge_repositories(known: Repositories, images: Iterable[Image], usable: Map
     merged = {name: dict(references) for name, references in known.items()}
     wanted: dict[str, Digest] = {}
     for image in images:
-        for reference in image.references:
+        for reference in (*image.references, *image.tags):
             text = reference.familiar
             if wanted.setdefault(text, image.image_id) != image.image_id:
                 raise StoreError(

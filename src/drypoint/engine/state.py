@@ -20,8 +20,9 @@ from .layerdb import StoredLayer, read_layers
 from .reading import Finding, FindingCode, StoreReader
 from .records import read_records
 from .repositories import MAX_REPOSITORIES_BYTES, Repositories, parse_repositories
+from .users import StoreUsers, read_users
 
-__all__ = ["Finding", "FindingCode", "StoreState", "StoredImage", "StoredLayer", "read_state"]
+__all__ = ["Finding", "FindingCode", "StoreState", "StoreUsers", "StoredImage", "StoredLayer", "read_state"]
 
 RepositoriesFile: TypeAlias = Literal["absent", "readable", "unreadable"]
 
@@ -43,6 +44,7 @@ class StoreState:
         mounts: the cache-ids of containers' own layers.
         diff_ids: which diff-id the engine remembers for a blob.
         origins: which blobs the engine remembers for a diff-id, oldest first; empty for a damaged record.
+        users: who needs images and layers besides their names.
         findings: everything that is wrong, sorted by path.
     """
 
@@ -58,6 +60,7 @@ class StoreState:
     mounts: frozenset[str] = frozenset()
     diff_ids: Mapping[Digest, Digest] = field(default_factory=dict)
     origins: Mapping[Digest, tuple[V2Metadata, ...]] = field(default_factory=dict)
+    users: StoreUsers = field(default_factory=StoreUsers)
     findings: tuple[Finding, ...] = ()
 
 
@@ -79,6 +82,7 @@ def read_state(reader: TreeReader, data_root: bytes) -> StoreState:
     images, damaged_configs = read_images(store, found.layers)
     _check_references(store, repositories, images)
     diff_ids, origins = read_records(store)
+    users = read_users(store)
     return StoreState(
         data_root=data_root,
         directories=directories,
@@ -92,6 +96,7 @@ def read_state(reader: TreeReader, data_root: bytes) -> StoreState:
         mounts=found.mounts,
         diff_ids=diff_ids,
         origins=origins,
+        users=users,
         findings=tuple(sorted(store.findings, key=lambda finding: (finding.path, finding.code, finding.text))),
     )
 

@@ -46,6 +46,8 @@ OnLayer: TypeAlias = Callable[[PlannedLayer, AppliedLayer], None]
 def write_store(plan: StorePlan, sink: TreeSink, open_layer: OpenLayer, on_layer: OnLayer | None = None) -> None:
     """Write all of *plan*, one layer after the other. The sink is not finished: that is the caller's.
 
+    What the plan removes has been removed before, by :func:`remove_replaced`.
+
     Args:
         open_layer: gives the content of a layer; entered and left once for each, in the plan's order.
         on_layer: told of each layer when it is written.
@@ -63,8 +65,17 @@ def write_store(plan: StorePlan, sink: TreeSink, open_layer: OpenLayer, on_layer
     publish_images(plan, sink)
 
 
+def remove_replaced(plan: StorePlan, sink: TreeSink) -> None:
+    """Remove what the plan replaces. Comes before everything else, so that the room can be used for what comes.
+
+    Until :func:`publish_images`, repositories.json names images that are not there any more.
+    """
+    for path in plan.removal.paths:
+        sink.remove(path)
+
+
 def prepare_store(plan: StorePlan, sink: TreeSink) -> None:
-    """Make the store's directories that are missing. Comes before everything else."""
+    """Make the store's directories that are missing. Comes before everything else that is written."""
     for directory in plan.directories:
         sink.add(directory)
 
@@ -94,7 +105,7 @@ def write_layer(plan: StorePlan, planned: PlannedLayer, stream: LayerStream, sin
 
 def publish_images(plan: StorePlan, sink: TreeSink) -> None:
     """Make the images known. Comes after all layers, and repositories.json after all else: it is what gives them names."""
-    for file in (*plan.marks, *plan.records, *plan.configs):
+    for file in (*plan.marks, *plan.records, *plan.configs, *plan.annotations):
         _put(plan, sink, file)
     if plan.repositories is not None:
         _put(plan, sink, plan.repositories)

@@ -60,6 +60,7 @@ class Image:
 
     Attributes:
         references: every name that repositories.json must have for it, each with a tag or a digest, never both.
+        tags: more names that it shall have, given as ``docker tag`` gives them.
         repository: where its blobs came from, for the engine's distribution records; None when no registry was asked.
     """
 
@@ -67,6 +68,7 @@ class Image:
     config: Config
     layers: tuple[Layer, ...]
     repository: Reference | None = None
+    tags: tuple[Reference, ...] = ()
 
     @property
     def image_id(self) -> Digest:
