@@ -42,4 +42,4 @@ def parent_and_name(path: bytes) -> tuple[bytes, bytes]:
 
 def join(*parts: bytes) -> bytes:
     """Join clean paths; empty ones (the root) are passed over."""
-    return b"/".join(part for part in parts if part)
+    return b"/".join(filter(None, parts))

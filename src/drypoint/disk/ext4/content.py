@@ -82,6 +82,10 @@ class ContentWriter:
             total += len(view)
             if total > size:
                 raise FilesystemError(f"{path!r}: its content is longer than its size of {size} bytes")
+            if len(view) == size:
+                # Nearly all contents come in one piece.
+                self._store_end(0, view, extents, blocks)
+                continue
             while view:
                 if not filled and len(view) >= _PENDING_BYTES:
                     # Large chunks need no copy.
@@ -100,11 +104,7 @@ class ContentWriter:
                     filled = 0
         if total != size:
             raise FilesystemError(f"{path!r}: its content ends after {total} of {size} bytes")
-        whole = filled - filled % HOLE_BYTES
-        if whole:
-            self._store_segments(position, pending[:whole], extents, blocks)
-        if filled > whole:
-            self.place((position + whole) // self._block_size, pending[whole:filled], extents, blocks)
+        self._store_end(position, pending[:filled], extents, blocks)
         return extents
 
     def place(self, logical: int, data: bytes | memoryview, extents: list[Extent], blocks: int) -> None:
@@ -126,6 +126,14 @@ class ContentWriter:
                 extents.append(Extent(logical, start, got))
             view = view[got * self._block_size :]
             logical += got
+
+    def _store_end(self, position: int, view: memoryview, extents: list[Extent], blocks: int) -> None:
+        """Store what a file ends with: whole segments, and the piece after them, which is stored whatever it holds."""
+        whole = len(view) - len(view) % HOLE_BYTES
+        if whole:
+            self._store_segments(position, view[:whole], extents, blocks)
+        if whole < len(view):
+            self.place((position + whole) // self._block_size, view[whole:], extents, blocks)
 
     def _store_segments(self, position: int, view: memoryview, extents: list[Extent], blocks: int) -> None:
         """Store whole segments of HOLE_BYTES, leaving out those that are all zero."""

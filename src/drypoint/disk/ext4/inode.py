@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 S_IFIFO = 0x1000
 S_IFCHR = 0x2000
@@ -56,8 +58,7 @@ class InodeShape:
         return cls(inode_size, min(wanted, room) & ~3)
 
 
-@dataclass(frozen=True, slots=True)
-class NewInode:
+class NewInode(NamedTuple):
     """What a new inode says. ``mode`` holds the file type too; ``sectors`` counts units of 512 bytes; ``block`` is i_block."""
 
     mode: int
@@ -78,7 +79,7 @@ def encode_inode(shape: InodeShape, inode: NewInode, now: int) -> bytes:
     """
     extended = shape.extra_isize >= 4
     mtime, mtime_extra = encode_time(inode.mtime, extended=shape.extra_isize >= 12)
-    ctime, ctime_extra = encode_time(now * NSEC_PER_SEC, extended=shape.extra_isize >= 8)
+    ctime, ctime_extra = _encode_now(now, shape.extra_isize >= 8)
     base = _BASE.pack(
         inode.mode,
         inode.uid & 0xFFFF,
@@ -108,6 +109,12 @@ def encode_inode(shape: InodeShape, inode: NewInode, now: int) -> bytes:
         return base.ljust(shape.size, b"\0")
     extra = _EXTRA.pack(shape.extra_isize, 0, ctime_extra, mtime_extra, mtime_extra, ctime, ctime_extra, 0, 0)
     return (base + extra[: shape.extra_isize]).ljust(shape.size, b"\0")
+
+
+@lru_cache(maxsize=8)
+def _encode_now(now: int, extended: bool) -> tuple[int, int]:
+    """The same for every inode of a file system."""
+    return encode_time(now * NSEC_PER_SEC, extended=extended)
 
 
 def encode_time(nanoseconds: int, *, extended: bool) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import struct
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...errors import FilesystemError
 from .filesystem import Ext4Filesystem
@@ -17,6 +18,8 @@ from .filesystem import Ext4Filesystem
 _HEADER = struct.Struct("<HHHHI")
 _EXTENT = struct.Struct("<IHHI")
 _INDEX = struct.Struct("<IIHH")
+# The root of most files' trees: the header, one extent, and room for three more.
+_ONE_EXTENT = struct.Struct("<HHHHIIHHI36x")
 _EXTENT_MAGIC = 0xF30A
 _EXTENT_MAX_LENGTH = 1 << 15
 _ROOT_ENTRIES = 4
@@ -24,8 +27,7 @@ _I_BLOCK_SIZE = 60
 _DIRECT = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """*length* blocks of a file from its block *logical* on, which lie from block *physical* of the file system on."""
 
     logical: int
@@ -33,8 +35,7 @@ class Extent:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(NamedTuple):
     """What the inode says (``block`` is i_block), and how many blocks beside the data hold the rest."""
 
     block: bytes
@@ -73,8 +74,17 @@ def map_blocks(
         NoSpaceError: from *take*.
     """
     if filesystem.superblock.extents:
+        if len(extents) == 1 and extents[0].length <= _EXTENT_MAX_LENGTH:
+            return Mapping(_root_of_one(extents[0]), 0)
         return _ExtentTree(filesystem, owner, take).build(extents)
     return _BlockMap(filesystem, take).build(extents)
+
+
+def _root_of_one(extent: Extent) -> bytes:
+    logical, physical, length = extent
+    return _ONE_EXTENT.pack(
+        _EXTENT_MAGIC, 1, _ROOT_ENTRIES, 0, 0, logical, length, physical >> 32, physical & 0xFFFFFFFF
+    )
 
 
 def _node_entries(filesystem: Ext4Filesystem) -> int:
