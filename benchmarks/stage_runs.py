@@ -188,11 +188,11 @@ class Repeatable:
         self.run()
 
 
-def whole_job(base: Path, out: Path, host: str) -> Run:
+def whole_job(base: Path, out: Path, host: str, *, verify: bool) -> Run:
     def run() -> None:
         with RegistrySource() as source:
             request = ImageRequest(parse_reference(f"{host}/bench:latest"), source)
-            preload(base, out, [request], platform=_PLATFORM, overwrite=True)
+            preload(base, out, [request], platform=_PLATFORM, verify=verify)
 
     return Repeatable(lambda: out.unlink(missing_ok=True), run)
 

@@ -122,6 +122,7 @@ def mixed(directory: Path, scale: float) -> Workload:
                 f"usr/lib/x86_64-linux-gnu/lib{number:03}.so.{number % 9}.0", tree.size(150_000, 8 * MIB), _binary
             )
             tree.symlink(f"usr/lib/x86_64-linux-gnu/lib{number:03}.so", f"lib{number:03}.so.{number % 9}.0")
+        for number in range(int(600 * scale)):
             tree.file(f"usr/bin/tool-{number:03}", tree.size(90_000, 4 * MIB), _binary)
         for number in range(int(6_000 * scale)):
             tree.file(f"usr/share/doc/package-{number // 12:03}/file-{number % 12:02}", tree.size(9_000, MIB), _text)
@@ -129,7 +130,7 @@ def mixed(directory: Path, scale: float) -> Workload:
     def node(tree: _Tree) -> None:
         for number in range(int(26_000 * scale)):
             package, inner = number // 40, number % 40
-            folder = f"srv/node_modules/package-{package:03}/{('lib', 'dist/esm', 'src', 'test')[inner % 4]}"
+            folder = f"srv/node_modules/package-{package:03}/{('dist/esm', 'lib', 'src', 'test')[inner // 10]}"
             tree.file(f"{folder}/module-{inner:02}.js", tree.size(8_000, 2 * MIB), _text)
 
     def science(tree: _Tree) -> None:
