@@ -130,7 +130,7 @@ class DockerArchiveSource:
         content = read_file(self._files, "manifest.json", MAX_MANIFEST_BYTES, str(self._path))
         try:
             raw_items = msgspec.json.decode(content, type=list[_RawItem])
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise ManifestError(f"{self._path}: manifest.json is not well formed: {error}") from error
         if not raw_items:
             raise ImageNotFoundError(f"{self._path} holds no image")

@@ -135,7 +135,7 @@ class OciLayoutSource:
             raise SourceError(f"{what} is no OCI image layout: oci-layout and index.json are not both there{hint}")
         try:
             layout = msgspec.json.decode(read_file(self._files, "oci-layout", 4096, what), type=_LayoutFile)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise ManifestError(f"{what}: its file oci-layout is not well formed: {error}") from error
         if layout.version != "1.0.0":
             raise ManifestError(f"{what} is an OCI image layout of version {layout.version[:40]!r}, expected 1.0.0")

@@ -45,6 +45,9 @@ def origin(url: str) -> tuple[str, str, int]:
     Raises:
         ValueError: no URL of http or https with a host, or one with a user name in it.
     """
+    # urlsplit passes over blanks before an address and line breaks inside; whoever connects reads another address there.
+    if url[:1] <= " " or any(blank in url for blank in "\t\r\n"):
+        raise ValueError("not an address: it holds blanks")
     parts = urlsplit(url)
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.username is not None:
         raise ValueError("not an address of http or https with a host")
