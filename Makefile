@@ -15,7 +15,7 @@ DEMO_PACKAGES := dosfstools fdisk
 TEST_PACKAGES := docker.io docker-registry debootstrap acl attr bsdextrautils ca-certificates gdisk libcap2-bin \
 	openssl tar-split
 
-.PHONY: venv demo test lint unit engine docs lock clean
+.PHONY: venv demo test lint unit engine docs fuzz fuzz-quick lock clean
 
 venv: $(STAMP)
 
@@ -53,6 +53,16 @@ engine: venv
 
 docs: venv
 	@$(BIN)/python scripts/cli_reference.py > docs/reference/cli.md
+
+# Looks for inputs that the parsers of hostile data cannot bear: make fuzz SECONDS=600 (for each target), TARGETS="tar ext4".
+SECONDS ?= 60
+TARGETS ?= all
+fuzz: venv
+	@$(BIN)/python -m tests.fuzz.run $(TARGETS) --seconds $(SECONDS)
+
+# The same for a few seconds each. Without a fuzzer for this Python it says so, and is no failure.
+fuzz-quick: venv
+	@$(BIN)/python -m tests.fuzz.run all --seconds 3 --optional
 
 # Renews the hashed exports after a change of dependencies in pyproject.toml. Needs uv.
 lock:

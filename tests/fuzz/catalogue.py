@@ -1,0 +1,16 @@
+"""Every target by its name."""
+
+from __future__ import annotations
+
+from . import disk_targets, image_targets, layer_targets, registry_targets, store_targets
+from .planted import PLANTED
+from .target import Target
+
+ALL: tuple[Target, ...] = (
+    *layer_targets.TARGETS,
+    *image_targets.TARGETS,
+    *registry_targets.TARGETS,
+    *store_targets.TARGETS,
+    *disk_targets.TARGETS,
+)
+TARGETS = {target.name: target for target in (*ALL, PLANTED)}

@@ -1,0 +1,108 @@
+"""From a fuzzer's bytes to what a target needs: numbers, choices, pieces, files, devices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from drypoint.errors import DiskImageError
+
+_T = TypeVar("_T")
+BLOCK = 512
+
+
+class Material:
+    """Bytes that are used up from the front; where none are left, zeros follow."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    def __bool__(self) -> bool:
+        return self._position < len(self._data)
+
+    def take(self, size: int) -> bytes:
+        taken = self._data[self._position : self._position + size]
+        self._position += size
+        return taken
+
+    def number(self, width: int = 1) -> int:
+        """A number of *width* bytes, little-endian."""
+        return int.from_bytes(self.take(width), "little")
+
+    def choice(self, options: Sequence[_T]) -> _T:
+        return options[self.number() % len(options)]
+
+    def text(self) -> bytes:
+        """Bytes with their length before them."""
+        return self.take(self.number())
+
+    def rest(self) -> bytes:
+        return self.take(max(0, len(self._data) - self._position))
+
+
+def pieces(data: bytes, step: int) -> Iterator[bytes]:
+    """*data* in chunks of *step* bytes, as a network might give it."""
+    for start in range(0, len(data), step):
+        yield data[start : start + step]
+
+
+def with_checksums(tar: bytes) -> bytes:
+    """*tar* with the checksum of every header made right, so that what lies behind the check is reached."""
+    mended = bytearray(tar)
+    for start in range(0, len(mended) - BLOCK + 1, BLOCK):
+        if mended[start + 257 : start + 262] == b"ustar":
+            mended[start + 148 : start + 156] = b" " * 8
+            mended[start + 148 : start + 156] = b"%06o\0 " % sum(mended[start : start + BLOCK])
+    return bytes(mended)
+
+
+@contextmanager
+def as_file(content: bytes) -> Iterator[Path]:
+    """A path that reads as *content*; nothing is written to a disk."""
+    descriptor = os.memfd_create("input", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+class PatchedDevice:
+    """A device of *size* bytes that holds *parts* at their offsets, and zeros elsewhere. It cannot be written."""
+
+    def __init__(self, size: int, parts: Mapping[int, bytes | bytearray]) -> None:
+        self.size = size
+        self.bytes_read = 0
+        self._parts = parts
+
+    @property
+    def location(self) -> tuple[Path, int]:
+        return Path("device"), 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise DiskImageError(f"bytes {offset} to {offset + length} of {self.size}")
+        self.bytes_read += length
+        content = bytearray(length)
+        for start, part in self._parts.items():
+            first, last = max(start, offset), min(start + len(part), offset + length)
+            if first < last:
+                content[first - offset : last - offset] = part[first - start : last - start]
+        return bytes(content)
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        raise AssertionError("a reader writes")
+
+
+def patch(content: bytearray, offset: int, material: Material) -> None:
+    """Change up to eight bytes of *content* from *offset* on: an unsigned number, or a sum with what is there."""
+    kind = material.number()
+    width = (1, 2, 4, 8)[kind & 3]
+    value = material.number(width)
+    if kind & 4:
+        value = (value + int.from_bytes(content[offset : offset + width], "little")) % (1 << 8 * width)
+    content[offset : offset + width] = value.to_bytes(width, "little")[: len(content) - offset]
