@@ -1,0 +1,167 @@
+"""How many operations a fixed tree costs: a guard for speed that no busy machine upsets.
+
+Bounds lie a little above what is counted at present. A change that goes beyond one has made something dearer for every file or
+for every MiB; raise the bound only for a reason.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drypoint.disk import FileDevice
+from drypoint.disk.ext4 import filesystem
+from drypoint.disk.ext4.bindings import library as load_library
+from drypoint.engine.overlay2 import apply_changes
+from drypoint.layers import LayerReader, pipeline, tar_chunks
+from drypoint.oci import Layer
+from drypoint.sinks import Ext4Sink
+from drypoint.testing.ext4_images import judge_ext4, make_ext4
+from drypoint.testing.images import BuiltLayer, build_layer
+from drypoint.testing.layers import LayerBuilder
+from drypoint.testing.samples import sample_content
+
+pytestmark = pytest.mark.needs("mkfs.ext4", "e2fsck")
+
+NOW = 1_700_000_000
+MIB = 1 << 20
+DIRECTORIES, FILES_EACH = 20, 50
+ENTRIES = DIRECTORIES * (FILES_EACH + 1) + 2
+SMALL_BYTES = 3000
+LARGE_BYTES = 8 * MIB
+
+
+class CountingLibrary:
+    """Passes everything on to a library, and counts the calls by name."""
+
+    def __init__(self, inner: Any, calls: Counter[str]) -> None:
+        self._inner = inner
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not name.startswith("ext2fs_"):
+            return found
+
+        def counted(*arguments: Any) -> Any:
+            self._calls[name] += 1
+            return found(*arguments)
+
+        return counted
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Calls of libext2fs by name; bytes of each ``pwrite`` of ours; chunks of the blob; bytes of each hand-off to a thread."""
+
+    library: Counter[str]
+    writes: list[int]
+    blob_chunks: int
+    handed: list[int]
+
+
+@pytest.fixture(scope="module")
+def layer() -> BuiltLayer:
+    builder = LayerBuilder()
+    builder.directory("srv")
+    for directory in range(DIRECTORIES):
+        builder.directory(f"srv/{directory:02}")
+        for number in range(FILES_EACH):
+            builder.file(f"srv/{directory:02}/file-{number:02}", sample_content(f"{directory} {number}", SMALL_BYTES))
+    builder.file("srv/large", sample_content("large", LARGE_BYTES))
+    return build_layer(builder.finish())
+
+
+@pytest.fixture
+def counts(layer: BuiltLayer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counts:
+    image = make_ext4(tmp_path / "image", 64 * MIB, "-T", "default", "-b", "4096", "-i", "8192")
+    calls: Counter[str] = Counter()
+    library = load_library()
+    counting = replace(
+        library, ext2=CountingLibrary(library.ext2, calls), short=CountingLibrary(library.short, calls)  # type: ignore[arg-type]
+    )  # fmt: skip
+    writes: list[int] = []
+    handed: list[int] = []
+    pwrite, put = os.pwrite, pipeline._Stage._put
+
+    def counted_pwrite(fd: int, data: bytes | memoryview, offset: int) -> int:
+        writes.append(len(data))
+        return pwrite(fd, data, offset)
+
+    def counted_put(stage: pipeline._Stage, chunk: bytes) -> None:
+        handed.append(len(chunk))
+        put(stage, chunk)
+
+    monkeypatch.setattr("drypoint.disk.ext4.filesystem.library", lambda: counting)
+    monkeypatch.setattr(os, "pwrite", counted_pwrite)
+    monkeypatch.setattr(pipeline._Stage, "_put", counted_put)
+    chunks = list(blob_of(layer))
+    described = Layer(layer.descriptor, layer.diff_id, layer.diff_id, None)
+    with (
+        tar_chunks(iter(chunks), described, "layer") as tar,
+        LayerReader(tar, "layer") as reader,
+        FileDevice(image, writable=True) as device,
+        Ext4Sink(device, now=NOW) as sink,
+    ):
+        applied = apply_changes(reader, sink, b"", NOW)
+        sink.finish()
+    assert applied.inodes == ENTRIES
+    judge_ext4(image)
+    return Counts(calls, writes, len(chunks), handed)
+
+
+def blob_of(layer: BuiltLayer) -> Iterator[bytes]:
+    assert isinstance(layer.content, bytes)
+    for start in range(0, len(layer.content), MIB):
+        yield layer.content[start : start + MIB]
+
+
+def test_calls_of_libext2fs_for_each_file(counts: Counts) -> None:
+    # Found a free inode, marked it, written it: once each; checksums of directories; the bitmap's runs now and then.
+    assert counts.library["ext2fs_new_inode"] == ENTRIES
+    assert counts.library["ext2fs_inode_alloc_stats2"] == ENTRIES
+    assert counts.library["ext2fs_write_inode_full"] <= ENTRIES + 2
+    rest = counts.library.total() - 3 * ENTRIES
+    assert rest <= 2 * DIRECTORIES + 40, counts.library
+
+
+def test_small_files_share_long_writes(counts: Counts) -> None:
+    written = sum(counts.writes)
+    expected = DIRECTORIES * FILES_EACH * 4096 + LARGE_BYTES + (DIRECTORIES + 8) * 4096
+    assert expected * 0.98 <= written <= expected * 1.02
+    assert len(counts.writes) <= written // MIB + 4, counts.writes
+
+
+def test_hand_offs_between_threads(counts: Counts, layer: BuiltLayer) -> None:
+    # The blob's chunks are handed on as they came, the tar's by the MiB, twice: inflated, then hashed.
+    assert isinstance(layer.tar, bytes)
+    assert len(counts.handed) <= counts.blob_chunks + 2 * (len(layer.tar) // MIB + 4), counts.handed
+
+
+def test_the_counters_count(layer: BuiltLayer, counts: Counts) -> None:
+    assert counts.library.total() > 3 * ENTRIES
+    assert {"ext2fs_open2", "ext2fs_read_bitmaps", "ext2fs_close2"} <= counts.library.keys()
+    assert sum(counts.writes) > LARGE_BYTES
+    assert isinstance(layer.tar, bytes)
+    assert sum(counts.handed) == layer.descriptor.size + 2 * len(layer.tar)
+
+
+def test_one_call_more_for_each_file_is_seen(
+    layer: BuiltLayer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    once = filesystem.Ext4Filesystem.write_inode
+
+    def twice(self: filesystem.Ext4Filesystem, ino: int, raw: bytes) -> None:
+        once(self, ino, raw)
+        once(self, ino, raw)
+
+    monkeypatch.setattr(filesystem.Ext4Filesystem, "write_inode", twice)
+    planted: Counts = request.getfixturevalue("counts")
+    with pytest.raises(AssertionError):
+        test_calls_of_libext2fs_for_each_file(planted)
