@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .balena.previous import previous_images
     from .errors import (
         AuthenticationError,
         ContentError,
@@ -89,10 +90,12 @@ __all__ = [
     "parse_reference",
     "plan",
     "preload",
+    "previous_images",
     "verify",
 ]
 
 _HOMES = {
+    "balena.previous": "previous_images",
     "errors": (
         "AuthenticationError ContentError DigestMismatchError DiskImageError DrypointError FilesystemError "
         "ImageNotFoundError InvalidReferenceError LayerError ManifestError NoSpaceError OutputError PartitionTableError "

@@ -14,11 +14,13 @@ import click
 
 from ..balena.apps_json import MAX_BYTES, read_apps_json
 from ..balena.device_type import read_device_type
+from ..balena.previous import previous_images
+from ..balena.supervisor import supervisor_tags, version_of
 from ..disk import FileDevice
 from ..errors import UsageError
 from ..fstree import clean_path
 from ..oci import Platform, Reference, parse_platform
-from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION, ExtraFile, ImageRequest, Target
+from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION, ExtraFile, FindReplaced, ImageRequest, Target
 from ..preloading.moment import LATEST
 from ..sources import ImageSource, open_archive, parse_location
 from ..sources.registry import RegistryOptions, RegistrySource
@@ -36,6 +38,9 @@ class Inputs:
     base: Path
     images: tuple[str, ...]
     apps_json: Path | None
+    replace: bool
+    supervisor_image: str | None
+    supervisor_version: str | None
     platform: str | None
     data_partition: str
     data_root: str
@@ -52,6 +57,7 @@ class Job:
     platform: Platform
     target: Target
     files: tuple[ExtraFile, ...]
+    replaced: FindReplaced | None
     additional_space: int
     timestamp: int | None
 
@@ -69,6 +75,20 @@ def input_options(function: _Function) -> _Function:
             "--apps-json", type=click.Path(path_type=Path), metavar="FILE",
             help="A balena target state (version 3): the images of all its services are preloaded, and the file goes into the "
             "root of the data partition, where the Supervisor looks for it.",
+        ),
+        click.option(
+            "--replace", is_flag=True,
+            help="Remove the images that the apps.json on the data partition names (an earlier release's), unless they are "
+            "wanted again, have another name or are in use; and the layers that nothing else needs.",
+        ),
+        click.option(
+            "--supervisor-image", metavar="REF",
+            help="Put the Supervisor in as well, named as balenaOS names it: for a base without one, or with one that is "
+            "damaged. Layers that are there are shared.",
+        ),
+        click.option(
+            "--supervisor-version", metavar="VERSION",
+            help="The Supervisor's version. Default: what the tag of --supervisor-image, or the image itself, says.",
         ),
         click.option(
             "--platform", metavar="OS/ARCH[/VARIANT]",
@@ -112,21 +132,33 @@ def job(inputs: Inputs) -> Iterator[Job]:
     """
     target = Target(inputs.data_partition, data_root_path(inputs.data_root))
     additional_space = _size(inputs.additional_space)
-    if not inputs.images and inputs.apps_json is None:
-        raise UsageError("nothing to put in: give --image REF or --apps-json FILE")
+    if not inputs.images and inputs.apps_json is None and inputs.supervisor_image is None:
+        raise UsageError("nothing to put in: give --image REF, --apps-json FILE or --supervisor-image REF")
+    if inputs.replace and inputs.apps_json is None:
+        raise UsageError("--replace replaces one apps.json's images by another's: give --apps-json FILE with it")
+    if inputs.supervisor_version is not None and inputs.supervisor_image is None:
+        raise UsageError("--supervisor-version says something about --supervisor-image, which is missing")
     with ExitStack() as stack:
         registry = RegistrySource(
             RegistryOptions(insecure_registries=inputs.insecure_registries, ca_files=inputs.certificates)
         )
         stack.callback(registry.close)
-        requests = list(_image_requests(inputs.images, registry, stack))
+        platform = _platform(inputs)
+        requests = list(_supervisor_requests(inputs, registry, platform, stack))
+        requests += _image_requests(inputs.images, registry, stack)
         files: tuple[ExtraFile, ...] = ()
         if inputs.apps_json is not None:
             apps = read_apps_json(read_file(inputs.apps_json), str(inputs.apps_json))
             requests += [ImageRequest(reference, registry) for reference in apps.images]
             files = (ExtraFile(b"apps.json", apps.content),)
         yield Job(
-            tuple(dict.fromkeys(requests)), _platform(inputs), target, files, additional_space, source_date_epoch()
+            tuple(dict.fromkeys(requests)),
+            platform,
+            target,
+            files,
+            previous_images if inputs.replace else None,
+            additional_space,
+            source_date_epoch(),
         )
 
 
@@ -154,6 +186,25 @@ def _image_requests(images: Sequence[str], registry: ImageSource, stack: ExitSta
         stack.callback(archive.close)
         for reference in archive.references:
             yield ImageRequest(reference, archive)
+
+
+def _supervisor_requests(
+    inputs: Inputs, registry: ImageSource, platform: Platform, stack: ExitStack
+) -> Iterator[ImageRequest]:
+    if inputs.supervisor_image is None:
+        return
+    found = list(_image_requests([inputs.supervisor_image], registry, stack))
+    if len(found) != 1:
+        raise UsageError(f"--supervisor-image {inputs.supervisor_image} names {len(found)} images; it has to be one")
+    request = found[0]
+    version = inputs.supervisor_version or version_of(
+        request.reference, request.source.resolve(request.reference, platform)
+    )
+    if version is None:
+        raise UsageError(
+            f"neither the tag of {request.reference} nor the image says the Supervisor's version; give --supervisor-version"
+        )
+    yield ImageRequest(request.reference, request.source, supervisor_tags(request.reference, version))
 
 
 def _platform(inputs: Inputs) -> Platform:

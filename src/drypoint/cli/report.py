@@ -32,8 +32,10 @@ def show_plan(plan: Plan) -> None:
     render.line()
     render.line(f"to fetch: {render.size(plan.store.fetch_bytes)} in {len(plan.store.layers)} layers")
     render.line(f"shared with what is there: {len(plan.store.shared)} layers ({render.size(plan.store.shared_bytes)})")
+    show_removal(plan)
     needed, free = plan.room.blocks * plan.block_size, max(plan.free.blocks, 0) * plan.block_size
     render.line(f"room needed (estimated from compressed sizes): {render.size(needed)}; free: {render.size(free)}")
+    show_orphans(plan)
     show_findings(plan)
 
 
@@ -43,6 +45,7 @@ def show_result(result: Result) -> None:
     for image in plan.images:
         state = "was there already" if image.image_id in plan.store.known_images else "added"
         render.line(f"{_name(image)}  {image.image_id[:_SHORT]}  {state}")
+    show_removal(plan)
     inodes = sum(layer.applied.inodes for layer in result.layers)
     size = sum(layer.applied.size for layer in result.layers)
     render.line(
@@ -54,8 +57,31 @@ def show_result(result: Result) -> None:
         f"grew from {render.size(before)} to {render.size(after)}" if after > before else f"has {render.size(after)}"
     )
     render.line(f"partition {result.partition.number} {growth}")
+    show_orphans(plan)
     show_findings(plan)
     render.line(f"wrote {result.output}")
+
+
+def show_removal(plan: Plan) -> None:
+    """What goes because it is replaced, and what stays although it was to go."""
+    removal = plan.store.removal
+    for gone in removal.images:
+        render.line(f"replaced: {gone.image_id[:_SHORT]} ({', '.join(gone.references)})")
+    for kept in removal.kept:
+        render.line(f"kept: {kept.image_id[:_SHORT]} ({kept.reference}): {kept.reason}")
+    if removal.images:
+        render.line(f"removed: {len(removal.layers)} layers ({render.size(removal.freed_bytes)})")
+
+
+def show_orphans(plan: Plan) -> None:
+    """What takes room in the store and serves nothing."""
+    orphans = plan.store.orphans
+    for directory in orphans.directories:
+        render.line(f"orphan: overlay2/{directory}: no layer has it; balenaEngine removes it when it starts")
+    for chain_id in orphans.layers:
+        render.line(f"orphan: layer {chain_id}: no image has it")
+    for image_id in orphans.images:
+        render.line(f"orphan: image {image_id}: it has no name")
 
 
 def show_findings(plan: Plan) -> None:
@@ -98,6 +124,22 @@ def plan_object(plan: Plan) -> dict[str, object]:
             "needed_inodes": plan.room.inodes,
             "free_bytes": max(plan.free.blocks, 0) * plan.block_size,
             "free_inodes": plan.free.inodes,
+        },
+        "removal": {
+            "images": [
+                {"id": gone.image_id, "references": list(gone.references)} for gone in plan.store.removal.images
+            ],
+            "kept": [
+                {"id": kept.image_id, "reference": kept.reference, "reason": kept.reason}
+                for kept in plan.store.removal.kept
+            ],
+            "layers": list(plan.store.removal.layers),
+            "freed_bytes": plan.store.removal.freed_bytes,
+        },
+        "orphans": {
+            "directories": list(plan.store.orphans.directories),
+            "layers": list(plan.store.orphans.layers),
+            "images": list(plan.store.orphans.images),
         },
         "findings": [
             {"code": finding.code, "path": finding.path.decode("utf-8", "backslashreplace"), "text": finding.text}

@@ -1,6 +1,6 @@
 """The use case: images from sources into the engine's store on a disk image, wherever on it that lies."""
 
-from .request import DEFAULT_DATA_ROOT, DEFAULT_PARTITION, ExtraFile, ImageRequest, Target
+from .request import DEFAULT_DATA_ROOT, DEFAULT_PARTITION, ExtraFile, FindReplaced, ImageRequest, Target
 from .room import Room
 from .run import Plan, Result, WrittenLayer, plan, preload
 
@@ -8,6 +8,7 @@ __all__ = [
     "DEFAULT_DATA_ROOT",
     "DEFAULT_PARTITION",
     "ExtraFile",
+    "FindReplaced",
     "ImageRequest",
     "Plan",
     "Result",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from ..fstree import TreeReader
 from ..oci import Reference
 from ..sources import ImageSource
 
 DEFAULT_PARTITION = "resin-data"
 DEFAULT_DATA_ROOT = b"docker"
+
+FindReplaced: TypeAlias = Callable[[TreeReader], Sequence[Reference]]
+"""Tells from the partition's tree which images the ones to come replace; :func:`drypoint.previous_images` for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +32,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """An image that is wanted, and the source that has it."""
+    """An image that is wanted, and the source that has it.
+
+    Attributes:
+        tags: names that it gets besides, as by ``docker tag``; each has a tag and no digest.
+    """
 
     reference: Reference
     source: ImageSource
+    tags: tuple[Reference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,11 +42,17 @@ def estimate_room(plan: StorePlan, files: Sequence[ExtraFile], block_size: int, 
     """What *plan* and *files* will take, and *additional_space* bytes beside them."""
     layers = sum(_uncompressed_size(planned.layer.blob) for planned in plan.layers)
     small_files = plan.small_files + len(files)
+    # What the plan removes is not counted: by the time this room is wanted it is free already.
     whole = sum(len(file.content) for file in (*plan.configs, *plan.records)) + sum(len(file.content) for file in files)
     if plan.repositories is not None:
         whole += len(plan.repositories.content)
     blocks = int(layers * _BLOCK_OVERHEAD) // block_size + small_files + (whole + additional_space) // block_size + 1
     return Room(blocks, layers // _BYTES_PER_INODE + small_files)
+
+
+def spare_room(block_size: int, additional_space: int) -> Room:
+    """What has to be free in the end; the same that :func:`estimate_room` wants when nothing is left to be written."""
+    return Room(additional_space // block_size + 1, 0)
 
 
 class GrowingPartition:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..digest import Digest
@@ -13,11 +13,11 @@ from ..disk import FileDevice, Partition, PartitionTable, Window, copy_sparse, f
 from ..disk.ext4.geometry import read_geometry
 from ..disk.ext4.reader import Ext4Reader
 from ..disk.ext4.resize import check_unmounted
-from ..engine import StorePlan, StoreState, plan_store, read_state, write_store
+from ..engine import StorePlan, StoreState, plan_store, read_state, remove_replaced, write_store
 from ..engine.overlay2 import AppliedLayer
 from ..engine.placement import PlannedLayer
-from ..errors import FilesystemError, UsageError, VerificationError
-from ..fstree import Metadata, Regular, TreeSink
+from ..errors import FilesystemError, VerificationError
+from ..fstree import TreeReader
 from ..layers import LayerReader
 from ..oci import Image, Platform
 from ..oci.platform import preference
@@ -26,9 +26,10 @@ from ..sinks.ext4 import Ext4Sink
 from ..sources import ImageSource
 from ..verification import Severity, check_file_system, verify_store
 from .fetch import LayerFetcher, LayerJob
+from .files import put_file, to_be_written
 from .moment import newest_creation
-from .request import ExtraFile, ImageRequest, Target
-from .room import GrowingPartition, Room, estimate_room
+from .request import ExtraFile, FindReplaced, ImageRequest, Target
+from .room import GrowingPartition, Room, estimate_room, spare_room
 
 _RESOLVING_AT_ONCE = 4
 
@@ -49,6 +50,7 @@ class Plan:
         images: what was asked for, resolved.
         state: the store that the disk image holds already.
         store: what is to be written to it.
+        files: those to be put beside the store that are not there already.
         partition: the partition as it is.
         room: what the writing is estimated to take, in blocks and inodes.
         free: what the file system has.
@@ -58,10 +60,16 @@ class Plan:
     images: tuple[Image, ...]
     state: StoreState
     store: StorePlan
+    files: tuple[ExtraFile, ...]
     partition: Partition
     room: Room
     free: Room
     block_size: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the disk image holds everything already."""
+        return self.store.is_empty and not self.files
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,19 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class _Wishes:
+    """The arguments that say what is wanted, as :func:`preload` explains them."""
+
+    images: Sequence[ImageRequest]
+    platform: Platform
+    target: Target
+    files: Sequence[ExtraFile]
+    replaced: FindReplaced | None
+    additional_space: int
+    timestamp: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Gathered:
     plan: Plan
     table: PartitionTable
@@ -96,6 +117,7 @@ def plan(
     platform: Platform,
     target: Target | None = None,
     files: Sequence[ExtraFile] = (),
+    replaced: FindReplaced | None = None,
     additional_space: int = 0,
     timestamp: int | None = None,
     progress: Progress = SILENT,
@@ -105,8 +127,9 @@ def plan(
     Raises:
         DrypointError: as :func:`preload`, as far as it can be known without the layers.
     """
+    wishes = _Wishes(images, platform, target or Target(), files, replaced, additional_space, timestamp)
     with FileDevice(base) as device:
-        return _gather(device, images, platform, target or Target(), files, additional_space, timestamp, progress).plan
+        return _gather(device, wishes, progress).plan
 
 
 def preload(
@@ -117,6 +140,7 @@ def preload(
     platform: Platform,
     target: Target | None = None,
     files: Sequence[ExtraFile] = (),
+    replaced: FindReplaced | None = None,
     additional_space: int = 0,
     overwrite: bool = False,
     timestamp: int | None = None,
@@ -134,6 +158,8 @@ def preload(
         platform: which image of a multi-platform one is meant.
         target: where the store lies; default: ``docker/`` in the partition labelled resin-data.
         files: small files to put beside the store, apps.json for one.
+        replaced: finds the names of images that *images* replace: those are removed, as far as nothing else needs them. None
+            keeps everything.
         additional_space: bytes that shall be free beyond what the images take.
         overwrite: whether an *output* that exists may be replaced.
         timestamp: seconds since the epoch, the time of all that drypoint makes itself; default: the newest image's creation.
@@ -148,45 +174,39 @@ def preload(
         VerificationError: what was written does not read back as what it should be.
         ToolError: libext2fs, e2fsck or resize2fs is missing.
     """
-    target = target or Target()
+    wishes = _Wishes(images, platform, target or Target(), files, replaced, additional_space, timestamp)
     with FileDevice(base) as device:
         # The target's path is looked at first: nobody wants to hear after minutes of fetching that OUT exists.
         with whole_file(output, overwrite=overwrite, inputs=(base,)) as part:
-            gathered = _gather(device, images, platform, target, files, additional_space, timestamp, progress)
+            gathered = _gather(device, wishes, progress)
             with FileDevice(part, writable=True) as disk:
                 _copy(device, disk, progress)
                 growing = GrowingPartition(
                     disk, gathered.table, gathered.plan.partition, output.absolute().parent, progress
                 )
-                growing.make_room(gathered.plan.room)
-                written = _write(gathered, growing, files, progress)
+                written = _carry_out(gathered, growing, additional_space, progress)
                 if verify:
-                    _verify(gathered, growing, target, progress)
+                    _verify(gathered, growing, progress)
     return Result(gathered.plan, written, output, growing.partition)
 
 
-def _gather(
-    device: FileDevice,
-    requests: Sequence[ImageRequest],
-    platform: Platform,
-    target: Target,
-    files: Sequence[ExtraFile],
-    additional_space: int,
-    timestamp: int | None,
-    progress: Progress,
-) -> _Gathered:
+def _gather(device: FileDevice, wishes: _Wishes, progress: Progress) -> _Gathered:
     table = read_table(device)
-    partition = _ext4_partition(device, table, target)
+    partition = _ext4_partition(device, table, wishes.target)
     window = Window(device, partition.start, partition.size)
     geometry = read_geometry(window)
     check_unmounted(geometry, f"{device.location[0]}: the file system of partition {partition.number}")
-    state = read_state(Ext4Reader(window), target.data_root)
-    resolved, sources = _resolve(requests, platform, progress)
-    seconds = newest_creation(resolved) if timestamp is None else timestamp
-    store = plan_store(state, resolved, timestamp=seconds * 1_000_000_000)
-    room = estimate_room(store, files, geometry.block_size, additional_space)
+    reader = Ext4Reader(window)
+    state = read_state(reader, wishes.target.data_root)
+    replaced = wishes.replaced(reader) if wishes.replaced is not None else ()
+    resolved, sources = _resolve(wishes.images, wishes.platform, progress)
+    seconds = newest_creation(resolved) if wishes.timestamp is None else wishes.timestamp
+    store = plan_store(state, resolved, timestamp=seconds * 1_000_000_000, replaced=replaced)
+    files = to_be_written(reader, wishes.files)
+    room = estimate_room(store, files, geometry.block_size, wishes.additional_space)
     free = Room(geometry.free_blocks - geometry.reserved_blocks, geometry.free_inodes)
-    return _Gathered(Plan(resolved, state, store, partition, room, free, geometry.block_size), table, sources, seconds)
+    plan = Plan(resolved, state, store, files, partition, room, free, geometry.block_size)
+    return _Gathered(plan, table, sources, seconds)
 
 
 def _ext4_partition(device: FileDevice, table: PartitionTable, target: Target) -> Partition:
@@ -211,12 +231,14 @@ def _resolve(
         resolved = list(pool.map(lambda request: request.source.resolve(request.reference, platform), requests))
     step.end()
     sources: dict[Digest, ImageSource] = {}
+    found: dict[Image, None] = {}
     for image, request in zip(resolved, requests, strict=True):
+        found[replace(image, tags=request.tags)] = None
         sources.setdefault(image.image_id, request.source)
         if preference(platform, image.config.platform) is None:
             # As the engine: an image without an index is taken, whatever it says it is for.
             progress.note(f"warning: {request.reference} is for {image.config.platform}, but {platform} is wanted")
-    return tuple(dict.fromkeys(resolved)), sources
+    return tuple(found), sources
 
 
 def _copy(base: FileDevice, disk: FileDevice, progress: Progress) -> None:
@@ -225,9 +247,27 @@ def _copy(base: FileDevice, disk: FileDevice, progress: Progress) -> None:
     step.end()
 
 
-def _write(
-    gathered: _Gathered, growing: GrowingPartition, files: Sequence[ExtraFile], progress: Progress
+def _carry_out(
+    gathered: _Gathered, growing: GrowingPartition, additional_space: int, progress: Progress
 ) -> tuple[WrittenLayer, ...]:
+    """Do what is planned. Where there is nothing to do, not one byte changes: opening a file system for writing marks it."""
+    plan = gathered.plan
+    written: tuple[WrittenLayer, ...] = ()
+    if plan.store.removal.paths:
+        # In a session of its own, so that the partition grows only by what is still missing.
+        with Ext4Sink(growing.window, now=max(gathered.timestamp, 1)) as sink:
+            remove_replaced(plan.store, sink)
+            sink.finish()
+    if not plan.is_empty:
+        growing.make_room(plan.room)
+        written = _write(gathered, growing, progress)
+    if additional_space:
+        # The estimate may have fallen short of what was written.
+        growing.make_room(spare_room(plan.block_size, additional_space))
+    return written
+
+
+def _write(gathered: _Gathered, growing: GrowingPartition, progress: Progress) -> tuple[WrittenLayer, ...]:
     store = gathered.plan.store
     written: list[WrittenLayer] = []
     jobs = [
@@ -243,22 +283,22 @@ def _write(
                     yield reader
 
             write_store(store, sink, open_layer, lambda *layer: written.append(WrittenLayer(*layer)))
-            present = Ext4Reader(growing.window)
-            for file in files:
-                _put(sink, file, gathered.timestamp, exists=present.lookup(file.path) is not None)
+            present: TreeReader = Ext4Reader(growing.window)
+            for file in gathered.plan.files:
+                put_file(sink, file, gathered.timestamp, exists=present.lookup(file.path) is not None)
             sink.finish()
     step.end()
     return tuple(written)
 
 
-def _verify(gathered: _Gathered, growing: GrowingPartition, target: Target, progress: Progress) -> None:
+def _verify(gathered: _Gathered, growing: GrowingPartition, progress: Progress) -> None:
     """Prove what was written. What was wrong with the store before is not this job's fault, and does not stop it."""
     plan = gathered.plan
     step = progress.begin("verifying")
     report = verify_store(
         Ext4Reader(growing.window),
-        target.data_root,
-        references=[reference for image in plan.images for reference in image.references],
+        plan.store.data_root,
+        references=[reference for image in plan.images for reference in (*image.references, *image.tags)],
         layers={planned.chain_id for planned in plan.store.layers},
     )
     known = {(finding.code, finding.path) for finding in plan.state.findings}
@@ -276,12 +316,3 @@ def _verify(gathered: _Gathered, growing: GrowingPartition, target: Target, prog
             f"what was written does not read back as it should, in {len(faults)} places: {shown}. "
             "No output was made; please report this, with the images' names"
         )
-
-
-def _put(sink: TreeSink, file: ExtraFile, timestamp: int, *, exists: bool) -> None:
-    if not file.path:
-        raise UsageError("a file to add needs a name")
-    if exists:
-        sink.remove(file.path)
-    metadata = Metadata(file.mode, mtime=timestamp * 1_000_000_000)
-    sink.add(Regular(file.path, metadata, len(file.content)), (file.content,) if file.content else ())

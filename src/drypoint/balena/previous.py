@@ -1,0 +1,74 @@
+"""Which application images an earlier preload, or the device itself, has put on the data partition.
+
+Only what an apps.json on the partition names counts: that is what a release brought and a later release may take away. Images
+that nobody named there, the Supervisor's first of all, are somebody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from ..errors import InvalidReferenceError, StoreError
+from ..fstree import Regular, TreeReader
+from ..oci import Reference, parse_reference
+from .apps_json import MAX_BYTES, Json
+
+_NAMES = (b"apps.json", b"apps.json.preloaded")
+"""What a preload writes, and what the Supervisor renames it to once it has read it."""
+
+
+def previous_images(reader: TreeReader) -> tuple[Reference, ...]:
+    """The images that the apps.json files in the root of the data partition name, each once; none if there are no such files.
+
+    Versions 2 and 3 are understood. Only what leads to images is looked at: the Supervisor may have taken more or less.
+
+    Raises:
+        StoreError: a file is no JSON, or too large.
+    """
+    found: dict[Reference, None] = {}
+    for name in _NAMES:
+        stat = reader.lookup(name)
+        if stat is None or not isinstance(stat.entry, Regular):
+            continue
+        shown = name.decode()
+        if stat.entry.size > MAX_BYTES:
+            raise StoreError(f"{shown} on the data partition has {stat.entry.size} bytes, more than {MAX_BYTES}")
+        content = b"".join(bytes(chunk) for chunk in reader.read(stat))
+        try:
+            state: Json = msgspec.json.decode(content or b"{}")
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise StoreError(
+                f"{shown} on the data partition is not JSON, so that it cannot be told which images are to be replaced: "
+                f"{error}. Preload without replacing"
+            ) from error
+        for image in _images(state):
+            try:
+                found[parse_reference(image)] = None
+            except InvalidReferenceError:
+                # No engine can have pulled it.
+                continue
+    return tuple(found)
+
+
+def _images(state: Json) -> Iterator[str]:
+    for app in _values(state, "apps"):
+        releases = [app, *_values(app, "releases")]
+        for release in releases:
+            for service in _values(release, "services"):
+                image = service.get("image") if isinstance(service, dict) else None
+                if isinstance(image, str):
+                    yield image
+
+
+def _values(owner: Json, key: str) -> list[Json]:
+    """What is in the object, or list, *key* of *owner*."""
+    value = owner.get(key) if isinstance(owner, dict) else None
+    match value:
+        case dict():
+            return list(value.values())
+        case list():
+            return value
+        case _:
+            return []
