@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from drypoint.balena.previous import previous_images
-from drypoint.balena.supervisor import supervisor_tags, version_of
+from drypoint.balena.supervisor_image import supervisor_tags, version_of
 from drypoint.engine import StorePlan, plan_store, read_state, remove_replaced, write_store
 from drypoint.errors import FilesystemError, StoreError, UsageError
 from drypoint.fstree import Directory, HardLink, Metadata, Regular, Stat

@@ -15,7 +15,7 @@ import click
 from ..balena.apps_json import MAX_BYTES, read_apps_json
 from ..balena.device_type import read_device_type
 from ..balena.previous import previous_images
-from ..balena.supervisor import supervisor_tags, version_of
+from ..balena.supervisor_image import supervisor_tags, version_of
 from ..disk import FileDevice
 from ..errors import UsageError
 from ..fstree import clean_path
