@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from . import disk_targets, image_targets, layer_targets, registry_targets, store_targets
+from . import change_targets, disk_targets, image_targets, layer_targets, registry_targets, store_targets
 from .planted import PLANTED
 from .target import Target
 
 ALL: tuple[Target, ...] = (
     *layer_targets.TARGETS,
+    *change_targets.TARGETS,
     *image_targets.TARGETS,
     *registry_targets.TARGETS,
     *store_targets.TARGETS,

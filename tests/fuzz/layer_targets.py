@@ -1,4 +1,4 @@
-"""Layers: compression, tar, tar-split, and what becomes of them as a tree."""
+"""Layers as streams: compression, tar, tar-split."""
 
 from __future__ import annotations
 
@@ -6,25 +6,18 @@ import bz2
 import gzip
 import lzma
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from unittest.mock import patch
 
 from drypoint.digest import Digest, digest_of
-from drypoint.engine import apply_changes
 from drypoint.errors import ContentError, LayerError
-from drypoint.fstree import BlockDevice, CharDevice, Content, Directory, Fifo, Metadata, Regular, Symlink
 from drypoint.layers import (
-    Add,
-    Change,
     FileRecord,
     LayerReader,
-    Link,
-    Opaque,
     TarReader,
     TarSplitWriter,
-    Whiteout,
     assemble,
     compression_of,
     decompress,
@@ -37,7 +30,6 @@ from drypoint.layers.pax import parse_records, parse_time, xattrs_of
 from drypoint.layers.sparse import check_fragments, is_sparse_1_0, map_of_records
 from drypoint.layers.tarsplit import clean_name, crc_of
 from drypoint.oci import Descriptor, Layer
-from drypoint.sinks import MemoryTree
 from drypoint.testing.layers import LayerBuilder, TarFormat
 
 from .material import Material, pieces, with_checksums
@@ -61,12 +53,14 @@ def decompress_anything(data: bytes) -> None:
     if compression_of(blob[:10]) == "gzip":
         with patch("drypoint.layers.compression._ISAL_ERRORS", ()):
             other = _decompressed(blob, 1 << 20)
-        if found != other:
+        # ISA-L, like Go, passes over flags that no version of the format has given a meaning.
+        both_refuse = isinstance(found, str) and isinstance(other, str)
+        if found != other and not both_refuse and not (isinstance(other, str) and "unknown header flags" in other):
             raise PropertyError("ISA-L and zlib disagree")
 
 
-def _decompressed(blob: bytes, step: int) -> bytes | None:
-    """The first megabytes; None if the stream is damaged."""
+def _decompressed(blob: bytes, step: int) -> bytes | str | None:
+    """What *blob* holds; why not, for a damaged one; None if it is more than some megabytes."""
     output = b""
     try:
         for chunk in decompress(pieces(blob, step), "blob"):
@@ -74,9 +68,9 @@ def _decompressed(blob: bytes, step: int) -> bytes | None:
                 raise PropertyError(f"a chunk of {len(chunk)} bytes")
             output += chunk
             if len(output) > _MOST_OUTPUT * MAX_OUTPUT:
-                return b""
-    except LayerError:
-        return None
+                return None
+    except LayerError as error:
+        return str(error)
     return output
 
 
@@ -122,7 +116,6 @@ def split_any_tar(data: bytes) -> None:
     """tar → tar-split → tar is the identity."""
     tar, step = _tar(data)
     told = _entries(tar, 1 << 20)
-    entries = [entry for entry in told or () if not isinstance(entry, bytes)]
     if told is not None and not isinstance(told[-1], bytes):
         return
     if told is None:
@@ -145,7 +138,7 @@ def split_any_tar(data: bytes) -> None:
         return
     # Engines do not record padding that is cut off.
     lost = len(tar) - len(rebuilt)
-    if not tar.startswith(rebuilt) or lost >= BLOCK or (lost and not entries):
+    if not tar.startswith(rebuilt) or lost >= BLOCK:
         raise PropertyError(f"the tar of {len(tar)} bytes came back as {len(rebuilt)} other bytes")
 
 
@@ -283,89 +276,6 @@ def _blobs() -> Iterator[bytes]:
     yield b"\0\0\1" + zstd.compress(tar)
 
 
-_NAMES = (b"a", b"b", b"c", b"dir", b"l", b".wh.a", b".wh..wh..opq", b"n" * 255)
-_TARGETS = (b"a", b"b", b"dir", b"../a", b"/dir/b", b".", b"..", b"/", b"l", b"dir/../dir/l", b"a/", b"x" * 4095)
-_XATTRS = (
-    (),
-    ((b"user.a", b"1"),),
-    ((b"security.capability", bytes(3) + b"\2" + bytes(16)), (b"trusted.overlay.opaque", b"y"), (b"user.b", b"")),
-    (
-        (
-            b"system.posix_acl_access",
-            b"\2\0\0\0\1\0\7\0\xff\xff\xff\xff\4\0\5\0\xff\xff\xff\xff\x20\0\5\0\xff\xff\xff\xff",
-        ),
-    ),
-    (
-        (
-            b"system.posix_acl_default",
-            b"\2\0\0\0\1\0\7\0\xff\xff\xff\xff\4\0\5\0\xff\xff\xff\xff\x20\0\5\0\xff\xff\xff\xff",
-        ),
-    ),
-)
-_ROOT = b"diff"
-
-
-def apply_any_changes(data: bytes) -> None:
-    """What a layer asks for breaks no rule of the sink, and nothing happens outside the layer's own directory."""
-    sink = MemoryTree()
-    sink.add(Directory(_ROOT, Metadata(0o755)))
-    sink.add(Directory(b"beside", Metadata(0o700)))
-    applied = apply_changes(_changes(Material(data)), sink, _ROOT, 1_600_000_000_000_000_000)
-    outside = [found for found in sink.walk() if not found.entry.path.startswith(_ROOT + b"/")]
-    if [found.entry.path for found in outside] != [b"beside", _ROOT]:
-        raise PropertyError(f"{outside} outside of the layer")
-    inside = {found.inode: found for found in sink.walk() if found.entry.path.startswith(_ROOT + b"/")}
-    if len(inside) > applied.inodes:
-        raise PropertyError(f"{len(inside)} inodes, but {applied.inodes} are counted")
-
-
-def _changes(material: Material) -> Iterator[tuple[Change, Content | None]]:
-    for _ in range(64):
-        if not material:
-            return
-        kind = material.number() % 10
-        path = b"/".join(material.choice(_NAMES) for _ in range(1 + material.number() % 4))
-        metadata = Metadata(
-            material.number(2) & 0o7777,
-            material.choice((0, 1000, (1 << 32) - 2)),
-            material.choice((0, 5)),
-            material.choice((0, 1_500_000_000_123_456_789)),
-            material.choice(_XATTRS),
-        )
-        content: Content | None = None
-        change: Change
-        match kind:
-            case 0 | 1:
-                size = material.number() % 40
-                change, content = Add(Regular(path, metadata, size)), (bytes(size),)
-            case 2:
-                change = Add(Directory(b"" if material.number() > 250 else path, metadata))
-            case 3:
-                change = Add(Symlink(path, metadata, material.choice(_TARGETS)))
-            case 4:
-                change = Add(CharDevice(path, metadata, material.choice((0, 1)), material.choice((0, 3))))
-            case 5:
-                change = Add(BlockDevice(path, metadata, 8, 1))
-            case 6:
-                change = Add(Fifo(path, metadata))
-            case 7:
-                target = b"/".join(material.choice(_NAMES) for _ in range(material.number() % 4))
-                change = Link(path, target, metadata)
-            case 8:
-                change = Whiteout(path, Metadata(0, metadata.uid, metadata.gid, metadata.mtime))
-            case _:
-                change = Opaque(b"" if material.number() > 250 else path)
-        yield change, content
-
-
-def _change_lists() -> Iterable[bytes]:
-    for kind in range(10):
-        change = bytes([kind, 0, kind % 5, 0, 1, 0, 0, 0, kind % 5, 2])
-        yield change
-        yield bytes([2, 0, 3, 0, 1, 0, 0, 0, 0, 0]) + bytes([kind, 1, 3, 1, 0, 1, 0, 0, 0, 0, 1]) + change
-        yield bytes([3, 0, 4, 0, 1, 0, 0, 0, 0, 2]) + bytes([kind, 1, 4, 1, 0, 1, 0, 0, 0, 0, 1]) + change
-
-
 TARGETS = (
     Target("decompress", decompress_anything, _compressed, ("drypoint.layers",), longest=8192, megabytes=2048),
     Target("tar", read_any_tar, _tar_inputs, ("drypoint.layers",), longest=8192, tokens=(b"ustar\x0000", b"ustar  \0")),
@@ -393,5 +303,4 @@ TARGETS = (
         tokens=(b"GNU.sparse.", b"SCHILY.xattr.", b"mtime="),
     ),
     Target("pipeline", pipe_any_blob, _blobs, ("drypoint.layers",), (ContentError,), longest=8192),
-    Target("changes", apply_any_changes, _change_lists, ("drypoint.engine",), (LayerError,)),
 )
