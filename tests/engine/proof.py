@@ -7,7 +7,8 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from drypoint.disk import FileDevice, find_partition, read_table
@@ -138,9 +139,8 @@ def prove_with_engine(
     root: Path | None = None,
 ) -> None:
     """Start a real engine, offline, on a finished disk image: everything is listed, runs, and can be saved whole."""
-    offset, size = data_partition(image)
     with (
-        mounted(image, offset=offset, size=size, writable=True) as point,
+        mounted_data(image, writable=True) as point,
         DockerEngine(point / "docker", root=root, offline=True) as engine,
     ):
         listed = {(item.repository, item.digest, item.image_id) for item in engine.images()}
@@ -160,6 +160,13 @@ def prove_with_engine(
 
 def differences_from(reference: Path, image: Path) -> str:
     """What the oracle finds between a data root that an engine filled and the store on a disk image; "" for nothing."""
-    offset, size = data_partition(image)
-    with mounted(image, offset=offset, size=size) as point:
+    with mounted_data(image) as point:
         return describe(compare_stores(reference, point / "docker"))
+
+
+@contextmanager
+def mounted_data(image: Path, *, writable: bool = False) -> Iterator[Path]:
+    """Mount resin-data of a finished disk image for a moment."""
+    offset, size = data_partition(image)
+    with mounted(image, offset=offset, size=size, writable=writable) as point:
+        yield point

@@ -34,12 +34,20 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 _START_ON_HOST = """
 set -e
+data=$1
+shift
+while read -r _ point _; do
+    case $point in
+        */drypoint-mount-*) case $data/ in "$point"/*) ;; *) umount --lazy "$point" ;; esac ;;
+    esac
+done </proc/self/mounts
 mkdir -p /run/containerd /etc/docker
 mount -t tmpfs tmpfs /run/containerd
 mount -t tmpfs tmpfs /etc/docker
 exec dockerd "$@"
 """
-"""Shims keep their sockets under /run/containerd and old engines a key under /etc/docker: neither is left on the host."""
+"""Shims keep their sockets under /run/containerd and old engines a key under /etc/docker: neither is left on the host. Disk
+images that other tests have mounted are let go: they could not be unmounted there while this namespace has them too."""
 
 _START_IN_ROOT = """
 set -e
@@ -126,7 +134,7 @@ class DockerEngine:
 
     def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         inside, data = self._runtime, self._data_root
-        script, script_arguments = _START_ON_HOST, list[str]()
+        script, script_arguments = _START_ON_HOST, [str(self._data_root)]
         if self._root:
             inside, data = Path("/mnt/runtime"), Path("/mnt/data")
             script, script_arguments = _START_IN_ROOT, [str(self._root), str(self._data_root), str(self._runtime)]
