@@ -15,7 +15,7 @@ DEMO_PACKAGES := dosfstools fdisk
 TEST_PACKAGES := docker.io docker-registry debootstrap acl attr bsdextrautils ca-certificates gdisk libcap2-bin \
 	openssl tar-split
 
-.PHONY: venv demo test lint unit engine docs fuzz fuzz-quick lock clean
+.PHONY: venv demo test lint unit engine test-engines docs fuzz fuzz-quick lock clean
 
 venv: $(STAMP)
 
@@ -50,6 +50,11 @@ unit: venv
 engine: venv
 	@scripts/debian-packages "the tests with a real engine" $(DEMO_PACKAGES) $(TEST_PACKAGES) || true
 	@$(BIN)/pytest -m "engine or slow" tests
+
+# Part of "engine": the tests with engines of other versions, which debootstrap makes the first time (about two minutes).
+test-engines: venv
+	@scripts/debian-packages "the tests with other engines" $(DEMO_PACKAGES) $(TEST_PACKAGES) || true
+	@$(BIN)/pytest -m engines tests
 
 docs: venv
 	@$(BIN)/python scripts/cli_reference.py > docs/reference/cli.md
