@@ -137,7 +137,12 @@ class Lab:
     def put(self, path: str, content: bytes, *commands: str) -> None:
         """Make the file *path* anew with *content*."""
         (self.directory / "new").write_bytes(content)
-        self.do(f"rm {path}", f"write {self.directory}/new {path}", f"sif {path} mode 0100644", *commands)
+        self.do(f"rm {path}", f"write {self.directory}/new {path}", f"sif {path} mode 0100{self.mode(path)}", *commands)
+
+    def mode(self, path: str) -> str:
+        """The mode that the store has for the file *path*."""
+        private = path == self.repositories or path.startswith(self.configs)
+        return "600" if private else "644"
 
     def edit(self, path: str, old: bytes, new: bytes) -> None:
         content = self.content(path)
@@ -504,10 +509,12 @@ def test_an_unreadable_directory_is_a_finding(lab: Lab) -> None:
     assert {finding.code for finding in lab.verify().findings} == {"unreadable"}
 
 
-def test_no_store_is_nothing_to_complain_about(tmp_path: Path) -> None:
+def test_no_store_is_told(tmp_path: Path) -> None:
     path = make_ext4(tmp_path / "image", 1 << 20)
     with FileDevice(path) as device:
-        assert verify_store(Ext4Reader(device), ROOT) == Report((), (), 0, 0)
+        report = verify_store(Ext4Reader(device), ROOT)
+    assert [one.code for one in report.findings] == ["no-store"]
+    assert (report.images, report.layers, report.tar_bytes) == ((), 0, 0)
 
 
 def test_every_code_is_a_word() -> None:

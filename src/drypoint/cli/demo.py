@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from .. import preloading
+from ..balena.demand import AppsJsonDemand
 from ..errors import OutputError, VerificationError
 from ..oci import Platform, parse_reference
 from ..sources.registry import RegistryOptions, RegistrySource, StaticCredentials
@@ -22,6 +23,7 @@ from ..testing.registry import serve_registry
 from ..testing.samples import sample_images
 from ..verification import verify
 from . import render, report
+from .proof import show_verification
 
 _PLATFORM = Platform("linux", "arm64")
 _DEFAULT_DIRECTORY = Path("drypoint-demo")
@@ -64,14 +66,14 @@ def command(directory: Path, quiet: bool, verbose: int) -> None:
             )
     report.show_result(result)
     render.line()
-    render.line(f"4. drypoint verify {out} --apps-json {apps_json}")
+    render.line(f"4. drypoint verify {out}")
     proof = verify(
         out,
         partition=preloading.DEFAULT_PARTITION,
         data_root=preloading.DEFAULT_DATA_ROOT,
-        references=[parse_reference(reference) for reference in references],
+        demand=AppsJsonDemand(),
     )
-    report.show_verification(proof, quiet=quiet)
+    show_verification(proof, quiet=quiet, verbose=verbose > 0)
     if not proof.sound:
         raise VerificationError(f"{out} does not hold what was put in; the findings above say where")
 

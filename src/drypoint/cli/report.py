@@ -5,7 +5,6 @@ from __future__ import annotations
 from ..digest import Digest
 from ..oci import Image, Layer
 from ..preloading import Plan, Result
-from ..verification import Report
 from . import render
 
 _SHORT = 19
@@ -144,49 +143,6 @@ def plan_object(plan: Plan) -> dict[str, object]:
         "findings": [
             {"code": finding.code, "path": finding.path.decode("utf-8", "backslashreplace"), "text": finding.text}
             for finding in plan.state.findings
-        ],
-    }
-
-
-def show_verification(report: Report, *, quiet: bool) -> None:
-    """What verification found, the worst first, and what the device will do."""
-    for finding in report.findings:
-        path = finding.path.decode("utf-8", "backslashreplace")
-        render.line(f"{finding.severity}: {path or 'file system'}: {finding.text} ({finding.code}; {finding.remedy})")
-    if quiet:
-        return
-    rows = [
-        (name, verdict.image_id[:_SHORT], "loads" if verdict.loads else "is dropped, and fetched again")
-        for verdict in report.images
-        for name in (verdict.references or ("(no name)",))
-    ]
-    if rows:
-        render.table(("image", "id", "on the device"), rows)
-    render.line(
-        f"{report.layers} layers rebuilt to their diff-ids ({render.size(report.tar_bytes)} of tar): "
-        f"{'everything holds' if report.sound else 'not everything holds'}"
-    )
-
-
-def verification_object(report: Report) -> dict[str, object]:
-    """The report as ``verify --json`` prints it; documented in docs/reference/json.md."""
-    return {
-        "sound": report.sound,
-        "layers": report.layers,
-        "tar_bytes": report.tar_bytes,
-        "images": [
-            {"id": verdict.image_id, "references": list(verdict.references), "loads": verdict.loads}
-            for verdict in report.images
-        ],
-        "findings": [
-            {
-                "code": finding.code,
-                "severity": finding.severity.value,
-                "path": finding.path.decode("utf-8", "backslashreplace"),
-                "text": finding.text,
-                "remedy": finding.remedy,
-            }
-            for finding in report.findings
         ],
     }
 

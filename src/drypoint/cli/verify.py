@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from ..balena.apps_json import read_apps_json
+from ..balena.demand import AppsJsonDemand
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
 from ..verification import verify
-from . import render, report
+from . import proof, render
 from .options import data_root_path, read_file
 
 _EXAMPLES = """\b
@@ -28,7 +29,8 @@ _UNSOUND = 60
     "--apps-json",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A target state whose images must all be there, under the names that the Supervisor looks up.",
+    help="A target state whose images must all be there, as the Supervisor looks them up. Default: the apps.json in the "
+    "partition, if there is one.",
 )
 @click.option(
     "--data-partition", default=DEFAULT_PARTITION, show_default=True, metavar="LABEL|N", help="The partition."
@@ -49,18 +51,23 @@ def command(
 ) -> int:
     """Prove that IMAGE holds what it says, changing nothing.
 
-    The file system is checked. Every layer's tar is rebuilt from the files in the partition and must hash to the layer's
-    diff-id; owners, modes, times, xattrs and links are compared with the tar's. Every name must lead to an image that the
-    engine will load. The exit status is 0 only if everything holds.
+    The partition table and all file systems are checked. Every layer's tar is rebuilt from the files in the partition and must
+    hash to the layer's diff-id; owners, modes, times, xattrs and links are compared with the tar's. Every name must lead
+    to an image that the engine will load, and every service of apps.json to such an image. The exit status is 0 only if
+    everything holds; -v tells every finding in full.
     """
     render.set_up(verbose)
-    references = read_apps_json(read_file(apps_json), str(apps_json)).images if apps_json is not None else ()
+    apps = read_apps_json(read_file(apps_json), str(apps_json)) if apps_json is not None else None
     with render.progress(quiet=quiet or as_json) as progress:
-        step = progress.begin(f"verifying {image}")
-        found = verify(image, partition=data_partition, data_root=data_root_path(data_root), references=references)
-        step.end()
+        found = verify(
+            image,
+            partition=data_partition,
+            data_root=data_root_path(data_root),
+            demand=AppsJsonDemand(apps),
+            progress=progress,
+        )
     if as_json:
-        render.json(report.verification_object(found))
+        render.json(proof.verification_object(found))
     else:
-        report.show_verification(found, quiet=quiet)
+        proof.show_verification(found, quiet=quiet, verbose=verbose > 0)
     return 0 if found.sound else _UNSOUND

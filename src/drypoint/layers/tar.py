@@ -58,19 +58,26 @@ class TarReader:
     """Iterates over the entries of a tar, once.
 
     Of each entry, :meth:`content` gives the content, until the next entry is asked for; what is left of it then is passed over.
+    :attr:`stored_size` is how many bytes that content takes in the archive; :attr:`is_sparse` tells whether a map says where
+    they go.
     After the last entry, :attr:`end` holds the bytes that end the archive, and :meth:`rest` gives whatever follows it.
 
     Args:
         chunks: the tar, in pieces of any size; large ones (1 MiB) are fast.
         what: how errors name it.
+        headers_only: the pieces hold no contents, only what lies between them, as the segments of a tar-split do. Entries
+            have no content then, and maps of sparse files that lie in it are not looked for.
 
     Raises, while iterating:
         LayerError: malformed or truncated.
     """
 
-    def __init__(self, chunks: Iterator[bytes], what: str) -> None:
+    def __init__(self, chunks: Iterator[bytes], what: str, *, headers_only: bool = False) -> None:
         self.entries = 0
         self.end = b""
+        self.stored_size = 0
+        self.is_sparse = False
+        self._headers_only = headers_only
         self._what = what
         self._chunks = chunks
         self._chunk = b""
@@ -97,6 +104,9 @@ class TarReader:
                 return
             self.entries += 1
             self._last = entry.name
+            self.stored_size, self.is_sparse = self._remaining, self._fragments is not None
+            if self._headers_only:
+                self._remaining, self._fragments = 0, None
             yield entry
 
     def buffered_content(self) -> memoryview | None:
@@ -224,7 +234,10 @@ class TarReader:
             name = records.get(b"GNU.sparse.name") or name
             if full_size := records.get(b"GNU.sparse.size") or records.get(b"GNU.sparse.realsize"):
                 size = parse_integer(full_size)
-            fragments = map_of_content(self._content_block) if is_1_0 else map_of_records(records)
+            if is_1_0:
+                fragments = () if self._headers_only else map_of_content(self._content_block)
+            else:
+                fragments = map_of_records(records)
         if fragments is not None:
             self._size = size
             if kind in _WITHOUT_CONTENT:

@@ -1,8 +1,27 @@
 """Reads a finished disk image back and proves it, byte for byte, changing nothing."""
 
+from .demand import Demand, DemandReader, Wish
 from .filesystem import check_file_system
-from .finding import CODES, Finding, ImageVerdict, Report, Severity
+from .finding import CODES, FileSystemVerdict, Finding, ImageVerdict, Report, ServiceVerdict, finding
 from .image import verify
+from .kinds import KINDS, Kind, Severity
 from .store import verify_store
 
-__all__ = ["CODES", "Finding", "ImageVerdict", "Report", "Severity", "check_file_system", "verify", "verify_store"]
+__all__ = [
+    "CODES",
+    "KINDS",
+    "Demand",
+    "DemandReader",
+    "FileSystemVerdict",
+    "Finding",
+    "ImageVerdict",
+    "Kind",
+    "Report",
+    "ServiceVerdict",
+    "Severity",
+    "Wish",
+    "check_file_system",
+    "finding",
+    "verify",
+    "verify_store",
+]

@@ -13,11 +13,11 @@ from ..fstree import (
     Regular,
     Stat,
     Symlink,
-    TreeReader,
     join,
 )
 from .expectation import ANY_TIME, Expectation, ExpectedInode, Inode
 from .finding import Finding, finding
+from .tree import LayerTree
 
 MAX_FINDINGS = 1000
 """Findings told of one layer; what is beyond is only counted as one more."""
@@ -34,15 +34,16 @@ _LATEST_TIMES = ((1 << 31) - 1, (1 << 34) - (1 << 31) - 1)
 _EARLIEST_TIME = -(1 << 31)
 
 
-def compare(reader: TreeReader, diff: bytes, expectation: Expectation) -> Iterator[Finding]:
-    """What of the tree at *diff* is not as *expectation* has it.
+def compare(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]:
+    """What of *tree* is not as *expectation* has it.
 
     Raises:
         FilesystemError: the tree cannot be read.
     """
     count = 0
     shortened: list[bytes] = []
-    for one in _differences(reader, diff, expectation):
+    diff = tree.diff
+    for one in _differences(tree, expectation):
         if one.code == "shortened-time":
             shortened.append(one.path)
             continue
@@ -60,11 +61,11 @@ def compare(reader: TreeReader, diff: bytes, expectation: Expectation) -> Iterat
         )
 
 
-def _differences(reader: TreeReader, diff: bytes, expectation: Expectation) -> Iterator[Finding]:
+def _differences(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]:
+    diff = tree.diff
     identities = _Identities()
     missing = set(expectation.inodes)
-    for stat in _walk(reader, diff):
-        relative = stat.entry.path[len(diff) :].lstrip(b"/")
+    for relative, stat in tree.walk():
         expected = expectation.inodes.get(relative)
         if expected is None:
             yield _extra(stat)
@@ -80,16 +81,6 @@ def _differences(reader: TreeReader, diff: bytes, expectation: Expectation) -> I
             )
         else:
             yield finding("missing-entry", join(diff, relative), f"the layer's tar has a {_kind(entry)} here")
-
-
-def _walk(reader: TreeReader, diff: bytes) -> Iterator[Stat]:
-    top = reader.lookup(diff)
-    pending = [top] if top is not None else []
-    while pending:
-        stat = pending.pop()
-        yield stat
-        if isinstance(stat.entry, Directory):
-            pending.extend(reader.children(stat.entry))
 
 
 class _Identities:

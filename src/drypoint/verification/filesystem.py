@@ -1,50 +1,115 @@
-"""What e2fsck has to say about a file system, where it is installed."""
+"""What the checkers of file systems have to say, where they are installed: e2fsck, and fsck.vfat for boot partitions."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..disk.device import Device
-from ..errors import ToolError
 from .finding import Finding, finding
 
 _SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
-"""Debian keeps e2fsck where only root looks by default."""
+"""Debian keeps checkers where only root looks by default."""
 _QUOTED = 2000
+_TIMEOUT = 3600.0
+_CHUNK = 1 << 20
+_LARGEST_FAT = 4 << 30
+_DAMAGED_FAT = 1
 
 
-def check_file_system(device: Device, *, timeout: float = 3600.0) -> tuple[Finding, ...]:
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A checker's findings, and its last words."""
+
+    findings: tuple[Finding, ...]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    status: int | None
+    said: str
+
+
+def check_file_system(device: Device, *, timeout: float = _TIMEOUT) -> tuple[Finding, ...]:
+    """The findings of :func:`judge_ext`."""
+    return judge_ext(device, timeout=timeout).findings
+
+
+def judge_ext(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
     """Have ``e2fsck -fn`` look at the ext2, ext3 or ext4 file system on *device*, which it does not change.
 
     Args:
-        timeout: seconds after which it is stopped.
-
-    Raises:
-        ToolError: e2fsck did not end in time, or cannot be started.
+        timeout: seconds after which it is stopped, which is a finding then.
     """
     path, offset = device.location
-    program = shutil.which("e2fsck", path=_SEARCH_PATH)
-    if program is None:
-        return (finding("file-system-not-checked", b"", "e2fsck is not installed"),)
-    command = [program, "-fn", f"{path}?offset={offset}" if offset else str(path)]
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    outcome = _run("e2fsck", ["-fn", f"{path}?offset={offset}" if offset else str(path)], timeout)
+    if outcome.status is None:
+        return _unfinished("e2fsck", outcome)
+    words = outcome.said.rpartition("\n")[2]
+    if outcome.status == 0:
+        return Judgement((), words)
+    text = f"e2fsck ended with status {outcome.status} and said: {outcome.said[-_QUOTED:]}"
+    return Judgement((finding("damaged-file-system", b"", text),), words)
+
+
+def judge_fat(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
+    """Have ``fsck.vfat -n`` look at a copy of the FAT file system on *device*: it takes no offset in a file.
+
+    Raises:
+        DiskImageError: the device cannot be read.
+    """
+    if device.size > _LARGEST_FAT:
+        return _unfinished("fsck.vfat", _Outcome(None, f"its {device.size} bytes are too many to copy"))
+    if shutil.which("fsck.vfat", path=_SEARCH_PATH) is None:
+        return _unfinished("fsck.vfat", _Outcome(None, ""))
+    with tempfile.NamedTemporaryFile(prefix="drypoint-") as copy:
+        for offset in range(0, device.size, _CHUNK):
+            chunk = device.read(offset, min(_CHUNK, device.size - offset))
+            if chunk.strip(b"\0"):
+                os.pwrite(copy.fileno(), chunk, offset)
+        os.ftruncate(copy.fileno(), device.size)
+        outcome = _run("fsck.vfat", ["-n", copy.name], timeout)
+        said = outcome.said.replace(f"{copy.name}: ", "").replace(copy.name, "the file system")
+    if outcome.status is None:
+        return _unfinished("fsck.vfat", outcome)
+    words = said.rpartition("\n")[2]
+    if outcome.status != _DAMAGED_FAT:
+        return Judgement((), words)
+    return Judgement((finding("damaged-fat", b"", f"fsck.vfat said: {said[-_QUOTED:]}"),), words)
+
+
+def _unfinished(program: str, outcome: _Outcome) -> Judgement:
+    if outcome.said == _TIMED_OUT:
+        return Judgement((finding("unfinished-check", b"", f"{program} {outcome.said}"),), f"{program} {outcome.said}")
+    why = outcome.said or f"{program} is not installed"
+    return Judgement((finding("file-system-not-checked", b"", why),), why)
+
+
+_TIMED_OUT = "did not end in time"
+
+
+def _run(program: str, arguments: Sequence[str], timeout: float) -> _Outcome:
+    """Run a checker; the status is None if it cannot be run to its end, with the reason as what it said."""
+    path = shutil.which(program, path=_SEARCH_PATH)
+    if path is None:
+        return _Outcome(None, "")
     try:
         done = subprocess.run(
-            command,
+            [path, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
             timeout=timeout,
             check=False,
         )
-    except subprocess.TimeoutExpired as error:
-        raise ToolError(f"{' '.join(command)} did not end within {timeout:g} seconds") from error
+    except subprocess.TimeoutExpired:
+        return _Outcome(None, _TIMED_OUT)
     except OSError as error:
-        raise ToolError(f"{' '.join(command)} cannot be started: {error.strerror}") from error
-    if done.returncode == 0:
-        return ()
-    said = done.stdout.decode(errors="replace").strip()[-_QUOTED:]
-    return (finding("damaged-file-system", b"", f"e2fsck ended with status {done.returncode} and said: {said}"),)
+        return _Outcome(None, f"{program} cannot be started: {error.strerror}")
+    return _Outcome(done.returncode, done.stdout.decode(errors="replace").strip())

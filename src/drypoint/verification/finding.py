@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from ..digest import Digest
+from .kinds import KINDS, Severity
 
-
-class Severity(StrEnum):
-    """How bad it is."""
-
-    ERROR = "error"
-    """The engine would lose an image over it, or a program would meet other files than the image holds."""
-    WARNING = "warning"
-    """Something is there that should not be, or the engine would mend or remove it."""
-    NOTE = "note"
-    """A difference that is known and harmless."""
+CODES = frozenset(KINDS)
+"""Every code that a finding can have."""
+_RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +18,10 @@ class Finding:
 
     Attributes:
         code: a stable name of the kind of thing, for programs.
-        path: where, in the tree that was read.
+        path: where, in the tree that was read; empty for the file system as a whole.
         text: what was expected and what was found.
         remedy: how to mend it.
+        partition: number of the partition that it lies in; None for the disk image as a whole, or where only a tree was read.
     """
 
     code: str
@@ -35,6 +29,17 @@ class Finding:
     path: bytes
     text: str
     remedy: str
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemVerdict:
+    """A file system: the partition's number, its label, its kind (``ext4``), and its checker's last words."""
+
+    partition: int
+    label: str
+    kind: str
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +55,40 @@ class ImageVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceVerdict:
+    """What the device will do for a service: it starts without a network, or its image is fetched first.
+
+    Attributes:
+        service: app and service, as people call them.
+        reference: the image that it runs.
+        image_id: what the store has for that, or None.
+    """
+
+    service: str
+    reference: str
+    image_id: Digest | None
+    starts_offline: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The outcome.
 
     Attributes:
-        findings: sorted by severity, path and code.
+        findings: sorted by severity, partition, path and code.
         images: every image that has a config, sorted by id.
         layers: how many layers' tars were rebuilt and compared.
         tar_bytes: the length of those tars together.
+        services: all that will ask for an image on the device, as far as it is known.
+        file_systems: those of the disk image, in the order of its partitions.
     """
 
     findings: tuple[Finding, ...]
     images: tuple[ImageVerdict, ...]
     layers: int
     tar_bytes: int
+    services: tuple[ServiceVerdict, ...] = ()
+    file_systems: tuple[FileSystemVerdict, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -71,76 +96,12 @@ class Report:
         return all(finding.severity is Severity.NOTE for finding in self.findings)
 
 
-_FETCH_AGAIN = "preload the image again, or let the device fetch it"
-_LEAVE = "nothing needs doing"
-_REMOVE = "remove it; the engine does not use it"
-_E2FSCK = "run e2fsck -f on the file system, then verify again"
-
-_KINDS: dict[str, tuple[Severity, str]] = {
-    # The store's own files.
-    "missing-file": (Severity.ERROR, _FETCH_AGAIN),
-    "bad-content": (Severity.ERROR, _FETCH_AGAIN),
-    "oversized-file": (Severity.ERROR, _FETCH_AGAIN),
-    "wrong-type": (Severity.ERROR, _FETCH_AGAIN),
-    "unreadable": (Severity.ERROR, _E2FSCK),
-    "unreadable-json": (Severity.ERROR, "put back repositories.json from before, or preload all images again"),
-    "damaged-config": (Severity.ERROR, _FETCH_AGAIN),
-    "image-without-layer": (Severity.ERROR, _FETCH_AGAIN),
-    "reference-without-image": (Severity.ERROR, "preload that image again, or remove the reference"),
-    "wrong-chain-id": (Severity.ERROR, _FETCH_AGAIN),
-    "layer-without-parent": (Severity.ERROR, _FETCH_AGAIN),
-    "shared-cache-id": (Severity.ERROR, _FETCH_AGAIN),
-    "wrong-lower": (Severity.ERROR, _FETCH_AGAIN),
-    "missing-committed": (Severity.WARNING, "create the file, empty, with mode 0600"),
-    "dangling-link": (Severity.ERROR, _FETCH_AGAIN),
-    "orphan-link": (Severity.WARNING, _REMOVE),
-    "orphan-cache-directory": (Severity.WARNING, "remove it; balenaEngine does so when it starts"),
-    "half-written-layer": (Severity.WARNING, _REMOVE),
-    "half-removed-layer": (Severity.WARNING, _REMOVE),
-    "unknown-name": (Severity.WARNING, _REMOVE),
-    "wrong-layer-size": (Severity.WARNING, _FETCH_AGAIN),
-    "wrong-store-mode": (Severity.WARNING, "give it the mode and owner named"),
-    # A layer against its tar.
-    "damaged-tar-split": (Severity.ERROR, _FETCH_AGAIN),
-    "wrong-diff-id": (Severity.ERROR, _FETCH_AGAIN),
-    "changed-content": (Severity.ERROR, _FETCH_AGAIN),
-    "changed-size": (Severity.ERROR, _FETCH_AGAIN),
-    "missing-entry": (Severity.ERROR, _FETCH_AGAIN),
-    "lost-whiteout": (Severity.ERROR, _FETCH_AGAIN),
-    "lost-opaque": (Severity.ERROR, _FETCH_AGAIN),
-    "extra-entry": (Severity.ERROR, _FETCH_AGAIN),
-    "extra-whiteout": (Severity.ERROR, _FETCH_AGAIN),
-    "changed-kind": (Severity.ERROR, _FETCH_AGAIN),
-    "changed-mode": (Severity.ERROR, _FETCH_AGAIN),
-    "changed-owner": (Severity.ERROR, _FETCH_AGAIN),
-    "changed-time": (Severity.ERROR, _FETCH_AGAIN),
-    "changed-xattr": (Severity.ERROR, _FETCH_AGAIN),
-    "missing-xattr": (Severity.ERROR, _FETCH_AGAIN),
-    "extra-xattr": (Severity.ERROR, _FETCH_AGAIN),
-    "changed-target": (Severity.ERROR, _FETCH_AGAIN),
-    "changed-device": (Severity.ERROR, _FETCH_AGAIN),
-    "broken-hard-link": (Severity.ERROR, _FETCH_AGAIN),
-    "extra-hard-link": (Severity.ERROR, _FETCH_AGAIN),
-    "more-findings": (Severity.ERROR, "mend what is named first, then verify again"),
-    "shortened-time": (Severity.NOTE, _LEAVE),
-    # References that something outside the store relies on, and the file system itself.
-    "unresolved-reference": (Severity.ERROR, "preload that image, or correct the file that names it"),
-    "image-does-not-load": (Severity.ERROR, _FETCH_AGAIN),
-    "damaged-file-system": (Severity.ERROR, _E2FSCK),
-    "file-system-not-checked": (Severity.NOTE, "install e2fsprogs to have e2fsck look at it too"),
-}
-CODES = frozenset(_KINDS)
-"""Every code that a finding can have."""
-
-_RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
-
-
-def finding(code: str, path: bytes, text: str) -> Finding:
+def finding(code: str, path: bytes, text: str, partition: int | None = None) -> Finding:
     """The finding of a known kind, with that kind's severity and remedy."""
-    severity, remedy = _KINDS[code]
-    return Finding(code, severity, path, text, remedy)
+    kind = KINDS[code]
+    return Finding(code, kind.severity, path, text, kind.remedy, partition)
 
 
-def by_weight(one: Finding) -> tuple[int, bytes, str, str]:
+def by_weight(one: Finding) -> tuple[int, int, bytes, str, str]:
     """The order in which findings are told."""
-    return _RANK[one.severity], one.path, one.code, one.text
+    return _RANK[one.severity], one.partition or 0, one.path, one.code, one.text

@@ -1,4 +1,4 @@
-"""A finished disk image, proved: its table, its file system, and the store in it."""
+"""A finished disk image, proved: its table, its file systems, and the store in it."""
 
 from __future__ import annotations
 
@@ -6,34 +6,72 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ..disk import FileDevice, Window, find_partition, read_table
+from ..disk import FileDevice, Window, find_partition, probe_partitions, read_table
 from ..disk.ext4.reader import Ext4Reader
 from ..errors import FilesystemError
 from ..oci import Reference
-from .filesystem import check_file_system
-from .finding import Report, by_weight
+from ..progress import SILENT, Progress
+from .demand import DemandReader
+from .finding import Finding, Report, by_weight, finding
+from .partitions import check_partition, check_table
 from .store import verify_store
 
+_UNREADABLE = frozenset({"damaged-superblock", "damaged-group-descriptor"})
 
-def verify(image: Path, *, partition: str | int, data_root: bytes, references: Iterable[Reference] = ()) -> Report:
+
+def verify(
+    image: Path,
+    *,
+    partition: str | int,
+    data_root: bytes,
+    references: Iterable[Reference] = (),
+    demand: DemandReader | None = None,
+    progress: Progress = SILENT,
+) -> Report:
     """Prove what the disk image *image* holds in *partition*. Nothing is changed, and neither root nor a mount is needed.
 
     Args:
-        partition: file-system label, GPT name, or number.
+        partition: file-system label, GPT name, or number, of the partition with the engine's store. The file systems of the
+            others are checked as such.
         data_root: the engine's data root, a clean path in the partition.
-        references: names that must lead to an image that loads, such as those in an apps.json.
+        references: names that must lead to an image that loads.
+        demand: tells who will ask for images on the device, see :data:`DemandReader`.
+        progress: is told what is being done.
 
     Raises:
-        DiskImageError: the disk image has no such partition, its table is damaged, or no ext4 file system can be read there.
+        DiskImageError: the disk image's table is damaged beyond use; it has no such partition; or no ext file system is there.
         StoreError: what is at the data root is no store at all.
-        ToolError: e2fsck hangs.
     """
     with FileDevice(image) as device:
-        found = find_partition(device, read_table(device), partition)
+        table = read_table(device)
+        found = find_partition(device, table, partition)
         if found.filesystem is None or not found.filesystem.kind.is_ext:
             kind = found.filesystem.kind.value if found.filesystem else "no known file system"
             raise FilesystemError(f"{image}: partition {found.partition.number} holds {kind}, expected ext4")
-        window = Window(device, found.partition.start, found.partition.size)
-        report = verify_store(Ext4Reader(window), data_root, references=references)
-        findings = (*check_file_system(window), *report.findings)
-    return replace(report, findings=tuple(sorted(findings, key=by_weight)))
+        findings = list(check_table(table))
+        file_systems = []
+        for probed in probe_partitions(device, table):
+            step = progress.begin(f"checking the file system of partition {probed.partition.number}")
+            verdict, faults = check_partition(device, probed)
+            step.end()
+            findings += faults
+            if verdict is not None:
+                file_systems.append(verdict)
+        number = found.partition.number
+        report = Report((), (), 0, 0)
+        if not any(one.code in _UNREADABLE and one.partition == number for one in findings):
+            step = progress.begin("verifying the engine's store")
+            window = Window(device, found.partition.start, found.partition.size)
+            report = _store(window, data_root, references, demand)
+            step.end()
+        findings += [replace(one, partition=number) for one in report.findings]
+    return replace(report, findings=tuple(sorted(findings, key=by_weight)), file_systems=tuple(file_systems))
+
+
+def _store(window: Window, data_root: bytes, references: Iterable[Reference], demand: DemandReader | None) -> Report:
+    try:
+        # Unclean or not, the report says what is in place; that the journal has more is a finding already.
+        return verify_store(Ext4Reader(window, allow_dirty=True), data_root, references=references, demand=demand)
+    except FilesystemError as error:
+        unreadable: Finding = finding("unreadable", data_root, str(error))
+        return Report((unreadable,), (), 0, 0)

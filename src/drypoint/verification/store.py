@@ -8,20 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ..digest import Digest
 from ..engine import StoredLayer, StoreState, layout, read_state
-from ..errors import FilesystemError
-from ..fstree import Directory, Regular, TreeReader, join
+from ..fstree import TreeReader, join
 from ..oci import Reference
-from .finding import Finding, ImageVerdict, Report, by_weight, finding
+from .demand import Demand, DemandReader
+from .finding import Finding, ImageVerdict, Report, ServiceVerdict, by_weight, finding
+from .kinds import Severity
 from .layer import LayerResult, check_layer
-
-_MODES = (
-    (b"", Directory, layout.CACHE_DIRECTORY_MODE),
-    (b"work", Directory, layout.WORK_MODE),
-    (b"link", Regular, layout.FILE_MODE),
-    (b"lower", Regular, layout.FILE_MODE),
-    (b"committed", Regular, layout.PRIVATE_FILE_MODE),
-)
-"""Modes below a layer's cache directory that are the same in all engines; all of it belongs to root."""
+from .records import check_records
 
 
 def verify_store(
@@ -29,6 +22,7 @@ def verify_store(
     data_root: bytes,
     *,
     references: Iterable[Reference] = (),
+    demand: DemandReader | None = None,
     layers: Collection[Digest] | None = None,
     threads: int | None = None,
 ) -> Report:
@@ -36,7 +30,8 @@ def verify_store(
 
     Args:
         reader: must take calls from several threads at once if *threads* is not 1.
-        references: names that something else relies on (apps.json); each must lead to an image that loads.
+        references: names that something else relies on; each must lead to an image that loads.
+        demand: tells who will ask for images on the device.
         layers: chain-ids of the layers whose content is to be proved; None for all. The store's own files are checked in full.
         threads: how many layers are read at once; as many as there are processors by default.
 
@@ -46,16 +41,25 @@ def verify_store(
     """
     state = read_state(reader, data_root)
     findings = [finding(one.code, one.path, one.text) for one in state.findings]
-    findings.extend(_modes(reader, state))
+    findings.extend(check_records(reader, state))
+    if not state.directories - {b""}:
+        findings.append(finding("no-store", data_root, "nothing of an engine's store is here"))
     results = _check_layers(reader, state, layers, threads)
     for result in results:
         findings.extend(result.findings)
     findings.extend(_references(state, references))
+    services: tuple[ServiceVerdict, ...] = ()
+    if demand is not None:
+        wanted = demand(reader, state.repositories)
+        findings.extend(wanted.findings)
+        findings.extend(_unfulfilled(state, wanted))
+        services = _services(state, wanted)
     return Report(
         findings=tuple(sorted(findings, key=by_weight)),
         images=_verdicts(state),
         layers=len(results),
         tar_bytes=sum(result.tar_bytes for result in results),
+        services=services,
     )
 
 
@@ -77,29 +81,6 @@ def _check_layers(
         return [result for result in pool.map(check, layers) if result is not None]
 
 
-def _modes(reader: TreeReader, state: StoreState) -> Iterator[Finding]:
-    for layer in state.layers.values():
-        if layer.cache_id is None:
-            continue
-        cache = join(state.data_root, layout.cache_path(layer.cache_id))
-        for name, kind, mode in _MODES:
-            path = join(cache, name)
-            try:
-                stat = reader.lookup(path)
-            except FilesystemError:
-                # Reading the state has met it before, and has told.
-                continue
-            if stat is None or not isinstance(stat.entry, kind):
-                continue
-            metadata = stat.entry.metadata
-            if (metadata.mode, metadata.uid, metadata.gid) != (mode, 0, 0):
-                yield finding(
-                    "wrong-store-mode",
-                    path,
-                    f"expected mode {mode:04o} and owner 0:0, found {metadata.mode:04o} and {metadata.uid}:{metadata.gid}",
-                )
-
-
 def _verdicts(state: StoreState) -> tuple[ImageVerdict, ...]:
     names: dict[str, list[str]] = {}
     for references in state.repositories.values():
@@ -117,8 +98,31 @@ def _references(state: StoreState, references: Iterable[Reference]) -> Iterator[
         image_id = _resolve(state, reference)
         if image_id is None:
             yield finding("unresolved-reference", path, f"nothing in the store is called {reference}")
-        elif (image := state.images.get(Digest(image_id))) is None or not image.usable:
+        elif not _loads(state, Digest(image_id)):
             yield finding("image-does-not-load", path, f"{reference} names {image_id}, which the engine cannot load")
+
+
+def _unfulfilled(state: StoreState, demand: Demand) -> Iterator[Finding]:
+    path = demand.path or join(state.data_root, layout.REPOSITORIES)
+    for wish in demand.wishes:
+        if wish.image_id is None:
+            text = f"{wish.service} runs {wish.reference}, and nothing in the store is called so"
+            yield finding("unresolved-reference", path, text)
+        elif not _loads(state, wish.image_id):
+            text = f"{wish.service} runs {wish.reference}, which names {wish.image_id}, and that the engine cannot load"
+            yield finding("image-does-not-load", path, text)
+
+
+def _services(state: StoreState, demand: Demand) -> tuple[ServiceVerdict, ...]:
+    """One image that is missing makes the whole demand fail: see :class:`Demand`."""
+    found = [wish.image_id is not None and _loads(state, wish.image_id) for wish in demand.wishes]
+    offline = all(found) and not any(one.severity is Severity.ERROR for one in demand.findings)
+    return tuple(ServiceVerdict(wish.service, wish.reference, wish.image_id, offline) for wish in demand.wishes)
+
+
+def _loads(state: StoreState, image_id: Digest) -> bool:
+    image = state.images.get(image_id)
+    return image is not None and image.usable
 
 
 def _resolve(state: StoreState, reference: Reference) -> str | None:

@@ -1,0 +1,115 @@
+"""How the Supervisor finds the images of an apps.json in the engine, at first boot and without a network.
+
+Source: balena-supervisor, src/device-state/preload.ts (loadTargetFromFile) and src/compose/images.ts (inspectByName): the exact
+reference; else whatever image lies in the same repository; else an image that it has noted under the same digest. It
+looks up all images before it takes any of them, and gives up on the file with the first that it does not find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from ..digest import Digest
+from ..errors import UsageError
+from ..fstree import Regular, TreeReader
+from ..oci import Reference
+from ..verification import Demand, Finding, Wish, finding
+from .apps_json import MAX_BYTES, AppsJson, Service, read_apps_json
+
+PATHS = (b"apps.json", b"apps.json.preloaded")
+"""Where the file lies in the data partition; the latter after the Supervisor has taken it, with ``{}`` in the former."""
+
+
+class AppsJsonDemand:
+    """What the services of an apps.json will ask for: a :data:`~drypoint.verification.DemandReader`.
+
+    Args:
+        apps: the one to go by; None for that which lies in the partition, if any.
+    """
+
+    def __init__(self, apps: AppsJson | None = None) -> None:
+        self._apps = apps
+
+    def __call__(self, tree: TreeReader, repositories: Mapping[str, Mapping[str, str]]) -> Demand:
+        if self._apps is not None:
+            return _demand(b"", self._apps, repositories)
+        for path in PATHS:
+            content = _read(tree, path)
+            if content is None or content.strip() in (b"", b"{}"):
+                continue
+            if (old := _old_version(content)) is not None:
+                return Demand(path, findings=(finding("unchecked-apps-json", path, f"it is of version {old}"),))
+            try:
+                apps = read_apps_json(content, path.decode("ascii"))
+            except UsageError as error:
+                return Demand(path, findings=(finding("bad-apps-json", path, str(error)),))
+            return _demand(path, apps, repositories)
+        return Demand()
+
+
+def look_up(reference: Reference, repositories: Mapping[str, Mapping[str, str]]) -> tuple[Digest | None, bool]:
+    """The image that the Supervisor finds for *reference*, and whether the reference is what found it."""
+    known = repositories.get(reference.familiar_name, {})
+    wanted = reference if reference.digest is None else reference.with_digest(reference.digest)
+    exact = known.get(wanted.familiar)
+    if exact is not None:
+        return Digest(exact), True
+    if reference.digest is not None and known:
+        return Digest(known[min(known)]), False
+    return None, False
+
+
+def _demand(path: bytes, apps: AppsJson, repositories: Mapping[str, Mapping[str, str]]) -> Demand:
+    noted: dict[str, Digest] = {}
+    wishes: list[Wish] = []
+    findings: list[Finding] = []
+    for service in apps.services:
+        image_id, exact = look_up(service.image, repositories)
+        digest = service.image.digest
+        if image_id is None and digest is not None:
+            image_id, exact = noted.get(digest), True
+        if image_id is not None and not exact:
+            findings.append(
+                finding(
+                    "other-image",
+                    path,
+                    f"{_name(service)} runs {service.image}; the store has only another image of that repository, {image_id}",
+                )
+            )
+        if image_id is not None and digest is not None:
+            noted.setdefault(digest, image_id)
+        wishes.append(Wish(_name(service), str(service.image), image_id))
+    return Demand(path, tuple(wishes), tuple(findings))
+
+
+def _name(service: Service) -> str:
+    return f"{service.app_name}/{service.name}"
+
+
+def _read(tree: TreeReader, path: bytes) -> bytes | None:
+    stat = tree.lookup(path)
+    if stat is None or not isinstance(stat.entry, Regular):
+        return None
+    return b"".join(_at_most(tree.read(stat), MAX_BYTES + 1))
+
+
+def _at_most(chunks: Iterator[memoryview], limit: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield bytes(chunk[:limit])
+        limit -= len(chunk)
+        if limit <= 0:
+            return
+
+
+def _old_version(content: bytes) -> int | None:
+    """1 for a list, 2 for apps keyed by numbers, as the Supervisor tells them."""
+    try:
+        state: object = msgspec.json.decode(content[: MAX_BYTES + 1])
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    if isinstance(state, list):
+        return 1
+    apps = state.get("apps") if isinstance(state, dict) else None
+    return 2 if isinstance(apps, dict) and any(str(key).isdecimal() for key in apps) else None

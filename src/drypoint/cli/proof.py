@@ -1,0 +1,136 @@
+"""What verification found, as people and programs read it."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+
+from ..verification import KINDS, Finding, ImageVerdict, Report
+from . import render
+
+_SHORT = 19
+"""``sha256:`` and twelve digits, as ``docker images`` shows."""
+_SHOWN = 5
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+_CACHE_ID = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}")
+
+
+def show_verification(report: Report, *, quiet: bool, verbose: bool) -> None:
+    """What verification found, the worst first; then what the device will do, unless *quiet*.
+
+    Of each kind of finding a few are told, and all if *verbose*.
+    """
+    for code, group in groupby(sorted(report.findings, key=_by_kind), key=lambda one: one.code):
+        _show_kind(code, list(group), verbose=verbose)
+    if quiet:
+        return
+    if report.file_systems:
+        checked = [(str(one.partition), one.label or "-", one.kind, one.verdict) for one in report.file_systems]
+        render.table(("partition", "label", "file system", "its checker says"), checked)
+        render.line()
+    if report.images:
+        rows = [(one.image_id[:_SHORT], _fate(one), _names(one, verbose=verbose)) for one in report.images]
+        render.table(("image", "on the device", "names"), rows)
+        render.line()
+    if report.services:
+        services = [
+            (one.service, "starts offline" if one.starts_offline else "waits for a download", _shortened(one.reference))
+            for one in report.services
+        ]
+        render.table(("app/service", "on the device", "image"), services)
+        render.line()
+    render.line(_summary(report))
+
+
+def verification_object(report: Report) -> dict[str, object]:
+    """The report as ``verify --json`` prints it; documented in docs/reference/json.md."""
+    return {
+        "sound": report.sound,
+        "layers": report.layers,
+        "tar_bytes": report.tar_bytes,
+        "file_systems": [
+            {"partition": one.partition, "label": one.label, "kind": one.kind, "verdict": one.verdict}
+            for one in report.file_systems
+        ],
+        "images": [
+            {"id": verdict.image_id, "references": list(verdict.references), "loads": verdict.loads}
+            for verdict in report.images
+        ],
+        "services": [
+            {
+                "service": verdict.service,
+                "reference": verdict.reference,
+                "image_id": verdict.image_id,
+                "starts_offline": verdict.starts_offline,
+            }
+            for verdict in report.services
+        ],
+        "findings": [
+            {
+                "code": finding.code,
+                "severity": finding.severity.value,
+                "partition": finding.partition,
+                "path": _path(finding),
+                "text": finding.text,
+                "remedy": finding.remedy,
+            }
+            for finding in report.findings
+        ],
+    }
+
+
+def _show_kind(code: str, findings: list[Finding], *, verbose: bool) -> None:
+    first = findings[0]
+    times = f" ({len(findings)} times)" if len(findings) > 1 else ""
+    render.line(f"{first.severity}: {KINDS[code].meaning} [{code}]{times}")
+    shown = findings if verbose else findings[:_SHOWN]
+    for one in shown:
+        where = f"partition {one.partition}: " if one.partition is not None else ""
+        path = _path(one) if verbose else _CACHE_ID.sub(r"\1…", _path(one))
+        text = one.text if verbose else _shortened(one.text)
+        # What a checker said has lines of its own.
+        indented = text.replace("\n", "\n      ")
+        render.line(f"  {where}{path}{': ' if path else ''}{indented}")
+    if len(findings) > len(shown):
+        render.line(f"  and {len(findings) - len(shown)} more; -v tells all")
+    render.line(f"  remedy: {first.remedy}")
+    render.line()
+
+
+def _by_kind(one: Finding) -> tuple[int, str]:
+    return ("error", "warning", "note").index(one.severity.value), one.code
+
+
+def _path(one: Finding) -> str:
+    return one.path.decode("utf-8", "backslashreplace")
+
+
+def _fate(verdict: ImageVerdict) -> str:
+    return "loads" if verdict.loads else "is dropped, and fetched again"
+
+
+def _names(verdict: ImageVerdict, *, verbose: bool) -> str:
+    if not verdict.references:
+        return "(none)"
+    # Tags before digests: people know those.
+    names = sorted(verdict.references, key=lambda name: ("@" in name, name))
+    if verbose:
+        return " ".join(names)
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return _shortened(names[0]) + more
+
+
+def _shortened(text: str) -> str:
+    return _DIGEST.sub(r"\1…", text)
+
+
+def _summary(report: Report) -> str:
+    counts = {
+        name: sum(finding.severity.value == name for finding in report.findings)
+        for name in ("error", "warning", "note")
+    }
+    told = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count)
+    proved = (
+        f"{report.layers} layer{'s' if report.layers != 1 else ''} checked ({render.size(report.tar_bytes)} of tar)"
+    )
+    return f"{proved}: {'everything holds' if report.sound else 'not everything holds'}{f' ({told})' if told else ''}"

@@ -1,0 +1,50 @@
+"""Who on the device will ask the engine for images. What files say so, and how names are looked up, others know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..digest import Digest
+from ..fstree import TreeReader
+from .finding import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """An image that a service will ask for.
+
+    Attributes:
+        service: app and service, as people call them.
+        reference: how it names the image.
+        image_id: what its lookup gives in this store, None if nothing.
+    """
+
+    service: str
+    reference: str
+    image_id: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """All that will be asked for, and what is wrong with the file that says so.
+
+    It is fulfilled as a whole or not at all: whoever asks looks all images up first, and gives up with the first
+    that is missing.
+
+    Attributes:
+        path: that file, in the tree that was read; empty if it lies elsewhere.
+    """
+
+    path: bytes = b""
+    wishes: tuple[Wish, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+DemandReader: TypeAlias = Callable[[TreeReader, Mapping[str, Mapping[str, str]]], Demand]
+"""Reads the demand from the partition's tree, and looks it up in repositories.json (name → reference → image id).
+
+Raises:
+    FilesystemError: the tree cannot be read.
+"""
