@@ -24,10 +24,11 @@ _GZIP_RATIO = 2.8
 _ZSTD_RATIO = 3.2
 # Rounding up to blocks, directories, extended attributes: a Debian userland needs some 8 % more than its files' bytes.
 _BLOCK_OVERHEAD = 1.12
-_BYTES_PER_INODE = 12 << 10
-# What each growth in the middle of writing adds at least, so that there are few of them.
+_BYTES_PER_INODE = 8 << 10
+# What each growth in the middle of writing adds at least, so that there are few of them: each costs a check and a copy of
+# the partition. How much has been fetched by then would tell more, but not the same in each run.
 _LEAST_STEP = 64 << 20
-_STEP_SHARE = 8
+_STEP_SHARE = 4
 
 
 @dataclass(frozen=True, slots=True)
