@@ -12,7 +12,6 @@ from .tar import TarReader
 from .tarsplit import TarSplit, TarSplitWriter, crc_of
 
 _WINDOW = 32 << 10
-_PADDING_READ = 1 << 20
 
 
 class LayerReader:
@@ -92,12 +91,12 @@ class LayerReader:
     def _record_rest(self) -> int:
         """Record what follows the archive's end, in the pieces in which the engine's reader gives it; their total length.
 
-        From Go's gzip reader these are its 32 KiB windows; otherwise the rest of a 32 KiB buffer, then as much as is asked for.
+        These are windows of 32 KiB from the tar's beginning: those of Go's gzip reader, or of the pipe through which a pull
+        hands on a tar that is not compressed. (A tar that was loaded, not pulled, comes in larger pieces.)
         """
         total = 0
-        offset = self._tar.bytes_read
         pending = bytearray()
-        limit = _WINDOW - offset % _WINDOW if self._is_gzip() or offset % _WINDOW else _PADDING_READ
+        limit = _WINDOW - self._tar.bytes_read % _WINDOW
         for chunk in self._tar.rest():
             pending += chunk
             total += len(chunk)
@@ -105,7 +104,7 @@ class LayerReader:
             while len(pending) - start >= limit:
                 self._writer.segment(pending[start : start + limit])
                 start += limit
-                limit = _WINDOW if self._is_gzip() else _PADDING_READ
+                limit = _WINDOW
             del pending[:start]
         if pending:
             self._writer.segment(pending)
