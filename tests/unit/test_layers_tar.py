@@ -464,6 +464,7 @@ def test_xattrs_that_the_kernel_has_no_place_for_are_passed_over() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        (b"", b"1"),
         (b"user.", b"1"),
         (b"security.capability", b"1"),
         (b"security.capability", CAPABILITY + b"\0"),

@@ -27,8 +27,8 @@ def lands(name: bytes, value: bytes, *, is_directory: bool, is_symlink: bool, ha
     """
     if len(name) > _MAX_NAME or len(value) > _MAX_VALUE:
         raise ValueError(f"the extended attribute {name[:100]!r} is longer than Linux takes")
-    if name in (_USER, _TRUSTED, _SECURITY):
-        raise ValueError(f"the extended attribute {name!r} has no name after its namespace")
+    if name in (b"", _USER, _TRUSTED, _SECURITY):
+        raise ValueError(f"the extended attribute {name!r} has no name, or none after its namespace")
     if name == _CAPABILITY and len(value) != _CAPABILITY_LENGTHS.get(value[3] if len(value) > 3 else 0):
         raise ValueError(f"security.capability with {len(value)} bytes is malformed")
     if name.startswith(_USER):
