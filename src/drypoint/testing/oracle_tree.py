@@ -172,7 +172,9 @@ def _untimed(tree: StoreTree, data_root: Path, chain: bytes) -> Iterator[bytes]:
             yield path
         elif path.startswith(prefix):
             directory, _, name = path.rpartition(b"/")
-            unnamed_directory = stat.S_ISDIR(node.status.st_mode) and path not in named
+            # An entry called .wh.NAME makes NAME: a directory of that name is there because of what it holds.
+            is_named = path in named and not name.startswith(b".wh.")
+            unnamed_directory = stat.S_ISDIR(node.status.st_mode) and not is_named
             whiteout = stat.S_ISCHR(node.status.st_mode) and node.status.st_rdev == 0 and path not in named
             if unnamed_directory or (whiteout and directory + b"/.wh." + name in named):
                 yield path
@@ -185,7 +187,7 @@ def _tar_names(tar_split: Path) -> Iterator[bytes]:
             for line in lines:
                 record = json.loads(line)
                 if record["type"] == 1:
-                    yield b64decode(record["name_raw"]) if record.get("name_raw") else record["name"].encode()
+                    yield b64decode(record["name_raw"]) if "name_raw" in record else record.get("name", "").encode()
     except (OSError, EOFError, zlib.error, ValueError):
         return
 
