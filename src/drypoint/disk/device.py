@@ -6,6 +6,7 @@ Offsets and lengths are bytes. A device knows nothing of partitions or file syst
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Protocol
 
@@ -39,14 +40,20 @@ class Device(Protocol):
 
 
 class FileDevice:
-    """A regular file as a device. Closing is the caller's (it is a context manager)."""
+    """A regular file, or a block device, as a device. Closing is the caller's (it is a context manager)."""
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
         self._path = path
         try:
-            self._fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+            # Non-blocking, or opening a FIFO would wait for somebody who writes to it. Files take no notice.
+            self._fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise DiskImageError(f"cannot open {path}: {error.strerror}") from error
+        mode = os.fstat(self._fd).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+            os.close(self._fd)
+            what = "a directory" if stat.S_ISDIR(mode) else "neither a file nor a block device"
+            raise DiskImageError(f"{path} is no disk image: it is {what}")
 
     @property
     def size(self) -> int:
