@@ -180,6 +180,27 @@ def test_a_generator_is_closed_by_its_own_thread() -> None:
     assert closed_by == ["drypoint-fetch"]
 
 
+def test_closing_does_not_wait_for_a_blob_that_stalls() -> None:
+    goes_on = threading.Event()
+    closed = threading.Event()
+
+    def stalling() -> Iterator[bytes]:
+        try:
+            yield bytes(1 << 20)
+            goes_on.wait(30)
+            yield bytes(1 << 20)
+        finally:
+            closed.set()
+
+    started = time.monotonic()
+    with tar_chunks(stalling(), layer_of(size=1 << 40), "layer") as chunks:
+        next(chunks)
+    assert time.monotonic() - started < 10
+    assert not closed.is_set()
+    goes_on.set()
+    assert closed.wait(10)
+
+
 def test_a_slow_consumer_bounds_what_is_read_ahead() -> None:
     blob = Watched(cut(bytes(400 << 20), 1 << 20))
     with tar_chunks(blob, layer_of(size=400 << 20), "layer") as chunks:

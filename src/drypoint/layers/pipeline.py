@@ -7,6 +7,7 @@ them keep memory constant and let the slowest stage set the pace.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,8 @@ from .verify import verified
 
 _BUFFERED_BYTES = 4 << 20
 _BUFFERED_CHUNKS = 64
+_FAREWELL_SECONDS = 1.0
+"""How long closing waits for threads that do not end at once."""
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: the consumer has left
@@ -67,9 +70,9 @@ class _Stage(Iterator[bytes]):
             self._buffer.clear()
             self._changed.notify_all()
 
-    def join(self) -> None:
+    def join(self, seconds: float) -> None:
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         error: BaseException | None = None
@@ -131,14 +134,17 @@ class TarChunks(Iterator[bytes]):
             raise ValueError("the layer's chunks are asked for after they were closed") from None
 
     def close(self) -> None:
-        """Stop all stages and wait until they have ended; the blob iterator is closed then. Harmless if repeated.
+        """Stop all stages; when they have ended the blob iterator is closed. Harmless if repeated.
 
-        A stage that waits for the blob's next chunk is waited for: whoever makes the iterator bounds that by a timeout.
+        They are waited for, but not long: one that waits for the blob's next chunk, from a registry that stalls or wants to be
+        left alone for a minute, must not hold up an interrupt or the news of another layer's fault. Its thread closes the
+        blob and ends when that wait does, and keeps no program from ending.
         """
         for stage in self._stages:
             stage.stop()
+        deadline = time.monotonic() + _FAREWELL_SECONDS
         for stage in self._stages:
-            stage.join()
+            stage.join(max(0.0, deadline - time.monotonic()))
 
     def _inflate(self, blob: Iterator[bytes], what: str) -> Iterator[bytes]:
         try:
@@ -164,8 +170,8 @@ class TarChunks(Iterator[bytes]):
 def tar_chunks(blob: Iterator[bytes], layer: Layer, what: str) -> TarChunks:
     """The bytes of *layer*'s tar, from the chunks of its *blob*; an iterator, and a context manager that must be left.
 
-    Leaving it early stops the threads, and in any case closes *blob* if it is a generator or has ``close``. What the blob
-    itself raises is passed on unchanged.
+    Leaving it early stops the threads, and in any case closes *blob* if it is a generator or has ``close``, if it waits for
+    something as soon as that comes. What the blob itself raises is passed on unchanged.
 
     Raises, from ``next()``, at the latest where the end would be:
         ContentError: the blob has not the size that its descriptor announces.
