@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,9 +28,8 @@ from .fetch import LayerFetcher, LayerJob
 from .files import put_file, to_be_written
 from .moment import newest_creation
 from .request import ExtraFile, FindReplaced, ImageRequest, Target
+from .resolving import resolve_all
 from .room import GrowingPartition, Room, estimate_room, spare_room
-
-_RESOLVING_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +225,7 @@ def _resolve(
     if not requests:
         return (), {}
     step = progress.begin(f"looking up {len(requests)} image{'s' if len(requests) > 1 else ''}")
-    with ThreadPoolExecutor(_RESOLVING_AT_ONCE, thread_name_prefix="drypoint-resolve") as pool:
-        resolved = list(pool.map(lambda request: request.source.resolve(request.reference, platform), requests))
+    resolved = resolve_all(requests, platform)
     step.end()
     sources: dict[Digest, ImageSource] = {}
     found: dict[Image, None] = {}
