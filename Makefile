@@ -34,7 +34,7 @@ demo: venv
 	@scripts/debian-packages "the demo" $(DEMO_PACKAGES)
 	@$(BIN)/drypoint demo demo
 
-test: lint unit engine
+test: lint fuzz-quick unit engine
 
 lint: venv
 	@$(BIN)/ruff check .
