@@ -1,0 +1,45 @@
+"""An image through drypoint into a tree in memory, with neither registry nor disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ...engine import StoreState, plan_store, write_store
+from ...engine.placement import PlannedLayer
+from ...layers import LayerReader, tar_chunks
+from ...oci import Image, Manifest, Reference, assemble_layers, parse_config, parse_manifest
+from ...sinks.memory import MemoryTree
+from ..images import BuiltImage, blob_chunks
+from .case import SECONDS
+
+_REPOSITORY = Reference("docker.io", "corpus")
+
+
+def preload_into_memory(built: BuiltImage) -> MemoryTree:
+    """The store, in ``docker/``, that holds *built* and nothing else.
+
+    Raises:
+        DrypointError: engines do not take the image.
+    """
+    manifest = parse_manifest(built.manifest, built.media_type, "image")
+    assert isinstance(manifest, Manifest)
+    config = parse_config(built.config, "image")
+    layers = assemble_layers(config, manifest.layers, "image")
+    image = Image((_REPOSITORY.with_digest(built.digest),), config, layers, _REPOSITORY)
+    plan = plan_store(StoreState(b"docker"), [image], timestamp=SECONDS * 1_000_000_000)
+    tree = MemoryTree()
+
+    @contextmanager
+    def open_layer(planned: PlannedLayer) -> Iterator[LayerReader]:
+        blob = blob_chunks(built.blobs[planned.layer.blob.digest])
+        chunks = tar_chunks(blob, planned.layer, f"layer {planned.layer.blob.digest}")
+        try:
+            with LayerReader(chunks, f"layer {planned.layer.blob.digest}") as reader:
+                yield reader
+        finally:
+            chunks.close()
+
+    write_store(plan, tree, open_layer)
+    tree.finish()
+    return tree

@@ -1,0 +1,148 @@
+"""Every odd image of the corpus, judged by a real engine: what it takes is written alike, what it refuses is refused.
+
+The engine works on ext4, as on a device, since what extended attributes and times become is the file system's to say; and in
+memory where there is some, since an engine syncs every file it writes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from drypoint.digest import Digest, hex_of
+from drypoint.errors import ContentError, StoreError, ToolError
+from drypoint.oci import chain_ids, parse_platform, parse_reference
+from drypoint.preloading import ImageRequest, preload
+from drypoint.sources.registry import RegistryOptions, RegistrySource, StaticCredentials
+from drypoint.testing.corpus import CORPUS, Case
+from drypoint.testing.disk_images import EPOCH, MIB, Sizes, build_disk_image
+from drypoint.testing.docker_engine import DockerEngine
+from drypoint.testing.docker_registry import DockerRegistry
+from drypoint.testing.ext4_images import judge_ext4, make_ext4
+from drypoint.testing.images import registry_content
+from drypoint.testing.mounts import mounted
+from drypoint.testing.oracle import compare_stores, describe
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "mkfs.ext4", "sfdisk")]
+
+TAKEN = [case for case in CORPUS if case.refused is None]
+REFUSED = [case for case in CORPUS if case.refused is not None]
+MEMORY = Path("/dev/shm")
+PULLS_AT_ONCE = 3
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as name:
+        yield Path(name)
+
+
+@contextmanager
+def registry_with(cases: Sequence[Case]) -> Iterator[DockerRegistry]:
+    with DockerRegistry() as registry:
+        content = registry_content({f"corpus:{case.name}": case.image() for case in cases})
+        for repository, reference in list(content.manifests):
+            if ":" in reference:
+                # The registry serves what has a tag by its digest too.
+                del content.manifests[repository, reference]
+        registry.push(content)
+        yield registry
+
+
+@contextmanager
+def engine_on_ext4(scratch: Path) -> Iterator[DockerEngine]:
+    """An engine on a file system made as balenaOS makes them."""
+    image = make_ext4(scratch / "reference.img", 2048 * MIB, "-T", "default", "-i", "8192")
+    with mounted(image, writable=True) as point, DockerEngine(point / "docker") as engine:
+        yield engine
+
+
+def pull_all(engine: DockerEngine, registry: DockerRegistry, cases: Sequence[Case]) -> dict[str, str]:
+    """What the engine says about each image: "" when it takes it."""
+
+    def pull(case: Case) -> str:
+        try:
+            engine.pull(registry.reference("corpus", case.name))
+        except ToolError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(PULLS_AT_ONCE) as pool:
+        return dict(zip([case.name for case in cases], pool.map(pull, cases), strict=True))
+
+
+def preload_all(base: Path, output: Path, registry: DockerRegistry, cases: Sequence[Case]) -> None:
+    with RegistrySource(RegistryOptions(credentials=StaticCredentials({}))) as source:
+        requests = [ImageRequest(parse_reference(registry.reference("corpus", case.name)), source) for case in cases]
+        # The judge here is the oracle; what drypoint's own reading back says is asked in test_corpus_verdicts.py.
+        preload(base, output, requests, platform=parse_platform("linux/amd64"), timestamp=EPOCH, verify=False)
+
+
+def repeated_layers(cases: Sequence[Case]) -> set[Digest]:
+    """Chain-ids of layers that lie further down in the same image too.
+
+    The engine takes such a tar from the layer that it has just stored, not from the blob, and its tar-split then records one
+    more piece of no bytes. Nothing ever comes of that piece, and drypoint does not write it.
+    """
+    found: set[Digest] = set()
+    for case in cases:
+        diff_ids = [layer.diff_id for layer in case.layers]
+        chained = zip(chain_ids(diff_ids), diff_ids, strict=True)
+        found |= {chain_id for place, (chain_id, diff_id) in enumerate(chained) if diff_id in diff_ids[:place]}
+    return found
+
+
+def tar_split_of(chain_id: Digest) -> bytes:
+    return f"image/overlay2/layerdb/sha256/{hex_of(chain_id)}/tar-split.json.gz".encode()
+
+
+def records(tar_split: Path) -> list[dict[str, object]]:
+    """All records but those of no bytes at the end."""
+    found: list[dict[str, object]] = [json.loads(line) for line in gzip.decompress(tar_split.read_bytes()).splitlines()]
+    while found and found[-1]["type"] == 2 and not found[-1]["payload"]:
+        found.pop()
+    return found
+
+
+def test_what_the_engine_takes_is_written_alike(scratch: Path) -> None:
+    with registry_with(TAKEN) as registry:
+        with engine_on_ext4(scratch) as engine:
+            said = pull_all(engine, registry, TAKEN)
+        assert {name: message for name, message in said.items() if message} == {}
+
+        base = build_disk_image(scratch / "base.img", sizes=Sizes(data=512 * MIB))
+        preload_all(base.path, scratch / "out.img", registry, TAKEN)
+    partition = base.partition("resin-data")
+    judge_ext4(scratch / "out.img", offset=partition.offset)
+    with (
+        mounted(scratch / "reference.img") as reference,
+        mounted(scratch / "out.img", offset=partition.offset, size=partition.size) as ours,
+    ):
+        differences = compare_stores(reference / "docker", ours / "docker")
+        repeated = {tar_split_of(chain_id) for chain_id in repeated_layers(TAKEN)}
+        assert describe(one for one in differences if one.path not in repeated) == ""
+        for path in map(os.fsdecode, repeated):
+            assert records(ours / "docker" / path) == records(reference / "docker" / path)
+
+
+def test_what_the_engine_refuses_is_refused_by_name(scratch: Path) -> None:
+    with registry_with(REFUSED) as registry:
+        with engine_on_ext4(scratch) as engine:
+            said = pull_all(engine, registry, REFUSED)
+        assert [name for name, message in said.items() if not message] == []
+
+        base = build_disk_image(scratch / "base.img", sizes=Sizes(data=128 * MIB)).path
+        for case in REFUSED:
+            with pytest.raises((ContentError, StoreError)) as caught:
+                preload_all(base, scratch / "out.img", registry, [case])
+            assert case.refused is not None
+            assert case.refused in str(caught.value)
+            assert not (scratch / "out.img").exists()
