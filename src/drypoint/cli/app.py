@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 
 import click
@@ -25,11 +26,19 @@ _KILLED_BY = 128
 
 
 class _Terminated(BaseException):
-    """SIGTERM came; unwinds like KeyboardInterrupt, and like it is no Exception that anyone may swallow."""
+    """A signal came; unwinds like KeyboardInterrupt, and like it is no Exception that anyone may swallow.
+
+    Attributes:
+        number: the signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    raise _Terminated(number)
 
 
 class _LazyGroup(click.Group):
@@ -67,20 +76,33 @@ def cli() -> None:
 
 def run(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its status: 0, a click status for wrong usage, the error class's own, or 128 + signal."""
-    # A service manager's way to say Ctrl-C: the same unwinding, so that nothing is left behind.
+    # A service manager's way to say Ctrl-C, and that of a terminal that goes away: the same unwinding, so that nothing is
+    # left behind. Who ignores the latter already (nohup) keeps doing so.
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _terminate)
     try:
         status = cli.main(arguments, prog_name="drypoint", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except _Terminated:
-        render.failure("terminated; nothing was left behind")
-        sys.exit(_KILLED_BY + signal.SIGTERM)
+    except _Terminated as end:
+        _tell("terminated; nothing was left behind")
+        sys.exit(_KILLED_BY + end.number)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        render.failure("interrupted; nothing was left behind")
+        _tell("interrupted; nothing was left behind")
         sys.exit(_KILLED_BY + signal.SIGINT)
     except DrypointError as error:
-        render.failure(str(error), error)
+        _tell(str(error), error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # The machine's own trouble: standard output on a disk that is full, a terminal that is gone.
+        _tell(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), error)
+        sys.exit(DrypointError.exit_code)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _tell(text: str, error: BaseException | None = None) -> None:
+    # Standard error may be what is broken; the exit status tells then.
+    with suppress(OSError):
+        render.failure(text, error)

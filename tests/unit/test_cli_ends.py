@@ -1,0 +1,70 @@
+"""How the program ends when something ends it: exit status, words, and nothing left behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from drypoint.testing.disk_images import IMAGE_TOOLS, build_disk_image
+from drypoint.testing.images import registry_content
+from drypoint.testing.registry import Faults, serve_registry
+from drypoint.testing.samples import sample_images
+
+PROGRAM = (sys.executable, "-c", "from drypoint.cli import main; main()")
+pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("faults", "moment"),
+    [
+        (Faults(refusals=1000, refusal_status=429, retry_after="600"), "looking up"),
+        (Faults(stalls=1000, fault_after=2000), "writing"),
+    ],
+    ids=["resolving", "fetching"],
+)
+def test_a_signal_ends_it_soon_and_leaves_nothing(
+    tmp_path: Path, number: signal.Signals, faults: Faults, moment: str
+) -> None:
+    base = build_disk_image(tmp_path / "base.img").path
+    (tmp_path / "out").mkdir()
+    with serve_registry(registry_content(sample_images()), faults=faults) as registry:
+        program = subprocess.Popen(
+            [
+                *PROGRAM,
+                "preload",
+                base,
+                "-o",
+                tmp_path / "out" / "x.img",
+                "--image",
+                f"{registry.host}/demo/weather:1.0",
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+            # The tests themselves may run in the background, or under nohup, where these are ignored.
+            preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+        )
+        assert program.stderr is not None
+        while not (line := program.stderr.readline()).startswith(moment):
+            assert line, "the program ended by itself"
+        program.send_signal(number)
+        _, said = program.communicate(timeout=20)
+    assert program.returncode == 128 + number
+    assert said.endswith("nothing was left behind\n")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom drypoint.cli.app import run\n"
+    code += "try: run(['--version'])\nfinally: assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_a_full_standard_output_is_told_in_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run([*PROGRAM, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "drypoint: No space left on device\n")
