@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,22 +17,18 @@ import pytest
 
 from drypoint.disk.device import FileDevice
 from drypoint.disk.ext4.reader import Ext4Reader
-from drypoint.engine import plan_store, read_state, write_store
-from drypoint.engine.placement import PlannedLayer
-from drypoint.layers import LayerReader
+from drypoint.engine import read_state
 from drypoint.oci import Image, parse_reference
-from drypoint.oci.image import assemble_layers, parse_config
-from drypoint.sinks.ext4 import Ext4Sink
 from drypoint.testing.ext4_images import ask_debugfs, judge_ext4, make_ext4
 from drypoint.testing.images import BuiltImage, build_image, build_layer
 from drypoint.testing.layers import DEFAULT_MTIME, LayerBuilder, file_capability
+from drypoint.testing.stores import as_image, fill_store
 from drypoint.testing.tools import missing_tools, run_tool
 from drypoint.verification import CODES, Report, Severity, check_file_system, verify_store
 
 pytestmark = pytest.mark.skipif(bool(missing_tools(["mkfs.ext4", "debugfs"])), reason="needs e2fsprogs")
 
 ROOT = b"docker"
-NOW = 1_700_000_000
 CAPABILITY = file_capability(10)
 
 
@@ -52,36 +47,14 @@ def images() -> dict[str, BuiltImage]:
     return {"team/one:1": build_image([first, second, third]), "team/two:2": build_image([first, fourth])}
 
 
-def as_image(name: str, built: BuiltImage) -> Image:
-    reference = parse_reference(name)
-    config = parse_config(built.config, name)
-    layers = assemble_layers(config, tuple(layer.descriptor for layer in built.layers), name)
-    return Image((reference, reference.with_digest(built.digest)), config, layers, reference)
-
-
 @cache
 def good_image() -> bytes:
     """A small ext4 file system with the store in it."""
-    built = images()
-    tars = {layer.diff_id: layer.tar for image in built.values() for layer in image.layers}
-
-    @contextmanager
-    def open_layer(planned: PlannedLayer) -> Iterator[LayerReader]:
-        tar = tars[planned.layer.diff_id]
-        assert isinstance(tar, bytes)
-        with LayerReader(iter((tar,)), "layer") as reader:
-            yield reader
-
     with TemporaryDirectory() as directory:
         path = make_ext4(Path(directory, "image"), 4 << 20, "-N", "256", "-b", "1024", "-m", "0", "-O", "^has_journal")
         run_tool("debugfs", "-w", "-R", f"mkdir {ROOT.decode()}", path)
         with FileDevice(path, writable=True) as device:
-            state = read_state(Ext4Reader(device), ROOT)
-            resolved = [as_image(name, image) for name, image in built.items()]
-            plan = plan_store(state, resolved, timestamp=NOW * 10**9)
-            with Ext4Sink(device, now=NOW) as sink:
-                write_store(plan, sink, open_layer)
-                sink.finish()
+            fill_store(device, ROOT, images())
         return path.read_bytes()
 
 
@@ -429,6 +402,43 @@ DAMAGES: dict[str, Damage] = {
         {"unreadable-json"},
         "repositories.json",
     ),
+    "a changed mode in layerdb": (
+        lambda lab: lab.do(f"sif {lab.top.layer} mode 040755"),
+        {"wrong-store-mode"},
+        "layerdb/sha256",
+    ),
+    "a config that all may read": (
+        lambda lab: lab.do(f"sif {lab.configs}/{lab.one.image_id[7:]} mode 0100644"),
+        {"wrong-store-mode"},
+        "imagedb",
+    ),
+    "a record of another layer": (
+        lambda lab: lab.put(
+            f"{lab.distribution}/diffid-by-digest/sha256/{lab.one.layers[2].blob.digest[7:]}", b"sha256:" + b"e" * 64
+        ),
+        {"inconsistent-record"},
+        "v2metadata-by-diffid",
+    ),
+    "a lost record": (
+        lambda lab: lab.do(f"rm {lab.distribution}/diffid-by-digest/sha256/{lab.one.layers[2].blob.digest[7:]}"),
+        {"inconsistent-record"},
+        "v2metadata-by-diffid",
+    ),
+    "a time of an image that is gone": (
+        lambda lab: lab.do(f"mkdir {ROOT.decode()}/image/overlay2/imagedb/metadata/sha256/{'f' * 64}"),
+        {"orphan-metadata"},
+        "ffff",
+    ),
+    "a stray name beside the layers": (
+        lambda lab: lab.do(f"mkdir {ROOT.decode()}/overlay2/stray"),
+        {"unknown-name"},
+        "overlay2/stray",
+    ),
+    "a tar-split with another size": (
+        lambda lab: rewrite_tar_split(lab, lambda text: text.replace(b'"size":10,', b'"size":11,')),
+        {"damaged-tar-split"},
+        "tar-split",
+    ),
     "an unknown record": (
         lambda lab: lab.put(f"{lab.distribution}/diffid-by-digest/sha256/{'c' * 64}", b"nonsense"),
         {"bad-content"},
@@ -476,6 +486,55 @@ def test_lost_nanoseconds_are_only_a_note(lab: Lab) -> None:
     report = lab.verify()
     assert [(finding.code, finding.severity) for finding in report.findings] == [("shortened-time", Severity.NOTE)]
     assert report.sound
+
+
+def test_what_nothing_names_is_only_a_note(lab: Lab) -> None:
+    digest, image_id = images()["team/two:2"].digest, lab.two.image_id
+    lab.edit(
+        lab.repositories,
+        f',"team/two":{{"team/two:2":"{image_id}","team/two@{digest}":"{image_id}"}}'.encode(),
+        b"",
+    )
+    report = lab.verify()
+    assert [(one.code, one.severity) for one in report.findings] == [("unnamed-image", Severity.NOTE)]
+    lab.do(f"rm {lab.configs}/{image_id[7:]}")
+    report = lab.verify()
+    assert [(one.code, one.severity) for one in report.findings] == [("unused-layer", Severity.NOTE)]
+    assert lab.other.layer.encode() in report.findings[0].path
+    mount = f"{ROOT.decode()}/image/overlay2/layerdb/mounts"
+    lab.do(f"mkdir {mount}", f"mkdir {mount}/c")
+    lab.put(f"{mount}/c/parent", lab.two.layers[1].chain_id.encode())
+    assert lab.verify().findings == ()
+
+
+@pytest.mark.parametrize("version", ["0.0", "0.1", "1.0"])
+def test_a_layer_with_sparse_files_is_compared_without_its_tar(tmp_path: Path, version: str) -> None:
+    (tmp_path / "after").write_bytes(b"after")
+    with (tmp_path / "holes").open("wb") as file:
+        for position in range(0, 1 << 20, 1 << 17):
+            file.seek(position)
+            file.write(b"data" * 1024)
+        file.truncate(2 << 20)
+    options = ("-S", "--format=posix", f"--sparse-version={version}")
+    run_tool("tar", "-C", tmp_path, *options, "-cf", tmp_path / "tar", "holes", "after")
+    built = build_image([build_layer((tmp_path / "tar").read_bytes())])
+    path = make_ext4(tmp_path / "image", 16 << 20)
+    run_tool("debugfs", "-w", "-R", f"mkdir {ROOT.decode()}", path)
+    with FileDevice(path, writable=True) as device:
+        state = fill_store(device, ROOT, {"sparse:1": built})
+        report = verify_store(Ext4Reader(device), ROOT)
+    assert [(one.code, one.severity) for one in report.findings] == [("not-rebuildable", Severity.NOTE)]
+    assert "holes" in report.findings[0].text
+    (layer,) = state.layers.values()
+    holes = f"{ROOT.decode()}/overlay2/{layer.cache_id}/diff/holes"
+    block = int(ask_debugfs(path, f"blocks {holes}").split()[1])
+    with path.open("r+b") as file:
+        file.seek(block * 1024)
+        file.write(b"D")
+    run_tool("debugfs", "-w", "-R", f"sif {holes} mode 0100600", path)
+    with FileDevice(path) as device:
+        found = {one.code for one in verify_store(Ext4Reader(device), ROOT).findings}
+    assert found == {"changed-content", "changed-mode", "not-rebuildable"}
 
 
 def test_references_that_something_relies_on(lab: Lab) -> None:

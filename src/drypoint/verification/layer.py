@@ -12,7 +12,7 @@ from ..errors import FilesystemError, LayerError
 from ..fstree import Content, Regular, TreeReader, join
 from ..layers.assemble import FileRecord, Segment, read_tar_split
 from ..layers.change import Change, change_of
-from ..layers.tar import TarReader
+from ..layers.tar import TarEntry, TarReader
 from ..layers.tarsplit import crc_of
 from .comparison import compare
 from .expectation import ANY_TIME, Expectation
@@ -51,6 +51,7 @@ class _LayerCheck:
         self._what = f"layer {layer.chain_id}"
         self._findings: list[Finding] = []
         self._faithful = True
+        self._entry: TarEntry | None = None
         self._unrecorded: bytes | None = None
         self._sha256 = hashlib.sha256()
         self._tar_bytes = 0
@@ -85,9 +86,11 @@ class _LayerCheck:
 
     def _changes(self) -> Iterator[tuple[Change, Content | None]]:
         for entry in self._tar:
+            self._entry = entry
             change = change_of(entry, self._what)
             if change is not None:
                 yield change, None
+        self._entry = None
         for _ in self._tar.rest():
             continue
 
@@ -108,7 +111,13 @@ class _LayerCheck:
 
     def _content(self, record: FileRecord) -> None:
         """Hash a file's content. One that is not there, or of another size, is told of by the comparison that follows."""
-        if self._unrecorded is None and (self._tar.is_sparse or self._tar.stored_size != record.size):
+        entry, stored = self._entry, self._tar.stored_size
+        if entry is None or entry.size != record.size:
+            raise LayerError(
+                f"{self._what}: the tar-split has {record.size} bytes of content for {record.name[:300]!r}, but its header "
+                f"{entry.size if entry else 'nothing'}"
+            )
+        if self._unrecorded is None and (self._tar.is_sparse or stored != record.size):
             self._unrecorded = record.name
         stat = self._tree.find(record.name)
         if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size != record.size:
@@ -120,7 +129,7 @@ class _LayerCheck:
             self._sha256.update(chunk)
         self._tar_bytes += record.size
         # Nothing was recorded of what a link's header claims to be its content.
-        if crc != record.crc and self._tar.stored_size:
+        if crc != record.crc and stored:
             self._faithful = False
             self._report(
                 "changed-content",
