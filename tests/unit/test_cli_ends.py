@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from drypoint.testing.disk_images import IMAGE_TOOLS, build_disk_image
-from drypoint.testing.images import registry_content
+from drypoint.testing.images import registry_content, write_oci_layout
 from drypoint.testing.registry import Faults, serve_registry
 from drypoint.testing.samples import sample_images
 
@@ -68,3 +69,18 @@ def test_a_full_standard_output_is_told_in_one_line() -> None:
     with Path("/dev/full").open("wb") as full:
         ended = subprocess.run([*PROGRAM, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (1, "drypoint: No space left on device\n")
+
+
+def test_a_file_that_may_not_grow_so_large_is_told(tmp_path: Path) -> None:
+    base = build_disk_image(tmp_path / "base.img").path
+    (tmp_path / "out").mkdir()
+    write_oci_layout(tmp_path / "layout", {"demo/weather:1.0": sample_images()["demo/weather:1.0"]})
+    ended = subprocess.run(
+        [*PROGRAM, "preload", "-q", base, "-o", tmp_path / "out" / "x.img", "--image", f"oci:{tmp_path / 'layout'}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100 << 20, 100 << 20)),
+    )
+    assert (ended.returncode, ended.stderr) == (50, f"drypoint: cannot copy {base}: File too large\n")
+    assert list((tmp_path / "out").iterdir()) == []

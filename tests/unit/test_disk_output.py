@@ -132,6 +132,17 @@ def test_impossible_targets_are_refused(tmp_path: Path) -> None:
     assert names(tmp_path) == ["base.img", "link.img"]
 
 
+def test_a_link_that_leads_nowhere_is_refused_before_the_work(tmp_path: Path) -> None:
+    target = tmp_path / "out.img"
+    target.symlink_to("missing")
+    with pytest.raises(OutputError, match="symbolic link that leads nowhere"), whole_file(target):
+        pytest.fail("the block must not run")
+    with whole_file(target, overwrite=True) as part:
+        part.write_bytes(b"new")
+    assert not target.is_symlink()
+    assert names(tmp_path) == ["out.img"]
+
+
 def test_a_full_file_system_is_told(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"file system of .* is full \(1048576 bytes were written, \d+ are left\)"):
         fail_with(tmp_path / "out.img", OSError(errno.ENOSPC, "No space left on device"))

@@ -90,6 +90,8 @@ def _check_target(path: Path, overwrite: bool, inputs: tuple[Path, ...]) -> None
     if path.is_dir():
         raise OutputError(f"cannot write {path}: it is a directory; give the name of a file in it")
     if not path.exists():
+        if path.is_symlink() and not overwrite:
+            raise OutputError(f"cannot write {path}: it is a symbolic link that leads nowhere; remove it first")
         return
     for source in inputs:
         if source.exists() and path.samefile(source):

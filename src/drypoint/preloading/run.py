@@ -15,7 +15,7 @@ from ..disk.ext4.resize import check_unmounted
 from ..engine import StorePlan, StoreState, plan_store, read_state, remove_replaced, write_store
 from ..engine.overlay2 import AppliedLayer
 from ..engine.placement import PlannedLayer
-from ..errors import FilesystemError, VerificationError
+from ..errors import FilesystemError, OutputError, VerificationError
 from ..fstree import TreeReader
 from ..layers import LayerReader
 from ..oci import Image, Platform
@@ -240,7 +240,11 @@ def _resolve(
 
 def _copy(base: FileDevice, disk: FileDevice, progress: Progress) -> None:
     step = progress.begin("copying the disk image", base.size)
-    copy_sparse(base.fileno(), disk.fileno(), progress=step.advance)
+    try:
+        copy_sparse(base.fileno(), disk.fileno(), progress=step.advance)
+    except OSError as error:
+        # A full disk, which whoever made the output file tells; a file larger than the file system takes; a disk that fails.
+        raise OutputError(f"cannot copy {base.location[0]}: {error.strerror}") from error
     step.end()
 
 
