@@ -11,7 +11,7 @@ import msgspec
 
 from ..disk import Device, FilesystemKind, Window, probe_partitions, read_table
 from ..disk.fat import read_fat_file
-from ..errors import DiskImageError
+from ..errors import DiskImageError, UsageError
 from ..oci import Platform, parse_platform
 
 BOOT_LABELS = ("resin-boot", "flash-boot", "balena-boot")
@@ -34,7 +34,13 @@ class DeviceType:
         Raises:
             UsageError: ``arch`` is no name of a processor.
         """
-        return parse_platform(self.arch)
+        try:
+            return parse_platform(self.arch)
+        except UsageError as error:
+            raise UsageError(
+                f"the disk image is for the device type {self.slug[:100]!r}, whose processor {self.arch[:100]!r} is not known; "
+                "say with --platform which images to take"
+            ) from error
 
 
 class _RawDeviceType(msgspec.Struct):
