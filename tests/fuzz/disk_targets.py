@@ -305,7 +305,7 @@ TARGETS = (
         "ext4",
         read_any_ext4,
         _ext4_edits,
-        ("drypoint.disk",),
+        ("drypoint.disk.ext4",),
         (DiskImageError,),
         longest=256,
         tools=("mkfs.ext4", "debugfs"),

@@ -76,6 +76,8 @@ def fuzz(target: Target, seconds: int, artifacts: Path) -> Result:
         again = shown or " no input was written"
         finding = f"exit status {ended.returncode}; again with:{again}\n{_excerpt(ended.stdout, ended.stderr)}"
     covered, features = coverage[-1] if coverage else ("0", "0")
+    if not finding and covered == "0":
+        finding = f"no coverage was counted in {', '.join(target.covers)}, so nothing led the fuzzer"
     return Result(target.name, int(executions[1]) if executions else 0, int(covered), int(features), finding)
 
 

@@ -46,6 +46,10 @@ def test_names_are_unique() -> None:
     assert len(TARGETS) == len(ALL) + 1
 
 
+def test_targets_cover_what_they_run() -> None:
+    assert all(importlib.util.find_spec(package) for target in ALL for package in target.covers)
+
+
 def raises(error: Exception) -> Target:
     def run(data: bytes) -> None:
         raise error

@@ -20,6 +20,7 @@ CHUNK_BYTES = 1 << 20
 _PROGRESS_BYTES = 64 << 10
 """What counts as progress. Less than this in a row of tries, or in a minute, is a transfer that goes nowhere."""
 _SLOWEST_SECONDS = 60.0
+_MAX_DIGITS = 19
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,19})")
 
@@ -116,5 +117,6 @@ def _bytes_to_skip(answer: Answer, offset: int, size: int, where: str) -> int:
 
 
 def _check_size(told: str, size: int, where: str) -> None:
-    if int(told) != size:
-        raise ContentError(f"{where}: the blob has {told} bytes, but its descriptor says {size}")
+    # A header can hold more digits than Python converts.
+    if len(told) > _MAX_DIGITS or int(told) != size:
+        raise ContentError(f"{where}: the blob has {told[:_MAX_DIGITS]} bytes, but its descriptor says {size}")
