@@ -315,5 +315,6 @@ def _verify(gathered: _Gathered, growing: GrowingPartition, progress: Progress) 
         )
         raise VerificationError(
             f"what was written does not read back as it should, in {len(faults)} places: {shown}. "
-            "No output was made; please report this, with the images' names"
+            "No output was made. If e2fsck -fn finds nothing wrong with the disk image that it started from, please report this, "
+            "with the images' names"
         )
