@@ -315,6 +315,6 @@ def _verify(gathered: _Gathered, growing: GrowingPartition, progress: Progress) 
         )
         raise VerificationError(
             f"what was written does not read back as it should, in {len(faults)} places: {shown}. "
-            "No output was made. If e2fsck -fn finds nothing wrong with the disk image that it started from, please report this, "
+            "No output was made. If e2fsck -fn finds nothing wrong with the base, please report this, "
             "with the images' names"
         )
