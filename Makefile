@@ -58,6 +58,7 @@ test-engines: venv
 
 docs: venv
 	@$(BIN)/python scripts/cli_reference.py > docs/reference/cli.md
+	@$(BIN)/python scripts/findings_reference.py > docs/reference/findings.md
 
 # Looks for inputs that the parsers of hostile data cannot bear: make fuzz SECONDS=600 (for each target), TARGETS="tar ext4".
 SECONDS ?= 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -64,6 +65,7 @@ def command(
             partition=data_partition,
             data_root=data_root_path(data_root),
             demand=AppsJsonDemand(apps),
+            processes=len(os.sched_getaffinity(0)),
             progress=progress,
         )
     if as_json:

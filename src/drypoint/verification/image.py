@@ -14,6 +14,7 @@ from ..progress import SILENT, Progress
 from .demand import DemandReader
 from .finding import Finding, Report, by_weight, finding
 from .partitions import check_partition, check_table
+from .processes import LayerProcesses
 from .store import verify_store
 
 _UNREADABLE = frozenset({"damaged-superblock", "damaged-group-descriptor"})
@@ -26,6 +27,7 @@ def verify(
     data_root: bytes,
     references: Iterable[Reference] = (),
     demand: DemandReader | None = None,
+    processes: int = 1,
     progress: Progress = SILENT,
 ) -> Report:
     """Prove what the disk image *image* holds in *partition*. Nothing is changed, and neither root nor a mount is needed.
@@ -36,11 +38,14 @@ def verify(
         data_root: the engine's data root, a clean path in the partition.
         references: names that must lead to an image that loads.
         demand: tells who will ask for images on the device, see :data:`DemandReader`.
+        processes: how many processes may share the work on a large store. They are started as the standard library's
+            multiprocessing does: a script that asks for more than one must guard its own work with ``__name__ == "__main__"``.
         progress: is told what is being done.
 
     Raises:
         DiskImageError: the disk image's table is damaged beyond use; it has no such partition; or no ext file system is there.
         StoreError: what is at the data root is no store at all.
+        ToolError: one of the processes was killed.
     """
     with FileDevice(image) as device:
         table = read_table(device)
@@ -62,16 +67,21 @@ def verify(
         if not any(one.code in _UNREADABLE and one.partition == number for one in findings):
             step = progress.begin("verifying the engine's store")
             window = Window(device, found.partition.start, found.partition.size)
-            report = _store(window, data_root, references, demand)
+            report = _store(window, data_root, references, demand, processes)
             step.end()
         findings += [replace(one, partition=number) for one in report.findings]
     return replace(report, findings=tuple(sorted(findings, key=by_weight)), file_systems=tuple(file_systems))
 
 
-def _store(window: Window, data_root: bytes, references: Iterable[Reference], demand: DemandReader | None) -> Report:
+def _store(
+    window: Window, data_root: bytes, references: Iterable[Reference], demand: DemandReader | None, processes: int
+) -> Report:
+    path, offset = window.location
+    shared = LayerProcesses(path, offset, window.size, processes) if processes > 1 else None
     try:
         # Unclean or not, the report says what is in place; that the journal has more is a finding already.
-        return verify_store(Ext4Reader(window, allow_dirty=True), data_root, references=references, demand=demand)
+        reader = Ext4Reader(window, allow_dirty=True)
+        return verify_store(reader, data_root, references=references, demand=demand, processes=shared)
     except FilesystemError as error:
         unreadable: Finding = finding("unreadable", data_root, str(error))
         return Report((unreadable,), (), 0, 0)

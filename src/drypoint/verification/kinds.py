@@ -173,5 +173,12 @@ _DEVICE: dict[str, Kind] = {
         "use version 3 with Supervisor 13 and later",
     ),
 }
-KINDS: dict[str, Kind] = {**_DISK, **_STORE, **_LAYER, **_DEVICE}
+SECTIONS: dict[str, dict[str, Kind]] = {
+    "The disk image": _DISK,
+    "The engine's store": _STORE,
+    "A layer and its files": _LAYER,
+    "What the device will ask for": _DEVICE,
+}
+"""All kinds by heading and code, in the order in which people read of them."""
+KINDS: dict[str, Kind] = {code: kind for kinds in SECTIONS.values() for code, kind in kinds.items()}
 """By code. Codes are stable: programs may rely on them."""

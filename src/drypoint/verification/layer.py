@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..digest import Digest
 from ..engine import StoredLayer, apply_changes, layout
@@ -24,6 +25,14 @@ from .tree import LayerTree
 class LayerResult:
     findings: tuple[Finding, ...]
     tar_bytes: int
+
+
+class LayerTask(NamedTuple):
+    """A layer to be proved, with what must be known of it."""
+
+    layer: StoredLayer
+    diff_id: Digest
+    cache_id: str
 
 
 def check_layer(

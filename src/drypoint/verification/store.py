@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from ..digest import Digest
-from ..engine import StoredLayer, StoreState, layout, read_state
+from ..engine import StoreState, layout, read_state
 from ..fstree import TreeReader, join
 from ..oci import Reference
 from .demand import Demand, DemandReader
 from .finding import Finding, ImageVerdict, Report, ServiceVerdict, by_weight, finding
 from .kinds import Severity
-from .layer import LayerResult, check_layer
+from .layer import LayerResult, LayerTask, check_layer
+from .processes import LayerProcesses
 from .records import check_records
 
 
@@ -25,6 +26,7 @@ def verify_store(
     demand: DemandReader | None = None,
     layers: Collection[Digest] | None = None,
     threads: int | None = None,
+    processes: LayerProcesses | None = None,
 ) -> Report:
     """Prove the store at *data_root*. Nothing is changed.
 
@@ -34,6 +36,7 @@ def verify_store(
         demand: tells who will ask for images on the device.
         layers: chain-ids of the layers whose content is to be proved; None for all. The store's own files are checked in full.
         threads: how many layers are read at once; as many as there are processors by default.
+        processes: has layers read by processes instead, where that is worth it.
 
     Raises:
         StoreError: the data root is no directory, or holds more than anything real does.
@@ -44,7 +47,7 @@ def verify_store(
     findings.extend(check_records(reader, state))
     if not state.directories - {b""}:
         findings.append(finding("no-store", data_root, "nothing of an engine's store is here"))
-    results = _check_layers(reader, state, layers, threads)
+    results = _check_layers(reader, state, layers, threads, processes)
     for result in results:
         findings.extend(result.findings)
     findings.extend(_references(state, references))
@@ -64,21 +67,28 @@ def verify_store(
 
 
 def _check_layers(
-    reader: TreeReader, state: StoreState, wanted: Collection[Digest] | None, threads: int | None
+    reader: TreeReader,
+    state: StoreState,
+    wanted: Collection[Digest] | None,
+    threads: int | None,
+    processes: LayerProcesses | None,
 ) -> list[LayerResult]:
-    def check(layer: StoredLayer) -> LayerResult | None:
-        # What is missing without these three is among the state's findings already.
-        if layer.diff_id is None or layer.cache_id is None or not layer.has_tar_split:
-            return None
-        if layer.cache_id not in state.cache_names:
-            return None
-        return check_layer(reader, state.data_root, layer, layer.diff_id, layer.cache_id)
-
+    # What is missing without these three is among the state's findings already.
+    tasks = [
+        LayerTask(layer, layer.diff_id, layer.cache_id)
+        for layer in state.layers.values()
+        if (wanted is None or layer.chain_id in wanted)
+        and layer.diff_id is not None
+        and layer.cache_id is not None
+        and layer.has_tar_split
+        and layer.cache_id in state.cache_names
+    ]
     # The largest first, so that no thread is left alone with it at the end.
-    chosen = [layer for layer in state.layers.values() if wanted is None or layer.chain_id in wanted]
-    layers = sorted(chosen, key=lambda layer: layer.size or 0, reverse=True)
+    tasks.sort(key=lambda task: task.layer.size or 0, reverse=True)
+    if processes is not None and processes.worthwhile(tasks):
+        return processes.check(state.data_root, tasks)
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        return [result for result in pool.map(check, layers) if result is not None]
+        return list(pool.map(lambda task: check_layer(reader, state.data_root, *task), tasks))
 
 
 def _verdicts(state: StoreState) -> tuple[ImageVerdict, ...]:

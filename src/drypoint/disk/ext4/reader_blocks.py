@@ -21,6 +21,7 @@ _MAX_DEPTH = 5
 _MAX_INITIALIZED = 0x8000
 _LAST_LOGICAL = 1 << 32
 _DIRECT_BLOCKS = 12
+_ROOT_CAPACITY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,10 @@ def extents(volume: Volume, inode: Inode) -> Iterator[Extent]:
         FilesystemError: the map is damaged: a wrong checksum, blocks out of order or outside the file system, a loop.
     """
     if inode.flags & EXTENTS_FLAG:
+        magic, entries, capacity, depth, _ = _HEADER.unpack_from(inode.block)
+        if depth == 0 and entries == 1 and capacity == _ROOT_CAPACITY and magic == _EXTENT_MAGIC:
+            # Nearly every file: one extent, in the inode.
+            return _ExtentTree(volume, inode).leaf(inode.block, 1, 0, _LAST_LOGICAL)
         return _joined(_ExtentTree(volume, inode).walk())
     return _joined(_IndirectMap(volume, inode).walk())
 
@@ -82,7 +87,7 @@ class _ExtentTree:
         if entries > capacity or _HEADER.size + capacity * _EXTENT.size > len(raw):
             raise self._volume.damage(self._owner, f"a node claims {entries} entries of {capacity}")
         if depth == 0:
-            yield from self._leaf(raw, entries, low, high)
+            yield from self.leaf(raw, entries, low, high)
             return
         indexes = [_INDEX.unpack_from(raw, _HEADER.size + i * _INDEX.size) for i in range(entries)]
         for position, (first, leaf, leaf_high, _) in enumerate(indexes):
@@ -92,7 +97,8 @@ class _ExtentTree:
             yield from self._node(self._block(leaf | leaf_high << 32), depth - 1, first, end)
             low = end
 
-    def _leaf(self, raw: bytes, entries: int, low: int, high: int) -> Iterator[Extent]:
+    def leaf(self, raw: bytes, entries: int, low: int, high: int) -> Iterator[Extent]:
+        """The extents of a leaf of *entries*, which covers the logical blocks from *low* to below *high*."""
         superblock = self._volume.superblock
         for i in range(entries):
             logical, length, start_high, start = _EXTENT.unpack_from(raw, _HEADER.size + i * _EXTENT.size)

@@ -1,0 +1,56 @@
+"""Layers proved by several processes at once.
+
+Threads do not help here: a layer of small files is much work for the interpreter and little for what leaves its lock. Each
+layer is proved by itself and only findings come back, so that processes have nothing to share but the disk image.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..disk import FileDevice, Window
+from ..disk.ext4.reader import Ext4Reader
+from ..errors import ToolError
+from .layer import LayerResult, LayerTask, check_layer
+
+_WORTHWHILE = 64 << 20
+"""Bytes of files in layers below which starting a process costs more than it saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerProcesses:
+    """At most *count* processes that read the file system at *offset* of the file *path*, *size* bytes long."""
+
+    path: Path
+    offset: int
+    size: int
+    count: int
+
+    def worthwhile(self, tasks: Sequence[LayerTask]) -> bool:
+        """Whether *tasks*, the largest first, are more than one process does well: what lies beside the largest counts."""
+        return self.count > 1 and sum(task.layer.size or 0 for task in tasks[1:]) >= _WORTHWHILE
+
+    def check(self, data_root: bytes, tasks: Sequence[LayerTask]) -> list[LayerResult]:
+        """Prove each layer.
+
+        Raises:
+            ToolError: a process was killed.
+        """
+        # Not by a plain fork, which would copy locks that other threads hold.
+        context = multiprocessing.get_context("forkserver")
+        with ProcessPoolExecutor(min(self.count, len(tasks)), mp_context=context) as pool:
+            futures = [pool.submit(self._check, data_root, task) for task in tasks]
+            try:
+                return [future.result() for future in futures]
+            except BrokenProcessPool as error:
+                raise ToolError("a process that verified layers was killed, by lack of memory perhaps") from error
+
+    def _check(self, data_root: bytes, task: LayerTask) -> LayerResult:
+        with FileDevice(self.path) as device:
+            reader = Ext4Reader(Window(device, self.offset, self.size), allow_dirty=True)
+            return check_layer(reader, data_root, *task)

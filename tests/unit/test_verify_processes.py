@@ -1,0 +1,65 @@
+"""Layers proved by processes give what threads give, and a process that dies is told of."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from drypoint.disk import FileDevice
+from drypoint.disk.ext4.reader import Ext4Reader
+from drypoint.engine import read_state
+from drypoint.errors import ToolError
+from drypoint.testing.ext4_images import make_ext4
+from drypoint.testing.samples import sample_images
+from drypoint.testing.stores import fill_store
+from drypoint.testing.tools import missing_tools, run_tool
+from drypoint.verification import processes, verify_store
+from drypoint.verification.layer import LayerResult, LayerTask
+from drypoint.verification.processes import LayerProcesses
+
+pytestmark = pytest.mark.skipif(bool(missing_tools(["mkfs.ext4", "debugfs"])), reason="needs e2fsprogs")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = make_ext4(tmp_path_factory.mktemp("store") / "image", 64 << 20)
+    run_tool("debugfs", "-w", "-R", "mkdir docker", path)
+    with FileDevice(path, writable=True) as device:
+        state = fill_store(device, b"docker", sample_images())
+    cache_id = next(iter(state.layers.values())).cache_id
+    run_tool("debugfs", "-w", "-R", f"sif docker/overlay2/{cache_id}/diff mode 040700", path)
+    return path
+
+
+def test_processes_find_what_threads_find(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_WORTHWHILE", 0)
+    with FileDevice(image) as device:
+        shared = LayerProcesses(image, 0, device.size, 2)
+        expected = verify_store(Ext4Reader(device), b"docker")
+        assert verify_store(Ext4Reader(device), b"docker", processes=shared) == expected
+    assert {one.code for one in expected.findings} == {"changed-mode"}
+
+
+def test_little_work_is_not_worth_a_process(image: Path) -> None:
+    with FileDevice(image) as device:
+        layers = read_state(Ext4Reader(device), b"docker").layers.values()
+    tasks = [LayerTask(layer, layer.diff_id, layer.cache_id) for layer in layers if layer.diff_id and layer.cache_id]
+    assert not LayerProcesses(image, 0, 0, 2).worthwhile(tasks)
+
+
+class _Dying(LayerProcesses):
+    """Its processes end as if killed for lack of memory."""
+
+    def _check(self, data_root: bytes, task: LayerTask) -> LayerResult:
+        os._exit(1)
+
+
+def test_a_process_that_dies_is_an_error(image: Path) -> None:
+    with FileDevice(image) as device:
+        (layer, *_) = read_state(Ext4Reader(device), b"docker").layers.values()
+    assert layer.diff_id is not None
+    assert layer.cache_id is not None
+    with pytest.raises(ToolError, match="was killed"):
+        _Dying(image, 0, 0, 2).check(b"docker", [LayerTask(layer, layer.diff_id, layer.cache_id)])
