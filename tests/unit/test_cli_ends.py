@@ -84,3 +84,16 @@ def test_a_file_that_may_not_grow_so_large_is_told(tmp_path: Path) -> None:
     )
     assert (ended.returncode, ended.stderr) == (50, f"drypoint: cannot copy {base}: File too large\n")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_do_no_harm(tmp_path: Path, closed: str) -> None:
+    base = build_disk_image(tmp_path / "base.img").path
+    write_oci_layout(tmp_path / "layout", {"demo/weather:1.0": sample_images()["demo/weather:1.0"]})
+    arguments = (*PROGRAM, "preload", base, "-o", tmp_path / "x.img", "--image", f"oci:{tmp_path / 'layout'}")
+    ended = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *arguments], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    verified = subprocess.run([*PROGRAM, "verify", "-q", tmp_path / "x.img"], check=False)
+    assert verified.returncode == 0

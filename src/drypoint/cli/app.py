@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -76,6 +77,7 @@ def cli() -> None:
 
 def run(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its status: 0, a click status for wrong usage, the error class's own, or 128 + signal."""
+    _open_standard_streams()
     # A service manager's way to say Ctrl-C, and that of a terminal that goes away: the same unwinding, so that nothing is
     # left behind. Who ignores the latter already (nohup) keeps doing so.
     signal.signal(signal.SIGTERM, _terminate)
@@ -100,6 +102,23 @@ def run(arguments: list[str] | None = None) -> None:
         _tell(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), error)
         sys.exit(DrypointError.exit_code)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open_standard_streams() -> None:
+    """Open to nothing what the caller closed of standard input, output and error.
+
+    The next files opened would take their numbers otherwise, disk images among them, and everything that prints, libraries
+    and child processes, would print into those.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # The lowest number that is free is this one.
+            os.open(os.devnull, os.O_RDWR)
+    # Python has None for those that it found closed.
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as the program runs
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def _tell(text: str, error: BaseException | None = None) -> None:
