@@ -352,6 +352,23 @@ def test_garbage_raises_nothing_but_layer_errors(garbage: bytes, step: int) -> N
                 continue
 
 
+def test_holes_of_a_layer_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drypoint.layers.tar.MAX_SPARSE_BYTES", 8192)
+
+    def hole(name: bytes, size: int) -> bytes:
+        records = {
+            b"GNU.sparse.major": b"0",
+            b"GNU.sparse.minor": b"1",
+            b"GNU.sparse.numblocks": b"0",
+            b"GNU.sparse.size": b"%d" % size,
+        }
+        return pax(records) + header(name)
+
+    assert len(entries(hole(b"one", 4096) + hole(b"two", 4096))) == 2
+    with pytest.raises(LayerError, match="sparse files have more than 8192 bytes"):
+        entries(hole(b"one", 4096) + hole(b"two", 4096) + hole(b"three", 1))
+
+
 # The meaning
 
 

@@ -26,6 +26,9 @@ MAX_SPECIAL_BYTES = 1 << 20
 """Longest extended header or long name taken, as in Go's archive/tar."""
 MAX_RAW_BYTES = 16 << 20
 """Most bytes of headers for one entry. Go has no such bound; no writer comes near it."""
+MAX_SPARSE_BYTES = 1 << 40
+"""How long the sparse files of one layer may be together. A few bytes of map can stand for exabytes of zeros, and every one of
+them goes through the checksum."""
 _PIECE = 1 << 20
 _ZEROS = memoryview(bytes(_PIECE))
 
@@ -87,6 +90,7 @@ class TarReader:
         self._padding = 0
         self._size = 0
         self._fragments: Fragments | None = None
+        self._sparse_bytes = 0
         self._last = b""
 
     @property
@@ -243,6 +247,11 @@ class TarReader:
             if kind in _WITHOUT_CONTENT:
                 raise HeaderError("a sparse file of a kind that has no content")
             self._fragments = check_fragments(fragments, size)
+            self._sparse_bytes += size
+            if self._sparse_bytes > MAX_SPARSE_BYTES and not self._headers_only:
+                raise HeaderError(
+                    f"the layer's sparse files have more than {MAX_SPARSE_BYTES} bytes, which is not taken"
+                )
         return TarEntry(
             b"".join(parts),
             name,
