@@ -82,8 +82,7 @@ def pull_all(engine: DockerEngine, registry: DockerRegistry, cases: Sequence[Cas
 def preload_all(base: Path, output: Path, registry: DockerRegistry, cases: Sequence[Case]) -> None:
     with RegistrySource(RegistryOptions(credentials=StaticCredentials({}))) as source:
         requests = [ImageRequest(parse_reference(registry.reference("corpus", case.name)), source) for case in cases]
-        # The judge here is the oracle; what drypoint's own reading back says is asked in test_corpus_verdicts.py.
-        preload(base, output, requests, platform=parse_platform("linux/amd64"), timestamp=EPOCH, verify=False)
+        preload(base, output, requests, platform=parse_platform("linux/amd64"), timestamp=EPOCH)
 
 
 def repeated_layers(cases: Sequence[Case]) -> set[Digest]:

@@ -35,11 +35,13 @@ class ExpectedInode:
 
 
 class Expectation:
-    """A TreeSink that only remembers; ``inodes`` has every path, the layer's root as ``b""``."""
+    """A TreeSink that only remembers; ``inodes`` has every path, the layer's root as ``b""``; ``replaced``
+    are paths at which something else was before."""
 
     def __init__(self) -> None:
         root = Directory(b"", Metadata(0o755, mtime=ANY_TIME))
         self.inodes: dict[bytes, ExpectedInode] = {b"": ExpectedInode(root)}
+        self.replaced: set[bytes] = set()
 
     def add(self, entry: Entry, content: Content | None = None) -> None:
         if isinstance(entry, HardLink):
@@ -60,6 +62,7 @@ class Expectation:
             doomed += [other for other in self.inodes if other.startswith(path + b"/")]
         for one in doomed:
             self.inodes.pop(one).names -= 1
+        self.replaced.update(doomed)
 
     def settle(self, path: bytes) -> None:
         """Nothing is written out, so nothing can be forgotten."""

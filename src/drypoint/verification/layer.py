@@ -61,7 +61,8 @@ class _LayerCheck:
         self._findings: list[Finding] = []
         self._faithful = True
         self._entry: TarEntry | None = None
-        self._unrecorded: bytes | None = None
+        self._loss: str | None = None
+        self._changed: list[Finding] = []
         self._sha256 = hashlib.sha256()
         self._tar_bytes = 0
         self._tar = TarReader(self._headers(), self._what, headers_only=True)
@@ -79,19 +80,24 @@ class _LayerCheck:
         expectation = Expectation()
         applied = apply_changes(self._changes(), expectation, b"", ANY_TIME, self._what)
         self._findings.extend(compare(self._tree, expectation))
+        self._tell_changed({join(self._tree.diff, path) for path in expectation.replaced})
         found = f"sha256:{self._sha256.hexdigest()}"
-        if self._unrecorded is not None:
-            self._report(
-                "not-rebuildable",
-                self._tar_split,
-                f"tar-split does not tell how the tar stores {self._unrecorded[:300]!r}",
-            )
+        if self._loss is not None:
+            self._report("not-rebuildable", self._tar_split, self._loss)
         elif self._faithful and found != self._diff_id:
             self._report("wrong-diff-id", self._tar_split, f"the rebuilt tar hashes to {found}, not to {self._diff_id}")
         if self._layer.size is not None and self._layer.size != applied.size:
             self._report(
                 "wrong-layer-size", self._size_file, f"it says {self._layer.size}, but the layer takes {applied.size}"
             )
+
+    def _tell_changed(self, replaced: set[bytes]) -> None:
+        """A content that a later entry of the same layer took away is no damage: engines cannot rebuild such a tar either."""
+        for one in self._changed:
+            if one.path not in replaced:
+                self._findings.append(one)
+            elif self._loss is None:
+                self._loss = f"a later entry of the layer takes the place of {one.path[:300]!r}"
 
     def _changes(self) -> Iterator[tuple[Change, Content | None]]:
         for entry in self._tar:
@@ -115,8 +121,11 @@ class _LayerCheck:
                 self._tar_bytes += len(record.payload)
                 if record.payload:
                     yield record.payload
-            elif record.size > 0:
-                self._content(record)
+            else:
+                if self._loss is None and self._tar.is_sparse:
+                    self._loss = f"tar-split does not tell how the tar stores {record.name[:300]!r}"
+                if record.size > 0:
+                    self._content(record)
 
     def _content(self, record: FileRecord) -> None:
         """Hash a file's content. One that is not there, or of another size, is told of by the comparison that follows."""
@@ -126,8 +135,8 @@ class _LayerCheck:
                 f"{self._what}: the tar-split has {record.size} bytes of content for {record.name[:300]!r}, but its header "
                 f"{entry.size if entry else 'nothing'}"
             )
-        if self._unrecorded is None and (self._tar.is_sparse or stored != record.size):
-            self._unrecorded = record.name
+        if self._loss is None and stored != record.size:
+            self._loss = f"the tar stores {stored} bytes of {record.name[:300]!r}, but tar-split has {record.size}"
         stat = self._tree.find(record.name)
         if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size != record.size:
             self._faithful = False
@@ -140,11 +149,10 @@ class _LayerCheck:
         # Nothing was recorded of what a link's header claims to be its content.
         if crc != record.crc and stored:
             self._faithful = False
-            self._report(
-                "changed-content",
-                stat.entry.path,
-                f"its CRC-64 is {crc:016x}, but {record.crc or 0:016x} in the tar-split of layer {self._layer.chain_id}",
+            text = (
+                f"its CRC-64 is {crc:016x}, but {record.crc or 0:016x} in the tar-split of layer {self._layer.chain_id}"
             )
+            self._changed.append(finding("changed-content", stat.entry.path, text))
 
     def _report(self, code: str, path: bytes, text: str) -> None:
         self._findings.append(finding(code, path, text))
