@@ -89,7 +89,7 @@ def _show_kind(code: str, findings: list[Finding], *, verbose: bool) -> None:
         path = _path(one) if verbose else _CACHE_ID.sub(r"\1…", _path(one))
         text = one.text if verbose else _shortened(one.text)
         # What a checker said has lines of its own.
-        indented = text.replace("\n", "\n      ")
+        indented = "\n      ".join(line for line in text.splitlines() if line.strip())
         render.line(f"  {where}{path}{': ' if path else ''}{indented}")
     if len(findings) > len(shown):
         render.line(f"  and {len(findings) - len(shown)} more; -v tells all")

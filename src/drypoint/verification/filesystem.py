@@ -50,11 +50,10 @@ def judge_ext(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
     outcome = _run("e2fsck", ["-fn", f"{path}?offset={offset}" if offset else str(path)], timeout)
     if outcome.status is None:
         return _unfinished("e2fsck", outcome)
-    words = outcome.said.rpartition("\n")[2]
     if outcome.status == 0:
-        return Judgement((), words)
+        return Judgement((), outcome.said.rpartition("\n")[2])
     text = f"e2fsck ended with status {outcome.status} and said: {outcome.said[-_QUOTED:]}"
-    return Judgement((finding("damaged-file-system", b"", text),), words)
+    return Judgement((finding("damaged-file-system", b"", text),), f"finds errors (status {outcome.status})")
 
 
 def judge_fat(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
@@ -77,10 +76,13 @@ def judge_fat(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
         said = outcome.said.replace(f"{copy.name}: ", "").replace(copy.name, "the file system")
     if outcome.status is None:
         return _unfinished("fsck.vfat", outcome)
-    words = said.rpartition("\n")[2]
+    if outcome.status == 0:
+        return Judgement((), said.rpartition("\n")[2])
     if outcome.status != _DAMAGED_FAT:
-        return Judgement((), words)
-    return Judgement((finding("damaged-fat", b"", f"fsck.vfat said: {said[-_QUOTED:]}"),), words)
+        return _unfinished(
+            "fsck.vfat", _Outcome(None, f"fsck.vfat ended with status {outcome.status}: {said[-_QUOTED:]}")
+        )
+    return Judgement((finding("damaged-fat", b"", f"fsck.vfat said: {said[-_QUOTED:]}"),), "finds errors")
 
 
 def _unfinished(program: str, outcome: _Outcome) -> Judgement:

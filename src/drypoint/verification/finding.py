@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class FileSystemVerdict:
-    """A file system: the partition's number, its label, its kind (``ext4``), and its checker's last words."""
+    """A file system: the partition's number, its label, its kind (``ext4``), and in a few words what its checker says."""
 
     partition: int
     label: str
