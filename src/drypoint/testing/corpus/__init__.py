@@ -6,13 +6,14 @@ What :attr:`Case.refused` says was observed with dockerd 20.10.24; the tests wit
 from .archives import ARCHIVES
 from .attributes import ATTRIBUTES
 from .case import Case, case
+from .huge import HUGE_BYTES, huge_image
 from .images import IMAGES
 from .links import LINKS
 from .names import NAMES
 from .numbers import NUMBERS
 from .order import ORDER
-from .sparse import SPARSE, write_huge
+from .sparse import SPARSE
 
 CORPUS: tuple[Case, ...] = (*NAMES, *NUMBERS, *SPARSE, *ORDER, *LINKS, *ATTRIBUTES, *ARCHIVES, *IMAGES)
 
-__all__ = ["CORPUS", "Case", "case", "write_huge"]
+__all__ = ["CORPUS", "HUGE_BYTES", "Case", "case", "huge_image"]

@@ -6,9 +6,8 @@ Format: GNU tar manual, "Storing Sparse Files" and "Standard"; old GNU headers: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from ...sinks.tar import END_OF_ARCHIVE, pax_header, ustar_header
+from ...sinks.tar import pax_header, ustar_header
 from ..layers import with_checksum
 from .case import GNU_MAGIC, SECONDS, Case, case, layer, padded
 
@@ -171,14 +170,3 @@ SPARSE: tuple[Case, ...] = (
         refused="sparse",
     ),
 )
-
-
-def write_huge(path: Path, size: int) -> None:
-    """Write the layer tar of one file, ``huge``, of *size* bytes, all zero but the first and the last; a hole on the host."""
-    records = {b"size": b"%d" % size}
-    with path.open("wb") as out:
-        out.write(pax_header(records, b"huge") + ustar_header(b"huge", b"0", mode=0o644, seconds=SECONDS))
-        start = out.tell()
-        out.write(b"<")
-        out.seek(start + size - 1)
-        out.write(b">" + bytes(-size % 512) + END_OF_ARCHIVE)
