@@ -15,7 +15,10 @@ import pytest
 
 from drypoint.testing.disk_images import PartitionTable, add_supervisor, build_disk_image
 from drypoint.testing.docker_engine import DockerEngine
+from drypoint.testing.images import registry_content
 from drypoint.testing.mounts import mounted
+from drypoint.testing.registry import Faults, serve_registry
+from drypoint.testing.samples import sample_images
 from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import NOBODY, ServedImages
@@ -138,19 +141,21 @@ def test_a_full_disk_leaves_nothing(workplace: Path, served: ServedImages) -> No
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_an_interrupt_leaves_nothing(workplace: Path, served: ServedImages, sent: signal.Signals) -> None:
+def test_an_interrupt_leaves_nothing(workplace: Path, sent: signal.Signals) -> None:
     base = build_disk_image(workplace / "base.img").path
     program = Path(sys.executable).with_name("drypoint")
-    process = subprocess.Popen(
-        [program, "preload", base, "-o", workplace / "out.img", "--image", served.by_tag(ALPHA)],
-        text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("writing"):
-            process.send_signal(sent)
-            break
-    _, said = process.communicate(timeout=60)
+    # So slow that the job cannot be over before the signal comes.
+    with serve_registry(registry_content(sample_images()), faults=Faults(bytes_per_second=200_000)) as registry:
+        process = subprocess.Popen(
+            [program, "preload", base, "-o", workplace / "out.img", "--image", f"{registry.host}/demo/weather:1.0"],
+            text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("writing"):
+                process.send_signal(sent)
+                break
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + sent
     assert "nothing was left behind" in said
     assert [path.name for path in workplace.iterdir()] == ["base.img"]
