@@ -157,5 +157,5 @@ def test_an_interrupt_leaves_nothing(workplace: Path, sent: signal.Signals) -> N
                 break
         _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + sent
-    assert "nothing was left behind" in said
+    assert "nothing unfinished was left behind" in said
     assert [path.name for path in workplace.iterdir()] == ["base.img"]

@@ -55,7 +55,7 @@ def test_a_signal_ends_it_soon_and_leaves_nothing(
         program.send_signal(number)
         _, said = program.communicate(timeout=20)
     assert program.returncode == 128 + number
-    assert said.endswith("nothing was left behind\n")
+    assert said.endswith("nothing unfinished was left behind\n")
     assert list((tmp_path / "out").iterdir()) == []
 
 

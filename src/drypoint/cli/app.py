@@ -89,10 +89,10 @@ def run(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except _Terminated as end:
-        _tell("terminated; nothing was left behind")
+        _tell("terminated; nothing unfinished was left behind")
         sys.exit(_KILLED_BY + end.number)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        _tell("interrupted; nothing was left behind")
+        _tell("interrupted; nothing unfinished was left behind")
         sys.exit(_KILLED_BY + signal.SIGINT)
     except DrypointError as error:
         _tell(str(error), error)
