@@ -128,3 +128,9 @@ def test_anything_else_is_an_error_or_a_fixed_point(text: str) -> None:
         return
     assert parse_reference(str(reference)) == reference
     assert parse_reference(f"{reference.name}:t").name == reference.name
+
+
+def test_what_may_be_a_password_is_not_repeated() -> None:
+    with pytest.raises(InvalidReferenceError, match="docker login") as caught:
+        parse_reference("bob:hunter2@registry.example/app:1")
+    assert "hunter2" not in str(caught.value)

@@ -74,6 +74,12 @@ def parse_reference(text: str) -> Reference:
         raise InvalidReferenceError(f"{shown!r} is an image id, not a reference: give a repository name")
     rest, at, digest_text = text.partition("@")
     digest = None
+    if at and not digest_text.startswith("sha256:"):
+        # What stands before it may be a user name and password, as in a URL: not to be repeated.
+        raise InvalidReferenceError(
+            "an image reference has '@' only before sha256:DIGEST; user names and passwords belong in ~/.docker/config.json "
+            "(docker login)"
+        )
     if at:
         try:
             digest = parse_digest(digest_text)
