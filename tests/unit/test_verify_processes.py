@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -63,3 +66,29 @@ def test_a_process_that_dies_is_an_error(image: Path) -> None:
     assert layer.cache_id is not None
     with pytest.raises(ToolError, match="was killed"):
         _Dying(image, 0, 0, 2).check(b"docker", [LayerTask(layer, layer.diff_id, layer.cache_id)])
+
+
+_WAITING = """
+import multiprocessing, os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from drypoint.verification import processes
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=processes._end_with_parent) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        time.sleep(60)
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "waiting.py"
+    script.write_text(_WAITING)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists():
+        assert time.monotonic() < deadline, "the worker outlived its parent"
+        time.sleep(0.05)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -44,7 +46,8 @@ class LayerProcesses:
         """
         # Not by a plain fork, which would copy locks that other threads hold.
         context = multiprocessing.get_context("forkserver")
-        with ProcessPoolExecutor(min(self.count, len(tasks)), mp_context=context) as pool:
+        workers = min(self.count, len(tasks))
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
             futures = [pool.submit(self._check, data_root, task) for task in tasks]
             try:
                 return [future.result() for future in futures]
@@ -57,3 +60,16 @@ class LayerProcesses:
         with FileDevice(self.path) as device:
             reader = Ext4Reader(Window(device, self.offset, self.size), allow_dirty=True)
             return check_layer(reader, data_root, *task)
+
+
+def _end_with_parent() -> None:
+    """A worker waits for work for ever; where its parent is killed, nobody would tell it that there is no more."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="drypoint-parent", daemon=True).start()
