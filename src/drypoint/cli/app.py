@@ -39,6 +39,9 @@ class _Terminated(BaseException):
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
+    # What follows is cleaning up, and short: a second signal shall not cut it off.
+    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
     raise _Terminated(number)
 
 
@@ -78,22 +81,20 @@ def cli() -> None:
 def run(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its status: 0, a click status for wrong usage, the error class's own, or 128 + signal."""
     _open_standard_streams()
-    # A service manager's way to say Ctrl-C, and that of a terminal that goes away: the same unwinding, so that nothing is
-    # left behind. Who ignores the latter already (nohup) keeps doing so.
-    signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, _terminate)
+    # Ctrl-C, a service manager's way to say it, and that of a terminal that goes away: the same unwinding, so that nothing is
+    # left behind. Who ignores one of them already (nohup, a shell's background jobs) keeps doing so.
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(ending, _terminate)
     try:
         status = cli.main(arguments, prog_name="drypoint", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except _Terminated as end:
-        _tell("terminated; nothing unfinished was left behind")
+        how = "interrupted" if end.number == signal.SIGINT else "terminated"
+        _tell(f"{how}; nothing unfinished was left behind")
         sys.exit(_KILLED_BY + end.number)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        _tell("interrupted; nothing unfinished was left behind")
-        sys.exit(_KILLED_BY + signal.SIGINT)
     except DrypointError as error:
         _tell(str(error), error)
         sys.exit(error.exit_code)
