@@ -53,6 +53,8 @@ def test_a_signal_ends_it_soon_and_leaves_nothing(
         while not (line := program.stderr.readline()).startswith(moment):
             assert line, "the program ended by itself"
         program.send_signal(number)
+        # An impatient second one must not cut the cleaning up off.
+        program.send_signal(signal.SIGTERM)
         _, said = program.communicate(timeout=20)
     assert program.returncode == 128 + number
     assert said.endswith("nothing unfinished was left behind\n")
@@ -97,3 +99,27 @@ def test_closed_standard_streams_do_no_harm(tmp_path: Path, closed: str) -> None
     assert ended.returncode == 0, ended.stderr
     verified = subprocess.run([*PROGRAM, "verify", "-q", tmp_path / "x.img"], check=False)
     assert verified.returncode == 0
+
+
+def test_standard_output_is_no_place_for_a_disk_image(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*PROGRAM, "preload", "base.img", "-o", "-", "--image", "a"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "cannot be streamed" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_where_something_else_is_touches_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine").write_text("mine")
+    for name in ("file", "full"):
+        done = subprocess.run([*PROGRAM, "demo", tmp_path / name], capture_output=True, text=True, check=False)
+        assert done.returncode == 50
+        assert name in done.stderr
+    assert (tmp_path / "file").read_text() == (tmp_path / "full/mine").read_text() == "mine"

@@ -354,6 +354,8 @@ def test_partitions_are_found_by_label_name_and_number(mbr: Path, gpt: Path) -> 
         assert found.filesystem is not None
         assert found.filesystem.kind is FilesystemKind.EXT4
         assert find_partition(device, table, 6) == find_partition(device, table, "6") == found
+        with pytest.raises(PartitionTableError, match="an empty text is none of these"):
+            find_partition(device, table, "")
         with pytest.raises(
             PartitionTableError, match=r"label 'data'; there are .*5 'resin-state' \(ext4\), 6 'resin-data'"
         ):

@@ -7,7 +7,6 @@ tests use.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import click
@@ -80,13 +79,13 @@ def command(directory: Path, quiet: bool, verbose: int) -> None:
 
 def _prepare(directory: Path) -> None:
     """An empty directory; one that holds more than an earlier demo's files is not touched."""
-    if directory.exists():
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
         others = sorted(path.name for path in directory.iterdir() if path.name not in _FILES)
         if others:
             raise OutputError(f"{directory} holds {others[0]!r}, which is not the demo's; choose another directory")
-        shutil.rmtree(directory)
-    try:
-        directory.mkdir(parents=True)
+        for name in _FILES:
+            (directory / name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make {directory}: {error.strerror}") from error
 

@@ -24,6 +24,7 @@ from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION, ExtraFile, FindRe
 from ..preloading.moment import LATEST
 from ..sources import ImageSource, open_archive, parse_location
 from ..sources.registry import RegistryOptions, RegistrySource
+from . import render
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _DEFAULT_PLATFORM = "linux/amd64"
@@ -105,7 +106,7 @@ def input_options(function: _Function) -> _Function:
         ),
         click.option(
             "--additional-space", default="0", metavar="SIZE",
-            help="Room to leave free beyond what the images take: bytes, or with K, M, G.",
+            help="Room to leave free beyond what the images take: bytes, or with K, M, G or T.",
         ),
         click.option(
             "--insecure-registry", "insecure_registries", multiple=True, metavar="HOST[:PORT]",
@@ -149,6 +150,8 @@ def job(inputs: Inputs) -> Iterator[Job]:
         files: tuple[ExtraFile, ...] = ()
         if inputs.apps_json is not None:
             apps = read_apps_json(read_file(inputs.apps_json), str(inputs.apps_json))
+            if not apps.services:
+                render.warning(f"{inputs.apps_json} names no service, so no image is preloaded for it")
             requests += [ImageRequest(reference, registry) for reference in apps.images]
             files = (ExtraFile(b"apps.json", apps.content),)
         yield Job(

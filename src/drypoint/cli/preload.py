@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .. import preloading
+from ..errors import UsageError
 from . import render, report
 from .options import Inputs, input_options, job
 
@@ -52,6 +53,8 @@ def command(
     Ctrl-C, nothing is left behind.
     """
     render.set_up(verbose)
+    if str(output) == "-":
+        raise UsageError("a disk image cannot be streamed to standard output; give the name of a file with -o")
     inputs = Inputs(
         base,
         images,

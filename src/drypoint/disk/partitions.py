@@ -134,6 +134,10 @@ def find_partition(device: Device, table: PartitionTable, selector: str | int) -
         PartitionTableError: no partition fits, or more than one does; the message lists what is there.
         DiskImageError: the device cannot be read.
     """
+    if selector == "":
+        raise PartitionTableError(
+            "a partition is chosen by its label, GPT name or number, and an empty text is none of these"
+        )
     probed = probe_partitions(device, table)
     matches: list[ProbedPartition] = []
     if isinstance(selector, str):

@@ -36,7 +36,7 @@ MAX_PATH_BYTES = 4000
 MAX_NAME_BYTES = 255
 MAX_SYMLINKS = 40
 """Most symbolic links followed in one path, as in Linux."""
-MAX_ENTRIES = 8_000_000
+MAX_ENTRIES = 2_000_000
 _MAX_LINK_PARTS = 20_000_000
 _IMPLIED_MODE = 0o755
 _SETGID = 0o2000
