@@ -13,6 +13,7 @@ from drypoint.disk.device import FileDevice, Window
 from drypoint.disk.ext4 import resize
 from drypoint.disk.ext4.geometry import Geometry, capacity_at, needed_size, read_geometry
 from drypoint.disk.ext4.resize import check_filesystem, grow_filesystem
+from drypoint.disk.tools import find_tool
 from drypoint.errors import DiskImageError, DrypointError, FilesystemError, OutputError, ToolError
 
 MIB = 1 << 20
@@ -182,7 +183,7 @@ def test_a_partition_beyond_the_disk_is_refused(tmp_path: Path) -> None:
 def test_a_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name, path: None)
     with pytest.raises(ToolError, match=r"resize2fs is missing.*apt install e2fsprogs"):
-        resize.find_tool("resize2fs")
+        find_tool("resize2fs", "e2fsprogs")
 
 
 def test_a_tool_that_takes_too_long_is_stopped(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def test_apps_json_is_looked_for_where_the_supervisor_has_put_it(lab: Lab) -> No
 
 
 def test_missing_checkers_are_a_note(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filesystem, "_SEARCH_PATH", "/nowhere")
+    monkeypatch.setattr(filesystem, "tool_path", lambda name: None)
     report = lab.verify()
     assert {(one.code, one.severity) for one in report.findings} == {("file-system-not-checked", Severity.NOTE)}
     assert {one.text for one in report.findings} == {"e2fsck is not installed", "fsck.vfat is not installed"}
@@ -299,7 +299,7 @@ def test_missing_checkers_are_a_note(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
 def test_a_checker_that_hangs_is_stopped(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "e2fsck").write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / "e2fsck").chmod(0o755)
-    monkeypatch.setattr(filesystem, "_SEARCH_PATH", str(tmp_path))
+    monkeypatch.setattr(filesystem, "tool_path", lambda name: str(tmp_path / name))
     with FileDevice(lab.path) as device:
         (found,) = filesystem.check_file_system(device, timeout=0.2)
     assert (found.code, found.severity) == ("unfinished-check", Severity.WARNING)

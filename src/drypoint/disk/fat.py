@@ -6,16 +6,15 @@ mtools takes a window on a disk image as ``FILE@@OFFSET``. Names are matched wit
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import threading
 
 from ..errors import FilesystemError, ToolError
 from .device import Device
+from .tools import find_tool
 
 _TIMEOUT = 60.0
 _MAX_MESSAGE = 4096
-_SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def read_fat_file(device: Device, path: str, limit: int) -> bytes | None:
@@ -25,11 +24,8 @@ def read_fat_file(device: Device, path: str, limit: int) -> bytes | None:
         FilesystemError: the file is larger than *limit* bytes, or mtools cannot read the file system.
         ToolError: mtools is not installed.
     """
-    program = shutil.which("mcopy", path=f"{os.environ.get('PATH', '')}:{_SEARCH_PATH}")
-    if program is None:
-        raise ToolError("mcopy, which reads the boot partition, is not installed: install the Debian package mtools")
     image, offset = device.location
-    command = [program, "-n", "-i", f"{image}@@{offset}", f"::/{path}", "-"]
+    command = [find_tool("mcopy", "mtools"), "-n", "-i", f"{image}@@{offset}", f"::/{path}", "-"]
     # An mtoolsrc of the user's could map names to other drives; the check is for floppy disks and fails on some boot sectors.
     environment = {**os.environ, "MTOOLSRC": os.devnull, "MTOOLS_SKIP_CHECK": "1", "LC_ALL": "C"}
     with subprocess.Popen(
@@ -45,10 +41,6 @@ def read_fat_file(device: Device, path: str, limit: int) -> bytes | None:
     if len(output) > limit:
         raise FilesystemError(f"{path} in the FAT file system at byte {offset} of {image} has more than {limit} bytes")
     if process.returncode == 0:
-        if len(output) > limit:
-            raise FilesystemError(
-                f"{path} in the FAT file system at byte {offset} of {image} has more than {limit} bytes"
-            )
         return output
     message = said.decode(errors="replace").strip()
     if "not found" in message:

@@ -31,7 +31,6 @@ class StoredImage:
     image_id: Digest
     diff_ids: tuple[Digest, ...]
     chain_ids: tuple[Digest, ...]
-    config_size: int
     usable: bool
 
 
@@ -73,4 +72,4 @@ def _read_image(
     missing = [chain_id for chain_id in chain if chain_id not in layers or not layers[chain_id].usable]
     if missing:
         store.report("image-without-layer", path, f"image {image_id} lacks the layer {missing[0]}, or it is damaged")
-    return StoredImage(image_id, config.diff_ids, chain, len(content), not missing)
+    return StoredImage(image_id, config.diff_ids, chain, not missing)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..disk.device import Device
+from ..disk.tools import tool_path
 from .finding import Finding, finding
 
-_SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
-"""Debian keeps checkers where only root looks by default."""
 _QUOTED = 2000
 _TIMEOUT = 3600.0
 _CHUNK = 1 << 20
@@ -64,7 +62,7 @@ def judge_fat(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
     """
     if device.size > _LARGEST_FAT:
         return _unfinished("fsck.vfat", _Outcome(None, f"its {device.size} bytes are too many to copy"))
-    if shutil.which("fsck.vfat", path=_SEARCH_PATH) is None:
+    if tool_path("fsck.vfat") is None:
         return _unfinished("fsck.vfat", _Outcome(None, ""))
     with tempfile.NamedTemporaryFile(prefix="drypoint-") as copy:
         for offset in range(0, device.size, _CHUNK):
@@ -97,7 +95,7 @@ _TIMED_OUT = "did not end in time"
 
 def _run(program: str, arguments: Sequence[str], timeout: float) -> _Outcome:
     """Run a checker; the status is None if it cannot be run to its end, with the reason as what it said."""
-    path = shutil.which(program, path=_SEARCH_PATH)
+    path = tool_path(program)
     if path is None:
         return _Outcome(None, "")
     try:

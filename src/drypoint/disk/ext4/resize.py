@@ -7,7 +7,6 @@ image itself it would destroy what lies behind. What the tool changed is then br
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,8 +16,10 @@ from pathlib import Path
 from ...errors import DiskImageError, FilesystemError, OutputError, ToolError
 from ..copy import copy_sparse, data_extents
 from ..device import FileDevice, Window
+from ..tools import find_tool
 from .geometry import Geometry, read_geometry
 
+_PACKAGE = "e2fsprogs"
 CHECK_TIMEOUT = 1800.0
 RESIZE_TIMEOUT = 3600.0
 _COMPARED_BYTES = 256 << 10
@@ -121,19 +122,6 @@ def check_unmounted(geometry: Geometry, where: str) -> None:
         raise FilesystemError(f"{where} was not unmounted in order, or has errors on record. Run e2fsck -f on it first")
 
 
-def find_tool(name: str) -> str:
-    """The full path of one of e2fsprogs' programs; ordinary users often lack the sbin directories in PATH.
-
-    Raises:
-        ToolError: it is not installed.
-    """
-    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
-    found = shutil.which(name, path=path)
-    if found is None:
-        raise ToolError(f"the program {name} is missing; install it (Debian and Ubuntu: apt install e2fsprogs)")
-    return found
-
-
 def _environment(timestamp: int) -> dict[str, str]:
     """All that the tools may see of the environment: nothing in it, nor the host's clock or kernel, shall tell in the result.
 
@@ -157,7 +145,7 @@ def _run(
 ) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            [find_tool(name), *arguments],
+            [find_tool(name, _PACKAGE), *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -27,7 +27,6 @@ INCOMPAT_EXTENTS = 0x0040
 INCOMPAT_64BIT = 0x0080
 INCOMPAT_LARGEDIR = 0x4000
 RO_COMPAT_LARGE_FILE = 0x0002
-RO_COMPAT_HUGE_FILE = 0x0008
 RO_COMPAT_DIR_NLINK = 0x0020
 RO_COMPAT_METADATA_CSUM = 0x0400
 RO_COMPAT_ORPHAN_PRESENT = 0x10000
@@ -128,10 +127,6 @@ class Superblock:
     @property
     def metadata_csum(self) -> bool:
         return bool(self.feature_ro_compat & RO_COMPAT_METADATA_CSUM)
-
-    @property
-    def huge_file(self) -> bool:
-        return bool(self.feature_ro_compat & RO_COMPAT_HUGE_FILE)
 
     @property
     def dir_nlink(self) -> bool:
