@@ -17,6 +17,15 @@ from drypoint.testing.userland import userland_images
 NOBODY = 65534
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All here is about the judges, engine or not: none of it belongs to the quick tests."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker("slow")
+
+
 @dataclass(frozen=True, slots=True)
 class ServedImages:
     """The userland images (ALPHA, BETA, SUPERVISOR of drypoint.testing.userland) on a running registry."""

@@ -16,7 +16,7 @@ from drypoint.testing.registry import Faults, serve_registry
 from drypoint.testing.samples import sample_images
 
 PROGRAM = (sys.executable, "-c", "from drypoint.cli import main; main()")
-pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck")
+pytestmark = [pytest.mark.slow, pytest.mark.needs(*IMAGE_TOOLS, "e2fsck")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -56,7 +56,8 @@ def test_a_signal_ends_it_soon_and_leaves_nothing(
         # An impatient second one must not cut the cleaning up off.
         program.send_signal(signal.SIGTERM)
         _, said = program.communicate(timeout=20)
-    assert program.returncode == 128 + number
+    # Both may have come before the first was looked at, in either order.
+    assert program.returncode in (128 + number, 128 + signal.SIGTERM)
     assert said.endswith("nothing unfinished was left behind\n")
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -16,6 +16,8 @@ from drypoint.disk.growth import ALIGNMENT, TableWrite, apply_growth, plan_growt
 from drypoint.disk.partitions import Partition, PartitionTable, read_table
 from drypoint.errors import DiskImageError, PartitionTableError
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 SECTORS_PER_MIB = 2048
 

@@ -27,12 +27,10 @@ from drypoint.testing.disk_images import (
 from drypoint.testing.images import BuiltImage, build_image, build_layer
 from drypoint.testing.layers import LayerBuilder
 from drypoint.testing.stores import fill_store
-from drypoint.testing.tools import missing_tools, run_tool
+from drypoint.testing.tools import run_tool
 from drypoint.verification import Report, Severity, filesystem, verify
 
-pytestmark = pytest.mark.skipif(
-    bool(missing_tools([*IMAGE_TOOLS, "fsck.vfat", "e2fsck"])), reason="needs e2fsprogs, dosfstools, mtools, fdisk"
-)
+pytestmark = [pytest.mark.slow, pytest.mark.needs(*IMAGE_TOOLS, "fsck.vfat", "e2fsck")]
 
 SIZES = Sizes(boot=16 * MIB, root_a=8 * MIB, root_b=8 * MIB, state=8 * MIB, data=16 * MIB)
 REPOSITORY = "registry.example/v2/abc"
