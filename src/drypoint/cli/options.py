@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import click
 
@@ -26,7 +27,6 @@ from ..sources import ImageSource, open_archive, parse_location
 from ..sources.registry import RegistryOptions, RegistrySource
 from . import render
 
-_Function = TypeVar("_Function", bound=Callable[..., object])
 _DEFAULT_PLATFORM = "linux/amd64"
 _SIZE = re.compile(r"(\d+)([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _SIZE_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -63,8 +63,14 @@ class Job:
     timestamp: int | None
 
 
-def input_options(function: _Function) -> _Function:
-    """BASE and the options that go with it."""
+def input_options(function: Callable[..., object]) -> Callable[..., object]:
+    """BASE and the options that go with it, given to *function* together, as ``inputs``."""
+
+    @wraps(function)
+    def gathering(**given: Any) -> object:
+        inputs = Inputs(**{field.name: given.pop(field.name) for field in fields(Inputs)})
+        return function(inputs=inputs, **given)
+
     decorators = [
         click.argument("base", type=click.Path(path_type=Path)),
         click.option(
@@ -117,9 +123,10 @@ def input_options(function: _Function) -> _Function:
             help="A PEM file of certificate authorities to trust beside the system's.",
         ),
     ]  # fmt: skip
+    decorated: Callable[..., object] = gathering
     for decorate in reversed(decorators):
-        function = decorate(function)
-    return function
+        decorated = decorate(decorated)
+    return decorated
 
 
 @contextmanager

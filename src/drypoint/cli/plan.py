@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from .. import preloading
@@ -22,18 +20,7 @@ Examples:
 @input_options
 @render.output_options
 def command(
-    base: Path,
-    images: tuple[str, ...],
-    apps_json: Path | None,
-    replace: bool,
-    supervisor_image: str | None,
-    supervisor_version: str | None,
-    platform: str | None,
-    data_partition: str,
-    data_root: str,
-    additional_space: str,
-    insecure_registries: tuple[str, ...],
-    certificates: tuple[Path, ...],
+    inputs: Inputs,
     as_json: bool,
     quiet: bool,
     verbose: int,
@@ -43,23 +30,9 @@ def command(
     Takes what preload takes, fetches manifests and configs but no layer, and writes nothing.
     """
     render.set_up(verbose)
-    inputs = Inputs(
-        base,
-        images,
-        apps_json,
-        replace,
-        supervisor_image,
-        supervisor_version,
-        platform,
-        data_partition,
-        data_root,
-        additional_space,
-        insecure_registries,
-        certificates,
-    )
     with render.progress(quiet=quiet) as progress, job(inputs) as wanted:
         plan = preloading.plan(
-            base,
+            inputs.base,
             wanted.requests,
             platform=wanted.platform,
             target=wanted.target,

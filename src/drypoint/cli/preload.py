@@ -29,18 +29,7 @@ Examples:
 @input_options
 @render.output_options
 def command(
-    base: Path,
-    images: tuple[str, ...],
-    apps_json: Path | None,
-    replace: bool,
-    supervisor_image: str | None,
-    supervisor_version: str | None,
-    platform: str | None,
-    data_partition: str,
-    data_root: str,
-    additional_space: str,
-    insecure_registries: tuple[str, ...],
-    certificates: tuple[Path, ...],
+    inputs: Inputs,
     output: Path,
     overwrite: bool,
     no_verify: bool,
@@ -55,23 +44,9 @@ def command(
     render.set_up(verbose)
     if str(output) == "-":
         raise UsageError("a disk image cannot be streamed to standard output; give the name of a file with -o")
-    inputs = Inputs(
-        base,
-        images,
-        apps_json,
-        replace,
-        supervisor_image,
-        supervisor_version,
-        platform,
-        data_partition,
-        data_root,
-        additional_space,
-        insecure_registries,
-        certificates,
-    )
     with render.progress(quiet=quiet) as progress, job(inputs) as wanted:
         result = preloading.preload(
-            base,
+            inputs.base,
             output,
             wanted.requests,
             platform=wanted.platform,
