@@ -80,8 +80,15 @@ class PatchedDevice:
         self._parts = parts
 
     @property
-    def location(self) -> tuple[Path, int]:
-        return Path("device"), 0
+    def name(self) -> str:
+        return "device"
+
+    @property
+    def location(self) -> None:
+        return None
+
+    def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        yield offset, length
 
     def read(self, offset: int, length: int) -> bytes:
         if offset < 0 or length < 0 or offset + length > self.size:

@@ -47,8 +47,15 @@ class MemoryDevice:
         return len(self.content)
 
     @property
-    def location(self) -> tuple[Path, int]:
-        return Path("memory"), 0
+    def name(self) -> str:
+        return "memory"
+
+    @property
+    def location(self) -> None:
+        return None
+
+    def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        yield offset, length
 
     def read(self, offset: int, length: int) -> bytes:
         self.reads += 1

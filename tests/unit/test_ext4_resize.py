@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -346,8 +347,15 @@ class _Bytes:
         return len(self._data)
 
     @property
-    def location(self) -> tuple[Path, int]:
-        return Path("memory"), 0
+    def name(self) -> str:
+        return "memory"
+
+    @property
+    def location(self) -> None:
+        return None
+
+    def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        yield offset, length
 
     def read(self, offset: int, length: int) -> bytes:
         return self._data[offset : offset + length]

@@ -59,7 +59,7 @@ def test_facts_for_planning(tmp_path: Path) -> None:
     ("offset", "data", "message"),
     [
         (0x38, b"XY", "holds no ext4 file system: its superblock's magic number is 0x5958, not 0xef53"),
-        (0x3A, struct.pack("<H", 3), r"is marked as having errors; run: e2fsck -f '.*image\?offset=1048576'"),
+        (0x3A, struct.pack("<H", 3), r"is marked as having errors; run e2fsck -f '.*image\?offset=1048576'"),
         (0x3A, struct.pack("<H", 0), "was not cleanly unmounted"),
         (0x60, struct.pack("<I", 0x46), "has a journal that was not replayed"),
         (0xE8, struct.pack("<I", 12), "has deleted files that are not yet freed"),

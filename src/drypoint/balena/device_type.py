@@ -62,7 +62,7 @@ def read_device_type(device: Device) -> DeviceType | None:
         window = Window(device, probed.partition.start, probed.partition.size)
         content = read_fat_file(window, _FILE, _MAX_BYTES)
         if content is not None:
-            return _parse(content, str(device.location[0]))
+            return _parse(content, device.name)
     return None
 
 

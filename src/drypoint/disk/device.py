@@ -5,8 +5,10 @@ Offsets and lengths are bytes. A device knows nothing of partitions or file syst
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +23,18 @@ class Device(Protocol):
         """Length in bytes, now."""
 
     @property
-    def location(self) -> tuple[Path, int]:
-        """The file that backs the device and the offset of the device's first byte in it."""
+    def name(self) -> str:
+        """What messages call it: a file's path, as the user gave it."""
+
+    @property
+    def location(self) -> tuple[Path, int] | None:
+        """A file that holds the device's bytes in one piece, and the offset of the first in it; None if they lie scattered.
+
+        For programs and libraries that open files themselves. The path may be one of /proc, which lasts as long as the device.
+        """
+
+    def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """The (offset, length) runs of a range that may hold data, in order; all between them reads as zeros."""
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly *length* bytes at *offset*.
@@ -39,29 +51,67 @@ class Device(Protocol):
         """
 
 
-class FileDevice:
-    """A regular file, or a block device, as a device. Closing is the caller's (it is a context manager)."""
+class GrowableDevice(Device, Protocol):
+    """A device that can become larger."""
 
-    def __init__(self, path: Path, *, writable: bool = False) -> None:
+    def extend(self, size: int) -> None:
+        """Make the device *size* bytes long; what is new reads as zeros. It never gets shorter.
+
+        Raises:
+            DiskImageError: it cannot grow so far.
+        """
+
+
+class FileDevice:
+    """A regular file, or a block device, as a device. Closing is the caller's (it is a context manager).
+
+    *name* is what messages call it, where its path would tell the user nothing.
+    """
+
+    def __init__(self, path: Path, *, writable: bool = False, name: str | None = None) -> None:
         self._path = path
+        self._name = str(path) if name is None else name
         try:
             # Non-blocking, or opening a FIFO would wait for somebody who writes to it. Files take no notice.
             self._fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
-            raise DiskImageError(f"cannot open {path}: {error.strerror}") from error
+            raise DiskImageError(f"cannot open {self._name}: {error.strerror}") from error
         mode = os.fstat(self._fd).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
             os.close(self._fd)
             what = "a directory" if stat.S_ISDIR(mode) else "neither a file nor a block device"
-            raise DiskImageError(f"{path} is no disk image: it is {what}")
+            raise DiskImageError(f"{self._name} is no disk image: it is {what}")
 
     @property
     def size(self) -> int:
         return os.lseek(self._fd, 0, os.SEEK_END)
 
     @property
+    def name(self) -> str:
+        return self._name
+
+    @property
     def location(self) -> tuple[Path, int]:
         return self._path, 0
+
+    def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        position, end = offset, offset + length
+        while position < end:
+            try:
+                data = os.lseek(self._fd, position, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return
+                if error.errno == errno.EINVAL:
+                    # A block device, or a file system that knows no holes.
+                    yield position, end - position
+                    return
+                raise DiskImageError(f"cannot read {self._name}: {error.strerror}") from error
+            if data >= end:
+                return
+            hole = min(os.lseek(self._fd, data, os.SEEK_HOLE), end)
+            yield data, hole - data
+            position = hole
 
     def fileno(self) -> int:
         """The open descriptor, for calls that move bytes inside the kernel."""
@@ -75,10 +125,10 @@ class FileDevice:
                 chunk = os.pread(self._fd, left, position)
             except OSError as error:
                 raise DiskImageError(
-                    f"cannot read {length} bytes at {offset} of {self._path}: {error.strerror}"
+                    f"cannot read {length} bytes at {offset} of {self._name}: {error.strerror}"
                 ) from error
             if not chunk:
-                raise DiskImageError(f"{self._path} ends at byte {position}, but {length} bytes at {offset} are needed")
+                raise DiskImageError(f"{self._name} ends at byte {position}, but {length} bytes at {offset} are needed")
             chunks.append(chunk)
             position += len(chunk)
             left -= len(chunk)
@@ -92,7 +142,7 @@ class FileDevice:
                 written = os.pwrite(self._fd, view, position)
             except OSError as error:
                 raise DiskImageError(
-                    f"cannot write {len(view)} bytes at {position} of {self._path}: {error.strerror}"
+                    f"cannot write {len(view)} bytes at {position} of {self._name}: {error.strerror}"
                 ) from error
             view = view[written:]
             position += written
@@ -108,7 +158,7 @@ class FileDevice:
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:
-            raise DiskImageError(f"cannot grow {self._path} to {size} bytes: {error.strerror}") from error
+            raise DiskImageError(f"cannot grow {self._name} to {size} bytes: {error.strerror}") from error
 
     def close(self) -> None:
         os.close(self._fd)
@@ -126,7 +176,7 @@ class Window:
     def __init__(self, device: Device, offset: int, size: int) -> None:
         if offset < 0 or size < 0 or offset + size > device.size:
             raise DiskImageError(
-                f"{device.location[0]}: bytes {offset} to {offset + size} are wanted, but it has {device.size} bytes"
+                f"{device.name}: bytes {offset} to {offset + size} are wanted, but it has {device.size} bytes"
             )
         self._device = device
         self._offset = offset
@@ -137,9 +187,18 @@ class Window:
         return self._size
 
     @property
-    def location(self) -> tuple[Path, int]:
-        path, base = self._device.location
-        return path, base + self._offset
+    def name(self) -> str:
+        return f"{self._device.name} (offset {self._offset})" if self._offset else self._device.name
+
+    @property
+    def location(self) -> tuple[Path, int] | None:
+        location = self._device.location
+        return None if location is None else (location[0], location[1] + self._offset)
+
+    def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        self._check(offset, length)
+        for start, size in self._device.data_extents(self._offset + offset, length):
+            yield start - self._offset, size
 
     def read(self, offset: int, length: int) -> bytes:
         self._check(offset, length)
@@ -151,7 +210,6 @@ class Window:
 
     def _check(self, offset: int, length: int) -> None:
         if offset < 0 or length < 0 or offset + length > self._size:
-            path, base = self.location
             raise DiskImageError(
-                f"bytes {offset} to {offset + length} lie outside the {self._size} bytes at offset {base} of {path}"
+                f"bytes {offset} to {offset + length} lie outside the {self._size} bytes of {self.name}"
             )

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+from pathlib import Path
 
 from ..errors import FilesystemError, ToolError
 from .device import Device
+from .scratch import in_one_piece
 from .tools import find_tool
 
 _TIMEOUT = 60.0
@@ -24,7 +26,11 @@ def read_fat_file(device: Device, path: str, limit: int) -> bytes | None:
         FilesystemError: the file is larger than *limit* bytes, or mtools cannot read the file system.
         ToolError: mtools is not installed.
     """
-    image, offset = device.location
+    with in_one_piece(device) as (image, offset):
+        return _copy_out(device, image, offset, path, limit)
+
+
+def _copy_out(device: Device, image: Path, offset: int, path: str, limit: int) -> bytes | None:
     command = [find_tool("mcopy", "mtools"), "-n", "-i", f"{image}@@{offset}", f"::/{path}", "-"]
     # An mtoolsrc of the user's could map names to other drives; the check is for floppy disks and fails on some boot sectors.
     environment = {**os.environ, "MTOOLSRC": os.devnull, "MTOOLS_SKIP_CHECK": "1", "LC_ALL": "C"}
@@ -39,15 +45,13 @@ def read_fat_file(device: Device, path: str, limit: int) -> bytes | None:
             watchdog.cancel()
             process.kill()
     if len(output) > limit:
-        raise FilesystemError(f"{path} in the FAT file system at byte {offset} of {image} has more than {limit} bytes")
+        raise FilesystemError(f"{path} in the FAT file system of {device.name} has more than {limit} bytes")
     if process.returncode == 0:
         return output
     message = said.decode(errors="replace").strip()
     if "not found" in message:
         return None
-    raise FilesystemError(
-        f"the FAT file system at byte {offset} of {image} cannot be read: mcopy says {message[-500:]!r}"
-    )
+    raise FilesystemError(f"the FAT file system of {device.name} cannot be read: mcopy says {message[-500:]!r}")
 
 
 def _read_bounded(process: subprocess.Popen[bytes], limit: int) -> tuple[bytes, bytes]:

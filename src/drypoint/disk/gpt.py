@@ -217,7 +217,7 @@ def read_gpt_table(device: Device, protective_mbr: BootRecord, sector_size: int)
     Raises:
         PartitionTableError: neither copy is usable; the message tells what is wrong with each.
     """
-    where = str(device.location[0])
+    where = device.name
     primary: GptTable | None = None
     backup: GptTable | None = None
     primary_damage = backup_damage = ""

@@ -84,7 +84,7 @@ def apply_growth(device: FileDevice, plan: GrowthPlan) -> PartitionTable:
     table = read_table(device)
     if plan.partition not in table.partitions:
         raise PartitionTableError(
-            f"{device.location[0]}: after growth partition {plan.partition.number} should be {plan.partition.size} bytes long, "
+            f"{device.name}: after growth partition {plan.partition.number} should be {plan.partition.size} bytes long, "
             f"but the table read back holds {table.partitions}"
         )
     return table

@@ -150,7 +150,7 @@ def read_mbr_table(device: Device) -> MbrTable:
         PartitionTableError: a signature is missing, there are two containers, or the chain leaves its container, runs in
             circles or has more than 128 members.
     """
-    where = str(device.location[0])
+    where = device.name
     mbr = parse_boot_record(device.read(0, SECTOR_SIZE), 0, where)
     containers = [index for index, entry in enumerate(mbr.entries) if entry.is_extended]
     if not containers:

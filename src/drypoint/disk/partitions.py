@@ -93,7 +93,7 @@ def read_table(device: Device) -> PartitionTable:
         PartitionTableError: there is no table; or it is damaged, of an unsupported kind, overlaps, or ends beyond the file.
         DiskImageError: the device cannot be read.
     """
-    where = str(device.location[0])
+    where = device.name
     if device.size < 2 * SECTOR_SIZE:
         raise PartitionTableError(f"{where} is no disk image: it has only {device.size} bytes")
     sector = device.read(0, SECTOR_SIZE)
@@ -148,7 +148,7 @@ def find_partition(device: Device, table: PartitionTable, selector: str | int) -
         matches = [item for item in probed if item.partition.number == number]
         if any(partition.number == number for partition in table.partitions) and not matches:
             raise PartitionTableError(
-                f"{device.location[0]}: partition {number} is the extended partition, a container of others; "
+                f"{device.name}: partition {number} is the extended partition, a container of others; "
                 f"choose one of {describe(probed)}"
             )
     if len(matches) == 1:
@@ -157,9 +157,9 @@ def find_partition(device: Device, table: PartitionTable, selector: str | int) -
     if matches:
         numbers = " and ".join(str(item.partition.number) for item in matches)
         raise PartitionTableError(
-            f"{device.location[0]}: partitions {numbers} both have the {wanted}; name the partition by its number instead"
+            f"{device.name}: partitions {numbers} both have the {wanted}; name the partition by its number instead"
         )
-    raise PartitionTableError(f"{device.location[0]}: no partition has the {wanted}; there are {describe(probed)}")
+    raise PartitionTableError(f"{device.name}: no partition has the {wanted}; there are {describe(probed)}")
 
 
 def describe(probed: Sequence[ProbedPartition]) -> str:
@@ -181,7 +181,7 @@ def _is_boot_sector(device: Device) -> bool:
 
 
 def _without_table(device: Device, reason: str) -> PartitionTable:
-    where = str(device.location[0])
+    where = device.name
     compressed = probe_compressed(device)
     if compressed:
         raise PartitionTableError(f"{where} is {compressed}-compressed, not a plain disk image; decompress it first")

@@ -193,7 +193,7 @@ def _gather(device: FileDevice, wishes: _Wishes, progress: Progress) -> _Gathere
     partition = _ext4_partition(device, table, wishes.target)
     window = Window(device, partition.start, partition.size)
     geometry = read_geometry(window)
-    check_unmounted(geometry, f"{device.location[0]}: the file system of partition {partition.number}")
+    check_unmounted(geometry, f"{device.name}: the file system of partition {partition.number}")
     reader = Ext4Reader(window)
     state = read_state(reader, wishes.target.data_root)
     replaced = wishes.replaced(reader) if wishes.replaced is not None else ()
@@ -212,7 +212,7 @@ def _ext4_partition(device: FileDevice, table: PartitionTable, target: Target) -
     kind = found.filesystem.kind if found.filesystem else None
     if kind is None or not kind.is_ext:
         raise FilesystemError(
-            f"{device.location[0]}: partition {found.partition.number} holds {kind.value if kind else 'no known file system'}, "
+            f"{device.name}: partition {found.partition.number} holds {kind.value if kind else 'no known file system'}, "
             "but the engine's store needs ext4; choose another with --data-partition"
         )
     return found.partition
@@ -244,7 +244,7 @@ def _copy(base: FileDevice, disk: FileDevice, progress: Progress) -> None:
         copy_sparse(base.fileno(), disk.fileno(), progress=step.advance)
     except OSError as error:
         # A full disk, which whoever made the output file tells; a file larger than the file system takes; a disk that fails.
-        raise OutputError(f"cannot copy {base.location[0]}: {error.strerror}") from error
+        raise OutputError(f"cannot copy {base.name}: {error.strerror}") from error
     step.end()
 
 

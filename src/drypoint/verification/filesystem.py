@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..disk.device import Device
+from ..disk.scratch import in_one_piece
 from ..disk.tools import tool_path
 from .finding import Finding, finding
 
@@ -44,8 +45,8 @@ def judge_ext(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
     Args:
         timeout: seconds after which it is stopped, which is a finding then.
     """
-    path, offset = device.location
-    outcome = _run("e2fsck", ["-fn", f"{path}?offset={offset}" if offset else str(path)], timeout)
+    with in_one_piece(device) as (path, offset):
+        outcome = _run("e2fsck", ["-fn", f"{path}?offset={offset}" if offset else str(path)], timeout)
     if outcome.status is None:
         return _unfinished("e2fsck", outcome)
     if outcome.status == 0:

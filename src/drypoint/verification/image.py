@@ -76,8 +76,8 @@ def verify(
 def _store(
     window: Window, data_root: bytes, references: Iterable[Reference], demand: DemandReader | None, processes: int
 ) -> Report:
-    path, offset = window.location
-    shared = LayerProcesses(path, offset, window.size, processes) if processes > 1 else None
+    location = window.location
+    shared = LayerProcesses(*location, window.size, processes) if location is not None and processes > 1 else None
     try:
         # Unclean or not, the report says what is in place; that the journal has more is a finding already.
         reader = Ext4Reader(window, allow_dirty=True)

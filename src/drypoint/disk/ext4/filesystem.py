@@ -57,7 +57,10 @@ class Ext4Filesystem:
         """Open it again after :meth:`close`: it may have grown, or moved, meanwhile."""
         if self._fs is not None:
             raise ValueError("the file system is open already")
-        self._path, self._offset = device.location
+        location = device.location
+        if location is None:
+            raise FilesystemError(f"the file system on {device.name} does not lie in one piece")
+        self._path, self._offset = location
         self._superblock = superblock = read_superblock(device)
         self._shape = InodeShape.of(superblock.inode_size, superblock.want_extra_isize)
         try:

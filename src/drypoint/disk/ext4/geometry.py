@@ -89,7 +89,7 @@ def read_geometry(device: Device) -> Geometry:
         FilesystemError: there is none, or its numbers make no sense.
         DiskImageError: the device cannot be read.
     """
-    where = f"{device.location[0]}, offset {device.location[1]}"
+    where = device.name
     if device.size < 2048:
         raise FilesystemError(f"{where}: {device.size} bytes are too few for an ext4 file system")
     superblock = device.read(1024, 1024)

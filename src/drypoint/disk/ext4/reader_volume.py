@@ -58,8 +58,7 @@ class Volume:
     """The blocks of one file system."""
 
     def __init__(self, device: Device) -> None:
-        path, offset = device.location
-        self.name = f"{path} (offset {offset})" if offset else str(path)
+        self.name = device.name
         if device.size < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE:
             raise FilesystemError(f"{self.name} is too small to hold a file system: it has {device.size} bytes")
         raw = device.read(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import DiskImageError, FilesystemError, OutputError, ToolError
 from ..copy import copy_sparse, data_extents
 from ..device import FileDevice, Window
+from ..scratch import nameless_file
 from ..tools import find_tool
 from .geometry import Geometry, read_geometry
 
@@ -33,7 +32,7 @@ def check_filesystem(device: FileDevice, offset: int, *, timeout: float = CHECK_
         FilesystemError: it found something; its words are quoted.
         ToolError: e2fsck is missing, or took longer than *timeout* seconds.
     """
-    path = device.location[0]
+    path = device.name
     target = f"/proc/self/fd/{device.fileno()}?offset={offset}"
     result = _run("e2fsck", ["-fn", target], device.fileno(), timeout, _environment(0))
     if result.returncode != 0:
@@ -74,7 +73,7 @@ def grow_filesystem(
         OutputError: no room for the copy.
         DiskImageError: the partition does not lie in the device, or reading and writing failed.
     """
-    path = device.location[0]
+    path = device.name
     geometry = read_geometry(Window(device, offset, old_size))
     where = f"{path}: the ext4 file system at offset {offset}"
     if geometry.size > old_size:
@@ -88,7 +87,7 @@ def grow_filesystem(
     blocks = new_size // geometry.block_size
     if blocks <= geometry.blocks_count:
         return geometry
-    with _nameless_file(scratch_dir) as scratch:
+    with nameless_file(scratch_dir) as scratch:
         try:
             copy_sparse(device.fileno(), scratch, source_offset=offset, length=geometry.size)
             os.ftruncate(scratch, blocks * geometry.block_size)
@@ -164,25 +163,6 @@ def _run(
 def _quote(text: str) -> str:
     words = " / ".join(line.strip() for line in text.splitlines() if line.strip())
     return words if len(words) <= _QUOTED_CHARACTERS else words[:_QUOTED_CHARACTERS] + " …"
-
-
-@contextmanager
-def _nameless_file(directory: Path) -> Iterator[int]:
-    """A file without a name: however the process ends, the kernel removes it."""
-    try:
-        try:
-            fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except OSError:
-            # Some file systems make no nameless files: there one loses its name at once.
-            fd, name = tempfile.mkstemp(prefix=".drypoint.", dir=directory)
-            os.unlink(name)  # noqa: PTH108 - nothing but the name is at hand
-    except OSError as error:
-        raise OutputError(f"cannot make a scratch file in {directory}: {error.strerror}") from error
-    try:
-        yield fd
-    finally:
-        with suppress(OSError):
-            os.close(fd)
 
 
 def _bring_back(scratch: int, device: FileDevice, offset: int, length: int) -> None:

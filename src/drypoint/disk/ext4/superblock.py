@@ -140,8 +140,7 @@ def read_superblock(device: Device) -> Superblock:
         FilesystemError: no ext2, ext3 or ext4; not cleanly unmounted; marked as faulty; uses a feature that is not supported;
             or is larger than *device*.
     """
-    path, offset = device.location
-    where = f"the partition at byte {offset} of {path}"
+    where = f"the partition {device.name}"
     if device.size < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE:
         raise FilesystemError(f"{where} has {device.size} bytes, too few for an ext4 file system")
     raw = device.read(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE)
@@ -151,7 +150,7 @@ def read_superblock(device: Device) -> Superblock:
             f"{where} holds no ext4 file system: its superblock's magic number is {magic:#06x}, not {_MAGIC:#06x}"
         )
     superblock = _parse(raw)
-    _refuse_unclean(raw, where, f"{path}?offset={offset}")
+    _refuse_unclean(raw, where, _argument(device))
     _refuse_unsupported(superblock, where)
     if superblock.blocks_count * superblock.block_size > device.size:
         raise FilesystemError(
@@ -159,6 +158,14 @@ def read_superblock(device: Device) -> Superblock:
             f"partition has {device.size} bytes"
         )
     return superblock
+
+
+def _argument(device: Device) -> str:
+    """How a user names the file system to e2fsck."""
+    location = device.location
+    if location is None or not device.name.startswith(str(location[0])):
+        return " on it"
+    return " '{}?offset={}'".format(*location)
 
 
 def _parse(raw: bytes) -> Superblock:
@@ -211,7 +218,7 @@ def _refuse_unclean(raw: bytes, where: str, name_for_e2fsck: str) -> None:
         reason = "has deleted files that are not yet freed"
     else:
         return
-    raise FilesystemError(f"the file system in {where} {reason}; run: e2fsck -f '{name_for_e2fsck}'")
+    raise FilesystemError(f"the file system in {where} {reason}; run e2fsck -f{name_for_e2fsck}")
 
 
 def _refuse_unsupported(superblock: Superblock, where: str) -> None:
