@@ -1,35 +1,29 @@
-"""The use case: gather what is known, plan, then do it."""
+"""Doing what is planned."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..digest import Digest
-from ..disk import FileDevice, Partition, PartitionTable, Window, copy_sparse, find_partition, read_table, whole_file
-from ..disk.ext4.geometry import read_geometry
+from ..disk import FileDevice, Partition, copy_sparse, whole_file
 from ..disk.ext4.reader import Ext4Reader
-from ..disk.ext4.resize import check_unmounted
-from ..engine import StorePlan, StoreState, plan_store, read_state, remove_replaced, write_store
+from ..engine import remove_replaced, write_store
 from ..engine.overlay2 import AppliedLayer
 from ..engine.placement import PlannedLayer
-from ..errors import FilesystemError, OutputError, VerificationError
+from ..errors import OutputError, VerificationError
 from ..fstree import TreeReader
 from ..layers import LayerReader
-from ..oci import Image, Platform
-from ..oci.platform import preference
+from ..oci import Platform
 from ..progress import SILENT, Progress
 from ..sinks.ext4 import Ext4Sink
-from ..sources import ImageSource
 from ..verification import Severity, check_file_system, verify_store
 from .fetch import LayerFetcher, LayerJob
-from .files import put_file, to_be_written
-from .moment import newest_creation
+from .files import put_file
+from .gathering import Gathered, Plan, Wishes, gather
 from .request import ExtraFile, FindReplaced, ImageRequest, Target
-from .resolving import resolve_all
-from .room import GrowingPartition, Room, estimate_room, spare_room
+from .room import GrowingPartition, spare_room
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,36 +32,6 @@ class WrittenLayer:
 
     planned: PlannedLayer
     applied: AppliedLayer
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a preload would do.
-
-    Attributes:
-        images: what was asked for, resolved.
-        state: the store that the disk image holds already.
-        store: what is to be written to it.
-        files: those to be put beside the store that are not there already.
-        partition: the partition as it is.
-        room: what the writing is estimated to take, in blocks and inodes.
-        free: what the file system has.
-        block_size: bytes of a block.
-    """
-
-    images: tuple[Image, ...]
-    state: StoreState
-    store: StorePlan
-    files: tuple[ExtraFile, ...]
-    partition: Partition
-    room: Room
-    free: Room
-    block_size: int
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the disk image holds everything already."""
-        return self.store.is_empty and not self.files
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,49 +49,6 @@ class Result:
     layers: tuple[WrittenLayer, ...]
     output: Path
     partition: Partition
-
-
-@dataclass(frozen=True, slots=True)
-class _Wishes:
-    """The arguments that say what is wanted, as :func:`preload` explains them."""
-
-    images: Sequence[ImageRequest]
-    platform: Platform
-    target: Target
-    files: Sequence[ExtraFile]
-    replaced: FindReplaced | None
-    additional_space: int
-    timestamp: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Gathered:
-    plan: Plan
-    table: PartitionTable
-    sources: dict[Digest, ImageSource]
-    timestamp: int
-
-
-def plan(
-    base: Path,
-    images: Sequence[ImageRequest],
-    *,
-    platform: Platform,
-    target: Target | None = None,
-    files: Sequence[ExtraFile] = (),
-    replaced: FindReplaced | None = None,
-    additional_space: int = 0,
-    timestamp: int | None = None,
-    progress: Progress = SILENT,
-) -> Plan:
-    """Say what :func:`preload` would do with the same arguments. Nothing is written, and no layer is fetched.
-
-    Raises:
-        DrypointError: as :func:`preload`, as far as it can be known without the layers.
-    """
-    wishes = _Wishes(images, platform, target or Target(), files, replaced, additional_space, timestamp)
-    with FileDevice(base) as device:
-        return _gather(device, wishes, progress).plan
 
 
 def preload(
@@ -172,11 +93,11 @@ def preload(
         VerificationError: what was written does not read back as what it should be.
         ToolError: libext2fs, e2fsck or resize2fs is missing.
     """
-    wishes = _Wishes(images, platform, target or Target(), files, replaced, additional_space, timestamp)
+    wishes = Wishes(images, platform, target or Target(), files, replaced, additional_space, timestamp)
     with FileDevice(base) as device:
         # The target's path is looked at first: nobody wants to hear after minutes of fetching that OUT exists.
         with whole_file(output, overwrite=overwrite, inputs=(base,)) as part:
-            gathered = _gather(device, wishes, progress)
+            gathered = gather(device, wishes, progress)
             with FileDevice(part, writable=True) as disk:
                 _copy(device, disk, progress)
                 growing = GrowingPartition(
@@ -186,56 +107,6 @@ def preload(
                 if verify:
                     _verify(gathered, growing, progress)
     return Result(gathered.plan, written, output, growing.partition)
-
-
-def _gather(device: FileDevice, wishes: _Wishes, progress: Progress) -> _Gathered:
-    table = read_table(device)
-    partition = _ext4_partition(device, table, wishes.target)
-    window = Window(device, partition.start, partition.size)
-    geometry = read_geometry(window)
-    check_unmounted(geometry, f"{device.name}: the file system of partition {partition.number}")
-    reader = Ext4Reader(window)
-    state = read_state(reader, wishes.target.data_root)
-    replaced = wishes.replaced(reader) if wishes.replaced is not None else ()
-    resolved, sources = _resolve(wishes.images, wishes.platform, progress)
-    seconds = newest_creation(resolved) if wishes.timestamp is None else wishes.timestamp
-    store = plan_store(state, resolved, timestamp=seconds * 1_000_000_000, replaced=replaced)
-    files = to_be_written(reader, wishes.files)
-    room = estimate_room(store, files, geometry.block_size, wishes.additional_space)
-    free = Room(geometry.free_blocks - geometry.reserved_blocks, geometry.free_inodes)
-    plan = Plan(resolved, state, store, files, partition, room, free, geometry.block_size)
-    return _Gathered(plan, table, sources, seconds)
-
-
-def _ext4_partition(device: FileDevice, table: PartitionTable, target: Target) -> Partition:
-    found = find_partition(device, table, target.partition)
-    kind = found.filesystem.kind if found.filesystem else None
-    if kind is None or not kind.is_ext:
-        raise FilesystemError(
-            f"{device.name}: partition {found.partition.number} holds {kind.value if kind else 'no known file system'}, "
-            "but the engine's store needs ext4; choose another with --data-partition"
-        )
-    return found.partition
-
-
-def _resolve(
-    requests: Sequence[ImageRequest], platform: Platform, progress: Progress
-) -> tuple[tuple[Image, ...], dict[Digest, ImageSource]]:
-    """The images in the order asked for, one that is asked for by several names once; and who has each."""
-    if not requests:
-        return (), {}
-    step = progress.begin(f"looking up {len(requests)} image{'s' if len(requests) > 1 else ''}")
-    resolved = resolve_all(requests, platform)
-    step.end()
-    sources: dict[Digest, ImageSource] = {}
-    found: dict[Image, None] = {}
-    for image, request in zip(resolved, requests, strict=True):
-        found[replace(image, tags=request.tags)] = None
-        sources.setdefault(image.image_id, request.source)
-        if preference(platform, image.config.platform) is None:
-            # As the engine: an image without an index is taken, whatever it says it is for.
-            progress.note(f"warning: {request.reference} is for {image.config.platform}, but {platform} is wanted")
-    return tuple(found), sources
 
 
 def _copy(base: FileDevice, disk: FileDevice, progress: Progress) -> None:
@@ -249,7 +120,7 @@ def _copy(base: FileDevice, disk: FileDevice, progress: Progress) -> None:
 
 
 def _carry_out(
-    gathered: _Gathered, growing: GrowingPartition, additional_space: int, progress: Progress
+    gathered: Gathered, growing: GrowingPartition, additional_space: int, progress: Progress
 ) -> tuple[WrittenLayer, ...]:
     """Do what is planned. Where there is nothing to do, not one byte changes: opening a file system for writing marks it."""
     plan = gathered.plan
@@ -268,7 +139,7 @@ def _carry_out(
     return written
 
 
-def _write(gathered: _Gathered, growing: GrowingPartition, progress: Progress) -> tuple[WrittenLayer, ...]:
+def _write(gathered: Gathered, growing: GrowingPartition, progress: Progress) -> tuple[WrittenLayer, ...]:
     store = gathered.plan.store
     written: list[WrittenLayer] = []
     jobs = [
@@ -292,7 +163,7 @@ def _write(gathered: _Gathered, growing: GrowingPartition, progress: Progress) -
     return tuple(written)
 
 
-def _verify(gathered: _Gathered, growing: GrowingPartition, progress: Progress) -> None:
+def _verify(gathered: Gathered, growing: GrowingPartition, progress: Progress) -> None:
     """Prove what was written. What was wrong with the store before is not this job's fault, and does not stop it."""
     plan = gathered.plan
     step = progress.begin("verifying")
