@@ -1,0 +1,160 @@
+"""What a disk image holds, what is asked for, and what follows from both: everything before the first byte is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..digest import Digest
+from ..disk import Device, FileDevice, Partition, PartitionTable, Window, find_partition, read_table
+from ..disk.ext4.geometry import read_geometry
+from ..disk.ext4.reader import Ext4Reader
+from ..disk.ext4.resize import check_unmounted
+from ..engine import StorePlan, StoreState, plan_store, read_state
+from ..errors import FilesystemError
+from ..oci import Image, Platform
+from ..oci.platform import preference
+from ..progress import SILENT, Progress
+from ..sources import ImageSource
+from .files import to_be_written
+from .moment import newest_creation
+from .request import ExtraFile, FindReplaced, ImageRequest, Target
+from .resolving import resolve_all
+from .room import Room, estimate_room
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a preload would do.
+
+    Attributes:
+        images: what was asked for, resolved.
+        state: the store that the disk image holds already.
+        store: what is to be written to it.
+        files: those to be put beside the store that are not there already.
+        partition: the partition as it is.
+        room: what the writing is estimated to take, in blocks and inodes.
+        free: what the file system has.
+        block_size: bytes of a block.
+    """
+
+    images: tuple[Image, ...]
+    state: StoreState
+    store: StorePlan
+    files: tuple[ExtraFile, ...]
+    partition: Partition
+    room: Room
+    free: Room
+    block_size: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the disk image holds everything already."""
+        return self.store.is_empty and not self.files
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """The arguments that say what is wanted, as :func:`~drypoint.preload` explains them."""
+
+    images: Sequence[ImageRequest]
+    platform: Platform
+    target: Target
+    files: Sequence[ExtraFile]
+    replaced: FindReplaced | None
+    additional_space: int
+    timestamp: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """All that is known before anything is written.
+
+    Attributes:
+        table: the disk image's.
+        sources: who has the image of an id.
+        timestamp: seconds since the epoch, the time of all that drypoint makes itself.
+    """
+
+    plan: Plan
+    table: PartitionTable
+    sources: dict[Digest, ImageSource]
+    timestamp: int
+
+
+def plan(
+    base: Path,
+    images: Sequence[ImageRequest],
+    *,
+    platform: Platform,
+    target: Target | None = None,
+    files: Sequence[ExtraFile] = (),
+    replaced: FindReplaced | None = None,
+    additional_space: int = 0,
+    timestamp: int | None = None,
+    progress: Progress = SILENT,
+) -> Plan:
+    """Say what :func:`~drypoint.preload` would do with the same arguments. Nothing is written, and no layer is fetched.
+
+    Raises:
+        DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
+    """
+    wishes = Wishes(images, platform, target or Target(), files, replaced, additional_space, timestamp)
+    with FileDevice(base) as device:
+        return gather(device, wishes, progress).plan
+
+
+def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
+    """Read what the disk image *device* holds, look up the images, and plan.
+
+    Raises:
+        DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
+    """
+    table = read_table(device)
+    partition = _ext4_partition(device, table, wishes.target)
+    window = Window(device, partition.start, partition.size)
+    geometry = read_geometry(window)
+    check_unmounted(geometry, f"{device.name}: the file system of partition {partition.number}")
+    reader = Ext4Reader(window)
+    state = read_state(reader, wishes.target.data_root)
+    replaced = wishes.replaced(reader) if wishes.replaced is not None else ()
+    resolved, sources = _resolve(wishes.images, wishes.platform, progress)
+    seconds = newest_creation(resolved) if wishes.timestamp is None else wishes.timestamp
+    store = plan_store(state, resolved, timestamp=seconds * 1_000_000_000, replaced=replaced)
+    files = to_be_written(reader, wishes.files)
+    room = estimate_room(store, files, geometry.block_size, wishes.additional_space)
+    free = Room(geometry.free_blocks - geometry.reserved_blocks, geometry.free_inodes)
+    plan = Plan(resolved, state, store, files, partition, room, free, geometry.block_size)
+    return Gathered(plan, table, sources, seconds)
+
+
+def _ext4_partition(device: Device, table: PartitionTable, target: Target) -> Partition:
+    found = find_partition(device, table, target.partition)
+    kind = found.filesystem.kind if found.filesystem else None
+    if kind is None or not kind.is_ext:
+        raise FilesystemError(
+            f"{device.name}: partition {found.partition.number} holds {kind.value if kind else 'no known file system'}, "
+            "but the engine's store needs ext4; choose another with --data-partition"
+        )
+    return found.partition
+
+
+def _resolve(
+    requests: Sequence[ImageRequest], platform: Platform, progress: Progress
+) -> tuple[tuple[Image, ...], dict[Digest, ImageSource]]:
+    """The images in the order asked for, one that is asked for by several names once; and who has each."""
+    if not requests:
+        return (), {}
+    step = progress.begin(f"looking up {len(requests)} image{'s' if len(requests) > 1 else ''}")
+    resolved = resolve_all(requests, platform)
+    step.end()
+    sources: dict[Digest, ImageSource] = {}
+    found: dict[Image, None] = {}
+    for image, request in zip(resolved, requests, strict=True):
+        found[replace(image, tags=request.tags)] = None
+        sources.setdefault(image.image_id, request.source)
+        if preference(platform, image.config.platform) is None:
+            # As the engine: an image without an index is taken, whatever it says it is for.
+            progress.note(f"warning: {request.reference} is for {image.config.platform}, but {platform} is wanted")
+    return tuple(found), sources
