@@ -22,8 +22,9 @@ from ..verification import Severity, check_file_system, verify_store
 from .fetch import LayerFetcher, LayerJob
 from .files import put_file
 from .gathering import Gathered, Plan, Wishes, gather
+from .growing import GrowingPartition
 from .request import ExtraFile, FindReplaced, ImageRequest, Target
-from .room import GrowingPartition, spare_room
+from .room import spare_room
 
 
 @dataclass(frozen=True, slots=True)
