@@ -144,7 +144,7 @@ def undoing(path: Path, directory: Path) -> Iterator[UndoDevice]:
         claim = os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
     except OSError as error:
         raise OutputError(
-            f"cannot change {path} in place: {error.strerror}; unmount its partitions first, and make sure that it is the right "
+            f"cannot change {path} in place: {error.strerror}; unmount its partitions first, and mind that it is the right "
             "device"
         ) from error
     try:
