@@ -1,5 +1,6 @@
 """All that the program says. Results go to standard output; progress, notes and errors to standard error.
 
+Text may come from a disk image or a registry: what could steer a terminal is shown as an escape instead.
 Progress is a bar on a terminal and plain lines, few of them, anywhere else. rich is only loaded for the bar: it takes
 longer to import than the rest of the program.
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 import msgspec
 
+from ..printable import printable
 from ..progress import SILENT, Progress, Step
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _PLAIN_INTERVAL = 10.0
 _Function = TypeVar("_Function", bound=Callable[..., object])
+_LINES = "\n"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _show_tracebacks = False
 
@@ -47,8 +50,8 @@ def set_up(verbose: int) -> None:
 
 
 def line(text: str = "") -> None:
-    """One line of the result."""
-    click.echo(text)
+    """One line of the result, or several with newlines between them."""
+    click.echo(printable(text, _LINES))
 
 
 def json(document: object) -> None:
@@ -58,20 +61,21 @@ def json(document: object) -> None:
 
 def warning(text: str) -> None:
     """Something that the user should know and that stops nothing."""
-    click.echo(f"warning: {text}", err=True)
+    click.echo(f"warning: {printable(text, _LINES)}", err=True)
 
 
 def failure(text: str, error: BaseException | None = None) -> None:
     """An error, in the one form all errors have."""
     if error is not None and _show_tracebacks:
         click.echo("".join(traceback.format_exception(error)), err=True)
-    click.echo(f"drypoint: {text}", err=True)
+    click.echo(f"drypoint: {printable(text, _LINES)}", err=True)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> None:
     """A plain table; the columns numbered in *right* are aligned to the right."""
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    for row in (header, *rows):
+    shown = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(header))]
+    for row in shown:
         cells = [
             cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
@@ -125,7 +129,7 @@ class _BarProgress:
         return _BarStep(self._bars, self._bars.add_task(what, total=total))
 
     def note(self, text: str) -> None:
-        self._bars.console.print(text, markup=False, highlight=False)
+        self._bars.console.print(printable(text, _LINES), markup=False, highlight=False)
 
 
 class _BarStep:
@@ -146,7 +150,7 @@ class _PlainProgress:
         return _PlainStep(what, total)
 
     def note(self, text: str) -> None:
-        click.echo(text, err=True)
+        click.echo(printable(text, _LINES), err=True)
 
 
 class _PlainStep:
