@@ -18,16 +18,31 @@ FindReplaced: TypeAlias = Callable[[TreeReader], Sequence[Reference]]
 
 
 @dataclass(frozen=True, slots=True)
+class Container:
+    """A file that is a disk image itself, in the ext4 file system of a partition, as in an installer's image.
+
+    Attributes:
+        partition: the outer disk image's partition, by file-system label, GPT name or number.
+        path: the file, a clean path in that partition.
+    """
+
+    partition: str | int
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where on the disk image the store lies; the default is balenaOS's.
 
     Attributes:
         partition: the partition's file-system label, GPT name or number.
         data_root: the engine's data root, a clean path in that partition.
+        container: the file that is the disk image which *partition* belongs to; None if that is the given one itself.
     """
 
     partition: str | int = DEFAULT_PARTITION
     data_root: bytes = DEFAULT_DATA_ROOT
+    container: Container | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +71,18 @@ class ExtraFile:
     path: bytes
     content: bytes
     mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class FatFile:
+    """A small file that goes into a FAT partition of the disk image; one that is there already is replaced.
+
+    Attributes:
+        partition: the partition's number.
+        path: from the file system's root, ``splash/balena-logo.png``; directories are made where missing.
+        content: all of it.
+    """
+
+    partition: int
+    path: str
+    content: bytes
