@@ -55,6 +55,7 @@ from ..fstree import (
     parent_and_name,
 )
 from .ext4_directories import OpenDirectories, OpenDirectory
+from .ext4_meter import Meter
 
 _FAST_SYMLINK_MAX = 59
 _LARGE_FILE = 1 << 31
@@ -75,6 +76,8 @@ class Ext4Sink:
     When blocks or inodes run short, and *on_full* is given, the file system is written out whole and consistent, closed, and
     *on_full* called with what is missing at least; it grows the file system, keeping inode numbers, and returns the device to
     go on with. Without it, NoSpaceError.
+
+    ``meter`` tells how much of the file system what is written takes.
 
     After an error the file system is inconsistent: call :meth:`abort`. As a context manager the sink aborts on exit unless
     :meth:`finish` was called.
@@ -97,6 +100,7 @@ class Ext4Sink:
         self._writer = RunWriter(self._fs)
         self._content = ContentWriter(self._fs, self._allocator, self._writer)
         self._directories = OpenDirectories(self._fs, self._allocator, self._writer, self._content)
+        self.meter = Meter(self._fs, self._allocator, self._directories)
         self._near = self._fs.superblock.first_inode
         self._data_flags = EXT4_EXTENTS_FL if self._fs.superblock.extents else 0
 
@@ -367,6 +371,7 @@ class Ext4Sink:
 
     def _require(self, blocks: int, inodes: int) -> None:
         """Have so many blocks and inodes free before anything is taken: nothing is half done when the file system grows."""
+        self.meter.wanted(self.free_blocks - blocks)
         if self._on_full is None:
             return
         while True:
@@ -376,9 +381,11 @@ class Ext4Sink:
                 return
             before = self._fs.free_blocks, self._fs.free_inodes
             self._write_out()
+            written_out = self._fs.free_blocks, self._fs.free_inodes
             self._fs.close()
             self._fs.open(self._on_full(Shortage(missing_blocks, missing_inodes)))
             self._allocator.reset()
+            self.meter.grew(self._fs.free_blocks - written_out[0], self._fs.free_inodes - written_out[1])
             if self._fs.free_blocks <= before[0] and self._fs.free_inodes <= before[1]:
                 raise NoSpaceError(f"the file system in {self._fs} is full, and did not grow")
 

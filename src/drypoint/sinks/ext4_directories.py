@@ -47,7 +47,7 @@ class OpenDirectory:
 
     ``entries`` maps a name to its inode number and file type; ``created`` is the metadata of a directory that has no inode on
     disk yet, None for all others; ``bound`` is how many blocks it takes at most to lay it out while ``size``, the bytes of its
-    entries, is at most ``covered``.
+    entries, is at most ``covered``; ``taken`` is how many it has taken since it is at hand.
     """
 
     path: bytes
@@ -60,6 +60,7 @@ class OpenDirectory:
     size: int = DOTS_SIZE
     bound: int = 0
     covered: int = 0
+    taken: int = 0
     dirty: bool = False
 
 
@@ -77,6 +78,8 @@ class OpenDirectories:
         self._room = leaf_room(filesystem)
         self.reserved_blocks = 0
         """Blocks that it takes at most to lay out all that is not on disk yet."""
+        self.held_blocks = 0
+        """Blocks that the directories at hand have taken since they are at hand."""
 
     def find(self, path: bytes) -> OpenDirectory:
         """The directory at *path* of the file system.
@@ -135,6 +138,7 @@ class OpenDirectories:
             return
         for directory in _subtree(top):
             self.lay_out(directory)
+            self.held_blocks -= directory.taken
             del self._by_path[directory.path]
         if path:
             parent_path, name = parent_and_name(path)
@@ -145,6 +149,7 @@ class OpenDirectories:
     def forget(self, directory: OpenDirectory) -> None:
         """Drop a directory that is being removed."""
         self.reserved_blocks -= directory.bound
+        self.held_blocks -= directory.taken
         self._by_path.pop(directory.path, None)
 
     def lay_out_all(self) -> None:
@@ -163,6 +168,7 @@ class OpenDirectories:
         if not directory.dirty:
             return
         fs = self._fs
+        free_before = self._allocator.free_blocks
         raw: bytes | None = None
         if directory.created is None:
             # What was gathered for the old blocks must not be written after they got another use.
@@ -195,6 +201,9 @@ class OpenDirectories:
             fs.write_inode(directory.ino, with_links(raw, links))
         self.reserved_blocks -= directory.bound
         directory.bound, directory.covered, directory.dirty, directory.created = 0, 0, False, None
+        taken = free_before - self._allocator.free_blocks
+        directory.taken += taken
+        self.held_blocks += taken
 
     def _write_created(
         self, directory: OpenDirectory, created: Metadata, size: int, sectors: int, links: int, flags: int, block: bytes
