@@ -1,7 +1,7 @@
 """Disk images: bytes, partition tables, growth, and file systems. Knows nothing of containers."""
 
 from .copy import copy_sparse, data_extents
-from .device import Device, FileDevice, GrowableDevice, Window
+from .device import Device, FileDevice, GrowableDevice, TrimmableDevice, Window
 from .growth import GrowthPlan, TableWrite, apply_growth, plan_growth
 from .output import in_place, whole_file
 from .partitions import (
@@ -28,6 +28,7 @@ __all__ = [
     "PartitionTable",
     "ProbedPartition",
     "TableWrite",
+    "TrimmableDevice",
     "Window",
     "apply_growth",
     "copy_sparse",

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..errors import DiskImageError
 
@@ -62,6 +62,18 @@ class GrowableDevice(Device, Protocol):
         """
 
 
+@runtime_checkable
+class TrimmableDevice(GrowableDevice, Protocol):
+    """A device that can become smaller, too."""
+
+    def truncate(self, size: int) -> None:
+        """Cut the device down to *size* bytes; it never gets longer.
+
+        Raises:
+            DiskImageError: it cannot be cut.
+        """
+
+
 class FileDevice:
     """A regular file, or a block device, as a device. Closing is the caller's (it is a context manager).
 
@@ -81,6 +93,12 @@ class FileDevice:
             os.close(self._fd)
             what = "a directory" if stat.S_ISDIR(mode) else "neither a file nor a block device"
             raise DiskImageError(f"{self._name} is no disk image: it is {what}")
+        self._is_block_device = stat.S_ISBLK(mode)
+
+    @property
+    def is_block_device(self) -> bool:
+        """Whether it is a device of the machine, with a size of its own, rather than a file."""
+        return self._is_block_device
 
     @property
     def size(self) -> int:
@@ -151,14 +169,33 @@ class FileDevice:
         """Make the file *size* bytes long, sparsely; it never gets shorter.
 
         Raises:
-            DiskImageError: the file cannot grow.
+            DiskImageError: the file cannot grow, or is a block device, which never can.
         """
-        if size <= self.size:
+        missing = size - self.size
+        if missing <= 0:
             return
+        if self.is_block_device:
+            raise DiskImageError(
+                f"{self._name} is a block device of {self.size} bytes, but {size} are needed: {missing} are missing, and a "
+                "device cannot grow; use a larger one"
+            )
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:
             raise DiskImageError(f"cannot grow {self._name} to {size} bytes: {error.strerror}") from error
+
+    def truncate(self, size: int) -> None:
+        """Cut the file down to *size* bytes; it never gets longer.
+
+        Raises:
+            DiskImageError: the file cannot be cut, as no block device can.
+        """
+        if size >= self.size:
+            return
+        try:
+            os.ftruncate(self._fd, size)
+        except OSError as error:
+            raise DiskImageError(f"cannot cut {self._name} down to {size} bytes: {error.strerror}") from error
 
     def close(self) -> None:
         os.close(self._fd)
