@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import islice
 from unittest.mock import patch
 
+from drypoint.decompression import MAX_OUTPUT
 from drypoint.digest import Digest, digest_of
 from drypoint.errors import ContentError, LayerError
 from drypoint.layers import (
@@ -24,7 +25,6 @@ from drypoint.layers import (
     read_tar_split,
     tar_chunks,
 )
-from drypoint.layers.compression import MAX_OUTPUT
 from drypoint.layers.header import BLOCK, HeaderError
 from drypoint.layers.pax import parse_records, parse_time, xattrs_of
 from drypoint.layers.sparse import check_fragments, is_sparse_1_0, map_of_records
@@ -51,7 +51,7 @@ def decompress_anything(data: bytes) -> None:
     step, blob = _STEPS[data[0] % len(_STEPS)] if data else 1, data[1:]
     found = _decompressed(blob, step)
     if compression_of(blob[:10]) == "gzip":
-        with patch("drypoint.layers.compression._ISAL_ERRORS", ()):
+        with patch("drypoint.decompression._ISAL_ERRORS", ()):
             other = _decompressed(blob, 1 << 20)
         # ISA-L, like Go, passes over flags that no version of the format has given a meaning.
         both_refuse = isinstance(found, str) and isinstance(other, str)

@@ -1,8 +1,9 @@
 """Layers as streams: from a compressed blob, verified on its way, to what each tar entry means, and the tar-split beside it."""
 
+from ..decompression import compression_of
 from .assemble import FileRecord, Segment, assemble, read_tar_split
 from .change import Add, Change, Link, Opaque, Whiteout, change_of
-from .compression import compression_of, decompress
+from .compression import decompress
 from .pipeline import TarChunks, tar_chunks
 from .reader import LayerReader
 from .tar import TarEntry, TarReader

@@ -1,0 +1,212 @@
+"""Compressed streams undone, member after member, with bounded memory: what layers and disk images have in common.
+
+Formats: gzip (RFC 1952), zstd (RFC 8878), bzip2, xz, and bare deflate (RFC 1951) as it lies in zip archives.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from .errors import DrypointError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+try:
+    from isal import igzip_lib
+except ImportError:  # only built for x86-64 and arm64
+    _ISAL_ERRORS: tuple[type[Exception], ...] = ()
+else:
+    _ISAL_ERRORS = (igzip_lib.IsalError,)  # type: ignore[assignment] # its stub calls the class an instance
+
+MAX_OUTPUT = 1 << 20
+"""Most bytes that one step yields, however well they were compressed."""
+PEEK = 10
+"""As many bytes as :func:`compression_of` looks at."""
+_ZSTD_WINDOW_LOG = 29
+"""512 MiB, the engine's own limit for layers (klauspost/compress, zstd.MaxWindowSize), and four times that of `zstd -d`."""
+_XZ_MEMORY = 256 << 20
+"""Four times what `xz -9` asks for."""
+_FALLBACK_STEP = 64 << 10
+
+
+class _Decompressor(Protocol):
+    """One member's worth of decompression, as bz2, lzma, zstd and igzip_lib all offer it."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /, max_length: int) -> bytes: ...
+
+
+class _Zlib:
+    """gzip or bare deflate by zlib, for machines without ISA-L."""
+
+    def __init__(self, wbits: int) -> None:
+        self._inner = zlib.decompressobj(wbits=wbits)
+        self._pending = memoryview(b"")
+        self._full = False
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._full and not self._pending and not self._inner.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data + self._pending.tobytes()
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        if data:
+            self._pending = memoryview(self._pending.tobytes() + data)
+        # zlib hands back what it could not take, copying it each time: small steps keep that cheap.
+        step = self._inner.unconsumed_tail
+        if not step:
+            step, self._pending = self._pending[:_FALLBACK_STEP].tobytes(), self._pending[_FALLBACK_STEP:]
+        output = self._inner.decompress(step, max_length)
+        self._full = len(output) == max_length and not self._inner.eof
+        return output
+
+
+def _gzip() -> _Decompressor:
+    if not _ISAL_ERRORS:
+        return _Zlib(31)
+    return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+
+
+def _deflate() -> _Decompressor:
+    if not _ISAL_ERRORS:
+        return _Zlib(-15)
+    return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)
+
+
+def _zstd() -> _Decompressor:
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
+
+
+def _xz() -> _Decompressor:
+    return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+
+_ERRORS: tuple[type[Exception], ...] = (
+    zlib.error,
+    zstd.ZstdError,
+    lzma.LZMAError,
+    OSError,
+    ValueError,
+    EOFError,
+    *_ISAL_ERRORS,
+)
+_NEW: dict[str, Callable[[], _Decompressor]] = {
+    "gzip": _gzip,
+    "deflate": _deflate,
+    "zstd": _zstd,
+    "bzip2": bz2.BZ2Decompressor,
+    "xz": _xz,
+}
+
+
+def compression_of(start: bytes) -> str | None:
+    """The compression that a stream's first bytes announce: ``gzip``, ``zstd``, ``bzip2``, ``xz``, or None for none.
+
+    Args:
+        start: the first ten bytes, fewer only if the stream has no more.
+    """
+    if start.startswith(b"BZh"):
+        return "bzip2"
+    if start.startswith(b"\x1f\x8b\x08"):
+        return "gzip"
+    if start.startswith(b"\xfd7zXZ\0"):
+        return "xz"
+    if start.startswith(b"\x28\xb5\x2f\xfd"):
+        return "zstd"
+    if len(start) >= 8 and 0x50 <= start[0] <= 0x5F and start[1:4] == b"\x2a\x4d\x18":  # a skippable frame
+        return "zstd"
+    return None
+
+
+def members(
+    chunks: Iterator[bytes], kind: str, what: str, error: type[DrypointError], *, zero_padding: bool = False
+) -> Iterator[bytes]:
+    """The bytes that the compressed *chunks* hold, at most 1 MiB at a time.
+
+    Anything else after a member is an error, as it is to Go's readers and to xz. A deflate stream has no second member.
+
+    Args:
+        chunks: the stream, in pieces of any size.
+        kind: as :func:`compression_of` names it, or ``deflate``.
+        what: how errors name the stream.
+        error: the class to raise.
+        zero_padding: whether a gzip stream may end in zeros, as gzip and Python take it; xz has a rule of its own.
+
+    Raises:
+        DrypointError: as *error* says; damaged, truncated, followed by bytes that are no further member, or wanting absurd
+            memory.
+    """
+    new = _NEW[kind]
+    member = new()
+    index = 1
+    fed = 0  # bytes given to the present member: none is a clean end, once there was one
+    padding = 0
+    data = b""
+    while True:
+        if member.eof:
+            member, fed = new(), 0
+            index += 1
+        if data and not fed and index > 1:
+            data, padding = _skip_padding(data, padding, kind, zero_padding, what, error)
+        if data or not member.needs_input:
+            if data and index > 1 and kind == "deflate":
+                raise error(f"{what}: the deflate stream ends before its compressed size")
+            fed += len(data)
+            try:
+                output = member.decompress(data, MAX_OUTPUT)
+            except _ERRORS as cause:
+                where = f", or something else follows its part {index - 1}" if index > 1 and fed == len(data) else ""
+                raise error(f"{what}: the {kind} stream is damaged{where}: {cause}") from cause
+            except MemoryError as cause:
+                raise error(f"{what}: the {kind} stream wants more memory than is allowed") from cause
+            if output:
+                yield output
+            data = member.unused_data if member.eof else b""
+            if data or (not member.eof and not member.needs_input):
+                continue
+        following = next(chunks, None)
+        if following is None:
+            break
+        data = following
+    if fed and not member.eof:
+        raise error(f"{what}: the {kind} stream is truncated")
+    if kind == "xz" and padding % 4:
+        raise error(f"{what}: {padding} zero bytes after the xz stream, which is no multiple of 4")
+
+
+def _skip_padding(
+    data: bytes, padding: int, kind: str, zero_padding: bool, what: str, error: type[DrypointError]
+) -> tuple[bytes, int]:
+    """What follows the zeros at the start of *data*, and the zeros so far."""
+    if kind != "xz" and not (kind == "gzip" and zero_padding):
+        return data, padding
+    rest = data.lstrip(b"\0")
+    padding += len(data) - len(rest)
+    if rest and kind == "xz" and padding % 4:
+        raise error(f"{what}: {padding} zero bytes between xz streams, which is no multiple of 4")
+    if rest and kind == "gzip" and padding:
+        raise error(f"{what}: something else follows the zero bytes after the gzip stream")
+    return rest, padding
