@@ -30,6 +30,44 @@ struct ext2fs_extent {
     uint32_t e_flags;
 };
 
+typedef struct struct_io_manager *io_manager;
+typedef struct struct_io_channel *io_channel;
+
+struct struct_io_channel {
+    errcode_t magic;
+    io_manager manager;
+    char *name;
+    int block_size;
+    void *read_error;
+    void *write_error;
+    int refcount;
+    unsigned int flags;
+    long reserved[14];
+    void *private_data;
+    void *app_data;
+    int align;
+};
+
+struct struct_io_manager {
+    errcode_t magic;
+    const char *name;
+    errcode_t (*open)(const char *name, int flags, io_channel *channel);
+    errcode_t (*close)(io_channel channel);
+    errcode_t (*set_blksize)(io_channel channel, int blksize);
+    errcode_t (*read_blk)(io_channel channel, unsigned long block, int count, void *data);
+    errcode_t (*write_blk)(io_channel channel, unsigned long block, int count, const void *data);
+    errcode_t (*flush)(io_channel channel);
+    errcode_t (*write_byte)(io_channel channel, unsigned long offset, int count, const void *data);
+    void *set_option;
+    void *get_stats;
+    errcode_t (*read_blk64)(io_channel channel, unsigned long long block, int count, void *data);
+    errcode_t (*write_blk64)(io_channel channel, unsigned long long block, int count, const void *data);
+    void *discard;
+    void *cache_readahead;
+    void *zeroout;
+    long reserved[14];
+};
+
 struct struct_ext2_filsys {
     errcode_t magic;
     void *io;
@@ -107,8 +145,10 @@ EXT2_FLAG_DIRTY = 0x04
 EXT2_FLAG_64BITS = 0x20000
 EXT2_FLAG_FLUSH_NO_SYNC = 1
 
-# Error codes of ext2_err.et that callers tell apart.
+# Codes of ext2_err.et: those that mark structures, and errors that callers tell apart.
 EXT2_ET_BASE = 2133571328
+EXT2_ET_MAGIC_IO_CHANNEL = EXT2_ET_BASE + 5
+EXT2_ET_MAGIC_IO_MANAGER = EXT2_ET_BASE + 7
 EXT2_ET_INODE_ALLOC_FAIL = EXT2_ET_BASE + 73
 EXT2_ET_EXTENT_NO_NEXT = EXT2_ET_BASE + 124
 EXT2_ET_EA_NO_SPACE = EXT2_ET_BASE + 163

@@ -2,6 +2,9 @@
 
 The library's own block cache is switched off, because file data and directories are written straight to the image: a block
 that the library still held dirty could otherwise overwrite data that later took its place.
+
+A device that lies in one piece of a file is opened by the library itself, as that part of the file. One that does not is read
+and written through :class:`~drypoint.disk.ext4.io_manager.DeviceIo`, at a call into Python for each run of blocks.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ...errors import DiskImageError, FilesystemError, NoSpaceError
@@ -17,6 +21,7 @@ from ..device import Device
 from . import bindings
 from .bindings import Library, library
 from .inode import InodeShape, NewInode, encode_inode, size_of
+from .io_manager import DeviceIo
 from .superblock import COMPAT_EXT_ATTR, RO_COMPAT_LARGE_FILE, Superblock, read_superblock
 
 _SUPER_FREE_BLOCKS = 0x0C // 4
@@ -49,6 +54,7 @@ class Ext4Filesystem:
         self._short = self._library.short
         self._fs: Any = None
         self._fd = -1
+        self._io: DeviceIo | None = None
         self.open(device)
 
     # Opening and closing
@@ -57,18 +63,19 @@ class Ext4Filesystem:
         """Open it again after :meth:`close`: it may have grown, or moved, meanwhile."""
         if self._fs is not None:
             raise ValueError("the file system is open already")
-        location = device.location
-        if location is None:
-            raise FilesystemError(f"the file system on {device.name} does not lie in one piece")
-        self._path, self._offset = location
+        self._device = device
+        self._location = device.location
         self._superblock = superblock = read_superblock(device)
         self._shape = InodeShape.of(superblock.inode_size, superblock.want_extra_isize)
         try:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise DiskImageError(f"cannot open {self._path} for writing: {error.strerror}") from error
-        try:
-            self._fs = self._open_library()
+            if self._location is None:
+                self._io = DeviceIo(self._library, device)
+                self._fs = self._open_library(b"drypoint", self._ffi.NULL, self._io.manager)
+            else:
+                path, offset = self._location
+                self._fd = self._open_file(path)
+                options = b"offset=%d&cache=off" % offset
+                self._fs = self._open_library(os.fsencode(path), options, self._ext2.unix_io_manager)
             self._address = int(self._ffi.cast("uintptr_t", self._fs))
         except BaseException:
             self._forget()
@@ -76,25 +83,24 @@ class Ext4Filesystem:
         seed = superblock.checksum_seed
         self._checksum_seed = self.crc32c(0xFFFFFFFF, superblock.uuid) if seed is None else seed
 
-    def _open_library(self) -> Any:
+    @staticmethod
+    def _open_file(path: Path) -> int:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise DiskImageError(f"cannot open {path} for writing: {error.strerror}") from error
+
+    def _open_library(self, name: bytes, options: Any, io_manager: Any) -> Any:
         handle = self._ffi.new("ext2_filsys *")
         flags = bindings.EXT2_FLAG_RW | bindings.EXT2_FLAG_64BITS
-        code = self._ext2.ext2fs_open2(
-            os.fsencode(self._path),
-            b"offset=%d&cache=off" % self._offset,
-            flags,
-            0,
-            0,
-            self._ext2.unix_io_manager,
-            handle,
-        )
-        self._library.check(code, f"cannot open the file system in {self}")
+        code = self._ext2.ext2fs_open2(name, options, flags, 0, 0, io_manager, handle)
+        self.check(code, f"cannot open the file system in {self}")
         fs = handle[0]
         try:
             if fs.blocksize != self._superblock.block_size:
                 raise FilesystemError(f"libext2fs reads other facts from {self} than its superblock says")
             fs.now = self._now
-            self._library.check(self._ext2.ext2fs_read_bitmaps(fs), f"cannot read the bitmaps of {self}")
+            self.check(self._ext2.ext2fs_read_bitmaps(fs), f"cannot read the bitmaps of {self}")
         except BaseException:
             self._ext2.ext2fs_free(fs)
             raise
@@ -112,8 +118,13 @@ class Ext4Filesystem:
         code = self._ext2.ext2fs_close2(fs, bindings.EXT2_FLAG_FLUSH_NO_SYNC)
         if code:
             self._ext2.ext2fs_free(fs)
-        self._forget()
-        self._library.check(code, f"cannot write the bitmaps and descriptors of {self}")
+        try:
+            # Also what the library took no notice of: that it comes to light at the end at the latest.
+            self.check(code, f"cannot write the bitmaps and descriptors of {self}")
+            if self._io is not None:
+                self._io.raise_failure()
+        finally:
+            self._forget()
 
     def abort(self) -> None:
         """Close without writing what is pending. What was written before stays, so the file system is inconsistent."""
@@ -126,9 +137,25 @@ class Ext4Filesystem:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        self._io = None
 
     def __str__(self) -> str:
-        return f"{self._path} at byte {self._offset}"
+        if self._location is None:
+            return self._device.name
+        path, offset = self._location
+        return f"{path} at byte {offset}"
+
+    def check(self, code: int, doing: str) -> None:
+        """Turn an error code of the library, or what the device raised behind it, into an error.
+
+        Raises:
+            FilesystemError: *code* is not 0; the message begins with *doing*.
+            DiskImageError: and the device is to blame.
+        """
+        if code:
+            if self._io is not None:
+                self._io.raise_failure()
+            self._library.check(code, doing)
 
     @property
     def library(self) -> Library:
@@ -203,7 +230,7 @@ class Ext4Filesystem:
         for name in names:
             code = hash_name(version, name, len(name), seed, major, minor)
             if code:
-                self._library.check(code, "cannot hash a name")
+                self.check(code, "cannot hash a name")
             yield major.value, minor.value, name
 
     # Inodes
@@ -218,14 +245,14 @@ class Ext4Filesystem:
         buffer = bytearray(size)
         code = self._ext2.ext2fs_read_inode_full(self._fs, ino, self._ffi.from_buffer(buffer), size)
         if code:
-            self._library.check(code, f"cannot read inode {ino} of {self}")
+            self.check(code, f"cannot read inode {ino} of {self}")
         return bytes(buffer)
 
     def write_inode(self, ino: int, raw: bytes) -> None:
         """Write the whole inode *raw*; its checksum is set on the way."""
         code = self._short.ext2fs_write_inode_full(self._address, ino, raw, len(raw))
         if code:
-            self._library.check(code, f"cannot write inode {ino} of {self}")
+            self.check(code, f"cannot write inode {ino} of {self}")
 
     def write_new_inode(self, ino: int, inode: NewInode) -> None:
         """Write an inode that :meth:`allocate_inode` gave."""
@@ -242,7 +269,7 @@ class Ext4Filesystem:
         if code == bindings.EXT2_ET_INODE_ALLOC_FAIL:
             raise NoSpaceError(f"the file system in {self} has no free inode ({self.inodes_count} in all)")
         if code:
-            self._library.check(code, f"cannot find a free inode in {self}")
+            self.check(code, f"cannot find a free inode in {self}")
         ino = found.value
         self._short.ext2fs_inode_alloc_stats2(self._address, ino, 1, directory)
         return ino
@@ -260,13 +287,13 @@ class Ext4Filesystem:
         code = self._ext2.ext2fs_find_first_zero_generic_bmap(self._fs.block_map, goal, last, found)
         if code == errno.ENOENT:
             return None
-        self._library.check(code, f"cannot search the block bitmap of {self}")
+        self.check(code, f"cannot search the block bitmap of {self}")
         start = int(found[0])
         end = min(start + longest - 1, last)
         code = self._ext2.ext2fs_find_first_set_generic_bmap(self._fs.block_map, start, end, found)
         if code == errno.ENOENT:
             return start, end - start + 1
-        self._library.check(code, f"cannot search the block bitmap of {self}")
+        self.check(code, f"cannot search the block bitmap of {self}")
         return start, int(found[0]) - start
 
     def mark_blocks(self, start: int, count: int, *, used: bool) -> None:
@@ -289,7 +316,7 @@ class Ext4Filesystem:
         """
         buffer = bytearray(raw)
         code = self._ext2.ext2fs_punch(self._fs, ino, self._ffi.from_buffer(buffer), self._ffi.NULL, 0, (1 << 64) - 1)
-        self._library.check(code, f"cannot free the blocks of inode {ino} of {self}")
+        self.check(code, f"cannot free the blocks of inode {ino} of {self}")
         return bytes(buffer)
 
     def free_xattr_block(self, ino: int, raw: bytes) -> bytes:
@@ -300,7 +327,7 @@ class Ext4Filesystem:
         """
         buffer = bytearray(raw)
         code = self._ext2.ext2fs_free_ext_attr(self._fs, ino, self._ffi.from_buffer(buffer))
-        self._library.check(code, f"cannot free the extended attributes of inode {ino} of {self}")
+        self.check(code, f"cannot free the extended attributes of inode {ino} of {self}")
         return bytes(buffer)
 
     def write_blocks(self, start: int, parts: list[bytes | bytearray | memoryview]) -> None:
@@ -309,7 +336,14 @@ class Ext4Filesystem:
         Raises:
             DiskImageError: the image file cannot be written.
         """
-        position = self._offset + start * self.block_size
+        position = start * self.block_size
+        if self._location is None:
+            for part in parts:
+                self._device.write(position, part)
+                position += len(part)
+            return
+        path, offset = self._location
+        position += offset
         try:
             for part in parts:
                 view = memoryview(part)
@@ -318,7 +352,7 @@ class Ext4Filesystem:
                     position += written
                     view = view[written:]
         except OSError as error:
-            raise DiskImageError(f"cannot write to {self._path}: {error.strerror}") from error
+            raise DiskImageError(f"cannot write to {path}: {error.strerror}") from error
 
     def directory_blocks(self, ino: int, raw: bytes) -> Iterator[bytes]:
         """The blocks of directory *ino*, whose inode is *raw*, in order; checksums are verified.
@@ -331,11 +365,11 @@ class Ext4Filesystem:
         block = bytearray(self.block_size)
         for logical in range(-(-size_of(raw) // self.block_size)):
             code = self._ext2.ext2fs_bmap2(self._fs, ino, inode, self._ffi.NULL, 0, logical, self._ffi.NULL, physical)
-            self._library.check(code, f"cannot map block {logical} of directory inode {ino} of {self}")
+            self.check(code, f"cannot map block {logical} of directory inode {ino} of {self}")
             if not physical[0]:
                 raise FilesystemError(f"directory inode {ino} of {self} has a hole at block {logical}; run e2fsck -f")
             code = self._ext2.ext2fs_read_dir_block4(self._fs, physical[0], self._ffi.from_buffer(block), 0, ino)
-            self._library.check(code, f"cannot read block {logical} of directory inode {ino} of {self}")
+            self.check(code, f"cannot read block {logical} of directory inode {ino} of {self}")
             yield bytes(block)
 
     # Features that come with what is written

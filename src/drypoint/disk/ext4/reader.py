@@ -25,7 +25,7 @@ from ...fstree.entry import (
 from ...fstree.path import join
 from ...fstree.protocols import Stat
 from ..device import Device
-from .reader_blocks import extents
+from .reader_blocks import Extent, extents
 from .reader_directory import DirectoryEntry, DirectoryParser
 from .reader_inode import EXTENTS_FLAG, INLINE_DATA_FLAG, Inode, InodeTable, device_number
 from .reader_superblock import ROOT_INODE, Group, Superblock
@@ -109,6 +109,19 @@ class Ext4Reader:
         if not _has_type(inode, S_IFREG):
             raise FilesystemError(f"{stat.entry.path!r} is no regular file of the file system on {self._volume.name}")
         return self._content(inode)
+
+    def extents(self, stat: Stat) -> Iterator[Extent]:
+        """Where the content of a regular file lies, in order, holes left out; what reads as zeros is at block 0.
+
+        Raises:
+            FilesystemError: damage; or it is no regular file of this tree, or one whose content lies in its inode.
+        """
+        inode = self._inodes.inode(stat.inode)
+        if not _has_type(inode, S_IFREG):
+            raise FilesystemError(f"{stat.entry.path!r} is no regular file of the file system on {self._volume.name}")
+        if inode.flags & INLINE_DATA_FLAG:
+            raise FilesystemError(f"{stat.entry.path!r} on {self._volume.name} has no blocks: it lies in its inode")
+        return extents(self._volume, inode)
 
     def _find(self, path: bytes) -> tuple[Inode, int] | None:
         """The inode at *path*, and the number of its parent's; the root is its own parent."""

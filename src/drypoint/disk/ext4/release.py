@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import struct
 
-from ...errors import FilesystemError
-from .bindings import EXT2_ET_EXTENT_NO_NEXT
+from .extent_walk import walk_extents
 from .filesystem import Ext4Filesystem
 from .inode import EXT4_EXTENTS_FL, EXT4_HUGE_FILE_FL, flags_of, mark_deleted, replace_content, sectors_of
 
-_EXTENT_ROOT = 0x0001
-_EXTENT_NEXT = 0x0009
-_FLAG_LEAF = 0x0001
-_FLAG_SECOND_VISIT = 0x0004
 _EMPTY_ROOT = struct.pack("<HHHHI", 0xF30A, 0, 4, 0, 0).ljust(60, b"\0")
 
 
@@ -32,7 +27,7 @@ def free_content(filesystem: Ext4Filesystem, ino: int, raw: bytes) -> bytes:
     if not filesystem.has_blocks(raw):
         return raw
     if flags_of(raw) & EXT4_EXTENTS_FL:
-        runs = _extent_runs(filesystem, ino, raw)
+        runs = [(run.physical, run.length) for run in walk_extents(filesystem, ino, raw)]
         for start, count in runs:
             filesystem.mark_blocks(start, count, used=False)
         # i_blocks of a huge file counts blocks of the file system, that of all others units of 512 bytes.
@@ -52,28 +47,3 @@ def free_inode(filesystem: Ext4Filesystem, ino: int, raw: bytes, *, directory: b
     raw = filesystem.free_xattr_block(ino, raw)
     filesystem.write_inode(ino, mark_deleted(raw, filesystem.now))
     filesystem.release_inode(ino, directory=directory)
-
-
-def _extent_runs(filesystem: Ext4Filesystem, ino: int, raw: bytes) -> list[tuple[int, int]]:
-    """The runs of blocks that an extent tree takes, its own nodes included."""
-    library, superblock = filesystem.library, filesystem.superblock
-    ffi, ext2 = library.ffi, library.ext2
-    inode = ffi.from_buffer(bytearray(raw))
-    handle = ffi.new("ext2_extent_handle_t *")
-    extent = ffi.new("struct ext2fs_extent *")
-    doing = f"cannot read the extents of inode {ino} of {filesystem}"
-    library.check(ext2.ext2fs_extent_open2(filesystem.handle, ino, inode, handle), doing)
-    runs: list[tuple[int, int]] = []
-    try:
-        code = ext2.ext2fs_extent_get(handle[0], _EXTENT_ROOT, extent)
-        while code != EXT2_ET_EXTENT_NO_NEXT:
-            library.check(code, doing)
-            count = extent.e_len if extent.e_flags & _FLAG_LEAF else 1
-            if not extent.e_flags & _FLAG_SECOND_VISIT:
-                if extent.e_pblk < superblock.first_data_block or extent.e_pblk + count > superblock.blocks_count:
-                    raise FilesystemError(f"{doing}: one lies outside the file system; run e2fsck -f")
-                runs.append((extent.e_pblk, count))
-            code = ext2.ext2fs_extent_get(handle[0], _EXTENT_NEXT, extent)
-    finally:
-        ext2.ext2fs_extent_free(handle[0])
-    return runs

@@ -19,7 +19,7 @@ def set_xattrs(filesystem: Ext4Filesystem, ino: int, xattrs: tuple[tuple[bytes, 
     filesystem.note_xattrs()
     library = filesystem.library
     handle = library.ffi.new("xattr_handle_t *")
-    library.check(library.ext2.ext2fs_xattrs_open(filesystem.handle, ino, handle), f"cannot set xattrs of {path!r}")
+    filesystem.check(library.ext2.ext2fs_xattrs_open(filesystem.handle, ino, handle), f"cannot set xattrs of {path!r}")
     try:
         for name, value in xattrs:
             code = library.ext2.ext2fs_xattr_set(handle[0], name, value, len(value))
@@ -28,7 +28,7 @@ def set_xattrs(filesystem: Ext4Filesystem, ino: int, xattrs: tuple[tuple[bytes, 
                     f"{path!r}: the extended attribute {name!r} of {len(value)} bytes does not fit into the inode and one "
                     f"block of {filesystem.block_size} bytes"
                 )
-            library.check(code, f"cannot set the extended attribute {name!r} of {path!r}")
+            filesystem.check(code, f"cannot set the extended attribute {name!r} of {path!r}")
     finally:
         library.ext2.ext2fs_xattrs_close(handle)
 
