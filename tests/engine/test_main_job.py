@@ -152,7 +152,7 @@ def test_an_interrupt_leaves_nothing(workplace: Path, sent: signal.Signals) -> N
         )  # fmt: skip
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("writing"):
+            if line.startswith("fetching"):
                 process.send_signal(sent)
                 break
         _, said = process.communicate(timeout=60)

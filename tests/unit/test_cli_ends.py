@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.needs(*IMAGE_TOOLS, "e2fsck")]
     ("faults", "moment"),
     [
         (Faults(refusals=1000, refusal_status=429, retry_after="600"), "looking up"),
-        (Faults(stalls=1000, fault_after=2000), "writing"),
+        (Faults(stalls=1000, fault_after=2000), "fetching"),
     ],
     ids=["resolving", "fetching"],
 )

@@ -3,7 +3,8 @@
 from .gathering import Plan, plan
 from .request import DEFAULT_DATA_ROOT, DEFAULT_PARTITION, ExtraFile, FindReplaced, ImageRequest, Target
 from .room import Room
-from .run import Result, WrittenLayer, preload
+from .run import Result, preload
+from .writing import WrittenLayer
 
 __all__ = [
     "DEFAULT_DATA_ROOT",

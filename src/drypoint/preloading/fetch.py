@@ -46,6 +46,10 @@ class LayerFetcher:
         self._ahead = ahead
         self._started: deque[tuple[LayerJob, TarChunks]] = deque()
 
+    def prefetch(self) -> None:
+        """Start with the first layers before the first is asked for."""
+        self._start(self._ahead)
+
     @contextmanager
     def next_layer(self) -> Iterator[LayerReader]:
         """The next layer, opened; to be read to its end, where its digests are known to be right.

@@ -1,38 +1,20 @@
-"""Doing what is planned."""
+"""The use case: gather what is known, plan, then do it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..disk import FileDevice, Partition, copy_sparse, whole_file
-from ..disk.ext4.reader import Ext4Reader
-from ..engine import remove_replaced, write_store
-from ..engine.overlay2 import AppliedLayer
-from ..engine.placement import PlannedLayer
-from ..errors import OutputError, VerificationError
-from ..fstree import TreeReader
-from ..layers import LayerReader
+from ..errors import OutputError
 from ..oci import Platform
 from ..progress import SILENT, Progress
-from ..sinks.ext4 import Ext4Sink
-from ..verification import Severity, check_file_system, verify_store
-from .fetch import LayerFetcher, LayerJob
-from .files import put_file
 from .gathering import Gathered, Plan, Wishes, gather
 from .growing import GrowingPartition
+from .proving import prove
 from .request import ExtraFile, FindReplaced, ImageRequest, Target
-from .room import spare_room
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenLayer:
-    """A layer that was written: its place in the store, and what it came to."""
-
-    planned: PlannedLayer
-    applied: AppliedLayer
+from .writing import WrittenLayer, carry_out, fetching
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +82,13 @@ def preload(
         with whole_file(output, overwrite=overwrite, inputs=(base,)) as part:
             gathered = gather(device, wishes, progress)
             with FileDevice(part, writable=True) as disk:
-                _copy(device, disk, progress)
-                growing = GrowingPartition(
-                    disk, gathered.table, gathered.plan.partition, output.absolute().parent, progress
-                )
-                written = _carry_out(gathered, growing, additional_space, progress)
+                with fetching(gathered, progress) as fetcher:
+                    # While the base is copied, the first layers come in.
+                    _copy(device, disk, progress)
+                    growing = GrowingPartition(
+                        disk, gathered.table, gathered.plan.partition, output.absolute().parent, progress
+                    )
+                    written = carry_out(gathered, growing, fetcher, additional_space)
                 if verify:
                     _verify(gathered, growing, progress)
     return Result(gathered.plan, written, output, growing.partition)
@@ -120,73 +104,13 @@ def _copy(base: FileDevice, disk: FileDevice, progress: Progress) -> None:
     step.end()
 
 
-def _carry_out(
-    gathered: Gathered, growing: GrowingPartition, additional_space: int, progress: Progress
-) -> tuple[WrittenLayer, ...]:
-    """Do what is planned. Where there is nothing to do, not one byte changes: opening a file system for writing marks it."""
-    plan = gathered.plan
-    written: tuple[WrittenLayer, ...] = ()
-    if plan.store.removal.paths:
-        # In a session of its own, so that the partition grows only by what is still missing.
-        with Ext4Sink(growing.window, now=max(gathered.timestamp, 1)) as sink:
-            remove_replaced(plan.store, sink)
-            sink.finish()
-    if not plan.is_empty:
-        growing.make_room(plan.room)
-        written = _write(gathered, growing, progress)
-    if additional_space:
-        # The estimate may have fallen short of what was written.
-        growing.make_room(spare_room(plan.block_size, additional_space))
-    return written
-
-
-def _write(gathered: Gathered, growing: GrowingPartition, progress: Progress) -> tuple[WrittenLayer, ...]:
-    store = gathered.plan.store
-    written: list[WrittenLayer] = []
-    jobs = [
-        LayerJob(planned.image, planned.layer, gathered.sources[planned.image.image_id]) for planned in store.layers
-    ]
-    step = progress.begin(f"writing {len(jobs)} layers", store.fetch_bytes)
-    with LayerFetcher(jobs, step) as fetcher:
-        with Ext4Sink(growing.window, now=max(gathered.timestamp, 1), on_full=growing.on_full) as sink:
-
-            @contextmanager
-            def open_layer(_: PlannedLayer) -> Iterator[LayerReader]:
-                with fetcher.next_layer() as reader:
-                    yield reader
-
-            write_store(store, sink, open_layer, lambda *layer: written.append(WrittenLayer(*layer)))
-            present: TreeReader = Ext4Reader(growing.window)
-            for file in gathered.plan.files:
-                put_file(sink, file, gathered.timestamp, exists=present.lookup(file.path) is not None)
-            sink.finish()
-    step.end()
-    return tuple(written)
-
-
 def _verify(gathered: Gathered, growing: GrowingPartition, progress: Progress) -> None:
-    """Prove what was written. What was wrong with the store before is not this job's fault, and does not stop it."""
     plan = gathered.plan
-    step = progress.begin("verifying")
-    report = verify_store(
-        Ext4Reader(growing.window),
+    prove(
+        growing.window,
         plan.store.data_root,
         references=[reference for image in plan.images for reference in (*image.references, *image.tags)],
         layers={planned.chain_id for planned in plan.store.layers},
+        known={(finding.code, finding.path) for finding in plan.state.findings},
+        progress=progress,
     )
-    known = {(finding.code, finding.path) for finding in plan.state.findings}
-    faults = [
-        finding
-        for finding in (*check_file_system(growing.window), *report.findings)
-        if finding.severity is Severity.ERROR and (finding.code, finding.path) not in known
-    ]
-    step.end()
-    if faults:
-        shown = "; ".join(
-            f"{finding.path.decode('utf-8', 'backslashreplace')}: {finding.text}" for finding in faults[:3]
-        )
-        raise VerificationError(
-            f"what was written does not read back as it should, in {len(faults)} places: {shown}. "
-            "No output was made. If e2fsck -fn finds nothing wrong with the base, please report this, "
-            "with the images' names"
-        )

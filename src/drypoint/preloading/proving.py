@@ -1,0 +1,51 @@
+"""Reading back what was written, and proving it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from ..digest import Digest
+from ..disk import Device
+from ..disk.ext4.reader import Ext4Reader
+from ..errors import VerificationError
+from ..oci import Reference
+from ..progress import Progress
+from ..verification import Severity, check_file_system, verify_store
+
+
+def prove(
+    partition: Device,
+    data_root: bytes,
+    *,
+    references: Iterable[Reference],
+    layers: Collection[Digest] | None,
+    known: Collection[tuple[str, bytes]],
+    progress: Progress,
+) -> None:
+    """Prove the store at *data_root*, and the file system it lies in.
+
+    Args:
+        references: names that must lead to an image that loads.
+        layers: chain-ids whose content is rebuilt and hashed; None for all.
+        known: (code, path) of findings that were there before: they are not this job's fault, and do not stop it.
+
+    Raises:
+        VerificationError: something does not read back as it should.
+    """
+    step = progress.begin("verifying")
+    report = verify_store(Ext4Reader(partition), data_root, references=references, layers=layers)
+    faults = [
+        finding
+        for finding in (*check_file_system(partition), *report.findings)
+        if finding.severity is Severity.ERROR and (finding.code, finding.path) not in known
+    ]
+    step.end()
+    if faults:
+        shown = "; ".join(
+            f"{finding.path.decode('utf-8', 'backslashreplace')}: {finding.text}" for finding in faults[:3]
+        )
+        raise VerificationError(
+            f"what was written does not read back as it should, in {len(faults)} places: {shown}. "
+            "No output was made. If e2fsck -fn finds nothing wrong with the base, please report this, "
+            "with the images' names"
+        )
