@@ -12,6 +12,11 @@ from pathlib import Path
 from ..errors import OutputError
 from .copy import copy_sparse
 
+_NO_LINK = frozenset(
+    {errno.EXDEV, errno.ENOENT, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+)
+"""What linking a nameless file says where it cannot be done; copying it may go all the same."""
+
 
 @contextmanager
 def whole_file(path: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] = ()) -> Iterator[Path]:
@@ -45,6 +50,36 @@ def whole_file(path: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] 
         if full is not None:
             raise full from error
         raise
+
+
+def adopt(fd: int, part: Path) -> None:
+    """Let the file *part*, empty and from :func:`whole_file`, be the nameless file *fd*: the same file, or else a sparse copy.
+
+    What is written through *fd* from now on is seen in *part* only if it is the same file: open *part* instead.
+
+    Args:
+        fd: from :func:`.nameless_file`, in any directory. It gets the mode of *part*.
+
+    Raises:
+        OutputError: there is no room for a copy, or it cannot be written.
+    """
+    linked = part.with_name(f"{part.name}.{secrets.token_hex(4)}")
+    try:
+        if not _link_nameless(fd, linked):
+            target = os.open(part, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                copy_sparse(fd, target)
+            finally:
+                os.close(target)
+            return
+        try:
+            os.fchmod(fd, part.stat().st_mode & 0o7777)
+            linked.replace(part)
+        except BaseException:
+            linked.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"cannot write {part}: {error.strerror}") from error
 
 
 @contextmanager
@@ -128,6 +163,21 @@ def _rename_new(part: Path, path: Path) -> None:
         part.replace(path)
         return
     part.unlink()
+
+
+def _link_nameless(fd: int, path: Path) -> bool:
+    """Give a file without a name the name *path*; False if that cannot be: it lies elsewhere, or once had a name."""
+    directory = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Relative to a directory, since only then does Python ask for the link behind the link in /proc to be followed.
+        os.link(str(fd), path, src_dir_fd=directory, follow_symlinks=True)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        return False
+    finally:
+        os.close(directory)
+    return True
 
 
 def _back_up(path: Path, backup: Path) -> None:

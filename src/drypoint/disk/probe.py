@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from ..decompression import PEEK, compression_of
 from .device import Device
 
 PROBED_BYTES = 68 * 1024
@@ -79,18 +80,13 @@ def probe(device: Device) -> FilesystemInfo | None:
 
 
 def probe_compressed(device: Device) -> str | None:
-    """The name of the compression or archive format that *device* starts like, for a message; None for none known."""
-    head = device.read(0, min(6, device.size))
-    return next((name for magic, name in _COMPRESSED if head.startswith(magic)), None)
+    """The name of the compression or archive format that *device* starts like; None for none known."""
+    head = device.read(0, min(PEEK, device.size))
+    return "zip" if head.startswith(_ZIP) else compression_of(head)
 
 
-_COMPRESSED = (
-    (b"\x1f\x8b", "gzip"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"PK\x03\x04", "zip"),
-    (b"BZh", "bzip2"),
-)
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+"""A member, the end of an archive without any, and the first part of a split one."""
 
 _EXT_COMPAT = {
     0: "dir_prealloc",

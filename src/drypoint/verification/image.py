@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ..disk import FileDevice, Window, find_partition, probe_partitions, read_table
+from ..disk import Window, find_partition, probe_partitions, read_table
 from ..disk.ext4.reader import Ext4Reader
+from ..disk.formats import opened_image
 from ..errors import FilesystemError
 from ..oci import Reference
 from ..progress import SILENT, Progress
@@ -33,6 +34,7 @@ def verify(
     """Prove what the disk image *image* holds in *partition*. Nothing is changed, and neither root nor a mount is needed.
 
     Args:
+        image: raw or compressed; a compressed one is unpacked to a nameless file first.
         partition: file-system label, GPT name, or number, of the partition with the engine's store. The file systems of the
             others are checked as such.
         data_root: the engine's data root, a clean path in the partition.
@@ -44,10 +46,12 @@ def verify(
 
     Raises:
         DiskImageError: the disk image's table is damaged beyond use; it has no such partition; or no ext file system is there.
+        OutputError: there is no room to unpack the disk image.
         StoreError: what is at the data root is no store at all.
         ToolError: one of the processes was killed.
     """
-    with FileDevice(image) as device:
+    with opened_image(image, progress=progress) as opened:
+        device = opened.device
         table = read_table(device)
         found = find_partition(device, table, partition)
         if found.filesystem is None or not found.filesystem.kind.is_ext:

@@ -1,0 +1,18 @@
+"""Disk images as users have them: raw, or packed by gzip, xz, zstd or zip; and block maps of them."""
+
+from .bmap import write_block_map
+from .kinds import ImageFormat, format_of_content, format_of_name, member_name
+from .reading import OpenedImage, decompressed, opened_image
+from .writing import write_image
+
+__all__ = [
+    "ImageFormat",
+    "OpenedImage",
+    "decompressed",
+    "format_of_content",
+    "format_of_name",
+    "member_name",
+    "opened_image",
+    "write_block_map",
+    "write_image",
+]

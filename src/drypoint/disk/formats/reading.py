@@ -1,0 +1,124 @@
+"""A disk image opened, whatever it is packed in: where it is when it is raw, else unpacked to a sparse nameless file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from ...decompression import members
+from ...errors import DiskImageError, OutputError
+from ...progress import SILENT, Progress, Step
+from ..device import FileDevice
+from ..scratch import nameless_file, path_of, scratch_directory
+from .kinds import ImageFormat, format_of_content
+from .sparse import write_sparse
+from .zip_reading import find_image, member_content
+
+_CHUNK = 128 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedImage:
+    """A disk image that can be read at any offset.
+
+    Attributes:
+        device: its bytes; its name is the path that the user gave. Only read from, unless it is scratch.
+        format: what it was packed in.
+        is_scratch: whether the device is a file without a name that nobody else knows, which may be written to.
+    """
+
+    device: FileDevice
+    format: ImageFormat
+    is_scratch: bool
+
+
+@contextmanager
+def opened_image(path: Path, *, directory: Path | None = None, progress: Progress = SILENT) -> Iterator[OpenedImage]:
+    """Open the disk image *path*, which may be a block device, or compressed: its content tells, not its name.
+
+    Args:
+        directory: where a compressed one is unpacked to; default: :func:`.scratch_directory`.
+        progress: is told how much of a compressed one has been read.
+
+    Raises:
+        DiskImageError: it cannot be read, is damaged, cut short, compressed in a way that is not supported, or an archive with
+            more or less than one disk image.
+        OutputError: there is no room to unpack it.
+    """
+    with FileDevice(path) as file:
+        kind = format_of_content(file)
+        if kind is ImageFormat.RAW:
+            yield OpenedImage(file, kind, is_scratch=False)
+            return
+        with nameless_file(directory or scratch_directory()) as fd:
+            _unpack(file, kind, fd, directory, progress)
+            with FileDevice(path_of(fd), writable=True, name=str(path)) as device:
+                yield OpenedImage(device, kind, is_scratch=True)
+
+
+def decompressed(chunks: Iterable[bytes], kind: ImageFormat, name: str) -> Iterator[bytes]:
+    """The bytes of the disk image that the stream *chunks* holds, at most 1 MiB at a time where it is compressed.
+
+    Several gzip members, xz streams or zstd frames are one image, as they are to gzip, xz and zstd. Zeros may follow those of
+    gzip, and xz's own padding those of xz; anything else is an error, though gzip would only warn.
+
+    Args:
+        name: how errors name the stream.
+
+    Raises:
+        DiskImageError: it is damaged, truncated, followed by something else, wants absurd memory, or is a zip archive, whose
+            directory is at its end.
+    """
+    match kind:
+        case ImageFormat.RAW:
+            yield from chunks
+        case ImageFormat.GZIP | ImageFormat.XZ | ImageFormat.ZSTD:
+            yield from members(iter(chunks), kind, name, DiskImageError, zero_padding=True)
+        case ImageFormat.ZIP:
+            raise DiskImageError(f"{name} is a zip archive, which cannot be read as a stream; save it to a file first")
+        case _:
+            assert_never(kind)
+
+
+def _unpack(file: FileDevice, kind: ImageFormat, fd: int, directory: Path | None, progress: Progress) -> None:
+    step = progress.begin("unpacking the disk image", file.size)
+    try:
+        write_sparse(_content(file, kind, step), fd)
+    except OSError as error:
+        raise _cannot_unpack(file.name, directory, os.fstat(fd).st_blocks * 512, error) from error
+    step.end()
+
+
+def _content(file: FileDevice, kind: ImageFormat, step: Step) -> Iterator[bytes]:
+    if kind is ImageFormat.ZIP:
+        told = 0
+        for content, taken in member_content(file, find_image(file)):
+            step.advance(taken - told)
+            told = taken
+            yield content
+    else:
+        yield from decompressed(_chunks(file, step), kind, file.name)
+
+
+def _chunks(file: FileDevice, step: Step) -> Iterator[bytes]:
+    size = file.size
+    for start in range(0, size, _CHUNK):
+        chunk = file.read(start, min(_CHUNK, size - start))
+        step.advance(len(chunk))
+        yield chunk
+
+
+def _cannot_unpack(name: str, directory: Path | None, written: int, error: OSError) -> OutputError:
+    where = directory or scratch_directory()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        way_out = "set TMPDIR to another directory" if directory is None else "write to another directory"
+        return OutputError(
+            f"cannot unpack {name}: the file system of {where} is full ({written} bytes were written); free some room "
+            f"there, or {way_out}"
+        )
+    return OutputError(f"cannot unpack {name} to a scratch file in {where}: {error.strerror}")

@@ -1,0 +1,118 @@
+"""A disk image written as a stream in any format, with all cores. Equal content gives equal bytes, on any number of cores."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from typing import assert_never
+
+from ...errors import OutputError, UsageError
+from ...progress import SILENT, Progress
+from ..copy import copy_sparse
+from .deflate import Deflated
+from .kinds import ImageFormat
+from .parallel import usable_cores
+from .sparse import image_chunks
+from .xz import xz_stream
+from .zip_writing import zip_archive
+from .zstandard import zstd_frame
+
+_CHUNK = 1 << 20
+_LEVELS = {
+    # Chosen by measuring: docs/formats.md.
+    ImageFormat.GZIP: (range(1, 10), 4),
+    ImageFormat.XZ: (range(10), 1),
+    ImageFormat.ZSTD: (range(1, 20), 3),
+    ImageFormat.ZIP: (range(1, 10), 4),
+}
+_UNIX = 3
+
+
+def write_image(
+    source_fd: int,
+    size: int,
+    target_fd: int,
+    kind: ImageFormat,
+    member_name: str,
+    *,
+    timestamp: int = 0,
+    level: int | None = None,
+    workers: int | None = None,
+    progress: Progress = SILENT,
+) -> None:
+    """Write a disk image, the first *size* bytes of a file, to the start of a file or into a pipe.
+
+    Holes are not read. A raw image in a regular file keeps them.
+
+    Args:
+        source_fd: the disk image, open for reading.
+        target_fd: where it goes, open for writing and empty.
+        member_name: what it is called in a zip archive, see :func:`.member_name`. gzip's name field stays empty.
+        timestamp: seconds since the epoch, for the time fields of gzip and zip.
+        level: how hard to compress: 1 to 9 for gzip and zip, 0 to 9 for xz, 1 to 19 for zstd. Default: a fast one.
+        workers: threads to use, at most; default: one for each usable core. The result does not depend on it.
+        progress: is told the bytes of the disk image that are done.
+
+    Raises:
+        UsageError: there is no such level.
+        DiskImageError: the disk image cannot be read, or is shorter than *size*.
+        OutputError: the target cannot be written. Its cause is the OSError.
+    """
+    step = progress.begin("copying the disk image" if kind is ImageFormat.RAW else f"compressing with {kind}", size)
+    try:
+        if kind is ImageFormat.RAW and stat.S_ISREG(os.fstat(target_fd).st_mode):
+            copy_sparse(source_fd, target_fd, length=size, progress=step.advance)
+        else:
+            chosen, threads = _level(kind, level), max(1, workers or usable_cores())
+            for piece, length in _stream(source_fd, size, kind, member_name, timestamp, chosen, threads):
+                _write(target_fd, piece)
+                step.advance(length)
+    except OSError as error:
+        raise OutputError(f"cannot write the disk image as {kind}: {error.strerror}") from error
+    step.end()
+
+
+def _level(kind: ImageFormat, level: int | None) -> int:
+    if kind is ImageFormat.RAW:
+        return 0
+    levels, default = _LEVELS[kind]
+    if level is not None and level not in levels:
+        raise UsageError(f"{kind} has no compression level {level}; choose one from {levels[0]} to {levels[-1]}")
+    return default if level is None else level
+
+
+def _stream(
+    source_fd: int, size: int, kind: ImageFormat, name: str, timestamp: int, level: int, workers: int
+) -> Iterator[tuple[bytes, int]]:
+    """Pieces of the output, each with the bytes of the disk image it stands for."""
+    match kind:
+        case ImageFormat.RAW:
+            zeros = bytes(_CHUNK)
+            for content, length in image_chunks(source_fd, size, _CHUNK):
+                yield zeros[:length] if content is None else content, length
+        case ImageFormat.GZIP:
+            yield from _gzip(Deflated(source_fd, size, level, workers), timestamp)
+        case ImageFormat.XZ:
+            yield from xz_stream(source_fd, size, level, workers)
+        case ImageFormat.ZSTD:
+            yield from zstd_frame(source_fd, size, level, workers)
+        case ImageFormat.ZIP:
+            yield from zip_archive(Deflated(source_fd, size, level, workers), name, timestamp)
+        case _:
+            assert_never(kind)
+
+
+def _gzip(content: Deflated, timestamp: int) -> Iterator[tuple[bytes, int]]:
+    """One member (RFC 1952). Its length field is modulo 4 GiB, and a time that its field cannot hold is none."""
+    seconds = timestamp if 0 <= timestamp < 1 << 32 else 0
+    yield b"\x1f\x8b\x08\0" + struct.pack("<IBB", seconds, 0, _UNIX), 0
+    yield from content
+    yield struct.pack("<II", content.crc, content.size & 0xFFFFFFFF), 0
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
