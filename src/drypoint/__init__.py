@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .balena.inspecting import Inspection, inspect
     from .balena.previous import previous_images
     from .errors import (
         AuthenticationError,
@@ -62,6 +63,7 @@ __all__ = [
     "ImageNotFoundError",
     "ImageRequest",
     "ImageSource",
+    "Inspection",
     "InvalidReferenceError",
     "LayerError",
     "ManifestError",
@@ -86,6 +88,7 @@ __all__ = [
     "UsageError",
     "VerificationError",
     "__version__",
+    "inspect",
     "parse_platform",
     "parse_reference",
     "plan",
@@ -95,6 +98,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "balena.inspecting": "Inspection inspect",
     "balena.previous": "previous_images",
     "errors": (
         "AuthenticationError ContentError DigestMismatchError DiskImageError DrypointError FilesystemError "

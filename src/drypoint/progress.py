@@ -39,3 +39,15 @@ class _Nothing:
 
 SILENT: Progress = _Nothing()
 """For callers that want to hear nothing."""
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def human_size(amount: int) -> str:
+    """*amount* bytes for people: ``1.5 GiB``."""
+    value = float(amount)
+    unit = 0
+    while abs(value) >= 1024 and unit < len(_UNITS) - 1:
+        value /= 1024
+        unit += 1
+    return f"{value:.1f} {_UNITS[unit]}" if unit else f"{amount} B"

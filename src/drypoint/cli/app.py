@@ -18,6 +18,7 @@ from . import render
 COMMANDS = {
     "preload": "put images into a disk image",
     "plan": "say what a preload would do, and write nothing",
+    "inspect": "show what a disk image holds",
     "verify": "read a finished disk image back and prove it",
     "demo": "the whole job on sample data, no network",
 }

@@ -20,7 +20,7 @@ import click
 import msgspec
 
 from ..printable import printable
-from ..progress import SILENT, Progress, Step
+from ..progress import SILENT, Progress, Step, human_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _PLAIN_INTERVAL = 10.0
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _LINES = "\n"
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _show_tracebacks = False
 
 
@@ -85,12 +84,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset
 
 def size(amount: int) -> str:
     """*amount* bytes for people: ``1.5 GiB``."""
-    value = float(amount)
-    for unit in _UNITS:
-        if abs(value) < 1024 or unit == _UNITS[-1]:
-            return f"{amount} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError("unreachable")
+    return human_size(amount)
 
 
 @contextmanager

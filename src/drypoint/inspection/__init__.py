@@ -1,1 +1,16 @@
 """What a disk image holds, as values and as a picture; nothing is changed, and nothing is proved (see verification)."""
+
+from .disk import InspectedDisk, InspectedPartition, Space, inspect_disk
+from .store import InspectedContainer, InspectedImage, InspectedLayer, InspectedStore, inspect_store
+
+__all__ = [
+    "InspectedContainer",
+    "InspectedDisk",
+    "InspectedImage",
+    "InspectedLayer",
+    "InspectedPartition",
+    "InspectedStore",
+    "Space",
+    "inspect_disk",
+    "inspect_store",
+]

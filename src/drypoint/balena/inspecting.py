@@ -1,0 +1,115 @@
+"""The use case: everything about a disk image, balenaOS or not, that can be told without changing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..disk import Device, FileDevice, Partition, PartitionTable, Window, find_partition, read_table
+from ..disk.ext4.reader import Ext4Reader
+from ..errors import FilesystemError, StoreError
+from ..inspection import InspectedDisk, InspectedPartition, InspectedStore, inspect_disk, inspect_store
+from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
+from ..progress import SILENT, Progress
+from .os_image import OsImage, inspect_os
+from .preloaded import PreloadedApps, SupervisorImage, find_apps, find_supervisors
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a disk image holds.
+
+    Attributes:
+        os: what balenaOS says of itself; None if it is another disk image.
+        data: the partition that was looked into for a store; None if there is none to look into.
+        store: what the engine's store holds; None if there is none.
+        supervisors: the Supervisor's images in the store.
+        apps: the applications that an apps.json in the data partition names; None if there is none.
+        notes: what could not be read, a sentence each.
+    """
+
+    disk: InspectedDisk
+    os: OsImage | None
+    data: Partition | None
+    store: InspectedStore | None
+    supervisors: tuple[SupervisorImage, ...]
+    apps: PreloadedApps | None
+    notes: tuple[str, ...]
+
+
+def inspect(
+    image: Path,
+    *,
+    partition: str | int | None = None,
+    data_root: bytes = DEFAULT_DATA_ROOT,
+    progress: Progress = SILENT,
+) -> Inspection:
+    """Say what the disk image *image* holds. Nothing is changed, and neither root nor a mount is needed.
+
+    Args:
+        partition: file-system label, GPT name, or number, of the partition with the engine's store. None: the one labelled
+            resin-data, if there is one and it can be read.
+        data_root: the engine's data root, a clean path in the partition.
+        progress: is told what is being done.
+
+    Raises:
+        DiskImageError: the disk image cannot be read, its table is damaged beyond use, or *partition* is not there or holds no
+            ext file system.
+        StoreError: what is at the data root of *partition* is no store at all.
+    """
+    with FileDevice(image) as device:
+        step = progress.begin("reading the disk image")
+        found = inspect_device(device, partition=partition, data_root=data_root)
+        step.end()
+    return found
+
+
+def inspect_device(
+    device: Device, *, partition: str | int | None = None, data_root: bytes = DEFAULT_DATA_ROOT
+) -> Inspection:
+    """The same as :func:`inspect`, for a disk image that is open already."""
+    table = read_table(device)
+    disk = inspect_disk(device, table)
+    os_image = inspect_os(device, disk.partitions)
+    if partition is not None:
+        data = _asked_for(device, table, partition)
+        return _with_data(device, disk, os_image, data, data_root)
+    found = _data_partition(disk)
+    if found is None:
+        return Inspection(disk, os_image, None, None, (), None, ())
+    try:
+        return _with_data(device, disk, os_image, found.partition, data_root)
+    except (FilesystemError, StoreError) as error:
+        # Nobody asked for this partition in particular: the rest is told all the same.
+        return Inspection(disk, os_image, found.partition, None, (), None, (str(error),))
+
+
+def _with_data(
+    device: Device, disk: InspectedDisk, os_image: OsImage | None, data: Partition, data_root: bytes
+) -> Inspection:
+    reader = Ext4Reader(Window(device, data.start, data.size), allow_dirty=True)
+    store = inspect_store(reader, data.number, data_root)
+    supervisors = find_supervisors(reader, store) if store is not None else ()
+    return Inspection(disk, os_image, data, store, supervisors, find_apps(reader, store), ())
+
+
+def _asked_for(device: Device, table: PartitionTable, selector: str | int) -> Partition:
+    found = find_partition(device, table, selector)
+    if found.filesystem is None or not found.filesystem.kind.is_ext:
+        kind = found.filesystem.kind.value if found.filesystem else "no known file system"
+        raise FilesystemError(
+            f"{device.name}: partition {found.partition.number} holds {kind}, but an engine's store can only be read in ext4"
+        )
+    return found.partition
+
+
+def _data_partition(disk: InspectedDisk) -> InspectedPartition | None:
+    """The one partition with the usual label and an ext file system, or a file system that is the whole disk image."""
+    found = [
+        one
+        for one in disk.partitions
+        if one.filesystem is not None
+        and one.filesystem.kind.is_ext
+        and (one.label == DEFAULT_PARTITION or disk.table == "none")
+    ]
+    return found[0] if len(found) == 1 else None

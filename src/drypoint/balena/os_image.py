@@ -1,0 +1,283 @@
+"""What a balenaOS disk image says of itself: the OS, the device it is for, what a flasher installs, and the boot configuration.
+
+Sources: meta-balena, os-release.bbappend (fields of os-release), balena-supervisor.bb (supervisor.conf),
+balena-image-flasher.bb (the image to install lies in /opt, with its signature beside it), resin-init-flasher
+(installer.secureboot), and os-config's and the Supervisor's keys of config.json.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from ..disk import Device, Window
+from ..disk.ext4.reader import Ext4Reader
+from ..disk.fat import read_fat_file
+from ..errors import DrypointError, FilesystemError
+from ..fstree import Directory, Regular, TreeReader, join
+from ..inspection import InspectedPartition
+from .device_type import BOOT_LABELS, DeviceType, read_device_type
+
+ROOT_LABELS = ("resin-rootA", "resin-rootB", "flash-rootA", "flash-rootB", "balena-rootA", "balena-rootB")
+_OTHER_LABELS = ("resin-state", "resin-data", "flash-state", "flash-data", "balena-state", "balena-data")
+_FLASHER_PREFIX = "flash-"
+_STORES = (b"docker/overlay2", b"balena/overlay2")
+_RELEASE_FILES = (b"etc/os-release", b"usr/lib/os-release")
+_IMAGE_SUFFIXES = (b".balenaos-img", b".resinos-img", b".img")
+_MAX_RELEASE_BYTES = 64 << 10
+_MAX_CONFIG_BYTES = 1 << 20
+_MAX_LOWER_BYTES = 16 << 10
+_MAX_NAMES = 4096
+_MAX_TEXT = 200
+_ASSIGNMENT = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|(\S*))\s*""")
+_ISSUE = re.compile(r"(balenaOS|Resin OS|resinOS)\s+(\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingSystem:
+    """The OS in one root partition.
+
+    Attributes:
+        partition: the partition's label.
+        name: ``balenaOS``.
+        version: with revision, ``2.98.12+rev1`` for one.
+        variant: ``Production`` and the like, empty where it is not said.
+        path: of the file that says so.
+        supervisor: the version of the Supervisor that it was built with, without a v; None if it does not say.
+    """
+
+    partition: str
+    name: str
+    version: str
+    variant: str
+    path: bytes
+    supervisor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InnerImage:
+    """A disk image that a flasher installs, a file of *size* bytes; *signed* if there is a signature beside it."""
+
+    partition: str
+    path: bytes
+    size: int
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BootConfig:
+    """What config.json says that is no secret; None where it says nothing.
+
+    Attributes:
+        has_api_key: whether a key is set with which the device registers itself, or is registered.
+        secure_boot: whether the installer shall set up secure boot.
+    """
+
+    application_id: int | None
+    device_type: str | None
+    hostname: str | None
+    has_api_key: bool
+    secure_boot: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OsImage:
+    """A balenaOS disk image.
+
+    Attributes:
+        systems: what the root partitions hold; those without an OS are left out.
+        device_type: None if the boot partition does not tell.
+        flasher: whether it installs another image instead of running itself.
+        inner_images: what it installs.
+        config: config.json, None if there is none that can be read.
+        notes: what could not be read, a sentence each.
+    """
+
+    systems: tuple[OperatingSystem, ...]
+    device_type: DeviceType | None
+    flasher: bool
+    inner_images: tuple[InnerImage, ...]
+    config: BootConfig | None
+    notes: tuple[str, ...]
+
+    @property
+    def secure_boot(self) -> bool:
+        """Whether something says that it is for secure boot: then its images are signed, and a change breaks them."""
+        return any(image.signed for image in self.inner_images) or (self.config is not None and self.config.secure_boot)
+
+
+def inspect_os(device: Device, partitions: tuple[InspectedPartition, ...]) -> OsImage | None:
+    """Look for balenaOS on *device*, which has *partitions*; None if none of them is called as balenaOS calls them.
+
+    What is damaged becomes a note.
+    """
+    labels = {label.lower() for label in (*ROOT_LABELS, *_OTHER_LABELS, *BOOT_LABELS)}
+    if not any(one.label.lower() in labels for one in partitions):
+        return None
+    notes: list[str] = []
+    systems: list[OperatingSystem] = []
+    inner_images: list[InnerImage] = []
+    for one in partitions:
+        if one.label not in ROOT_LABELS or one.filesystem is None or not one.filesystem.kind.is_ext:
+            continue
+        try:
+            reader = Ext4Reader(Window(device, one.partition.start, one.partition.size), allow_dirty=True)
+            roots = tuple(_roots(reader))
+            systems += _systems(reader, roots, one.label)
+            inner_images += _inner_images(reader, roots, one.label)
+        except FilesystemError as error:
+            notes.append(f"{one.label} cannot be read: {error}")
+    device_type = None
+    try:
+        device_type = read_device_type(device)
+    except DrypointError as error:
+        notes.append(str(error))
+    return OsImage(
+        tuple(systems),
+        device_type,
+        any(one.label.startswith(_FLASHER_PREFIX) for one in partitions),
+        tuple(inner_images),
+        _boot_config(device, partitions, notes),
+        tuple(notes),
+    )
+
+
+def _roots(reader: TreeReader) -> Iterator[bytes]:
+    """Where in the partition a root directory may be: its own, and the layers of a store in it, uppermost first."""
+    yield b""
+    for store in _STORES:
+        stat = reader.lookup(store)
+        if stat is None or not isinstance(stat.entry, Directory):
+            continue
+        layers: list[tuple[int, bytes]] = []
+        for child in reader.children(stat.entry):
+            if isinstance(child.entry, Directory) and not child.entry.path.endswith(b"/l"):
+                # Each layer names those below: the longest list is the uppermost layer's.
+                lower = reader.lookup(join(child.entry.path, b"lower"))
+                size = lower.entry.size if lower is not None and isinstance(lower.entry, Regular) else 0
+                layers.append((-min(size, _MAX_LOWER_BYTES), join(child.entry.path, b"diff")))
+            if len(layers) > _MAX_NAMES:
+                raise FilesystemError(f"{store.decode()} holds more than {_MAX_NAMES} layers")
+        yield from (path for _, path in sorted(layers))
+
+
+def _systems(reader: TreeReader, roots: tuple[bytes, ...], label: str) -> Iterator[OperatingSystem]:
+    """The OS in the first of *roots* that has one."""
+    for root in roots:
+        for path in _RELEASE_FILES:
+            fields = _assignments(_small_file(reader, join(root, path)))
+            if "NAME" in fields or "VERSION" in fields:
+                version = fields.get("VERSION") or fields.get("VERSION_ID", "")
+                variant = fields.get("VARIANT", "")
+                name = fields.get("NAME", "")
+                yield OperatingSystem(label, name, version, variant, join(root, path), _supervisor(reader, root))
+                return
+        issue = _ISSUE.search(_small_file(reader, join(root, b"etc/issue")))
+        if issue is not None:
+            name, version = issue[1], issue[2][:_MAX_TEXT]
+            yield OperatingSystem(label, name, version, "", join(root, b"etc/issue"), _supervisor(reader, root))
+            return
+
+
+def _supervisor(reader: TreeReader, root: bytes) -> str | None:
+    for directory in (b"etc/balena-supervisor", b"etc/resin-supervisor"):
+        version = _assignments(_small_file(reader, join(root, directory, b"supervisor.conf"))).get("SUPERVISOR_VERSION")
+        if version:
+            return version.removeprefix("v")
+    return None
+
+
+def _inner_images(reader: TreeReader, roots: tuple[bytes, ...], label: str) -> Iterator[InnerImage]:
+    if not label.startswith(_FLASHER_PREFIX):
+        return
+    for root in roots:
+        stat = reader.lookup(join(root, b"opt"))
+        if stat is None or not isinstance(stat.entry, Directory):
+            continue
+        files: dict[bytes, int] = {}
+        for child in reader.children(stat.entry):
+            if isinstance(child.entry, Regular):
+                files[child.entry.path] = child.entry.size
+            if len(files) > _MAX_NAMES:
+                raise FilesystemError(f"/opt holds more than {_MAX_NAMES} files")
+        for path, size in sorted(files.items()):
+            if path.endswith(_IMAGE_SUFFIXES):
+                yield InnerImage(label, path, size, path + b".sig" in files)
+
+
+def _small_file(reader: TreeReader, path: bytes) -> str:
+    """The text of a small file; nothing if there is none, or it is too large to be what it should."""
+    stat = reader.lookup(path)
+    if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size > _MAX_RELEASE_BYTES:
+        return ""
+    return b"".join(bytes(chunk) for chunk in reader.read(stat)).decode("utf-8", "replace")
+
+
+def _assignments(text: str) -> dict[str, str]:
+    """``NAME=value`` lines as os-release(5) has them: quoted as a shell would, the last of a name counts."""
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        match = _ASSIGNMENT.fullmatch(line)
+        if match is not None:
+            double, single, bare = match[2], match[3], match[4]
+            value = re.sub(r"\\(.)", r"\1", double) if double is not None else single if single is not None else bare
+            fields[match[1]] = (value or "")[:_MAX_TEXT]
+    return fields
+
+
+class _Config(msgspec.Struct, rename="camel"):
+    application_id: object = None
+    device_type: object = None
+    hostname: object = None
+    api_key: object = None
+    device_api_key: object = None
+    installer: object = None
+
+
+def _boot_config(device: Device, partitions: tuple[InspectedPartition, ...], notes: list[str]) -> BootConfig | None:
+    boot = [
+        one
+        for one in partitions
+        if one.label.lower() in BOOT_LABELS and one.filesystem is not None and one.filesystem.kind.is_fat
+    ]
+    for one in boot:
+        try:
+            content = read_fat_file(
+                Window(device, one.partition.start, one.partition.size), "config.json", _MAX_CONFIG_BYTES
+            )
+        except DrypointError as error:
+            notes.append(str(error))
+            continue
+        if content is None:
+            continue
+        try:
+            return _parse_config(content)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            # Not what it says: a decoder quotes what it stumbles over, and that may be a key.
+            notes.append(f"config.json in {one.label} is not well formed")
+    return None
+
+
+def _parse_config(content: bytes) -> BootConfig:
+    raw = msgspec.json.decode(content, type=_Config)
+    installer = raw.installer if isinstance(raw.installer, dict) else {}
+    return BootConfig(
+        application_id=_number(raw.application_id),
+        device_type=_text(raw.device_type),
+        hostname=_text(raw.hostname),
+        has_api_key=bool(raw.api_key) or bool(raw.device_api_key),
+        secure_boot=installer.get("secureboot") is True,
+    )
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: object) -> str | None:
+    return value[:_MAX_TEXT] if isinstance(value, str) and value else None

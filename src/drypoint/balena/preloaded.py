@@ -1,0 +1,138 @@
+"""What of balena's lies in a data partition: the Supervisor's images, and the applications that an apps.json names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..digest import Digest
+from ..engine import layout
+from ..errors import InvalidReferenceError, ManifestError, UsageError
+from ..fstree import Regular, TreeReader, join
+from ..inspection import InspectedStore
+from ..oci import Image, parse_config, parse_reference
+from ..oci.manifest import MAX_CONFIG_BYTES
+from .apps_json import MAX_BYTES, AppsJson, read_apps_json
+from .demand import AppsJsonDemand
+from .supervisor_image import REPOSITORY, version_of
+
+_SUPERVISORS = "-supervisor"
+"""How repositories of the Supervisor's images end: ``balena/aarch64-supervisor``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorImage:
+    """An image of the Supervisor in the store; *version*, without a v, is None where neither a tag nor the image says it."""
+
+    image_id: Digest
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PreloadedService:
+    """A service of an apps.json.
+
+    Attributes:
+        image: the reference by which the Supervisor will look its image up.
+        image_id: what it finds in the store, None if nothing.
+        usable: whether the engine can load that image.
+    """
+
+    app_uuid: str
+    app_name: str
+    release_uuid: str
+    name: str
+    image: str
+    image_id: Digest | None
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PreloadedApps:
+    """An apps.json in the data partition.
+
+    Attributes:
+        path: of the file; ``apps.json.preloaded`` once a Supervisor has taken it.
+        pin_device: whether the device stays on that release.
+        services: those of all apps, in the order of the file.
+        notes: what is wrong with the file.
+    """
+
+    path: bytes
+    pin_device: bool
+    services: tuple[PreloadedService, ...]
+    notes: tuple[str, ...]
+
+
+def find_supervisors(reader: TreeReader, store: InspectedStore) -> tuple[SupervisorImage, ...]:
+    """The Supervisor's images in *store*, which lies in the tree *reader*; sorted by version.
+
+    Raises:
+        FilesystemError: the tree cannot be read.
+    """
+    found: dict[Digest, str | None] = {}
+    # Last, so that it counts, what a balenaOS build names it besides: balena_supervisor:VERSION.
+    for name, references in sorted(store.repositories.items(), key=lambda item: (item[0] == REPOSITORY, item[0])):
+        if name != REPOSITORY and not name.endswith(_SUPERVISORS):
+            continue
+        for text, image_id in sorted(references.items()):
+            version = _version(reader, store, text, Digest(image_id))
+            found[Digest(image_id)] = version or found.get(Digest(image_id))
+    known = {image.image_id for image in store.images}
+    supervisors = [SupervisorImage(image_id, version) for image_id, version in found.items() if image_id in known]
+    return tuple(sorted(supervisors, key=lambda one: (one.version or "", one.image_id)))
+
+
+def find_apps(reader: TreeReader, store: InspectedStore | None) -> PreloadedApps | None:
+    """The applications that the apps.json in the root of the tree *reader* names; None without one, or if it is empty.
+
+    Raises:
+        FilesystemError: the tree cannot be read.
+    """
+    demand = AppsJsonDemand()(reader, store.repositories if store is not None else {})
+    if not demand.path:
+        return None
+    notes = tuple(finding.text for finding in demand.findings)
+    apps = _apps_json(reader, demand.path)
+    if apps is None:
+        return PreloadedApps(demand.path, False, (), notes)
+    usable = {image.image_id: image.usable for image in store.images} if store is not None else {}
+    services = tuple(
+        PreloadedService(
+            service.app_uuid,
+            service.app_name,
+            service.release_uuid,
+            service.name,
+            str(service.image),
+            wish.image_id,
+            wish.image_id is not None and usable.get(wish.image_id, False),
+        )
+        for service, wish in zip(apps.services, demand.wishes, strict=True)
+    )
+    return PreloadedApps(demand.path, apps.pin_device, services, notes)
+
+
+def _apps_json(reader: TreeReader, path: bytes) -> AppsJson | None:
+    stat = reader.lookup(path)
+    if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size > MAX_BYTES:
+        return None
+    try:
+        return read_apps_json(b"".join(bytes(chunk) for chunk in reader.read(stat)), path.decode("ascii"))
+    except UsageError:
+        # Demand's finding says why.
+        return None
+
+
+def _version(reader: TreeReader, store: InspectedStore, text: str, image_id: Digest) -> str | None:
+    try:
+        reference = parse_reference(text)
+    except InvalidReferenceError:
+        return None
+    stat = reader.lookup(join(store.data_root, layout.config_path(image_id)))
+    if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size > MAX_CONFIG_BYTES:
+        return None
+    content = b"".join(bytes(chunk) for chunk in reader.read(stat))
+    try:
+        version = version_of(reference, Image((reference,), parse_config(content, text), ()))
+    except ManifestError:
+        return None
+    return version.removeprefix("v") if version is not None else None

@@ -1,0 +1,63 @@
+"""``drypoint inspect``: what a disk image holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..balena.inspecting import inspect
+from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
+from . import inspected, render
+from .inspected_json import inspection_object
+from .options import data_root_path
+
+_EXAMPLES = """\b
+Examples:
+  drypoint inspect balena.img
+  drypoint inspect preloaded.img --svg preloaded.svg
+  drypoint inspect pios.img --data-partition rootfs --data-root /var/lib/docker --json
+"""
+
+
+@click.command("inspect", epilog=_EXAMPLES)
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option(
+    "--data-partition",
+    metavar="LABEL|N",
+    help=f"The partition that holds the engine's store. Default: {DEFAULT_PARTITION}, if there is one.",
+)
+@click.option(
+    "--data-root", default=DEFAULT_DATA_ROOT.decode(), show_default=True, metavar="PATH", help="The data root in it."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--svg",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the disk, and which images share which layers, into FILE; one that exists is replaced.",
+)
+@render.output_options
+def command(
+    image: Path,
+    data_partition: str | None,
+    data_root: str,
+    as_json: bool,
+    svg: Path | None,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Show what IMAGE holds, changing nothing: partitions, the OS, images, layers, preloaded applications.
+
+    Without root and without a mount. What is damaged is said, and the rest shown all the same; verify proves more.
+    """
+    render.set_up(verbose)
+    root = data_root_path(data_root)
+    with render.progress(quiet=quiet or as_json) as progress:
+        found = inspect(image, partition=data_partition, data_root=root, progress=progress)
+    if svg is not None:
+        inspected.write_picture(found, image, svg)
+    if as_json:
+        render.json(inspection_object(found))
+    else:
+        inspected.show_inspection(found, verbose=verbose > 0)

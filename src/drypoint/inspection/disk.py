@@ -1,0 +1,152 @@
+"""A disk image's partitions, and what room their file systems have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..disk import (
+    Device,
+    FilesystemInfo,
+    FilesystemKind,
+    Partition,
+    PartitionKind,
+    PartitionTable,
+    Window,
+    probe,
+)
+from ..disk.ext4.geometry import read_geometry
+from ..disk.fat_table import free_clusters, read_fat_table
+from ..disk.gpt import GptTable
+from ..errors import DiskImageError
+
+_NO_SECTOR = 0xFFFF
+_UNKNOWN = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The room in a file system, in bytes.
+
+    Attributes:
+        total: what the file system spans.
+        free: what no file takes, with the reserved part.
+        reserved: what only root may use.
+        inodes: how many there are; None for a file system without any, as is *free_inodes*.
+    """
+
+    total: int
+    free: int
+    reserved: int = 0
+    inodes: int | None = None
+    free_inodes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedPartition:
+    """A partition and what was found in it.
+
+    Attributes:
+        filesystem: None if it is none of those that are known.
+        space: None if that is not known, or the file system too damaged to tell.
+        notes: what is odd about it, a clause each.
+    """
+
+    partition: Partition
+    filesystem: FilesystemInfo | None = None
+    space: Space | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The file system's label, else the partition's name in a GPT."""
+        return (self.filesystem.label if self.filesystem else "") or self.partition.name
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedDisk:
+    """A disk image: *size* and *sector_size* in bytes.
+
+    Attributes:
+        name: what messages call it.
+        table: ``mbr``, ``gpt``, or ``none`` for a file system without a table.
+        disk_id: as the table has it; empty without one.
+        partitions: in the order of the table, an extended one too.
+        notes: what is odd about the table, a clause each.
+    """
+
+    name: str
+    size: int
+    sector_size: int
+    table: str
+    disk_id: str
+    partitions: tuple[InspectedPartition, ...]
+    notes: tuple[str, ...] = ()
+
+
+def inspect_disk(device: Device, table: PartitionTable) -> InspectedDisk:
+    """Look into every partition of *device*, whose table is *table*. Damage in one is a note on it.
+
+    Raises:
+        DiskImageError: the device cannot be read.
+    """
+    kind = "none" if table.source is None else "gpt" if isinstance(table.source, GptTable) else "mbr"
+    partitions = tuple(_partition(device, partition) for partition in table.partitions)
+    return InspectedDisk(
+        device.name, device.size, table.sector_size, kind, table.disk_id, partitions, tuple(table.notes)
+    )
+
+
+def _partition(device: Device, partition: Partition) -> InspectedPartition:
+    if partition.kind is PartitionKind.EXTENDED:
+        return InspectedPartition(partition)
+    window = Window(device, partition.start, partition.size)
+    filesystem = probe(window)
+    if filesystem is None:
+        return InspectedPartition(partition)
+    notes: list[str] = []
+    space: Space | None = None
+    try:
+        if filesystem.kind.is_ext:
+            space = _ext(window, notes)
+        elif filesystem.kind.is_fat:
+            space = _fat(window, filesystem, notes)
+    except DiskImageError as error:
+        notes.append(f"damaged: {error}")
+    return InspectedPartition(partition, filesystem, space, tuple(notes))
+
+
+def _ext(window: Window, notes: list[str]) -> Space:
+    geometry = read_geometry(window)
+    if geometry.size > window.size:
+        notes.append(f"damaged: its file system spans {geometry.size} bytes, the partition only {window.size}")
+    if geometry.needs_recovery:
+        notes.append("not unmounted: its journal holds changes that are not in place yet")
+    elif not geometry.is_clean:
+        notes.append("its superblock does not call it clean; e2fsck would tell more")
+    return Space(
+        geometry.size,
+        geometry.free_blocks * geometry.block_size,
+        geometry.reserved_blocks * geometry.block_size,
+        geometry.inodes_count,
+        geometry.free_inodes,
+    )
+
+
+def _fat(window: Window, filesystem: FilesystemInfo, notes: list[str]) -> Space:
+    table = read_fat_table(window)
+    free = free_clusters(window, table)
+    hint = _fat_hint(window) if filesystem.kind is FilesystemKind.FAT32 else None
+    if hint is not None and hint != free:
+        notes.append(f"{free} clusters are free, but its FSInfo sector says {hint}")
+    return Space(table.clusters * table.cluster_size, free * table.cluster_size)
+
+
+def _fat_hint(window: Window) -> int | None:
+    """How many clusters are free as FAT32's FSInfo sector has it: a hint by the specification, None where it gives none."""
+    boot = window.read(0, 512)
+    sector_size, sector = (int.from_bytes(boot[offset : offset + 2], "little") for offset in (11, 48))
+    if not 0 < sector < _NO_SECTOR or (sector + 1) * sector_size > window.size:
+        return None
+    info = window.read(sector * sector_size, 512)
+    hint = int.from_bytes(info[488:492], "little")
+    return hint if info[:4] == b"RRaA" and info[484:488] == b"rrAa" and hint != _UNKNOWN else None

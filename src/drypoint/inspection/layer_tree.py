@@ -1,0 +1,104 @@
+"""The layers of a store as the forest that they are: a layer lies on one other, and images share the lower ones.
+
+In the order of a walk through that forest the images that share a layer lie side by side, so that it can be drawn as one band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..digest import Digest
+from .store import InspectedImage, InspectedLayer, InspectedStore
+
+MOST_IMAGES = 100
+"""More columns than these tell nobody anything."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A layer in its place: what lies on it, and the images that end with it; *layer* is None if the store lacks it."""
+
+    chain_id: Digest
+    layer: InspectedLayer | None
+    children: dict[Digest, Node] = field(default_factory=dict)
+    images: list[InspectedImage] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return (self.layer.size or 0) if self.layer is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A layer as it is drawn: over the columns *first* to *last*, as number *depth* from below, 0 for a base."""
+
+    node: Node
+    first: int
+    last: int
+    depth: int
+    parent: Band | None
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The images from left to right, the bands with lower ones first, and how many images there was no room for."""
+
+    images: tuple[InspectedImage, ...]
+    bands: tuple[Band, ...]
+    hidden: int
+
+
+def arrange(store: InspectedStore) -> Columns:
+    """Put the images of *store* side by side, those together that share most."""
+    layers = {layer.chain_id: layer for layer in store.layers}
+    # Named ones first where not all can be shown; the store has them in that order.
+    shown = store.images[:MOST_IMAGES]
+    bare: list[InspectedImage] = []
+    roots: dict[Digest, Node] = {}
+    for image in shown:
+        level, node = roots, None
+        for chain_id in image.layers:
+            node = level.setdefault(chain_id, Node(chain_id, layers.get(chain_id)))
+            level = node.children
+        (bare if node is None else node.images).append(image)
+    images: list[InspectedImage] = []
+    bands = list(_walk(roots, images))
+    return Columns((*images, *bare), tuple(bands), len(store.images) - len(shown))
+
+
+def _walk(roots: dict[Digest, Node], images: list[InspectedImage]) -> Iterator[Band]:
+    """Depth first, without recursion: chains are up to 127 long here, and the depth of a damaged store is not to be trusted."""
+    weights = _weights(roots)
+    pending: list[tuple[Node, int, Band | None]] = []
+
+    def put_off(nodes: dict[Digest, Node], depth: int, parent: Band | None) -> None:
+        ordered = sorted(nodes.values(), key=lambda node: (*weights[node.chain_id], node.chain_id), reverse=True)
+        pending.extend((node, depth, parent) for node in reversed(ordered))
+
+    put_off(roots, 0, None)
+    while pending:
+        node, depth, parent = pending.pop()
+        first = len(images)
+        band = Band(node, first, first + weights[node.chain_id][0] - 1, depth, parent)
+        yield band
+        images.extend(node.images)
+        put_off(node.children, depth + 1, band)
+
+
+def _weights(roots: dict[Digest, Node]) -> dict[Digest, tuple[int, int]]:
+    """How many images stand on each layer, and how many bytes."""
+    weights: dict[Digest, tuple[int, int]] = {}
+    pending = [(node, False) for node in roots.values()]
+    while pending:
+        node, seen = pending.pop()
+        if seen:
+            below = [weights[child] for child in node.children]
+            weights[node.chain_id] = (
+                len(node.images) + sum(count for count, _ in below),
+                node.size + sum(size for _, size in below),
+            )
+        else:
+            pending.append((node, True))
+            pending.extend((child, False) for child in node.children.values())
+    return weights

@@ -1,0 +1,79 @@
+"""A picture of a disk image: its partitions to scale, and which images in its store share which layers.
+
+The same inspection gives the same bytes. It stands alone: no font, script or image is fetched by it.
+"""
+
+from __future__ import annotations
+
+from ..progress import human_size
+from .disk import InspectedDisk
+from .disk_map import EXT, FAT, OTHER, UNKNOWN, draw_disk
+from .layer_map import GREY, columns_of, draw_layers, width_of
+from .store import InspectedStore
+from .svg import Canvas, measured
+
+_WIDTH = 1120.0
+_MARGIN = 28.0
+
+
+def draw(disk: InspectedDisk, store: InspectedStore | None, *, title: str, subtitle: str = "") -> str:
+    """The picture as an SVG document.
+
+    Args:
+        store: None if there is none: then only the disk is drawn.
+        title: what the disk image is called.
+        subtitle: what it is, in a few words.
+    """
+    canvas = Canvas()
+    columns = columns_of(store) if store is not None else None
+    width = _WIDTH if store is None or columns is None else width_of(columns, store, _WIDTH)
+    y = 46.0
+    canvas.text(_MARGIN, y, title, size=20, bold=True, width=width)
+    table = {"mbr": "MBR", "gpt": "GPT", "none": "no partition table"}[disk.table]
+    about = f"{human_size(disk.size)}, {table}" + (f" – {subtitle}" if subtitle else "")
+    canvas.text(_MARGIN, y + 21, about, size=13, kind="soft", width=width)
+    y = draw_disk(canvas, disk, _MARGIN, y + 44, width)
+    y = _legend_of_disk(canvas, _MARGIN, y + 8)
+    if store is not None and columns is not None:
+        y += 16
+        canvas.line(_MARGIN, y, _MARGIN + width, y, kind="rule")
+        y += 32
+        canvas.text(_MARGIN, y, "Images and their layers", size=16, bold=True)
+        shared = sum(len(layer.images) > 1 for layer in store.layers)
+        told = (
+            f"{len(store.images)} images, {len(store.layers)} layers, {shared} of them shared; {human_size(store.size)}"
+        )
+        canvas.text(_MARGIN, y + 20, told, size=13, kind="soft")
+        y = draw_layers(canvas, store, columns, _MARGIN, y + 40, width)
+        y = _legend_of_layers(canvas, _MARGIN, y + 16)
+    return canvas.document(width + 2 * _MARGIN, y + 20, f"{title}: {about}")
+
+
+def _legend_of_disk(canvas: Canvas, x: float, y: float) -> float:
+    for colour, text in ((EXT, "ext"), (FAT, "FAT"), (OTHER, "other"), (UNKNOWN, "unknown")):
+        canvas.rect(x, y - 10, 14, 12, fill=colour, extra='rx="2"')
+        x = _caption(canvas, x + 20, y, text)
+    canvas.rect(x, y - 10, 14, 12, fill=EXT, extra='fill-opacity="0.28" rx="2"')
+    canvas.rect(x, y - 10, 14, 12, fill="url(#free)", extra='rx="2"')
+    x = _caption(canvas, x + 20, y, "free in it")
+    canvas.rect(x, y - 10, 14, 12, fill="url(#free)", extra='fill-opacity="0.55" rx="2"')
+    _caption(canvas, x + 20, y, "in no partition; to scale, but small ones are widened")
+    return y
+
+
+def _legend_of_layers(canvas: Canvas, x: float, y: float) -> float:
+    canvas.text(x, y, "Base layers at the bottom; height grows with the square root of the size.", size=11, kind="soft")
+    y += 16
+    text = "A layer that images share is one band across them. Its colour comes from its digest: the same in every picture."
+    canvas.text(x, y, text, size=11, kind="soft")
+    y += 18
+    canvas.rect(x, y - 10, 14, 12, fill=GREY, extra='rx="2"')
+    x = _caption(canvas, x + 20, y, "orphaned: no name leads to it")
+    canvas.rect(x, y - 10, 14, 12, fill=GREY, extra='stroke="#d1242f" stroke-width="1.5" stroke-dasharray="4 3" rx="2"')
+    _caption(canvas, x + 20, y, "missing or damaged")
+    return y
+
+
+def _caption(canvas: Canvas, x: float, y: float, text: str) -> float:
+    canvas.text(x, y, text, size=11, kind="soft")
+    return x + measured(text, 11) + 18
