@@ -2,7 +2,8 @@
 
 from .copy import copy_sparse, data_extents
 from .device import Device, FileDevice, GrowableDevice, TrimmableDevice, Window
-from .growth import GrowthPlan, TableWrite, apply_growth, plan_growth
+from .growth import GrowthPlan, TableWrite, apply_growth, apply_shrink, plan_growth, plan_shrink
+from .moving import Move, move_range
 from .output import in_place, whole_file
 from .partitions import (
     Partition,
@@ -23,6 +24,7 @@ __all__ = [
     "FilesystemKind",
     "GrowableDevice",
     "GrowthPlan",
+    "Move",
     "Partition",
     "PartitionKind",
     "PartitionTable",
@@ -31,12 +33,15 @@ __all__ = [
     "TrimmableDevice",
     "Window",
     "apply_growth",
+    "apply_shrink",
     "copy_sparse",
     "data_extents",
     "describe",
     "find_partition",
     "in_place",
+    "move_range",
     "plan_growth",
+    "plan_shrink",
     "probe",
     "probe_partitions",
     "read_table",

@@ -1,33 +1,52 @@
-"""The data partition while it is being filled: made larger as needed."""
+"""The data partition while it is being filled: made larger as needed, and smaller in the end if that is asked for."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ..disk import Device, FileDevice, Partition, PartitionTable, Window, apply_growth, plan_growth
+from ..disk import (
+    Device,
+    GrowableDevice,
+    Partition,
+    PartitionTable,
+    TrimmableDevice,
+    Window,
+    apply_growth,
+    apply_shrink,
+    plan_growth,
+    plan_shrink,
+)
 from ..disk.ext4.allocate import Shortage
 from ..disk.ext4.geometry import needed_size, read_geometry
 from ..disk.ext4.resize import grow_filesystem
+from ..disk.ext4.trim import shrink_filesystem
+from ..disk.growth import ALIGNMENT
 from ..progress import Progress
-from .room import BYTES_PER_INODE, Room
+from .room import Room, spare_room
 
 # What each growth in the middle of writing adds at least, so that there are few of them: each costs a check and a copy of
 # the partition. How much has been fetched by then would tell more, but not the same in each run.
 _LEAST_STEP = 64 << 20
 _STEP_SHARE = 4
+# As in balenaOS's own data partitions.
+_BYTES_PER_INODE = 8 << 10
 
 
 class GrowingPartition:
-    """The data partition of the disk image that is being made, which is made larger as needed."""
+    """The data partition of the disk image that is being made, which is made larger as needed.
+
+    The disk image is a file, a block device, or a file inside another disk image. What lies behind the partition moves.
+    """
 
     def __init__(
-        self, disk: FileDevice, table: PartitionTable, partition: Partition, scratch_dir: Path, progress: Progress
+        self, disk: GrowableDevice, table: PartitionTable, partition: Partition, scratch_dir: Path, progress: Progress
     ) -> None:
         self._disk = disk
         self._table = table
         self._partition = partition
         self._scratch_dir = scratch_dir
         self._progress = progress
+        self._least_disk_size = disk.size
 
     @property
     def partition(self) -> Partition:
@@ -55,9 +74,44 @@ class GrowingPartition:
         geometry = read_geometry(self.window)
         step = max(_LEAST_STEP, geometry.size // _STEP_SHARE)
         blocks = geometry.free_blocks + shortage.blocks + step // geometry.block_size
-        inodes = geometry.free_inodes + shortage.inodes + (step // BYTES_PER_INODE if shortage.inodes else 0)
+        inodes = geometry.free_inodes + shortage.inodes + (step // _BYTES_PER_INODE if shortage.inodes else 0)
         self._grow(max(needed_size(geometry, blocks, inodes), geometry.size + step))
         return self.window
+
+    def shrink_to_fit(self, additional_space: int, least_size: int) -> None:
+        """Give back what growth left over, so that no more than *additional_space* bytes and some rounding stay free.
+
+        Nothing is taken away that was there before: the partition keeps *least_size* bytes, which is what it has in the base,
+        and the disk image the size it had when it was handed over. Nothing changes if not even 4 MiB can be gained.
+
+        Raises:
+            FilesystemError: the file system is damaged, or resize2fs refused it.
+            ToolError: e2fsck or resize2fs is missing or took too long.
+            OutputError: no room for the copy that resize2fs works on.
+            DiskImageError: the disk image cannot be read or written.
+        """
+        old, disk = self._partition, self._disk
+        # A device that cannot get shorter gains nothing.
+        most = min(old.size - least_size, disk.size - self._least_disk_size)
+        if most < ALIGNMENT or not isinstance(disk, TrimmableDevice):
+            return
+        room = spare_room(read_geometry(self.window).block_size, additional_space)
+        step = self._progress.begin(f"trimming partition {old.number}", None)
+        size = shrink_filesystem(
+            disk,
+            old.start,
+            old.size,
+            old.size - most,
+            self._scratch_dir,
+            keep_blocks=room.blocks,
+            keep_inodes=room.inodes,
+            step=ALIGNMENT,
+        )
+        if size < old.size:
+            plan = plan_shrink(self._table, disk.size, old, size, self._least_disk_size)
+            self._table = apply_shrink(disk, plan)
+            self._partition = plan.partition
+        step.end()
 
     def _grow(self, size: int) -> None:
         old = self._partition

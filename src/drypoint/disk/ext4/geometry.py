@@ -1,4 +1,4 @@
-"""How large an ext file system must be to hold so much more: the arithmetic of block groups, pure.
+"""How large an ext file system must be to hold so much more, or how small it can be: the arithmetic of block groups, pure.
 
 The layout rules are those of the kernel's Documentation/filesystems/ext4 (block groups, sparse_super, meta_bg); what growing
 does to them is resize2fs' (a last group that is too small to be of use is left out, the room kept for group descriptors
@@ -131,7 +131,10 @@ def read_geometry(device: Device) -> Geometry:
 
 
 def capacity_at(geometry: Geometry, blocks_count: int) -> Capacity:
-    """What resize2fs makes of *geometry* when it grows it to *blocks_count* blocks; the result may span a few fewer."""
+    """What resize2fs makes of *geometry* when it resizes it to *blocks_count* blocks; the result may span a few fewer.
+
+    Exact for growth. After a cut more may be in use than told here: extents that had to be split take blocks themselves.
+    """
     old_groups = _groups(geometry, geometry.blocks_count)
     groups = _groups(geometry, blocks_count)
     descriptor_blocks = _descriptor_blocks(geometry, groups)
@@ -139,7 +142,8 @@ def capacity_at(geometry: Geometry, blocks_count: int) -> Capacity:
     last = (blocks_count - geometry.first_data_block) % geometry.blocks_per_group
     table_blocks = 2 + _inode_blocks(geometry)
     overhead = table_blocks + (1 + kept if _has_super(geometry, groups - 1) else 0)
-    if groups > max(1, old_groups) and last and last < overhead + _LEAST_GAIN:
+    is_resized = groups > old_groups or blocks_count < geometry.blocks_count
+    if groups > 1 and is_resized and last and last < overhead + _LEAST_GAIN:
         blocks_count -= last
         groups -= 1
         descriptor_blocks = _descriptor_blocks(geometry, groups)
@@ -194,6 +198,35 @@ def needed_size(geometry: Geometry, blocks_needed: int, inodes_needed: int) -> i
             )
         too_small, enough = enough, enough * 2
     enough = min(enough, largest)
+    while enough - too_small > 1:
+        middle = (too_small + enough) // 2
+        if suffices(middle):
+            enough = middle
+        else:
+            too_small = middle
+    return enough * geometry.block_size
+
+
+def trimmed_size(geometry: Geometry, used_groups: int, blocks_needed: int, inodes_needed: int) -> int:
+    """The least size in bytes to which the file system can be cut so that as much stays free as for :func:`needed_size`.
+
+    Its first *used_groups* block groups stay, for the inodes in them. Never more than the size now, which is the answer too
+    where the layout is one that is not resized.
+    """
+    if geometry.feature_ro_compat & _BIGALLOC or geometry.feature_compat & _SPARSE_SUPER2:
+        return geometry.size
+
+    def suffices(blocks_count: int) -> bool:
+        capacity = capacity_at(geometry, blocks_count)
+        return (
+            capacity.blocks_count >= least
+            and capacity.free_inodes >= inodes_needed
+            and capacity.free_blocks - capacity.reserved_blocks >= blocks_needed + _reserve_step(geometry)
+        )
+
+    # The last group that has to stay need not be whole, but its inode table may lie at its very end.
+    least = min(geometry.blocks_count, geometry.first_data_block + used_groups * geometry.blocks_per_group)
+    too_small, enough = least - 1, geometry.blocks_count
     while enough - too_small > 1:
         middle = (too_small + enough) // 2
         if suffices(middle):

@@ -7,14 +7,17 @@ image itself it would destroy what lies behind. What the tool changed is then br
 from __future__ import annotations
 
 import os
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import DiskImageError, FilesystemError, OutputError, ToolError
 from ..copy import copy_sparse, data_extents
-from ..device import FileDevice, Window
-from ..scratch import nameless_file
+from ..device import Device, GrowableDevice, Window
+from ..moving import clear_range
+from ..scratch import copy_out, in_one_piece, nameless_file
 from ..tools import find_tool
 from .geometry import Geometry, read_geometry
 
@@ -25,25 +28,28 @@ _COMPARED_BYTES = 256 << 10
 _QUOTED_CHARACTERS = 2000
 
 
-def check_filesystem(device: FileDevice, offset: int, *, timeout: float = CHECK_TIMEOUT) -> None:
+def check_filesystem(device: Device, offset: int, *, timeout: float = CHECK_TIMEOUT) -> None:
     """Have e2fsck look at the ext file system at *offset*, changing nothing (``e2fsck -fn``).
 
     Raises:
-        FilesystemError: it found something; its words are quoted.
+        FilesystemError: it found something; its words are quoted. Or, where the device's bytes lie scattered, there is none.
         ToolError: e2fsck is missing, or took longer than *timeout* seconds.
+        OutputError: no room for a copy, which a device that does not lie in one piece needs.
+        DiskImageError: the device cannot be read.
     """
-    path = device.name
-    target = f"/proc/self/fd/{device.fileno()}?offset={offset}"
-    result = _run("e2fsck", ["-fn", target], device.fileno(), timeout, _environment(0))
-    if result.returncode != 0:
-        raise FilesystemError(
-            f"{path}: the file system at offset {offset} is damaged, and nothing was changed. e2fsck says: "
-            f"{_quote(result.stdout)}. Repair it first (e2fsck -f) or use another disk image"
-        )
+    where = f"{device.name}: the file system at offset {offset}"
+    if device.location is not None:
+        with _opened(device.location[0]) as fd:
+            check_file(fd, device.location[1] + offset, where, timeout)
+        return
+    behind = device.size - offset
+    size = min(read_geometry(Window(device, offset, behind)).size, behind)
+    with in_one_piece(Window(device, offset, size)) as (path, start), _opened(path) as fd:
+        check_file(fd, start, where, timeout)
 
 
 def grow_filesystem(
-    device: FileDevice,
+    device: GrowableDevice,
     offset: int,
     old_size: int,
     new_size: int,
@@ -57,7 +63,7 @@ def grow_filesystem(
     there, and new inode tables are zeroed rather than left for the kernel. Label, UUID and hash seed stay.
 
     Args:
-        device: the disk image, writable.
+        device: the disk image, writable; its bytes may lie scattered.
         offset: the partition's first byte.
         old_size: bytes of the partition before.
         new_size: bytes of the partition now.
@@ -73,37 +79,20 @@ def grow_filesystem(
         OutputError: no room for the copy.
         DiskImageError: the partition does not lie in the device, or reading and writing failed.
     """
-    path = device.name
-    geometry = read_geometry(Window(device, offset, old_size))
-    where = f"{path}: the ext4 file system at offset {offset}"
-    if geometry.size > old_size:
-        raise FilesystemError(f"{where} spans {geometry.size} bytes, but its partition had only {old_size}")
+    where = f"{device.name}: the ext4 file system at offset {offset}"
+    geometry = geometry_in(device, offset, old_size)
     if new_size > device.size - offset:
         raise DiskImageError(
             f"{where} should grow to {new_size} bytes, but the disk image ends {device.size - offset} behind"
         )
     check_unmounted(geometry, where)
-    check_filesystem(device, offset)
     blocks = new_size // geometry.block_size
     if blocks <= geometry.blocks_count:
+        check_filesystem(device, offset)
         return geometry
-    with nameless_file(scratch_dir) as scratch:
-        try:
-            copy_sparse(device.fileno(), scratch, source_offset=offset, length=geometry.size)
-            os.ftruncate(scratch, blocks * geometry.block_size)
-        except OSError as error:
-            raise OutputError(f"cannot copy the file system into {scratch_dir}: {error.strerror}") from error
-        # -f: without it resize2fs asks for a check noted in the superblock; ours, just passed, notes nothing.
-        arguments = ["-f", f"/proc/self/fd/{scratch}", str(blocks)]
-        result = _run("resize2fs", arguments, scratch, timeout, _environment(geometry.last_write))
-        if result.returncode != 0:
-            raise FilesystemError(
-                f"{where} could not be grown. resize2fs says: {_quote(result.stderr or result.stdout)}"
-            )
-        try:
-            _bring_back(scratch, device, offset, blocks * geometry.block_size)
-        except OSError as error:
-            raise DiskImageError(f"{where}: cannot bring the grown file system back: {error.strerror}") from error
+    with filesystem_copy(device, offset, geometry.size, scratch_dir) as scratch:
+        resize_file(scratch, geometry, blocks, where, timeout)
+        bring_back(scratch, device, offset, blocks * geometry.block_size, where)
     return read_geometry(Window(device, offset, new_size))
 
 
@@ -119,6 +108,124 @@ def check_unmounted(geometry: Geometry, where: str) -> None:
         )
     if not geometry.is_clean:
         raise FilesystemError(f"{where} was not unmounted in order, or has errors on record. Run e2fsck -f on it first")
+
+
+def geometry_in(device: Device, offset: int, partition_size: int) -> Geometry:
+    """The numbers of the ext file system that begins at *offset*.
+
+    Raises:
+        FilesystemError: there is none, or it spans more than the partition's *partition_size* bytes.
+        DiskImageError: the device cannot be read.
+    """
+    geometry = read_geometry(Window(device, offset, partition_size))
+    if geometry.size > partition_size:
+        raise FilesystemError(
+            f"{device.name}: the ext4 file system at offset {offset} spans {geometry.size} bytes, but its partition had only "
+            f"{partition_size}"
+        )
+    return geometry
+
+
+@contextmanager
+def filesystem_copy(device: Device, offset: int, size: int, scratch_dir: Path) -> Iterator[int]:
+    """A nameless sparse copy of *size* bytes at *offset*, which e2fsck has found to be a sound file system.
+
+    Raises:
+        FilesystemError: it is none.
+        OutputError: no room for the copy.
+        ToolError: e2fsck is missing or took too long.
+        DiskImageError: the device cannot be read.
+    """
+    with nameless_file(scratch_dir) as scratch:
+        location = device.location
+        if location is None:
+            copy_out(device, offset, size, scratch)
+        else:
+            with _opened(location[0]) as source:
+                try:
+                    copy_sparse(source, scratch, source_offset=location[1] + offset, length=size)
+                except OSError as error:
+                    raise OutputError(f"cannot copy the file system into {scratch_dir}: {error.strerror}") from error
+        check_file(scratch, 0, f"{device.name}: the file system at offset {offset}", CHECK_TIMEOUT)
+        yield scratch
+
+
+def check_file(fd: int, offset: int, where: str, timeout: float) -> None:
+    """Have e2fsck look at the file system at *offset* of an open file; see :func:`check_filesystem`."""
+    result = _run("e2fsck", ["-fn", f"/proc/self/fd/{fd}?offset={offset}"], fd, timeout, _environment(0))
+    if result.returncode != 0:
+        raise FilesystemError(
+            f"{where} is damaged, and nothing was changed. e2fsck says: {_quote(result.stdout)}. "
+            "Repair it first (e2fsck -f) or use another disk image"
+        )
+
+
+def resize_file(fd: int, geometry: Geometry, blocks: int, where: str, timeout: float) -> None:
+    """Have resize2fs make the file system that fills an open file *blocks* blocks long. *geometry* is as it was before.
+
+    Raises:
+        FilesystemError: it would not; its words are quoted.
+        ToolError: it is missing or took too long.
+        OutputError: there is no room.
+    """
+    if blocks > geometry.blocks_count:
+        try:
+            os.ftruncate(fd, blocks * geometry.block_size)
+        except OSError as error:
+            raise OutputError(f"{where} cannot be resized: {error.strerror}") from error
+    # -f: without it resize2fs asks for a check noted in the superblock; ours, just passed, notes nothing.
+    arguments = ["-f", f"/proc/self/fd/{fd}", str(blocks)]
+    result = _run("resize2fs", arguments, fd, timeout, _environment(geometry.last_write))
+    if result.returncode != 0:
+        raise FilesystemError(f"{where} could not be resized. resize2fs says: {_quote(result.stderr or result.stdout)}")
+
+
+def least_blocks(fd: int, where: str, timeout: float) -> int:
+    """The fewest blocks to which resize2fs says it can cut the file system that fills an open file, with a margin of its own.
+
+    Raises:
+        FilesystemError: it cannot tell.
+        ToolError: it is missing or took too long.
+    """
+    result = _run("resize2fs", ["-P", f"/proc/self/fd/{fd}"], fd, timeout, _environment(0))
+    found = re.search(r": (\d+)\s*$", result.stdout)
+    if result.returncode != 0 or found is None:
+        raise FilesystemError(f"{where} cannot be cut. resize2fs says: {_quote(result.stderr or result.stdout)}")
+    return int(found[1])
+
+
+def bring_back(scratch: int, device: Device, offset: int, length: int, where: str) -> None:
+    """Make *length* bytes of *device* at *offset* read as *scratch* does, writing only what differs.
+
+    Growth changes little, and comparing in memory is cheaper than writing. Where the copy has a hole, zeros go over what the
+    device may hold there.
+
+    Raises:
+        DiskImageError: reading or writing failed.
+    """
+    position = 0
+    try:
+        for start, size in (*data_extents(scratch, 0, length), (length, 0)):
+            clear_range(device, offset + position, start - position)
+            for chunk in range(start, start + size, _COMPARED_BYTES):
+                wanted = os.pread(scratch, min(_COMPARED_BYTES, start + size - chunk), chunk)
+                if wanted != device.read(offset + chunk, len(wanted)):
+                    device.write(offset + chunk, wanted)
+            position = start + size
+    except OSError as error:
+        raise DiskImageError(f"{where}: cannot bring the resized file system back: {error.strerror}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise DiskImageError(f"cannot open {path}: {error.strerror}") from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _environment(timestamp: int) -> dict[str, str]:
@@ -163,28 +270,3 @@ def _run(
 def _quote(text: str) -> str:
     words = " / ".join(line.strip() for line in text.splitlines() if line.strip())
     return words if len(words) <= _QUOTED_CHARACTERS else words[:_QUOTED_CHARACTERS] + " …"
-
-
-def _bring_back(scratch: int, device: FileDevice, offset: int, length: int) -> None:
-    """Make *length* bytes of *device* at *offset* read as *scratch* does, writing only what differs.
-
-    Growth changes little, and comparing in memory is cheaper than writing. Where the copy has a hole, zeros go over what the
-    device may hold there.
-    """
-    target = device.fileno()
-    position = 0
-    for start, size in (*data_extents(scratch, 0, length), (length, 0)):
-        _clear(device, offset + position, offset + start)
-        for chunk in range(start, start + size, _COMPARED_BYTES):
-            wanted = os.pread(scratch, min(_COMPARED_BYTES, start + size - chunk), chunk)
-            if wanted != os.pread(target, len(wanted), offset + chunk):
-                device.write(offset + chunk, wanted)
-        position = start + size
-
-
-def _clear(device: FileDevice, start: int, end: int) -> None:
-    for extent, size in data_extents(device.fileno(), start, end):
-        for chunk in range(extent, extent + size, _COMPARED_BYTES):
-            found = device.read(chunk, min(_COMPARED_BYTES, extent + size - chunk))
-            if found.count(0) != len(found):
-                device.write(chunk, bytes(len(found)))
