@@ -7,7 +7,7 @@ looks up all images before it takes any of them, and gives up on the file with t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
@@ -16,7 +16,10 @@ from ..errors import UsageError
 from ..fstree import Regular, TreeReader
 from ..oci import Reference
 from ..verification import Demand, Finding, Wish, finding
-from .apps_json import MAX_BYTES, AppsJson, Service, read_apps_json
+from .apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
+from .apps_json_v2 import is_version_2
+from .compatibility import supervisor_by_tag, version_for
+from .target_state import Service
 
 PATHS = (b"apps.json", b"apps.json.preloaded")
 """Where the file lies in the data partition; the latter after the Supervisor has taken it, with ``{}`` in the former."""
@@ -39,10 +42,11 @@ class AppsJsonDemand:
             content = _read(tree, path)
             if content is None or content.strip() in (b"", b"{}"):
                 continue
-            if (old := _old_version(content)) is not None:
+            old = _old_version(content)
+            if old is not None and not (old == 2 and _is_for_version_2(repositories)):
                 return Demand(path, findings=(finding("unchecked-apps-json", path, f"it is of version {old}"),))
             try:
-                apps = read_apps_json(content, path.decode("ascii"))
+                apps = read_apps_json(content, path.decode("ascii"), ANY_VERSION)
             except UsageError as error:
                 return Demand(path, findings=(finding("bad-apps-json", path, str(error)),))
             return _demand(path, apps, repositories)
@@ -52,13 +56,30 @@ class AppsJsonDemand:
 def look_up(reference: Reference, repositories: Mapping[str, Mapping[str, str]]) -> tuple[Digest | None, bool]:
     """The image that the Supervisor finds for *reference*, and whether the reference is what found it."""
     known = repositories.get(reference.familiar_name, {})
-    wanted = reference if reference.digest is None else reference.with_digest(reference.digest)
-    exact = known.get(wanted.familiar)
+    exact = known.get(_looked_up(reference))
     if exact is not None:
         return Digest(exact), True
     if reference.digest is not None and known:
         return Digest(known[min(known)]), False
     return None, False
+
+
+def images_not_there(
+    apps: AppsJson, repositories: Mapping[str, Mapping[str, str]], coming: Collection[Reference] = ()
+) -> tuple[Service, ...]:
+    """The services of *apps* that the Supervisor could not start offline: the exact reference of their image is neither in
+    *repositories*, the store's, nor among those *coming*."""
+    written = {_looked_up(reference) for reference in coming}
+    return tuple(
+        service
+        for service in apps.services
+        if _looked_up(service.image) not in written and not look_up(service.image, repositories)[1]
+    )
+
+
+def _looked_up(reference: Reference) -> str:
+    """How the Supervisor asks for *reference*: a tag beside a digest is dropped."""
+    return (reference if reference.digest is None else reference.with_digest(reference.digest)).familiar
 
 
 def _demand(path: bytes, apps: AppsJson, repositories: Mapping[str, Mapping[str, str]]) -> Demand:
@@ -103,6 +124,14 @@ def _at_most(chunks: Iterator[memoryview], limit: int) -> Iterator[bytes]:
             return
 
 
+def _is_for_version_2(repositories: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether the Supervisor in the store reads version 2 as it is."""
+    try:
+        return version_for(supervisor_by_tag(repositories)) == 2
+    except UsageError:
+        return False
+
+
 def _old_version(content: bytes) -> int | None:
     """1 for a list, 2 for apps keyed by numbers, as the Supervisor tells them."""
     try:
@@ -111,5 +140,4 @@ def _old_version(content: bytes) -> int | None:
         return None
     if isinstance(state, list):
         return 1
-    apps = state.get("apps") if isinstance(state, dict) else None
-    return 2 if isinstance(apps, dict) and any(str(key).isdecimal() for key in apps) else None
+    return 2 if isinstance(state, dict) and is_version_2(state) else None

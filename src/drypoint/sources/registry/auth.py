@@ -41,7 +41,8 @@ class TokenProvider(Protocol):
         scopes: what for, as ``repository:PATH:pull``.
         refused: a token of this provider that the registry no longer takes: give another one.
 
-    Returns None to leave the registry to the common dialogue. May be called from several threads.
+    Returns None to leave the registry to the common dialogue. Called for each request, so that it can renew a token before it
+    lapses, and from several threads: it keeps its tokens itself.
     """
 
     def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None, /) -> str | None: ...
@@ -278,7 +279,8 @@ class Authenticator:
         if self._provider is not None and any(challenge.scheme == "bearer" for challenge in self._challenges):
             token = self._provider(self._registry, (scope,), refused.removeprefix("Bearer ") if refused else None)
             if token is not None:
-                return Authorization(f"Bearer {_checked(token, 'the token provider')}")
+                # Asked for again each time: only the provider knows when its tokens lapse.
+                return Authorization(f"Bearer {_checked(token, 'the token provider')}", 0.0)
         credentials = self._look_up()
         dialogue = authorize(self._challenges, credentials, (scope,), self._registry, plain_http=plain_http)
         try:

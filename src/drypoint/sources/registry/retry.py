@@ -78,7 +78,7 @@ class Patience:
             times = "once" if self._altogether == 1 else f"{self._altogether} times"
             raise TransferError(
                 f"{self._what}: {failure.reason}; failed {times}{so_far}. "
-                "Check the network and the registry, then run the same again"
+                "Check the network and the server, then run the same again"
             ) from failure
         wait = min(self._policy.first_wait * 2.0 ** (self._in_a_row - 1), self._policy.longest_wait)
         # Half of it at random, so that many clients that failed together don't come back together.

@@ -1,0 +1,80 @@
+"""Several target states made one: the apps of several fleets on one device.
+
+The Supervisor runs any number of apps, but one of class fleet (balena-supervisor, src/types/state.ts and
+src/device-state/preload.ts: that one is pinned); there is one config for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ..errors import UsageError
+from .apps_json import AppsJson, parse_state, read_apps_json
+from .target_state import Json, JsonObject
+
+_SHOWN = 10
+
+
+def merge_apps_json(states: Sequence[tuple[str, AppsJson]]) -> AppsJson:
+    """One apps.json with the apps and the config of all *states*; a single one stays as it is, byte by byte.
+
+    Args:
+        states: each with how errors name it.
+
+    Raises:
+        UsageError: they contradict each other (an app in two of them, other values of one config name, other wishes to pin),
+            there is more than one app of class fleet, or one of them is of version 2, which knows one app.
+    """
+    if not states:
+        raise ValueError("nothing to merge")
+    if len(states) == 1:
+        return states[0][1]
+    apps: dict[str, tuple[str, Json]] = {}
+    config: dict[str, tuple[str, Json]] = {}
+    conflicts: list[str] = []
+    for what, one in states:
+        if one.version == 2:
+            raise UsageError(f"{what} is of version 2, which holds the one app of a device: it cannot go with others")
+        state = parse_state(one.content, what)
+        conflicts += [
+            f"the app {uuid[:80]} is in {apps[uuid][0]} and in {what}, and not the same"
+            for uuid in _add(apps, state, "apps", what)
+        ]
+        conflicts += [
+            f"config.{name[:80]} has one value in {config[name][0]} and another in {what}"
+            for name in _add(config, state, "config", what)
+        ]
+    pinned = {one.pin_device for _, one in states}
+    if len(pinned) > 1:
+        conflicts.append("some say pinDevice and some do not, but a device is pinned or it is not")
+    fleets = [
+        (what, app) for what, app in apps.values() if isinstance(app, dict) and (app.get("class") or "fleet") == "fleet"
+    ]
+    if len(fleets) > 1:
+        named = ", ".join(f"{str(app.get('name'))[:80]} ({what})" for what, app in fleets[:_SHOWN])
+        conflicts.append(
+            f"a device belongs to one fleet, but {len(fleets)} apps are of class fleet: {named}; the others have to be of "
+            "class app or block"
+        )
+    if conflicts:
+        shown = "\n".join(f"  {text}" for text in conflicts[:_SHOWN])
+        rest = f"\n  and {len(conflicts) - _SHOWN} more" if len(conflicts) > _SHOWN else ""
+        raise UsageError(f"these target states cannot be merged:\n{shown}{rest}")
+    whole: JsonObject = {
+        "apps": {uuid: app for uuid, (_, app) in apps.items()},
+        "config": {name: value for name, (_, value) in config.items()},
+        "pinDevice": pinned == {True},
+    }
+    return read_apps_json(msgspec.json.encode(whole, order="sorted"), "the merged apps.json")
+
+
+def _add(known: dict[str, tuple[str, Json]], state: JsonObject, part: str, what: str) -> list[str]:
+    """Take what *state* has in *part* into *known*; the keys of what is there already and differs."""
+    values = state.get(part)
+    differing = []
+    for key, value in values.items() if isinstance(values, dict) else ():
+        if known.setdefault(key, (what, value))[1] != value:
+            differing.append(key)
+    return differing
