@@ -91,6 +91,7 @@ class DockerEngine:
         root: a directory with a whole Debian system (made by debootstrap) whose dockerd is to run instead of the host's.
             The client is the host's in either case.
         offline: give the engine no network at all, not even loopback. It still answers on its socket.
+        pigz: let the engine inflate with unpigz, if that is installed, as it does by itself.
 
     The caller's thread must outlive the engine: the kernel stops the engine when the thread that started it ends.
 
@@ -98,10 +99,11 @@ class DockerEngine:
         ToolError: a program is missing, the engine does not come up within a minute, or a client call fails.
     """
 
-    def __init__(self, data_root: Path, *, root: Path | None = None, offline: bool = False) -> None:
+    def __init__(self, data_root: Path, *, root: Path | None = None, offline: bool = False, pigz: bool = False) -> None:
         self._data_root = data_root.absolute()
         self._root = root.absolute() if root else None
         self._offline = offline
+        self._pigz = pigz
         self._process: subprocess.Popen[bytes] | None = None
         self._stack = ExitStack()
         self._runtime = Path()
@@ -165,7 +167,7 @@ class DockerEngine:
             stderr=log,
             # Where unpigz is installed the engine inflates with it, and the end of tar-split then depends on how its output
             # happens to be cut: whether an empty last segment is noted.
-            env=tool_environment({"MOBY_DISABLE_PIGZ": "true"}),
+            env=tool_environment({} if self._pigz else {"MOBY_DISABLE_PIGZ": "true"}),
             start_new_session=True,
         )
 

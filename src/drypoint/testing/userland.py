@@ -84,7 +84,7 @@ def userland_images() -> dict[str, BuiltImage]:
     Raises:
         ToolError: debootstrap is missing or failed.
     """
-    debian = _debian_layer()
+    debian = debian_layer()
     binaries = _read_members(debian, re.compile(r"usr/bin/(?:cat|id)"))
     common = build_layer(_common(binaries["usr/bin/cat"], binaries["usr/bin/id"]))
     alpha = build_layer(_alpha())
@@ -178,7 +178,7 @@ def _path_of(layer: BuiltLayer) -> Path:
     return layer.tar
 
 
-def _debian_layer() -> BuiltLayer:
+def debian_layer() -> BuiltLayer:
     """The layer from the cache, made first when it is not there; processes that want it at the same time wait."""
     directory = platformdirs.user_cache_path("drypoint", appauthor=False, ensure_exists=True)
     name = f"debian-{SUITE}-{os.uname().machine}-{_RECIPE}"

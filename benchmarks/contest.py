@@ -1,0 +1,196 @@
+"""drypoint against the ways that users have, and against the least that C programs need. See docs/performance.md.
+
+    make bench                                                    # all workloads, five rounds: over an hour, 40 GB
+    .venv/bin/python benchmarks/contest.py --workload A --rounds 3
+
+Every contestant is a whole process, run in turn with the others in each round; its processor seconds hold those of all its
+children (the engine's daemons too), its memory is that of its largest process. The registry is Debian's docker-registry on
+loopback, and its processor time is nobody's. Root, since the engine needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from drypoint.testing.docker_registry import DockerRegistry
+from contestants import missing_programs
+from contests import CONTESTS, MIB, Contest, base_image, fill_base
+
+_DRYPOINT = [sys.executable, "-c", "from drypoint.cli import main; main()"]
+_CONTESTANT = [sys.executable, str(Path(__file__).with_name("contestants.py"))]
+_GOALS = {
+    # Workload: most of the engine's wall time, most of the floor's processor seconds.
+    "A": (1 / 3, 1.5), "B": (None, 1.25), "C": (1 / 3, None), "D": (1 / 4, None), "E": (1 / 4, None),
+}  # fmt: skip
+_MOST_MEMORY = 250 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Wall and processor seconds, bytes of the largest process."""
+
+    wall: float
+    cpu: float
+    peak: int
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Where a workload is run: files of the contest, and what to call the images."""
+
+    directory: Path
+    base: Path
+    contest: Contest
+    host: str
+
+    @property
+    def references(self) -> list[str]:
+        return [f"{self.host}/{repository}:latest" for repository in self.contest.images]
+
+
+def main() -> None:
+    arguments = _arguments()
+    if missing := missing_programs():
+        raise SystemExit(
+            f"the contest needs {', '.join(missing)} (Debian: isal skopeo podman curl openssl docker.io docker-registry)"
+        )
+    print(f"Python {platform.python_version()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}", flush=True)
+    results: dict[str, dict[str, object]] = {}
+    for name in arguments.workload or list(CONTESTS):
+        with tempfile.TemporaryDirectory(prefix="drypoint-contest-", dir=arguments.directory) as directory:
+            results[name] = _hold(name, Path(directory), arguments.rounds, arguments.scale)
+    _print_start_up()
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="drypoint against the engine's way and others")
+    parser.add_argument("--workload", action="append", choices=list(CONTESTS), help="only this one; can be repeated")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each contestant runs (default: 5)")
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the made workloads (default: 1)")
+    parser.add_argument("--directory", type=Path, help="where the data goes (default: a temporary directory)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    return parser.parse_args()
+
+
+def _hold(name: str, directory: Path, rounds: int, scale: float) -> dict[str, object]:
+    # In a process of its own, since a child's peak memory starts with that of the process that it was forked from.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        contest = pool.submit(CONTESTS[name], directory, scale).result()
+    with DockerRegistry() as registry:
+        registry.push(contest.content())
+        base = base_image(directory / "base.img")
+        if contest.before:
+            fill_base(base, [f"{registry.address}/{repository}:latest" for repository in contest.before])
+        field = Field(directory, base.path, contest, registry.address)
+        commands = _commands(field)
+        figures: dict[str, list[Figures]] = {label: [] for label in commands}
+        for number in range(rounds + 1):
+            for label, command in commands.items():
+                measured = _measure(command, directory)
+                if number:  # the first round warms the caches
+                    figures[label].append(measured)
+    return _print_table(contest, figures, rounds)
+
+
+def _commands(field: Field) -> dict[str, list[str]]:
+    contest, scratch = field.contest, field.directory / "out"
+    images = [f"--image={reference}" for reference in field.references]
+    ours = [*_DRYPOINT, "preload", str(field.base), "-o", str(scratch / "out.img"), "--quiet", *images]
+    more = str(contest.tar_bytes * 13 // 10)
+    layers = [
+        f"http://{field.host}/v2/{repository}/blobs/{layer.descriptor.digest},{_file(layer.content)},{_file(layer.tar)}"
+        for repository, layer in contest.new_layers
+    ]
+    return {
+        "drypoint, not read back": [*ours, "--no-verify"],
+        "drypoint": ours,
+        "the engine, mounted": [*_CONTESTANT, "engine", str(field.base), str(scratch / "out.img"), more, str(contest.files), *field.references],
+        "skopeo copy to dir:": [*_CONTESTANT, "skopeo", str(scratch), *field.references],
+        "podman pull": [*_CONTESTANT, "podman", str(scratch), *field.references],
+        "floor: C programs": [*_CONTESTANT, "floor", str(scratch / "floor.out"), *layers],
+    }  # fmt: skip
+
+
+def _file(blob: bytes | Path) -> Path:
+    assert isinstance(blob, Path), "the contest's layers are files"
+    return blob
+
+
+def _measure(command: list[str], directory: Path) -> Figures:
+    scratch = directory / "out"
+    scratch.mkdir()
+    os.sync()
+    start = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.monotonic() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command[:6])} … ended with status {process.returncode}")
+    shutil.rmtree(scratch)
+    return Figures(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10)
+
+
+def _print_table(contest: Contest, figures: dict[str, list[Figures]], rounds: int) -> dict[str, object]:
+    print(
+        f"\n{contest.name}: {contest.what}\n{len(contest.new_layers)} layers, {contest.tar_bytes / 1e6:.0f} MB, "
+        f"{contest.blob_bytes / 1e6:.0f} MB compressed; medians of {rounds} rounds (least to most)\n\n"
+        f"{'':<26}{'wall s':>22}{'to engine':>11}{'CPU s':>9}{'to floor':>10}{'peak MiB':>10}"
+    )
+    middle = {label: _median(measured) for label, measured in figures.items()}
+    theirs, least = middle["the engine, mounted"], middle["floor: C programs"]
+    for label, one in middle.items():
+        walls = [measured.wall for measured in figures[label]]
+        spread = f"{one.wall:.2f} ({min(walls):.2f}-{max(walls):.2f})"
+        print(
+            f"{label:<26}{spread:>22}{one.wall / theirs.wall:>11.2f}{one.cpu:>9.2f}{one.cpu / least.cpu:>10.2f}"
+            f"{one.peak / MIB:>10.0f}"
+        )
+    ours = middle["drypoint, not read back"]
+    most_wall, most_cpu = _GOALS[contest.name]
+    for what, got, goal in (
+        ("of the engine's wall time", ours.wall / theirs.wall, most_wall),
+        ("times the floor's CPU seconds", ours.cpu / least.cpu, most_cpu),
+        ("MiB at most", ours.peak / MIB, _MOST_MEMORY / MIB),
+    ):
+        if goal is not None:
+            print(f"goal: {goal:.2f} {what}: {got:.2f}, {'reached' if got <= goal else 'NOT reached'}")
+    sys.stdout.flush()
+    return {label: [asdict(one) for one in measured] for label, measured in figures.items()}
+
+
+def _median(measured: list[Figures]) -> Figures:
+    return Figures(
+        statistics.median(one.wall for one in measured),
+        statistics.median(one.cpu for one in measured),
+        max(one.peak for one in measured),
+    )
+
+
+def _print_start_up() -> None:
+    times = []
+    for _ in range(7):
+        start = time.monotonic()
+        subprocess.run([*_DRYPOINT, "--version"], stdout=subprocess.DEVNULL, check=True)
+        times.append(time.monotonic() - start)
+    got = statistics.median(times) * 1000
+    print(f"\nstart-up, drypoint --version: {got:.0f} ms (goal: 150 ms, {'reached' if got <= 150 else 'NOT reached'})")
+
+
+if __name__ == "__main__":
+    main()
