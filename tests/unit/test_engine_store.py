@@ -125,7 +125,8 @@ def test_data_root_that_is_a_file_is_refused() -> None:
 
 def test_tree_is_that_of_a_pull() -> None:
     """Type, mode and name of all that dockerd leaves after a pull of two layers; a base's diff-id is its chain-id."""
-    tree, plan = store_with(image("base", "top"))
+    built = image("base", "top")
+    tree, plan = store_with(built)
     base, top = plan.layers
     short = {
         base.cache_id: "BASE",
@@ -134,7 +135,7 @@ def test_tree_is_that_of_a_pull() -> None:
         top.link: "TOPLINK",
         base.chain_id[7:]: "base-chain",
         top.chain_id[7:]: "top-chain",
-        plan.new_images[0][7:]: "image",
+        built.image_id[7:]: "image",
         top.layer.diff_id[7:]: "top-diff",
         base.layer.blob.digest[7:]: "base-blob",
         top.layer.blob.digest[7:]: "top-blob",

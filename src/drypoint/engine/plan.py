@@ -53,8 +53,7 @@ class StorePlan:
         configs: of the images that the store lacks.
         annotations: when images were tagged, for those that get names by tagging.
         repositories: the new repositories.json, or None if the present one says it all.
-        new_images: image ids that the store does not hold yet, or not soundly.
-        known_images: image ids that it holds.
+        known_images: ids of images that the store holds, soundly.
         orphans: what will take room and serve no image.
     """
 
@@ -69,7 +68,6 @@ class StorePlan:
     configs: tuple[PlannedFile, ...]
     annotations: tuple[PlannedFile, ...]
     repositories: PlannedFile | None
-    new_images: tuple[Digest, ...]
     known_images: tuple[Digest, ...]
     orphans: Orphans
 
@@ -98,15 +96,10 @@ class StorePlan:
         return sum(shared.layer.blob.size for shared in self.shared)
 
     @property
-    def small_files(self) -> int:
-        """How many inodes are needed besides the layers' own content."""
-        files = len(self.marks) + len(self.records) + len(self.configs) + len(self.annotations)
-        files += self.repositories is not None
-        return len(self.directories) + files + len(self.layers) * _INODES_PER_LAYER
-
-
-_INODES_PER_LAYER = 13
-"""Cache directory, diff, work, link, lower, committed, the link itself; layerdb's directory and its five files."""
+    def files(self) -> tuple[PlannedFile, ...]:
+        """The small files that belong to no layer, in the order of writing."""
+        last = () if self.repositories is None else (self.repositories,)
+        return (*self.marks, *self.records, *self.configs, *self.annotations, *last)
 
 
 def plan_store(
@@ -181,7 +174,6 @@ def plan_store(
             for image_id in tagged
         ),
         repositories=_repositories(before, merged),
-        new_images=tuple(image_id for image_id in wanted if image_id not in known),
         known_images=tuple(image_id for image_id in wanted if image_id in known),
         orphans=find_orphans(state, images, placement, merged),
     )

@@ -105,10 +105,8 @@ def write_layer(plan: StorePlan, planned: PlannedLayer, stream: LayerStream, sin
 
 def publish_images(plan: StorePlan, sink: TreeSink) -> None:
     """Make the images known. Comes after all layers, and repositories.json after all else: it is what gives them names."""
-    for file in (*plan.marks, *plan.records, *plan.configs, *plan.annotations):
+    for file in plan.files:
         _put(plan, sink, file)
-    if plan.repositories is not None:
-        _put(plan, sink, plan.repositories)
 
 
 def _write_layerdb(

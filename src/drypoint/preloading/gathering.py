@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,10 +18,13 @@ from ..oci.platform import preference
 from ..progress import SILENT, Progress
 from ..sources import ImageSource
 from .files import to_be_written
+from .forecast import Growth, forecast
 from .moment import newest_creation
 from .request import ExtraFile, FindReplaced, ImageRequest, Target
 from .resolving import resolve_all
 from .room import Room, estimate_room
+from .seen import LayerIndex
+from .sizes import Found, LayerSize, filesystem_kind, find_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,12 @@ class Plan:
         store: what is to be written to it.
         files: those to be put beside the store that are not there already.
         partition: the partition as it is.
-        room: what the writing is estimated to take, in blocks and inodes.
+        sizes: what the layers to be written come to, by chain-id, and how that was found.
+        room: what the writing takes, in blocks and inodes; exact if all of *sizes* are.
         free: what the file system has.
+        growth: how large partition and disk image become for that; None where it depends on what is removed before.
         block_size: bytes of a block.
+        filesystem_kind: what the partition has in common with those on which the same layers take the same blocks.
     """
 
     images: tuple[Image, ...]
@@ -44,9 +50,17 @@ class Plan:
     store: StorePlan
     files: tuple[ExtraFile, ...]
     partition: Partition
+    sizes: Mapping[Digest, LayerSize]
     room: Room
     free: Room
+    growth: Growth | None
     block_size: int
+    filesystem_kind: str
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether *room* is what will be taken, and no estimate."""
+        return all(size.found is Found.SEEN for size in self.sizes.values())
 
     @property
     def is_empty(self) -> bool:
@@ -65,6 +79,7 @@ class Wishes:
     replaced: FindReplaced | None
     additional_space: int
     timestamp: int | None
+    index: LayerIndex | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +108,7 @@ def plan(
     replaced: FindReplaced | None = None,
     additional_space: int = 0,
     timestamp: int | None = None,
+    index: LayerIndex | None = None,
     progress: Progress = SILENT,
 ) -> Plan:
     """Say what :func:`~drypoint.preload` would do with the same arguments. Nothing is written, and no layer is fetched.
@@ -100,7 +116,7 @@ def plan(
     Raises:
         DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
     """
-    wishes = Wishes(images, platform, target or Target(), files, replaced, additional_space, timestamp)
+    wishes = Wishes(images, platform, target or Target(), files, replaced, additional_space, timestamp, index)
     with FileDevice(base) as device:
         return gather(device, wishes, progress).plan
 
@@ -123,9 +139,12 @@ def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     seconds = newest_creation(resolved) if wishes.timestamp is None else wishes.timestamp
     store = plan_store(state, resolved, timestamp=seconds * 1_000_000_000, replaced=replaced)
     files = to_be_written(reader, wishes.files)
-    room = estimate_room(store, files, geometry.block_size, wishes.additional_space)
+    sizes = find_sizes(store.layers, sources, geometry, wishes.index)
+    room = estimate_room(store, sizes, files, len(state.layers), geometry.block_size, wishes.additional_space)
     free = Room(geometry.free_blocks - geometry.reserved_blocks, geometry.free_inodes)
-    plan = Plan(resolved, state, store, files, partition, room, free, geometry.block_size)
+    growth = None if store.removal.paths else forecast(table, device.size, partition, geometry, room)
+    kind = filesystem_kind(geometry)
+    plan = Plan(resolved, state, store, files, partition, sizes, room, free, growth, geometry.block_size, kind)
     return Gathered(plan, table, sources, seconds)
 
 

@@ -1,24 +1,32 @@
 """Room on the data partition: how much will be needed, as far as can be known.
 
-A registry tells only how large layers are when compressed. What they take on the disk is estimated from that; where the
-estimate falls short the sink asks for more while it writes, so a wrong guess costs time and never the result.
+A registry tells only how large layers are when compressed. Where what they take on the disk is not known from an earlier time
+it is estimated; where the estimate falls short the sink asks for more while it writes, so a wrong guess costs time and never
+the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..digest import Digest
 from ..engine import StorePlan
-from ..oci import Descriptor
+from ..engine.layout import link_target, lower_text
+from ..engine.placement import PlannedLayer
+from ..sinks.ext4_meter import Taken
 from .request import ExtraFile
+from .seen import SeenLayer
+from .sizes import LayerSize
 
-# Uncompressed bytes for each compressed one. Distribution userlands, the bulk of most images, lie at 2.4 to 2.9.
-_GZIP_RATIO = 2.8
-_ZSTD_RATIO = 3.2
-# Rounding up to blocks, directories, extended attributes: a Debian userland needs some 8 % more than its files' bytes.
-_BLOCK_OVERHEAD = 1.12
-BYTES_PER_INODE = 8 << 10
+# What the sink wants to have free beyond a file's own blocks, whatever it writes.
+_SINK_MARGIN = 32
+# Directories of the store that get a name or more for each layer, and the bytes of these: overlay2 and overlay2/l, layerdb,
+# and both kinds of records. Each is counted as the sink reserves for it, with some blocks for its tree.
+_SHARED_DIRECTORIES = 5
+_NAMES_OF_A_LAYER = 4 * 72 + 36
+_DIRECTORY_MARGIN = 10
+_DIRECTORY_FILL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +37,38 @@ class Room:
     inodes: int
 
 
-def estimate_room(plan: StorePlan, files: Sequence[ExtraFile], block_size: int, additional_space: int) -> Room:
-    """What *plan* and *files* will take, and *additional_space* bytes beside them."""
-    layers = sum(_uncompressed_size(planned.layer.blob) for planned in plan.layers)
-    small_files = plan.small_files + len(files)
-    # What the plan removes is not counted: by the time this room is wanted it is free already.
-    whole = sum(len(file.content) for file in (*plan.configs, *plan.records)) + sum(len(file.content) for file in files)
-    if plan.repositories is not None:
-        whole += len(plan.repositories.content)
-    blocks = int(layers * _BLOCK_OVERHEAD) // block_size + small_files + (whole + additional_space) // block_size + 1
-    return Room(blocks, layers // BYTES_PER_INODE + small_files)
+def estimate_room(
+    plan: StorePlan,
+    sizes: Mapping[Digest, LayerSize],
+    files: Sequence[ExtraFile],
+    layers_there: int,
+    block_size: int,
+    additional_space: int,
+) -> Room:
+    """What *plan* and *files* will take, and *additional_space* bytes beside them; exact as far as *sizes* are.
+
+    What the plan removes is not counted: by the time this room is wanted it is free already.
+
+    Args:
+        sizes: those of the layers to be written, by chain-id.
+        layers_there: how many the store has.
+    """
+    spare = spare_room(block_size, additional_space)
+    contents = [file.content for file in plan.files] + [file.content for file in files]
+    if not plan.layers and not plan.directories and not contents:
+        return spare
+    names = (layers_there + len(plan.layers)) * _NAMES_OF_A_LAYER * _DIRECTORY_FILL
+    margin = _SINK_MARGIN + _SHARED_DIRECTORIES * _DIRECTORY_MARGIN + names // block_size
+    taken = len(plan.directories)
+    inodes = taken + len(contents)
+    most = 0
+    for planned in plan.layers:
+        size, beside = sizes[planned.chain_id], beside_content(planned, block_size)
+        most = max(most, taken + beside.blocks + size.most)
+        taken += beside.blocks + size.blocks
+        inodes += beside.inodes + size.inodes
+    taken += sum(_blocks(content, block_size) for content in contents)
+    return Room(max(most, taken + spare.blocks) + margin, inodes)
 
 
 def spare_room(block_size: int, additional_space: int) -> Room:
@@ -46,10 +76,37 @@ def spare_room(block_size: int, additional_space: int) -> Room:
     return Room(additional_space // block_size + 1, 0)
 
 
-def _uncompressed_size(blob: Descriptor) -> int:
-    """A guess from the compressed size and what the media type says."""
-    if "gzip" in blob.media_type:
-        return int(blob.size * _GZIP_RATIO)
-    if "zstd" in blob.media_type:
-        return int(blob.size * _ZSTD_RATIO)
-    return blob.size
+def beside_content(planned: PlannedLayer, block_size: int) -> Room:
+    """What a layer takes beside the content of its ``diff/`` and of its tar-split."""
+    directories, files = _directories(planned), _files(planned)
+    # Also the inodes of diff/ and of the tar-split, and the symbolic link in overlay2/l.
+    link = _blocks(link_target(planned.cache_id), block_size)
+    blocks = directories + sum(_blocks(content, block_size) for content in files) + link
+    return Room(blocks, directories + len(files) + 3)
+
+
+def content_of(planned: PlannedLayer, taken: Taken, tar_bytes: int, block_size: int) -> SeenLayer:
+    """What of all that *taken* says of a layer is the same in every store."""
+    beside = beside_content(planned, block_size)
+    # Directories beside diff/ are still in memory when the layer is measured.
+    blocks = beside.blocks - _directories(planned)
+    return SeenLayer(tar_bytes, taken.blocks - blocks, taken.most - blocks, taken.inodes - beside.inodes)
+
+
+def _directories(planned: PlannedLayer) -> int:
+    """Its directory in overlay2/, that in layerdb, and work/; a block each."""
+    return 2 + (planned.parent is not None)
+
+
+def _files(planned: PlannedLayer) -> list[bytes]:
+    """Its small files in both; of some only the length is right, in blocks."""
+    found = [planned.link.encode(), planned.cache_id.encode(), planned.layer.diff_id.encode(), b"0"]
+    if planned.parent is not None:
+        found += [lower_text(planned.lower), planned.parent.encode()]
+    if planned.committed:
+        found.append(b"")
+    return found
+
+
+def _blocks(content: bytes, block_size: int) -> int:
+    return -(-len(content) // block_size)

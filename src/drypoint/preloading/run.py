@@ -14,7 +14,9 @@ from .gathering import Gathered, Plan, Wishes, gather
 from .growing import GrowingPartition
 from .proving import prove
 from .request import ExtraFile, FindReplaced, ImageRequest, Target
-from .writing import WrittenLayer, carry_out, fetching
+from .seen import LayerIndex
+from .summary import summary
+from .writing import WrittenLayer, carry_out, fetching, to_be_noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ def preload(
     additional_space: int = 0,
     overwrite: bool = False,
     timestamp: int | None = None,
+    index: LayerIndex | None = None,
     verify: bool = True,
     progress: Progress = SILENT,
 ) -> Result:
@@ -65,6 +68,8 @@ def preload(
         additional_space: bytes that shall be free beyond what the images take.
         overwrite: whether an *output* that exists may be replaced.
         timestamp: seconds since the epoch, the time of all that drypoint makes itself; default: the newest image's creation.
+        index: what is known of layers that were written before, and takes in what is written now. With it the partition grows
+            by what is needed instead of by an estimate, so that the output's bytes depend on what it knows.
         verify: whether what was written is read back and proved before *output* appears.
         progress: is told how far it is.
 
@@ -76,11 +81,12 @@ def preload(
         VerificationError: what was written does not read back as what it should be.
         ToolError: libext2fs, e2fsck or resize2fs is missing.
     """
-    wishes = Wishes(images, platform, target or Target(), files, replaced, additional_space, timestamp)
+    wishes = Wishes(images, platform, target or Target(), files, replaced, additional_space, timestamp, index)
     with FileDevice(base) as device:
         # The target's path is looked at first: nobody wants to hear after minutes of fetching that OUT exists.
         with whole_file(output, overwrite=overwrite, inputs=(base,)) as part:
             gathered = gather(device, wishes, progress)
+            progress.note(summary(gathered.plan))
             with FileDevice(part, writable=True) as disk:
                 with fetching(gathered, progress) as fetcher:
                     # While the base is copied, the first layers come in.
@@ -89,6 +95,8 @@ def preload(
                         disk, gathered.table, gathered.plan.partition, output.absolute().parent, progress
                     )
                     written = carry_out(gathered, growing, fetcher, additional_space)
+                if index is not None and written:
+                    index.note(to_be_noted(written, gathered.plan.block_size), gathered.plan.filesystem_kind)
                 if verify:
                     _verify(gathered, growing, progress)
     return Result(gathered.plan, written, output, growing.partition)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ..digest import Digest
 from ..disk.ext4.reader import Ext4Reader
 from ..engine import remove_replaced, write_store
 from ..engine.overlay2 import AppliedLayer
@@ -14,19 +15,47 @@ from ..fstree import TreeReader
 from ..layers import LayerReader
 from ..progress import SILENT, Progress
 from ..sinks.ext4 import Ext4Sink
+from ..sinks.ext4_meter import Taken
 from .fetch import LayerFetcher, LayerJob
 from .files import put_file
 from .gathering import Gathered
 from .growing import GrowingPartition
-from .room import spare_room
+from .room import content_of, spare_room
+from .seen import SeenLayer
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenLayer:
-    """A layer that was written: its place in the store, and what it came to."""
+    """A layer that was written: its place in the store, and what it came to.
+
+    Attributes:
+        tar_bytes: length of its tar, uncompressed.
+        taken: blocks and inodes, those of its place in the store included; less what a damaged copy of it gave back.
+    """
 
     planned: PlannedLayer
     applied: AppliedLayer
+    tar_bytes: int
+    taken: Taken
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the file system that it takes, directories that are not in ``diff/`` left out."""
+        return self.taken.blocks
+
+    @property
+    def inodes(self) -> int:
+        """Inodes that it takes."""
+        return self.taken.inodes
+
+
+def to_be_noted(written: Sequence[WrittenLayer], block_size: int) -> dict[Digest, SeenLayer]:
+    """What of *written* the next plan wants to know, by diff-id."""
+    return {
+        layer.planned.layer.diff_id: content_of(layer.planned, layer.taken, layer.tar_bytes, block_size)
+        for layer in written
+        if not layer.planned.removes
+    }
 
 
 @contextmanager
@@ -70,13 +99,19 @@ def carry_out(
 def _write(gathered: Gathered, growing: GrowingPartition, fetcher: LayerFetcher) -> tuple[WrittenLayer, ...]:
     written: list[WrittenLayer] = []
     with Ext4Sink(growing.window, now=max(gathered.timestamp, 1), on_full=growing.on_full) as sink:
+        readers: list[LayerReader] = []
 
         @contextmanager
         def open_layer(_: PlannedLayer) -> Iterator[LayerReader]:
             with fetcher.next_layer() as reader:
+                readers[:] = [reader]
+                sink.meter.start()
                 yield reader
 
-        write_store(gathered.plan.store, sink, open_layer, lambda *layer: written.append(WrittenLayer(*layer)))
+        def on_layer(planned: PlannedLayer, applied: AppliedLayer) -> None:
+            written.append(WrittenLayer(planned, applied, readers[0].tar_bytes, sink.meter.read()))
+
+        write_store(gathered.plan.store, sink, open_layer, on_layer)
         present: TreeReader = Ext4Reader(growing.window)
         for file in gathered.plan.files:
             put_file(sink, file, gathered.timestamp, exists=present.lookup(file.path) is not None)

@@ -3,7 +3,7 @@
 from .docker_archive import DockerArchiveSource
 from .location import ArchiveKind, ArchiveLocation, Location, open_archive, parse_location
 from .oci_layout import OciLayoutSource
-from .protocols import BlobSource, ImageSource
+from .protocols import BlobSource, ImageSource, SizeHints
 
 __all__ = [
     "ArchiveKind",
@@ -13,6 +13,7 @@ __all__ = [
     "ImageSource",
     "Location",
     "OciLayoutSource",
+    "SizeHints",
     "open_archive",
     "parse_location",
 ]

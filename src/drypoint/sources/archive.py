@@ -45,6 +45,13 @@ class Files(Protocol):
             SourceError: there is no such file, or it cannot be read.
         """
 
+    def part(self, name: str, offset: int, size: int) -> bytes:
+        """The *size* bytes of *name* from *offset* on; fewer where it ends before.
+
+        Raises:
+            SourceError: there is no such file, or it cannot be read.
+        """
+
     def close(self) -> None:
         """Let go of descriptors."""
 
@@ -110,6 +117,17 @@ class DirectoryFiles:
         try:
             while chunk := os.read(descriptor, CHUNK):
                 yield chunk
+        except OSError as error:
+            raise SourceError(f"cannot read {self._path / name}: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+
+    def part(self, name: str, offset: int, size: int) -> bytes:
+        descriptor = self._open(name)
+        if descriptor is None:
+            raise SourceError(f"{self._path} has no file {name}")
+        try:
+            return os.pread(descriptor, size, offset)
         except OSError as error:
             raise SourceError(f"cannot read {self._path / name}: {error.strerror}") from error
         finally:
@@ -181,6 +199,13 @@ class TarFiles:
             chunk = self._read(member.offset + done, min(CHUNK, member.size - done), name)
             done += len(chunk)
             yield chunk
+
+    def part(self, name: str, offset: int, size: int) -> bytes:
+        member = self._find(name)
+        if member is None:
+            raise SourceError(f"{self._path} has no file {name}")
+        size = min(size, member.size - offset)
+        return self._read(member.offset + offset, size, name) if size > 0 else b""
 
     def close(self) -> None:
         if self._descriptor >= 0:

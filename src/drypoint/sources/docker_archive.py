@@ -27,6 +27,7 @@ from ..errors import (
 from ..oci import Config, Descriptor, Image, Layer, Platform, Reference, assemble_layers, parse_config, parse_reference
 from ..oci.manifest import MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES
 from .archive import open_files, read_file
+from .hints import blob_hint
 
 _MAX_IMAGES = 1024
 _SHOWN_NAMES = 10
@@ -119,6 +120,13 @@ class DockerArchiveSource:
         if member is None:
             raise SourceError(f"{self._path} lacks the layer {layer.blob.digest} of {image.references[0]}")
         return self._files.stream(member)
+
+    def uncompressed_hint(self, image: Image, layer: Layer) -> int | None:
+        """See :class:`~drypoint.sources.SizeHints`."""
+        member = self._members.get(layer.blob.digest)
+        if member is None:
+            return None
+        return blob_hint(layer.blob.size, lambda offset, size: self._files.part(member, offset, size))
 
     def close(self) -> None:
         self._files.close()

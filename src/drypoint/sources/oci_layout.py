@@ -40,6 +40,7 @@ from ..oci import (
 )
 from ..oci.manifest import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, MEDIA_TYPE_OCI_INDEX
 from .archive import open_files, read_file
+from .hints import blob_hint
 
 _SHOWN_NAMES = 10
 
@@ -124,6 +125,11 @@ class OciLayoutSource:
         if self._files.size(name) is None:
             raise SourceError(f"{self._path} lacks the layer {layer.blob.digest} of {image.references[0]}")
         return self._files.stream(name)
+
+    def uncompressed_hint(self, image: Image, layer: Layer) -> int | None:
+        """See :class:`~drypoint.sources.SizeHints`."""
+        name = _blob_name(layer.blob.digest)
+        return blob_hint(layer.blob.size, lambda offset, size: self._files.part(name, offset, size))
 
     def close(self) -> None:
         self._files.close()

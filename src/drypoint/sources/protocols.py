@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..oci import Image, Layer, Platform, Reference
 
@@ -31,3 +31,17 @@ class ImageSource(BlobSource, Protocol):
 
     def close(self) -> None:
         """Let go of connections and files."""
+
+
+@runtime_checkable
+class SizeHints(Protocol):
+    """What a source may do besides: tell without much effort how long layers are when they are not compressed."""
+
+    def uncompressed_hint(self, image: Image, layer: Layer) -> int | None:
+        """The length of the layer's tar as the compressed blob itself tells it, or None. A hint: it may be wrong.
+
+        May be called from several threads at once.
+
+        Raises:
+            SourceError: the blob cannot be looked at.
+        """

@@ -20,6 +20,9 @@ CHUNK_BYTES = 1 << 20
 _PROGRESS_BYTES = 64 << 10
 """What counts as progress. Less than this in a row of tries, or in a minute, is a transfer that goes nowhere."""
 _SLOWEST_SECONDS = 60.0
+_PART_ATTEMPTS = 3
+_PART_SECONDS = 10.0
+"""A part is only a hint: not worth waiting for as long as for a blob."""
 _MAX_DIGITS = 19
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,19})")
@@ -54,6 +57,25 @@ def read_blob(client: RegistryClient, repository: str, blob: Descriptor) -> Iter
             patience.failed(failure, f"{offset} of {blob.size} bytes received")
         else:
             return
+
+
+def read_part(client: RegistryClient, repository: str, blob: Descriptor, offset: int, size: int) -> bytes | None:
+    """The *size* bytes of *blob* from *offset* on, few of them; None where the server gives no parts of blobs.
+
+    Raises:
+        SourceError: they cannot be had.
+    """
+    patience = client.patience(f"{client.domain}/v2/{repository}/blobs/{blob.digest}", _PART_ATTEMPTS)
+    while True:
+        try:
+            with closing(client.open_range(repository, blob.digest, offset, size)) as answer:
+                expected = f"bytes {offset}-{offset + size - 1}/{blob.size}"
+                if answer.status != 206 or answer.header("Content-Range") != expected:
+                    return None
+                content = answer.read_all(size, _PART_SECONDS)
+                return content if len(content) == size else None
+        except TransientError as failure:
+            patience.failed(failure)
 
 
 def _chunks(answer: Answer, offset: int, size: int, where: str) -> Iterator[bytes]:

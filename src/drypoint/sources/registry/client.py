@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import msgspec
@@ -79,9 +79,12 @@ class RegistryClient:
     def close(self) -> None:
         self._transport.close()
 
-    def patience(self, what: str) -> Patience:
-        """A count of failures for one job at this registry."""
-        return Patience(self._options.retry, what, self._closing)
+    def patience(self, what: str, attempts: int | None = None) -> Patience:
+        """A count of failures for one job at this registry; *attempts*: no more than so many in a row."""
+        policy = self._options.retry
+        if attempts is not None:
+            policy = replace(policy, attempts=min(attempts, policy.attempts))
+        return Patience(policy, what, self._closing)
 
     def fetch_manifest(self, repository: str, tag_or_digest: str) -> FetchedManifest:
         """The manifest that *tag_or_digest* names in *repository* (a path).
@@ -112,6 +115,16 @@ class RegistryClient:
         if offset == 0:
             return self._open(path, repository, {}, (200,))
         return self._open(path, repository, {"Range": f"bytes={offset}-"}, (200, 206, 416))
+
+    def open_range(self, repository: str, digest: Digest, offset: int, size: int) -> Answer:
+        """Ask for *size* bytes of a blob from *offset* on; answers 206, or 200 or 416 where that cannot be had.
+
+        Raises:
+            TransientError: worth another try.
+            SourceError: it cannot be had.
+        """
+        path = f"/v2/{repository}/blobs/{digest}"
+        return self._open(path, repository, {"Range": f"bytes={offset}-{offset + size - 1}"}, (200, 206, 416))
 
     def _read(self, path: str, repository: str) -> tuple[Answer, bytes]:
         patience = self.patience(f"{self.domain}{path}")

@@ -21,9 +21,13 @@ from ...oci import (
     parse_config,
     parse_manifest,
 )
-from .blob import read_blob
+from ..hints import GZIP_TAIL_BYTES, ZSTD_HEAD_BYTES, gzip_hint, zstd_hint
+from .blob import read_blob, read_part
 from .client import RegistryClient
 from .options import RegistryOptions
+
+# An estimate for less is as good as any hint.
+_HINT_BYTES = 1 << 20
 
 
 class RegistrySource:
@@ -103,6 +107,24 @@ class RegistrySource:
             )
         client = self._client(image.repository.domain)
         return read_blob(client, image.repository.path, layer.blob)
+
+    def uncompressed_hint(self, image: Image, layer: Layer) -> int | None:
+        """See :class:`~drypoint.sources.SizeHints`. One small request, and none for a layer of less than 1 MiB.
+
+        Raises:
+            SourceError: the registry refuses it.
+        """
+        blob = layer.blob
+        if image.repository is None or blob.size < _HINT_BYTES:
+            return None
+        client, repository = self._client(image.repository.domain), image.repository.path
+        if "gzip" in blob.media_type:
+            tail = read_part(client, repository, blob, blob.size - GZIP_TAIL_BYTES, GZIP_TAIL_BYTES)
+            return None if tail is None else gzip_hint(tail, blob.size)
+        if "zstd" in blob.media_type:
+            head = read_part(client, repository, blob, 0, ZSTD_HEAD_BYTES)
+            return None if head is None else zstd_hint(head, blob.size)
+        return None
 
     def _manifest_of(self, client: RegistryClient, repository: str, descriptor: Descriptor, what: str) -> Manifest:
         fetched = client.fetch_manifest(repository, descriptor.digest)

@@ -1,0 +1,30 @@
+"""How far the partition will grow, foretold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..disk import Partition, PartitionTable, plan_growth
+from ..disk.ext4.geometry import Geometry, needed_size
+from .room import Room
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Bytes of the partition and of the whole disk image when *room* was made."""
+
+    partition_size: int
+    disk_size: int
+
+
+def forecast(table: PartitionTable, disk_size: int, partition: Partition, geometry: Geometry, room: Room) -> Growth:
+    """What making *room* comes to, as :class:`~.growing.GrowingPartition` does it.
+
+    Raises:
+        DiskImageError: the partition or its file system cannot grow so far.
+    """
+    size = needed_size(geometry, room.blocks, room.inodes)
+    if size <= geometry.size:
+        return Growth(partition.size, disk_size)
+    plan = plan_growth(table, disk_size, partition, size)
+    return Growth(plan.partition.size, plan.device_size)

@@ -1,0 +1,186 @@
+"""An index of layers that were written before: what each came to, so that the next plan need not estimate.
+
+One small file in the user's cache directory, replaced whole. It only serves planning: whoever deletes it, or writes nonsense
+into it, makes estimates worse and nothing else. Whatever goes wrong with it is said in the log and otherwise passed over.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from ..digest import Digest
+
+FILE_NAME = "layers.json"
+MAX_LAYERS = 10_000
+_MAX_BYTES = 8 << 20
+_FORMAT = 1
+_MAX_NUMBER = 1 << 48
+_PATIENCE = 1.0
+_LOCK_INTERVAL = 0.02
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SeenLayer:
+    """What a layer came to on a file system.
+
+    Attributes:
+        tar_bytes: length of its tar, uncompressed.
+        blocks: blocks of the content of its ``diff/``, and of its tar-split.
+        most: blocks that had to be free for that, ``blocks`` or more.
+        inodes: those in its ``diff/``.
+    """
+
+    tar_bytes: int
+    blocks: int
+    most: int
+    inodes: int
+
+
+class _Row(msgspec.Struct, array_like=True):
+    diff_id: str
+    kind: str
+    tar_bytes: int
+    blocks: int
+    most: int
+    inodes: int
+
+    @property
+    def is_sound(self) -> bool:
+        numbers = (self.tar_bytes, self.blocks, self.most, self.inodes)
+        return self.blocks <= self.most and all(0 <= number <= _MAX_NUMBER for number in numbers)
+
+
+class _Content(msgspec.Struct):
+    format: int
+    layers: list[_Row]
+
+
+class LayerIndex:
+    """Layers by diff-id and kind of file system, kept in *directory*; at most ``MAX_LAYERS``, those noted first are dropped.
+
+    Several processes may use it at once. Nothing here raises: without a directory that can be written to, or with a file that
+    is damaged, nothing is known, and noting does nothing. At most two levels of directories are made, and none for a root user
+    in another user's.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._known: dict[tuple[str, str], SeenLayer] | None = None
+
+    def find(self, diff_id: Digest, kind: str) -> SeenLayer | None:
+        """What is known of the layer *diff_id* on file systems of *kind*."""
+        if self._known is None:
+            self._known = self._read()
+        return self._known.get((diff_id, kind))
+
+    def note(self, layers: Mapping[Digest, SeenLayer], kind: str) -> None:
+        """Keep what *layers* came to on a file system of *kind*. What is known and still about right stays as it is."""
+        try:
+            self._make_directory()
+            with self._locked():
+                known = self._read()
+                new = {
+                    (diff_id, kind): layer
+                    for diff_id, layer in layers.items()
+                    if not _says_the_same(known.get((diff_id, kind)), layer)
+                }
+                if new:
+                    # At the end, because the oldest stand first.
+                    kept = {key: layer for key, layer in known.items() if key not in new} | new
+                    self._write(dict(list(kept.items())[-MAX_LAYERS:]))
+        except OSError as error:
+            _log.info("the index of layers in %s is not kept: %s", self._directory, error.strerror or error)
+        self._known = None
+
+    def _read(self) -> dict[tuple[str, str], SeenLayer]:
+        path = self._directory / FILE_NAME
+        try:
+            # Opening a pipe must not wait for its other end.
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    _log.info("the index of layers %s is no regular file", path)
+                    return {}
+                text = file.read(_MAX_BYTES + 1)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            _log.info("the index of layers %s cannot be read: %s", path, error.strerror)
+            return {}
+        try:
+            content = msgspec.json.decode(text, type=_Content)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            _log.info("the index of layers %s is damaged, and begun anew: %s", path, error)
+            return {}
+        if content.format != _FORMAT or len(text) > _MAX_BYTES:
+            _log.info("the index of layers %s is of another version, and begun anew", path)
+            return {}
+        return {
+            (row.diff_id, row.kind): SeenLayer(row.tar_bytes, row.blocks, row.most, row.inodes)
+            for row in content.layers[-MAX_LAYERS:]
+            if row.is_sound
+        }
+
+    def _write(self, known: Mapping[tuple[str, str], SeenLayer]) -> None:
+        rows = [
+            _Row(diff_id, kind, layer.tar_bytes, layer.blocks, layer.most, layer.inodes)
+            for (diff_id, kind), layer in known.items()
+        ]
+        part = self._directory / f".{FILE_NAME}.{os.getpid()}"
+        try:
+            # Not synced: should the power fail, an empty file is begun anew.
+            part.write_bytes(msgspec.json.encode(_Content(_FORMAT, rows)))
+            part.replace(self._directory / FILE_NAME)
+        except OSError:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+
+    def _make_directory(self) -> None:
+        missing = [path for path in (self._directory, self._directory.parent) if not path.exists()]
+        above = self._directory.parents[len(missing) - 1] if missing else self._directory
+        if os.geteuid() == 0 != above.stat().st_uid:
+            # sudo may leave HOME as it was: what root makes there, its user cannot write to.
+            raise PermissionError(errno.EPERM, f"{above} belongs to another user than root")
+        for path in reversed(missing):
+            path.mkdir(mode=0o700, exist_ok=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep others from writing for a moment. Raises OSError where that cannot be had soon."""
+        with open(self._directory / f".{FILE_NAME}.lock", "wb") as lock:
+            deadline = time.monotonic() + _PATIENCE
+            while not _locks(lock.fileno()):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(errno.ETIMEDOUT, "another process keeps it locked")
+                time.sleep(_LOCK_INTERVAL)
+            yield
+
+
+def _locks(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _says_the_same(known: SeenLayer | None, new: SeenLayer) -> bool:
+    """Whether *known* can stay: enough for *new*, and little more. How files lie on the disk makes small differences."""
+    if known is None or (known.tar_bytes, known.inodes) != (new.tar_bytes, new.inodes):
+        return False
+    return new.blocks <= known.blocks <= new.blocks + new.blocks // 64 + 64 and (
+        new.most <= known.most <= new.most + new.most // 8 + 256
+    )
