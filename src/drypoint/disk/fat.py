@@ -79,7 +79,7 @@ def write_fat_files(device: Device, files: Mapping[str, bytes], *, timestamp: in
         ToolError: mtools is not installed, or does not end in time.
     """
     for path in files:
-        _check_path(path)
+        check_fat_path(path)
     if len({_fold(path) for path in files}) != len(files):
         raise UsageError("two of the files for the FAT file system have the same path but for upper and lower case")
     with nameless_file(scratch_directory()) as fd:
@@ -241,7 +241,12 @@ def _unreadable(device: Device, program: str, outcome: Outcome) -> FilesystemErr
     )
 
 
-def _check_path(path: str) -> None:
+def check_fat_path(path: str) -> None:
+    """See to it that *path* can be one on FAT, and one that mtools takes as it is.
+
+    Raises:
+        UsageError: it cannot.
+    """
     for name in path.split("/"):
         why = _fault(name)
         if why is not None:

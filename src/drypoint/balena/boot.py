@@ -1,0 +1,131 @@
+"""The boot partition of a balenaOS disk image: which it is, and the files that the user's wishes put into it.
+
+On a flasher image it is the outer one, flash-boot: the flasher copies config.json (without ``installer``), ``splash/`` and
+``system-connections/`` to the device that it installs (meta-balena, resin-init-flasher).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..disk import Device, ProbedPartition, Window, describe, probe_partitions, read_table
+from ..disk.fat import list_fat_directory, read_fat_file
+from ..errors import FilesystemError, PartitionTableError
+from ..preloading.request import FatFile
+from .boot_config import CONFIG_FILE, MAX_CONFIG_BYTES, Setting, merge_config
+from .device_type import BOOT_LABELS
+from .network import CONNECTIONS_DIRECTORY, NetworkConnection, check_distinct
+from .splash import SPLASH_DIRECTORY, splash_path
+
+
+@dataclass(frozen=True, slots=True)
+class BootWishes:
+    """What is to be in the boot partition, each part checked already; None or empty leaves things as they are.
+
+    Attributes:
+        config: a whole config.json in place of the one there.
+        settings: put into it, or into the one there.
+        splash_image: a PNG.
+        connections: network connections beside those there; one of the same file name is replaced.
+    """
+
+    config: bytes | None = None
+    settings: tuple[Setting, ...] = ()
+    splash_image: bytes | None = None
+    connections: tuple[NetworkConnection, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        return self == BootWishes()
+
+
+def boot_partition_files(device: Device, wishes: BootWishes, *, os_version: str | None = None) -> tuple[FatFile, ...]:
+    """The files that *wishes* come to on the disk image *device*, which is only read.
+
+    Args:
+        os_version: of the disk image, if it is known; it can decide the splash image's name.
+
+    Raises:
+        PartitionTableError: there is no boot partition, or more than one.
+        FilesystemError: it is no FAT, or damaged.
+        DiskImageError: its config.json is no JSON object, and something is to be set in it.
+        UsageError: the wishes contradict each other, or config.json.
+        ToolError: mtools is missing.
+    """
+    check_distinct(wishes.connections)
+    if wishes.is_empty:
+        return ()
+    probed = find_boot_partition(device)
+    partition = Window(device, probed.partition.start, probed.partition.size)
+    number = probed.partition.number
+    files: list[FatFile] = []
+    if wishes.config is not None or wishes.settings:
+        present = read_fat_file(partition, CONFIG_FILE, MAX_CONFIG_BYTES) if wishes.config is None else wishes.config
+        files.append(FatFile(number, CONFIG_FILE, merge_config(present, wishes.settings)))
+    if wishes.splash_image is not None:
+        names = [entry.name for entry in list_fat_directory(partition, SPLASH_DIRECTORY) or ()]
+        files.append(FatFile(number, splash_path(names, os_version), wishes.splash_image))
+    files += [
+        FatFile(number, f"{CONNECTIONS_DIRECTORY}/{connection.name}", connection.content)
+        for connection in wishes.connections
+    ]
+    return tuple(files)
+
+
+def read_config(device: Device) -> bytes | None:
+    """config.json of the disk image *device*; None if it, or the boot partition, is missing.
+
+    Raises:
+        PartitionTableError: there is more than one boot partition, or the table is damaged.
+        FilesystemError: the boot partition is no FAT, or damaged, or the file is too large.
+        ToolError: mtools is missing.
+    """
+    found = _boot_partitions(probe_partitions(device, read_table(device)))
+    if not found:
+        return None
+    probed = _the_one(device, found)
+    return read_fat_file(Window(device, probed.partition.start, probed.partition.size), CONFIG_FILE, MAX_CONFIG_BYTES)
+
+
+def find_boot_partition(device: Device) -> ProbedPartition:
+    """The boot partition, by its file system's label or, where no file system has one of the labels, its GPT name.
+
+    Raises:
+        PartitionTableError: there is none, or more than one.
+        FilesystemError: it holds something else than FAT.
+        DiskImageError: the device cannot be read.
+    """
+    partitions = probe_partitions(device, read_table(device))
+    found = _boot_partitions(partitions)
+    if not found:
+        raise PartitionTableError(
+            f"{device.name} has no boot partition, by the label {', '.join(BOOT_LABELS[:-1])} or {BOOT_LABELS[-1]}; it has "
+            f"{describe(partitions)}"
+        )
+    return _the_one(device, found)
+
+
+def _boot_partitions(partitions: tuple[ProbedPartition, ...]) -> list[ProbedPartition]:
+    """Those that bear the first of the labels that any bears."""
+    by_label = [(probed.filesystem.label if probed.filesystem else "", probed) for probed in partitions]
+    by_name = [(probed.partition.name, probed) for probed in partitions]
+    for named in (by_label, by_name):
+        for label in BOOT_LABELS:
+            found = [probed for name, probed in named if name.lower() == label]
+            if found:
+                return found
+    return []
+
+
+def _the_one(device: Device, found: list[ProbedPartition]) -> ProbedPartition:
+    if len(found) > 1:
+        raise PartitionTableError(
+            f"{device.name} has {len(found)} boot partitions of the same label: {describe(tuple(found))}; expected one"
+        )
+    filesystem = found[0].filesystem
+    if filesystem is None or not filesystem.kind.is_fat:
+        kind = filesystem.kind.value if filesystem is not None else "no known file system"
+        raise FilesystemError(
+            f"{device.name}: the boot partition, number {found[0].partition.number}, holds {kind}, expected FAT"
+        )
+    return found[0]

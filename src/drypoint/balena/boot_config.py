@@ -1,0 +1,244 @@
+"""config.json of the boot partition: replaced, merged, and compared with the fleet that is preloaded.
+
+Sources: meta-balena's README.md (keys), balena-supervisor's src/config (applicationId), balena-cli's ``config write`` (dotted
+keys). balena's tools write the object on one line; what is there keeps its own layout. The file holds keys that let a device,
+or anybody, act for the fleet: no value of it ever gets into a message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from ..errors import DiskImageError, UsageError
+from .apps_json import AppsJson
+
+CONFIG_FILE = "config.json"
+MAX_CONFIG_BYTES = 1 << 20
+_MAX_DEPTH = 16
+_KEY_PART = re.compile(r"((?:[^.\\]|\\.)+)(\.|$)", re.DOTALL)
+_LAYOUT = re.compile(rb"\s*\{([ \t]*\r?\n([ \t]*))?\s*(?:\"(?:[^\"\\]|\\.)*\"\s*:(\s*))?", re.DOTALL)
+_COMPACT, _ONE_LINE = -1, 0
+_MAX_INDENT = 8
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A key, from the top of the object down, and its value as JSON."""
+
+    key: tuple[str, ...]
+    value: bytes
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigApplication:
+    """The fleet that a config.json makes a device join; *name* is "" where the file gives none."""
+
+    application_id: int
+    name: str
+
+
+class _RawConfig(msgspec.Struct, rename="camel"):
+    application_id: msgspec.Raw = msgspec.Raw()
+    application_name: msgspec.Raw = msgspec.Raw()
+    api_endpoint: msgspec.Raw = msgspec.Raw()
+
+
+class _RawApp(msgspec.Struct):
+    id: int | str = ""
+    name: str = ""
+    kind: str | None = msgspec.field(default=None, name="class")
+
+
+class _RawApps(msgspec.Struct):
+    apps: dict[str, _RawApp] = {}
+    pin_device: bool = msgspec.field(default=False, name="pinDevice")
+
+
+def parse_setting(text: str) -> Setting:
+    r"""``key=value`` as ``--set`` takes it.
+
+    The value is JSON if it parses as such, else it is a text. Dots lead into objects, ``os.network.wifi=…``; a dot that
+    belongs to a key is written ``\.``.
+
+    Raises:
+        UsageError: there is no ``=``, or no key before it. The message does not repeat the text, which may be a secret.
+    """
+    name, equals, value = text.partition("=")
+    key = tuple(re.sub(r"\\(.)", r"\1", match[1], flags=re.DOTALL) for match in _KEY_PART.finditer(name))
+    spelled = "".join(match[0] for match in _KEY_PART.finditer(name))
+    if not equals or not key or spelled != name or name.endswith(".") or len(key) > _MAX_DEPTH:
+        raise UsageError(
+            f"a setting of {CONFIG_FILE} is given as KEY=VALUE or A.B.C=VALUE, with {_MAX_DEPTH} parts at most, none of "
+            "them empty; one of --set is not like that"
+        )
+    if len(text) > MAX_CONFIG_BYTES:
+        raise UsageError(f"the value of {'.'.join(key)[:100]} has more than {MAX_CONFIG_BYTES} characters")
+    try:
+        encoded = value.strip().encode()
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"a setting of {CONFIG_FILE} is no valid UTF-8") from error
+    return Setting(key, encoded if _fault(encoded) is None else msgspec.json.encode(value))
+
+
+def check_config(content: bytes, what: str) -> bytes:
+    """*content*, which is a config.json.
+
+    Args:
+        what: how errors name the file.
+
+    Raises:
+        UsageError: it is too large, or no JSON object.
+    """
+    if len(content) > MAX_CONFIG_BYTES:
+        raise UsageError(f"{what} has more than {MAX_CONFIG_BYTES} bytes, too many for a {CONFIG_FILE}")
+    fault = _fault(content) or _not_an_object(content)
+    if fault is not None:
+        raise UsageError(f"{what} is no {CONFIG_FILE}: {fault}")
+    return content
+
+
+def merge_config(content: bytes | None, settings: Sequence[Setting]) -> bytes:
+    """The config.json *content* with *settings* put in, one after the other; keys that they do not name stay as they are.
+
+    Values, and numbers in them, keep their spelling; keys their order, new ones come last. The layout is that of *content*, a
+    single line or an indentation; balena's, a single line without spaces, if there is none.
+
+    Raises:
+        DiskImageError: *content* is no JSON object.
+        UsageError: a setting leads into a value that is no object, or the result would be too large.
+    """
+    if not settings:
+        return content or b"{}"
+    if content is not None:
+        fault = _fault(content) or _not_an_object(content)
+        if fault is not None:
+            raise DiskImageError(
+                f"the {CONFIG_FILE} in the boot partition cannot be added to: {fault}; replace it by a whole one with --config"
+            )
+    merged = msgspec.Raw(content or b"{}")
+    for setting in settings:
+        merged = _set(merged, setting, 0)
+    laid_out = msgspec.json.format(bytes(merged), indent=_indentation(content))
+    if content is not None and content.endswith(b"\n"):
+        laid_out += b"\n"
+    if len(laid_out) > MAX_CONFIG_BYTES:
+        raise UsageError(f"{CONFIG_FILE} would have more than {MAX_CONFIG_BYTES} bytes with what is to be set")
+    return laid_out
+
+
+def config_application(config: bytes) -> ConfigApplication | None:
+    """The fleet that *config*, a config.json, names; None if it names none, or is none."""
+    try:
+        raw = msgspec.json.decode(config, type=_RawConfig)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None
+    number = _number(_plain(raw.application_id))
+    name = _plain(raw.application_name)
+    return None if number is None else ConfigApplication(number, name if isinstance(name, str) else "")
+
+
+def other_fleet_warning(config: bytes | None, apps: AppsJson) -> str | None:
+    """What happens at first boot when *config* belongs to another fleet than the one that *apps* preloads; None if it does not.
+
+    Without an API to register with (``apiEndpoint``) a device goes on with what is preloaded, whatever fleet is named.
+    """
+    joined = config_application(config) if config is not None else None
+    if config is None or joined is None:
+        return None
+    if not _plain(msgspec.json.decode(config, type=_RawConfig).api_endpoint):
+        return None
+    try:
+        raw = msgspec.json.decode(apps.content, type=_RawApps)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None
+    fleets = [(_app_number(key, app), app.name) for key, app in raw.apps.items() if (app.kind or "fleet") == "fleet"]
+    known = [(number, name) for number, name in fleets if number is not None]
+    if not known or joined.application_id in dict(known):
+        return None
+    preloaded = " and ".join(_fleet(number, name) for number, name in known)
+    pinned = " It will not be pinned to the preloaded release." if raw.pin_device else ""
+    return (
+        f"{CONFIG_FILE} makes the device join {_fleet(joined.application_id, joined.name)}, but {preloaded} is "
+        "preloaded: at first boot the device starts the preloaded services, and as soon as it is online and registered, the "
+        f"Supervisor removes them and their images and downloads the release of the fleet that it joined.{pinned} Give the "
+        "preloaded fleet's file with --config if that is not meant"
+    )
+
+
+def _fault(content: bytes) -> str | None:
+    """Why *content* is no JSON, by position only: what msgspec says repeats nothing of it."""
+    try:
+        msgspec.json.decode(content)
+    except RecursionError:
+        return "it is nested too deep"
+    except UnicodeError:
+        return "it is not UTF-8"
+    except msgspec.MsgspecError as error:
+        return str(error)[:200]
+    return None
+
+
+def _not_an_object(content: bytes) -> str | None:
+    return None if content.lstrip().startswith(b"{") else "it holds something else than a JSON object"
+
+
+def _set(raw: msgspec.Raw, setting: Setting, depth: int) -> msgspec.Raw:
+    try:
+        fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    except msgspec.MsgspecError as error:
+        # A value that is no object; which one is told by the key alone.
+        raise UsageError(
+            f"{setting.name} cannot be set in {CONFIG_FILE}: {'.'.join(setting.key[:depth])} is there and is no object"
+        ) from error
+    key = setting.key[depth]
+    if depth + 1 == len(setting.key):
+        fields[key] = msgspec.Raw(setting.value)
+    else:
+        fields[key] = _set(fields.get(key, msgspec.Raw(b"{}")), setting, depth + 1)
+    return msgspec.Raw(msgspec.json.encode(fields))
+
+
+def _indentation(content: bytes | None) -> int:
+    """What :func:`msgspec.json.format` takes: spaces a level, or on one line with or without them."""
+    match = _LAYOUT.match(content or b"{}")
+    if match is None:
+        return _COMPACT
+    if match[1] is not None:
+        # A tab is no choice.
+        return min(max(match[2].count(b" "), 2 if b"\t" not in match[2] else 4), _MAX_INDENT)
+    return _ONE_LINE if match[3] else _COMPACT
+
+
+def _plain(raw: msgspec.Raw) -> object:
+    return msgspec.json.decode(raw) if bytes(raw) else None
+
+
+def _app_number(key: str, app: _RawApp) -> int | None:
+    """Version 3 is keyed by uuid and has the id inside, version 2 is keyed by the id."""
+    inside = _number(app.id)
+    return _number(key) if inside is None else inside
+
+
+def _number(value: object) -> int | None:
+    """A number, or the decimal text of one, as the Supervisor takes it."""
+    match value:
+        case bool():
+            return None
+        case int():
+            return value
+        case str() if value.isascii() and value.isdecimal() and len(value) < 20:
+            return int(value)
+        case _:
+            return None
+
+
+def _fleet(number: int, name: str) -> str:
+    return f"the fleet {name[:100]!r} ({number})" if name else f"the fleet {number}"

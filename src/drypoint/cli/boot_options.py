@@ -1,0 +1,118 @@
+"""The options that change the boot partition, and what they mean together.
+
+balena-cli has them in other places: --config and --system-connection with ``os configure``, KEY VALUE with ``config write``, a
+file with ``config inject``, --splash-image with ``preload``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..disk import Device
+    from ..preloading.request import FatFile
+
+
+@dataclass(frozen=True, slots=True)
+class BootInputs:
+    """The options as they were given."""
+
+    config: Path | None = None
+    settings: tuple[str, ...] = ()
+    splash_image: Path | None = None
+    network_connections: tuple[Path, ...] = ()
+    static_ip: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return self == BootInputs()
+
+
+def boot_options(function: Callable[..., object]) -> Callable[..., object]:
+    """The options, given to *function* together, as ``boot``."""
+
+    @wraps(function)
+    def gathering(**given: Any) -> object:
+        boot = BootInputs(**{field.name: given.pop(field.name) for field in fields(BootInputs)})
+        return function(boot=boot, **given)
+
+    decorators = [
+        click.option(
+            "--config", type=click.Path(path_type=Path), metavar="FILE",
+            help="A config.json to put into the boot partition, in place of the one there.",
+        ),
+        click.option(
+            "--set", "settings", multiple=True, metavar="KEY=VALUE",
+            help="A key to set in config.json: a number, true, false, null, or other JSON is taken as such, all else as text. "
+            "A.B=VALUE sets B in the object A. May be repeated.",
+        ),
+        click.option(
+            "--splash-image", type=click.Path(path_type=Path), metavar="FILE",
+            help="A PNG image to show while the device boots.",
+        ),
+        click.option(
+            "--network-connection", "--system-connection", "network_connections", multiple=True,
+            type=click.Path(path_type=Path), metavar="FILE",
+            help="A NetworkManager connection profile (a keyfile), put into system-connections/ under its own file name. May "
+            "be repeated.",
+        ),
+        click.option(
+            "--static-ip", metavar="ADDRESS/PREFIX[,GATEWAY]",
+            help="Give the device's ethernet a static IPv4 address, as in 10.0.0.1/24: it can be reached over a cable, and "
+            "without a gateway stays off the internet.",
+        ),
+    ]  # fmt: skip
+    decorated: Callable[..., object] = gathering
+    for decorate in reversed(decorators):
+        decorated = decorate(decorated)
+    return decorated
+
+
+def boot_files(inputs: BootInputs, device: Device, *, os_version: str | None = None) -> tuple[FatFile, ...]:
+    """The files that *inputs* put into the boot partition of the disk image *device*, which is only read.
+
+    Args:
+        os_version: of the disk image, if it is known.
+
+    Raises:
+        UsageError: a file cannot be read or is not what it should be, or the options contradict each other.
+        DiskImageError: there is no boot partition that is a sound FAT, or its config.json is none.
+        ToolError: mtools is missing.
+    """
+    if inputs.is_empty:
+        return ()
+    from ..balena.boot import BootWishes, boot_partition_files
+    from ..balena.boot_config import MAX_CONFIG_BYTES, check_config, parse_setting
+    from ..balena.network import MAX_CONNECTION_BYTES, read_connection, static_ip_connection
+    from ..balena.splash import MAX_SPLASH_BYTES, check_png
+
+    config, splash = inputs.config, inputs.splash_image
+    connections = [
+        read_connection(path.name, _read(path, MAX_CONNECTION_BYTES), str(path)) for path in inputs.network_connections
+    ]
+    if inputs.static_ip is not None:
+        connections.append(static_ip_connection(inputs.static_ip))
+    wishes = BootWishes(
+        config=check_config(_read(config, MAX_CONFIG_BYTES), str(config)) if config is not None else None,
+        settings=tuple(parse_setting(text) for text in inputs.settings),
+        splash_image=check_png(_read(splash, MAX_SPLASH_BYTES), str(splash)) if splash is not None else None,
+        connections=tuple(connections),
+    )
+    return boot_partition_files(device, wishes, os_version=os_version)
+
+
+def _read(path: Path, limit: int) -> bytes:
+    """The file, with one byte more than *limit* at most, so that its reader sees it is too large."""
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
