@@ -1,0 +1,187 @@
+"""Asking the API of balenaCloud or openBalena, and what its refusals mean.
+
+Sources: open-balena-api (``src/infra/auth/middleware.ts``, ``src/infra/rate-limiting``) and pinejs
+(``src/sbvr-api/errors.ts``): a missing, lapsed or unknown token answers 401 where a login is needed, but OData resources are
+answered to a stranger too, with what is public; 429 comes with Retry-After in seconds. Bodies of refusals are empty or a
+text in JSON, and are not shown: they say nothing that the status does not.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from ...errors import AuthenticationError, SourceError, TransferError, UsageError
+from ...sources.registry import RegistryOptions
+from ...sources.registry.address import shown
+from ...sources.registry.retry import Patience, TransientError, parse_retry_after
+from ...sources.registry.transport import Answer, Transport
+from .settings import TOKEN_VARIABLE, CloudSettings
+
+MAX_ANSWER_BYTES = 32 << 20
+_PASSING = frozenset((408, 425))
+_log = logging.getLogger(__name__)
+_Shape = TypeVar("_Shape")
+
+
+@dataclass(frozen=True, slots=True)
+class CloudAnswer:
+    """What came, with a status that the asker said it can deal with."""
+
+    status: int
+    body: bytes = field(repr=False)
+
+
+class CloudClient:
+    """Asks one server on behalf of one user; used by several threads at once. A context manager.
+
+    The token goes to that server only: a redirect to another host is followed without it.
+
+    Args:
+        options: how the network is reached; its credentials and its token provider are not used.
+    """
+
+    def __init__(self, settings: CloudSettings, options: RegistryOptions | None = None) -> None:
+        self.settings = settings
+        self._options = options if options is not None else RegistryOptions()
+        self._transport = Transport(settings.host, self._options)
+        self._closing = threading.Event()
+
+    def __enter__(self) -> CloudClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all connections and end all waits."""
+        self._closing.set()
+        self._transport.close()
+
+    def get(
+        self, path: str, query: Sequence[tuple[str, str]] = (), *, expected: frozenset[int] = frozenset()
+    ) -> CloudAnswer:
+        """The answer to a GET of *path*: 200, or a status among *expected*.
+
+        Raises:
+            AuthenticationError: the server wants another login, or does not let this one do that.
+            TransferError: the server failed, or cannot be reached, and trying again did not help.
+            SourceError: any other refusal.
+        """
+        url = f"{self.settings.api_url}{path}"
+        if query:
+            url += "?" + "&".join(f"{quote(name, safe='$')}={quote(value, safe='')}" for name, value in query)
+        patience = Patience(self._options.retry, f"{self.settings.host}{path}", self._closing)
+        while True:
+            try:
+                with closing(self._fetch(url)) as answer:
+                    return self._taken(answer, {200, *expected})
+            except TransientError as failure:
+                patience.failed(failure)
+
+    def get_json(self, path: str, shape: type[_Shape], query: Sequence[tuple[str, str]] = ()) -> _Shape:
+        """The same, read as *shape*, a type that msgspec knows.
+
+        Raises:
+            AuthenticationError, TransferError, SourceError: as above.
+        """
+        return self.read(self.get(path, query), shape, path)
+
+    def read(self, answer: CloudAnswer, shape: type[_Shape], path: str) -> _Shape:
+        """*answer* as *shape*.
+
+        Raises:
+            SourceError: it is not.
+        """
+        try:
+            return msgspec.json.decode(answer.body, type=shape)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            raise SourceError(
+                f"{self.settings.host}{shown(path)} answers with something that is not what balena's API gives there; "
+                "is it the address of an API server, and not of a dashboard or a proxy's login page?"
+            ) from None
+
+    def not_logged_in(self) -> AuthenticationError:
+        """The error for a server that knows nobody by this token."""
+        host, place = self.settings.host, self.settings.token_origin
+        if not self.settings.token:
+            return AuthenticationError(
+                f"not logged in to {host}: run 'balena login', or give a token with --token or {TOKEN_VARIABLE} "
+                "(dashboard: Preferences, Access tokens)"
+            )
+        return AuthenticationError(
+            f"{host} does not take the token from {place}: it has lapsed, was revoked, or is another server's. Run "
+            f"'balena login', or give another one with --token or {TOKEN_VARIABLE}"
+        )
+
+    def check_login(self) -> None:
+        """Make sure that the server knows who asks.
+
+        Source: ``GET /actor/v1/whoami`` (open-balena-api 14.1.0 and later, ``src/features/auth``): 200, or 401; a server
+        older than that has no such path and answers 404, which tells nothing.
+
+        Raises:
+            AuthenticationError: it does not.
+        """
+        self.get("/actor/v1/whoami", expected=frozenset((404,)))
+
+    def _fetch(self, url: str) -> Answer:
+        headers = {"Accept": "application/json"}
+        if self.settings.token:
+            headers["Authorization"] = f"Bearer {self.settings.token}"
+        return self._transport.fetch("GET", url, headers)
+
+    def _taken(self, answer: Answer, wanted: set[int]) -> CloudAnswer:
+        if answer.foreign:
+            raise TransferError(
+                f"{self.settings.host} sends on to {shown(answer.url)}, where the token does not go; "
+                "give that server with --api-url if it is the right one"
+            )
+        if answer.status in wanted:
+            return CloudAnswer(answer.status, answer.read_all(MAX_ANSWER_BYTES, self._options.request_timeout))
+        where = shown(answer.url)
+        match answer.status:
+            case 401:
+                raise self.not_logged_in()
+            case 403:
+                raise AuthenticationError(
+                    f"{where}: the token may not do that (status 403); use a token with more rights"
+                )
+            case 429:
+                raise self._too_many(answer, where)
+            case 404 | 405:
+                raise SourceError(
+                    f"{where}: there is no such thing on that server (status {answer.status}); is {self.settings.api_url} "
+                    "the address of its API?"
+                )
+            case status if status >= 500 or status in _PASSING:
+                raise TransientError(
+                    f"the server answers status {status}", parse_retry_after(answer.header("Retry-After"))
+                )
+            case status:
+                raise SourceError(f"{where}: the server answers status {status}, which trying again would not change")
+
+    def _too_many(self, answer: Answer, where: str) -> Exception:
+        wait = parse_retry_after(answer.header("Retry-After"))
+        if wait is not None and wait > self._options.retry.longest_wait:
+            return TransferError(f"{where}: asked too often (status 429); try again in {wait:.0f} seconds")
+        return TransientError("asked too often (status 429)", wait)
+
+
+def odata_text(text: str) -> str:
+    """*text* as a literal of an OData filter. Format: OData 4.01 URL conventions, 5.1.1.14.1: quotes are doubled.
+
+    Raises:
+        UsageError: it holds what no name on the server does.
+    """
+    if not text.isprintable() or len(text) > 255:
+        raise UsageError(f"{text[:100]!r} cannot be the name of anything on a balena server")
+    doubled = text.replace("'", "''")
+    return f"'{doubled}'"

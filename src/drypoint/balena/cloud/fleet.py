@@ -1,0 +1,257 @@
+"""Fleets, their releases and devices: looking them up as people name them.
+
+Sources: balena-sdk (``src/models/application.ts``, ``release.ts``), balena-cli (``src/utils/sdk.ts``) and open-balena-api's
+model (``src/balena.sbvr``). A fleet is an ``application``, found by slug (``org/fleet``, lower case), uuid or id; what its
+devices run is ``should_be_running__release``; a release that was built has the status ``success``, and of those with one
+commit a fleet has at most one. A commit may be shortened, as long as it stays unambiguous. The model is served as ``/v7/`` from
+open-balena-api 26.4.0 on and as ``/v6/`` before, alike in all that is asked here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from ...errors import SourceError, UsageError
+from .client import CloudClient, odata_text
+
+CURRENT = "current"
+LATEST = "latest"
+_MODELS = ("v7", "v6")
+_ID = re.compile(r"[0-9]{1,15}")
+_COMMIT = re.compile(r"[0-9a-f]{4,64}")
+_DEVICE_UUID = re.compile(r"[0-9a-f]{7,64}")
+_DEVICE_TYPE = "$select=slug;$expand=is_of__cpu_architecture($select=slug)"
+_SHOWN = 5
+_Row = TypeVar("_Row")
+
+
+@dataclass(frozen=True, slots=True)
+class CloudDeviceType:
+    """``slug`` names it (``raspberrypi4-64``), ``arch`` its processor in balena's words (``aarch64``); "" is not known."""
+
+    slug: str = ""
+    arch: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A fleet, block or app as the server knows it.
+
+    Attributes:
+        slug: ``org/fleet``.
+        running: the commit of the release that its devices shall run, if that is said.
+    """
+
+    id: int
+    uuid: str
+    slug: str
+    device_type: CloudDeviceType
+    running: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A registered device and what kind it is."""
+
+    uuid: str
+    name: str
+    device_type: CloudDeviceType
+
+
+class _RawArchitecture(msgspec.Struct):
+    slug: str = ""
+
+
+class _RawDeviceType(msgspec.Struct):
+    slug: str = ""
+    is_of__cpu_architecture: list[_RawArchitecture] = []
+
+
+class _RawRelease(msgspec.Struct):
+    commit: str
+    status: str = "success"
+
+
+class _RawFleet(msgspec.Struct):
+    id: int
+    uuid: str
+    slug: str
+    is_for__device_type: list[_RawDeviceType] = []
+    should_be_running__release: list[_RawRelease] = []
+
+
+class _RawDevice(msgspec.Struct):
+    uuid: str
+    device_name: str | None = None
+    is_of__device_type: list[_RawDeviceType] = []
+
+
+class _RawRows(msgspec.Struct):
+    d: list[msgspec.Raw]
+
+
+class CloudModel:
+    """The server's OData model: rows of a resource that a filter chooses."""
+
+    def __init__(self, client: CloudClient) -> None:
+        self.client = client
+        self._version = 0
+
+    def rows(self, resource: str, shape: type[_Row], query: Sequence[tuple[str, str]]) -> list[_Row]:
+        """Rows of *resource*, each read as *shape*.
+
+        Raises:
+            SourceError: the server refuses (AuthenticationError), cannot be reached (TransferError) or has no such model.
+        """
+        while True:
+            path = f"/{_MODELS[self._version]}/{resource}"
+            older = self._version + 1 < len(_MODELS)
+            answer = self.client.get(path, query, expected=frozenset((404,)) if older else frozenset())
+            if answer.status == 200:
+                rows = self.client.read(answer, _RawRows, path).d
+                try:
+                    return [msgspec.json.decode(row, type=shape) for row in rows]
+                except (msgspec.MsgspecError, RecursionError):
+                    raise SourceError(
+                        f"{self.client.settings.host}{path} answers with rows that lack what was asked for"
+                    ) from None
+            self._version += 1
+
+
+def find_fleet(model: CloudModel, name: str) -> Fleet:
+    """The fleet that *name* means: its slug, its uuid or its id.
+
+    Raises:
+        SourceError: there is none, as far as this login can see.
+        AuthenticationError: nobody is logged in.
+    """
+    text = name.strip().lower()
+    if _ID.fullmatch(text):
+        chosen = f"id eq {int(text)}"
+    else:
+        literal = odata_text(text)
+        chosen = f"(slug eq {literal}) or (uuid eq {literal})"
+    found = model.rows(
+        "application",
+        _RawFleet,
+        [
+            ("$select", "id,uuid,slug"),
+            ("$filter", chosen),
+            ("$expand", f"should_be_running__release($select=commit),is_for__device_type({_DEVICE_TYPE})"),
+        ],
+    )
+    if not found:
+        # What is not public is not there for a stranger: who is not logged in shall hear that first.
+        model.client.check_login()
+        hint = (
+            ""
+            if "/" in text or len(text) == 32 or text.isdecimal()
+            else f"; a fleet's name is ORGANISATION/{text[:80]}"
+        )
+        raise SourceError(
+            f"{model.client.settings.host} has no fleet {name[:100]!r} that this login can see{hint}. "
+            "'balena fleet list' shows the fleets that it can"
+        )
+    raw = found[0]
+    running = raw.should_be_running__release
+    return Fleet(
+        raw.id, raw.uuid, raw.slug, _device_type(raw.is_for__device_type), running[0].commit if running else None
+    )
+
+
+def find_release(model: CloudModel, fleet: Fleet, wanted: str = CURRENT) -> str:
+    """The commit of the release of *fleet* that *wanted* means.
+
+    Args:
+        wanted: ``current`` is what the fleet's devices shall run, or else the latest; ``latest`` is the newest that was
+            built, is final and was not invalidated, even if the fleet is pinned to another; all else is a commit, or how one
+            begins.
+
+    Raises:
+        UsageError: *wanted* is none of these, or begins the commits of several releases.
+        SourceError: there is no such release.
+    """
+    if wanted == CURRENT and fleet.running is not None:
+        return fleet.running
+    if wanted in (CURRENT, LATEST):
+        return _latest(model, fleet)
+    commit = wanted.strip().lower()
+    if _COMMIT.fullmatch(commit) is None:
+        raise UsageError(
+            f"{wanted[:100]!r} is no release: expected 'current', 'latest', or a commit of 4 to 64 hexadecimal digits"
+        )
+    chosen = f"(belongs_to__application eq {fleet.id}) and (startswith(commit,{odata_text(commit)}))"
+    found = model.rows("release", _RawRelease, [("$select", "commit,status"), ("$filter", chosen), ("$top", "100")])
+    built = sorted({release.commit for release in found if release.status == "success"})
+    if commit in built:
+        return commit
+    if len(built) > 1:
+        shown = ", ".join(one[:64] for one in built[:_SHOWN]) + (" and more" if len(built) > _SHOWN else "")
+        raise UsageError(f"several releases of {fleet.slug} begin with {commit}: {shown}. Give more digits")
+    if built:
+        return built[0]
+    if found:
+        raise SourceError(
+            f"the release {found[0].commit[:64]} of {fleet.slug} was not built: its status is {found[0].status[:40]!r}. "
+            "Only a release whose status is 'success' can be preloaded"
+        )
+    raise SourceError(f"{fleet.slug} has no release whose commit begins with {commit}")
+
+
+def find_device(model: CloudModel, uuid: str) -> Device:
+    """The device that *uuid*, or how it begins, means.
+
+    Raises:
+        UsageError: it is no uuid, or begins those of several devices.
+        SourceError: there is no such device, as far as this login can see.
+    """
+    text = uuid.strip().lower()
+    if _DEVICE_UUID.fullmatch(text) is None:
+        raise UsageError(f"{uuid[:100]!r} is no device's uuid: expected 7 to 64 hexadecimal digits")
+    found = model.rows(
+        "device",
+        _RawDevice,
+        [
+            ("$select", "uuid,device_name"),
+            ("$filter", f"startswith(uuid,{odata_text(text)})"),
+            ("$expand", f"is_of__device_type({_DEVICE_TYPE})"),
+            ("$top", "100"),
+        ],
+    )
+    exact = [device for device in found if device.uuid == text]
+    if not found:
+        model.client.check_login()
+        raise SourceError(f"{model.client.settings.host} has no device {text} that this login can see")
+    if len(found) > 1 and not exact:
+        raise UsageError(f"the uuids of {len(found)} devices begin with {text}; give more digits")
+    raw = (exact or found)[0]
+    return Device(raw.uuid, raw.device_name or "", _device_type(raw.is_of__device_type))
+
+
+def _latest(model: CloudModel, fleet: Fleet) -> str:
+    chosen = (
+        f"(belongs_to__application eq {fleet.id}) and (status eq 'success') and (is_final eq true) "
+        "and (is_invalidated eq false)"
+    )
+    found = model.rows(
+        "release",
+        _RawRelease,
+        [("$select", "commit,status"), ("$filter", chosen), ("$orderby", "created_at desc,id desc"), ("$top", "1")],
+    )
+    if not found:
+        raise SourceError(
+            f"{fleet.slug} has no successful release, so there is nothing to preload; make one with 'balena push {fleet.slug}'"
+        )
+    return found[0].commit
+
+
+def _device_type(found: Sequence[_RawDeviceType]) -> CloudDeviceType:
+    if not found:
+        return CloudDeviceType()
+    architectures = found[0].is_of__cpu_architecture
+    return CloudDeviceType(found[0].slug, architectures[0].slug if architectures else "")

@@ -1,0 +1,111 @@
+"""Target states, and the apps.json that is made of one.
+
+Source: open-balena-api, ``src/features/device-state``. ``GET /device/v3/fleet/<fleet uuid>/state?releaseUuid=<commit>`` answers
+``{"<fleet uuid>": {"name", "apps", "config"}}``, from version 7.13.1 on (7.13.0 mixed releases up); 401 is said for a fleet
+or release that the login may not read, as well as for no login. ``GET /device/v3/<device uuid>/state`` answers the same,
+keyed by the device's uuid; 304 is said for a device that is deleted, was never there, or is frozen.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from ...errors import AuthenticationError, SourceError
+from ..apps_json import AppsJson, read_apps_json
+from ..target_state import Json
+from .client import CloudClient
+from .fleet import Device, Fleet
+
+FLEET_STATE_SINCE = "7.13.1"
+"""The version of open-balena-api from which on it gives the target state of a device yet to come."""
+_Object: TypeAlias = "dict[str, Json]"
+_UNKNOWN = frozenset((401, 404))
+_UNKNOWN_DEVICE = frozenset((304, 401, 404))
+
+
+def fleet_state(client: CloudClient, fleet: Fleet, commit: str) -> _Object:
+    """What a new device of *fleet* would be told to run, were the fleet at the release *commit*: apps and config.
+
+    Raises:
+        AuthenticationError: the login may not read it.
+        SourceError: the server is too old, or cannot be reached.
+    """
+    path = f"/device/v3/fleet/{fleet.uuid}/state"
+    answer = client.get(path, [("releaseUuid", commit)], expected=_UNKNOWN)
+    if answer.status == 401:
+        client.check_login()
+        raise AuthenticationError(
+            f"{client.settings.host} does not give the target state of {fleet.slug} at release {commit}: the login may not "
+            "read it, or the release was taken away just now"
+        )
+    if answer.status == 404:
+        raise _too_old(client, "a fleet")
+    return _state_of(client, client.read(answer, dict[str, msgspec.Raw], path), fleet.uuid, path)
+
+
+def device_state(client: CloudClient, device: Device) -> _Object:
+    """What the registered *device* is told to run: apps and config.
+
+    The releases of the host OS and of the Supervisor, which a server may add, are left out: the device has both, and asks for
+    newer ones itself. apps.json is read whole or not at all, so their images would have to be preloaded as well.
+
+    Raises:
+        AuthenticationError: the login may not read it.
+        SourceError: the device is gone, the server is too old, or cannot be reached.
+    """
+    path = f"/device/v3/{device.uuid}/state"
+    answer = client.get(path, expected=_UNKNOWN_DEVICE)
+    if answer.status == 401:
+        client.check_login()
+        raise AuthenticationError(
+            f"{client.settings.host} does not give the target state of the device {device.uuid}: the login may not read it"
+        )
+    if answer.status == 304:
+        raise SourceError(
+            f"{client.settings.host} gives no target state for the device {device.uuid}: it is frozen, or was deleted"
+        )
+    if answer.status == 404:
+        raise _too_old(client, "a device")
+    state = _state_of(client, client.read(answer, dict[str, msgspec.Raw], path), device.uuid, path)
+    apps = state.get("apps")
+    if isinstance(apps, dict):
+        state["apps"] = {uuid: app for uuid, app in apps.items() if _is_the_users(app)}
+    return state
+
+
+def make_apps_json(state: _Object, what: str, *, pin_device: bool = False) -> AppsJson:
+    """The apps.json for *state*: its apps and config, and whether the device stays at the release that it starts with.
+
+    The same state gives the same bytes, in whichever order the server lists it.
+
+    Raises:
+        UsageError: the Supervisor would not take it; the faults are listed.
+    """
+    whole = {"apps": state.get("apps"), "config": state.get("config"), "pinDevice": pin_device}
+    return read_apps_json(msgspec.json.encode(whole, order="sorted"), what)
+
+
+def _is_the_users(app: Json) -> bool:
+    """Whether *app* is the fleet's own: those of the host OS and of the Supervisor are of class ``app``."""
+    return isinstance(app, dict) and not app.get("is_host") and (app.get("class") or "fleet") == "fleet"
+
+
+def _state_of(client: CloudClient, answer: dict[str, msgspec.Raw], uuid: str, path: str) -> _Object:
+    if uuid not in answer:
+        raise SourceError(f"{client.settings.host}{path} answers with the state of something else")
+    try:
+        state: Json = msgspec.json.decode(answer[uuid])
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        raise SourceError(f"{client.settings.host}{path} answers with a state that is not well formed") from None
+    if not isinstance(state, dict) or not isinstance(state.get("apps"), dict):
+        raise SourceError(f"{client.settings.host}{path} answers with a state that has no apps")
+    return {key: value for key, value in state.items() if key != "name"}
+
+
+def _too_old(client: CloudClient, what: str) -> SourceError:
+    return SourceError(
+        f"{client.settings.host} does not give target states (v3) of {what}: open-balena-api {FLEET_STATE_SINCE} or later is "
+        "needed. Update the server, or save the target state of a device by other means and give it with --apps-json"
+    )

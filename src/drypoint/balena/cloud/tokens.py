@@ -1,0 +1,150 @@
+"""Tokens for the registry, from the API server.
+
+Source: open-balena-api, ``src/features/registry``. ``GET /auth/v1/token?service=<registry>&scope=repository:<path>:pull``,
+with one scope for each image, answers ``{"token": <JWT>}``, whose claim ``access`` lists what was granted: a scope that was
+refused is in it with no actions. The token lives for hours (REGISTRY_TOKEN_EXPIRY_SECONDS, 4 h), but a server may be set to
+less.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ...errors import AuthenticationError
+from ...oci import Reference
+from .client import CloudClient
+
+_SCOPE = re.compile(r"repository:(.+):pull")
+_SCOPES_LENGTH = 6000
+"""Characters of scopes in one request: Node.js takes 16 KiB of line and headers, the login among them."""
+_LIFETIME_USED = 0.9
+_UNKNOWN_LIFETIME = 300.0
+"""Seconds that a token is used whose end it does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str = field(repr=False)
+    until: float
+
+
+class _RawAnswer(msgspec.Struct):
+    token: str = ""
+
+
+class _RawAccess(msgspec.Struct):
+    name: str = ""
+    alias: str | None = None
+    actions: list[str] = []
+
+
+class _RawClaims(msgspec.Struct):
+    iat: float | None = None
+    exp: float | None = None
+    access: list[_RawAccess] | None = None
+
+
+class RegistryTokens:
+    """Gives the registry's tokens for all images together; a :data:`~drypoint.sources.registry.TokenProvider`.
+
+    Tokens are asked for and given only where they belong: for the registries that *images* name, and for the server's own, by
+    balena's naming. Any other registry is left to the common dialogue; so is the server's own while nobody is logged in.
+
+    Args:
+        images: what will be asked for.
+        clock: seconds, never going back.
+    """
+
+    def __init__(
+        self, client: CloudClient, images: Iterable[Reference] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._paths: dict[str, dict[str, None]] = {registry: {} for registry in client.settings.registries}
+        self._named: set[str] = set()
+        self._tokens: dict[tuple[str, frozenset[str]], _Token] = {}
+        for image in images:
+            self._named.add(image.domain)
+            self._paths.setdefault(image.domain, {})[image.path] = None
+
+    def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None, /) -> str | None:
+        """A token for *scopes* of *registry*, or None when it is not for this server to give one.
+
+        Raises:
+            AuthenticationError: the server refuses.
+            SourceError: it cannot be asked.
+        """
+        wanted = [match[1] for scope in scopes if (match := _SCOPE.fullmatch(scope)) is not None]
+        if registry not in self._paths or len(wanted) != 1 or len(scopes) != 1:
+            return None
+        if registry not in self._named and not self._client.settings.token:
+            return None
+        # Held during the request, so that threads that need the same token wait for it instead of asking too.
+        with self._lock:
+            known = self._paths[registry]
+            known.setdefault(wanted[0])
+            group = next(group for group in _groups(known) if wanted[0] in group)
+            token = self._tokens.get((registry, group))
+            if token is None or token.text == refused or self._clock() >= token.until:
+                token = self._tokens[registry, group] = self._ask(registry, group, wanted[0])
+            return token.text
+
+    def _ask(self, registry: str, paths: frozenset[str], wanted: str) -> _Token:
+        asked_at = self._clock()
+        query = [("service", registry), *(("scope", f"repository:{path}:pull") for path in sorted(paths))]
+        text = self._client.get_json("/auth/v1/token", _RawAnswer, query).token
+        claims = _claims(text)
+        if claims.access is not None and not _is_granted(claims.access, wanted):
+            self._client.check_login()
+            raise AuthenticationError(
+                f"{self._client.settings.host} does not let this login pull {registry}/{wanted}: its fleet belongs to somebody "
+                "else, or the image was deleted"
+            )
+        return _Token(text, asked_at + _lifetime(claims) * _LIFETIME_USED)
+
+
+def _groups(paths: Iterable[str]) -> Iterator[frozenset[str]]:
+    """*paths*, in their order, as many together as fit into one request."""
+    group: list[str] = []
+    length = 0
+    for path in paths:
+        cost = len(path) + len("&scope=repository%3A%3Apull") + 2 * path.count("/")
+        if group and length + cost > _SCOPES_LENGTH:
+            yield frozenset(group)
+            group, length = [], 0
+        group.append(path)
+        length += cost
+    if group:
+        yield frozenset(group)
+
+
+def _claims(token: str) -> _RawClaims:
+    """What a JWT says (RFC 7519); its signature is the registry's to check. Nothing, for a token of another kind."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return _RawClaims()
+    try:
+        payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        return msgspec.json.decode(payload, type=_RawClaims)
+    except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
+        return _RawClaims()
+
+
+def _lifetime(claims: _RawClaims) -> float:
+    """Seconds from being given to lapsing, both by the server's clock: this machine's may be wrong."""
+    if claims.exp is None or claims.iat is None:
+        return _UNKNOWN_LIFETIME
+    return max(claims.exp - claims.iat, 0.0)
+
+
+def _is_granted(access: list[_RawAccess], path: str) -> bool:
+    return any(path in (one.name, one.alias) and "pull" in one.actions for one in access)
