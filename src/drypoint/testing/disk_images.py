@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -32,12 +32,12 @@ EPOCH = 1_700_000_000
 IMAGE_TOOLS = ("sfdisk", "mkfs.ext4", "debugfs", "mkfs.vfat", "mcopy")
 """What building a disk image takes; none of it wants root."""
 
-_ALIGNMENT = 4 * MIB
+ALIGNMENT = 4 * MIB
 _DISK_ID = "0x6472790a"
 _UUID = "64727970-6f69-4e74-8000-{:012x}"
 _FAT_SERIAL = "64727970"
 _OS_VERSION = "6.1.24"
-_LOGO = bytes.fromhex(
+LOGO = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
     "0000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
 )
@@ -124,22 +124,24 @@ def build_disk_image(
     """
     require_tools(*IMAGE_TOOLS)
     sizes = sizes or Sizes()
-    partitions = _partition(path, table, sizes)
+    partitions = partition_disk(path, table, sizes)
     image = DiskImage(path, table, partitions)
     with tempfile.TemporaryDirectory(prefix="drypoint-image-", dir=path.parent) as scratch:
         trees = Path(scratch)
-        _make_fat(path, image.partition("resin-boot"), _boot_files(device_type or DeviceType()))
-        _make_ext4(path, image.partition("resin-rootA"), _root_tree(trees / "root-a"))
-        _make_ext4(path, image.partition("resin-rootB"), _tree(trees / "root-b", {}))
-        _make_ext4(path, image.partition("resin-state"), _tree(trees / "state", {"root-overlay/.keep": b""}))
+        make_fat(path, image.partition("resin-boot"), boot_files(device_type or DeviceType()))
+        make_ext4_partition(path, image.partition("resin-rootA"), _root_tree(trees / "root-a"))
+        make_ext4_partition(path, image.partition("resin-rootB"), write_tree(trees / "root-b", {}))
+        make_ext4_partition(
+            path, image.partition("resin-state"), write_tree(trees / "state", {"root-overlay/.keep": b""})
+        )
         fresh = data_tree(trees / "data") if data is None else data
-        _make_ext4(path, image.partition("resin-data"), fresh, ext4_options, deterministic=data is None)
+        make_ext4_partition(path, image.partition("resin-data"), fresh, ext4_options, deterministic=data is None)
     return image
 
 
 def data_tree(directory: Path) -> Path:
     """Make *directory* what the root of resin-data is on a fresh image, with an empty data root ``docker/``."""
-    _tree(directory, {"remove_me_to_reset": b"", "resin-data/.keep": b""})
+    write_tree(directory, {"remove_me_to_reset": b"", "resin-data/.keep": b""})
     data_root = directory / "docker"
     data_root.mkdir()
     data_root.chmod(0o710)
@@ -164,15 +166,16 @@ def add_supervisor(engine: DockerEngine, reference: str, version: str) -> None:
     engine.tag(reference, f"balena_supervisor:{version}")
 
 
-def _partition(path: Path, table: PartitionTable, sizes: Sizes) -> tuple[Partition, ...]:
-    labels = ("resin-boot", "resin-rootA", "resin-rootB", "resin-state", "resin-data")
+def partition_disk(path: Path, table: PartitionTable, sizes: Sizes, *, prefix: str = "resin") -> tuple[Partition, ...]:
+    """Make *path* a disk image with balenaOS's partitions, nothing in them; labels begin with *prefix*."""
+    labels = tuple(f"{prefix}-{name}" for name in ("boot", "rootA", "rootB", "state", "data"))
     lengths = (sizes.boot, sizes.root_a, sizes.root_b, sizes.state, sizes.data)
     numbers = (1, 2, 3, 5, 6) if table is PartitionTable.MBR else (1, 2, 3, 4, 5)
     partitions: list[Partition] = []
     end = 0
     for number, label, size in zip(numbers, labels, lengths, strict=True):
         # In front of the first partition lies the table, in front of each logical one its own boot record.
-        gap = _ALIGNMENT if not partitions or (table is PartitionTable.MBR and number >= 5) else 0
+        gap = ALIGNMENT if not partitions or (table is PartitionTable.MBR and number >= 5) else 0
         partitions.append(Partition(number, label, end + gap, size))
         end += gap + size
     # A GPT ends with its own copy: 33 sectors behind the last partition.
@@ -194,7 +197,7 @@ def _sfdisk_script(table: PartitionTable, partitions: list[Partition], end: int)
             lines = [f"label: dos\nlabel-id: {_DISK_ID}"]
             for partition in partitions:
                 if partition.number == 5:
-                    extended = partition.offset - _ALIGNMENT
+                    extended = partition.offset - ALIGNMENT
                     lines.append(f"4: {place(extended, end - extended)}, type=f")
                 kind = "e, bootable" if partition.number == 1 else "83"
                 lines.append(f"{partition.number}: {place(partition.offset, partition.size)}, type={kind}")
@@ -209,29 +212,31 @@ def _sfdisk_script(table: PartitionTable, partitions: list[Partition], end: int)
     return "\n".join(lines) + "\n"
 
 
-def _boot_files(device_type: DeviceType) -> dict[str, bytes]:
+def boot_files(device_type: DeviceType, *, artifact: str = "balena-image") -> dict[str, bytes]:
+    """What lies in the boot partition: content by path. *artifact* is what the image's name begins with."""
     about = {
         "slug": device_type.slug,
         "arch": device_type.arch,
         "name": device_type.name,
-        "yocto": {"machine": device_type.slug, "deployArtifact": f"balena-image-{device_type.slug}.balenaos-img"},
+        "yocto": {"machine": device_type.slug, "deployArtifact": f"{artifact}-{device_type.slug}.balenaos-img"},
     }
     return {
         "device-type.json": json.dumps(about, indent=2).encode(),
         "config.json": json.dumps({"deviceType": device_type.slug, "persistentLogging": False}).encode(),
-        "splash/balena-logo.png": _LOGO,
+        "splash/balena-logo.png": LOGO,
         "system-connections/resin-sample.ignore": b"[connection]\nid=resin-sample\ntype=wifi\n",
     }
 
 
 def _root_tree(directory: Path) -> Path:
     release = f'ID="balena-os"\nNAME="balenaOS"\nVERSION="{_OS_VERSION}"\nVERSION_ID="{_OS_VERSION}"\n'
-    return _tree(
+    return write_tree(
         directory, {"etc/os-release": release.encode(), "etc/issue": f"balenaOS {_OS_VERSION} \\n \\l\n".encode()}
     )
 
 
-def _tree(directory: Path, files: dict[str, bytes]) -> Path:
+def write_tree(directory: Path, files: Mapping[str, bytes]) -> Path:
+    """Make *directory* with *files*, content by path; modes and times do not depend on the host."""
     directory.mkdir()
     for name, content in files.items():
         file = directory / name
@@ -251,11 +256,14 @@ def _set_times(directory: Path) -> None:
             os.utime(Path(place) / name, (EPOCH, EPOCH))
 
 
-def _make_fat(image: Path, partition: Partition, files: dict[str, bytes]) -> None:
-    """A FAT file system is made beside the image and copied in: mkfs.vfat would size it to the rest of the file."""
+def make_fat(image: Path, partition: Partition, files: Mapping[str, bytes]) -> None:
+    """Make the FAT file system of *partition*, with *files* in it.
+
+    It is made beside the image and copied in: mkfs.vfat would size it to the rest of the file.
+    """
     environment = {"SOURCE_DATE_EPOCH": str(EPOCH), "TZ": "UTC0", "MTOOLS_SKIP_CHECK": "1"}
     with tempfile.TemporaryDirectory(prefix="drypoint-fat-", dir=image.parent) as scratch:
-        tree, fat = _tree(Path(scratch) / "tree", files), Path(scratch) / "fat"
+        tree, fat = write_tree(Path(scratch) / "tree", files), Path(scratch) / "fat"
         with fat.open("wb") as file:
             file.truncate(partition.size)
         run_tool("mkfs.vfat", "--invariant", "-i", _FAT_SERIAL, "-n", partition.label, fat)
@@ -274,9 +282,10 @@ def _copy_into(source: Path, image: Path, offset: int) -> None:
                 out.write(chunk)
 
 
-def _make_ext4(
+def make_ext4_partition(
     image: Path, partition: Partition, tree: Path, options: tuple[str, ...] = (), *, deterministic: bool = True
 ) -> None:
+    """Make the ext4 file system of *partition*, with a copy of *tree* in it, as :func:`build_disk_image` says."""
     extended = f"lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,offset={partition.offset}"
     extended += f",hash_seed={_UUID.format(partition.number)}"
     environment = {"E2FSPROGS_FAKE_TIME": str(EPOCH)}

@@ -32,6 +32,14 @@ struct ext2fs_extent {
 
 typedef struct struct_io_manager *io_manager;
 typedef struct struct_io_channel *io_channel;
+typedef struct struct_io_stats *io_stats;
+
+struct struct_io_stats {
+    int num_fields;
+    int reserved;
+    unsigned long long bytes_read;
+    unsigned long long bytes_written;
+};
 
 struct struct_io_channel {
     errcode_t magic;
@@ -59,12 +67,12 @@ struct struct_io_manager {
     errcode_t (*flush)(io_channel channel);
     errcode_t (*write_byte)(io_channel channel, unsigned long offset, int count, const void *data);
     void *set_option;
-    void *get_stats;
+    errcode_t (*get_stats)(io_channel channel, io_stats *stats);
     errcode_t (*read_blk64)(io_channel channel, unsigned long long block, int count, void *data);
     errcode_t (*write_blk64)(io_channel channel, unsigned long long block, int count, const void *data);
     void *discard;
     void *cache_readahead;
-    void *zeroout;
+    errcode_t (*zeroout)(io_channel channel, unsigned long long block, unsigned long long count);
     long reserved[14];
 };
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from ...errors import FilesystemError
 from ...fstree import Regular
+from ..clear import clear
 from ..device import Device
 from .allocate import BlockAllocator
 from .extent_walk import TreeRun, walk_extents
@@ -32,7 +33,6 @@ from .mapping import Extent, Owner, map_blocks
 from .reader import Ext4Reader
 
 _LARGE_FILE = 1 << 31
-_CLEARED_BYTES = 1 << 20
 
 Range = tuple[int, int]
 """Offset and length in a file, in bytes."""
@@ -82,7 +82,7 @@ def _with_blocks(
     allocator = BlockAllocator(filesystem)
     added = _take(allocator, _gaps(data, _in_blocks(ranges, block_size)))
     for start, length in _stale(data, added, size_of(raw), block_size):
-        _clear(device, start, length)
+        clear(device, start, length)
     extents = sorted([Extent(run.logical, run.physical, run.length) for run in data] + added)
     mapping = map_blocks(filesystem, Owner(ino, generation_of(raw)), extents, allocator.take)
     allocator.release()
@@ -162,12 +162,3 @@ def _stale(data: Sequence[TreeRun], added: Sequence[Extent], size: int, block_si
         kept = min(max(size - run.logical * block_size, 0), length) if run.written else 0
         if kept < length:
             yield start + kept, length - kept
-
-
-def _clear(device: Device, offset: int, length: int) -> None:
-    """Make a range zeros, where it is none, so that what is sparse stays it."""
-    for start, size in device.data_extents(offset, length):
-        for chunk in range(start, start + size, _CLEARED_BYTES):
-            found = device.read(chunk, min(_CLEARED_BYTES, start + size - chunk))
-            if found.count(0) != len(found):
-                device.write(chunk, bytes(len(found)))

@@ -62,6 +62,11 @@ class Ext4FileDevice:
             return None
         return outer[0], outer[1] + self._places[0]
 
+    @property
+    def pieces(self) -> int:
+        """How many runs of blocks hold the file."""
+        return len(self._starts)
+
     def runs(self, offset: int, length: int) -> Iterator[tuple[int, int, int | None]]:
         """The (offset, length, offset on the outer device) of the pieces that make up a range; the last is None for holes.
 

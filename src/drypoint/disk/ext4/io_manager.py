@@ -11,6 +11,7 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
+from ..clear import clear
 from ..device import Device
 from .bindings import EXT2_ET_MAGIC_IO_CHANNEL, EXT2_ET_MAGIC_IO_MANAGER, Library
 
@@ -31,6 +32,9 @@ class DeviceIo:
         """What the device raised first, and nobody has taken yet."""
         self._channel = self._ffi.new("struct struct_io_channel *")
         self._name = self._ffi.new("char[]", b"drypoint")
+        # The superblock sums up what was ever written; the library asks for it at the end.
+        self._stats = self._ffi.new("struct struct_io_stats *")
+        self._stats.num_fields = 2
         self._manager = self._ffi.new("struct struct_io_manager *")
         # cffi frees a callback with the object that stands for it; the structure alone does not keep it.
         self._callbacks: list[Any] = []
@@ -61,6 +65,10 @@ class DeviceIo:
             "errcode_t(io_channel, unsigned long long, int, const void *)", self._write
         )
         manager.flush = self._callback("errcode_t(io_channel)", self._flush)
+        manager.zeroout = self._callback(
+            "errcode_t(io_channel, unsigned long long, unsigned long long)", self._zero_out
+        )
+        manager.get_stats = self._callback("errcode_t(io_channel, io_stats *)", self._get_stats)
         manager.write_byte = self._callback(
             "errcode_t(io_channel, unsigned long, int, const void *)", self._write_bytes
         )
@@ -109,10 +117,17 @@ class DeviceIo:
 
     def _write(self, channel: Any, block: int, count: int, data: Any) -> None:
         length = _length(channel, count)
+        self._stats.bytes_written += length
         self._device.write(block * channel.block_size, memoryview(self._ffi.buffer(data, length)))
 
     def _write_bytes(self, channel: Any, offset: int, count: int, data: Any) -> None:
         self._device.write(offset, memoryview(self._ffi.buffer(data, count)))
+
+    def _zero_out(self, channel: Any, block: int, count: int) -> None:
+        clear(self._device, block * channel.block_size, count * channel.block_size)
+
+    def _get_stats(self, channel: Any, stats: Any) -> None:
+        stats[0] = self._stats
 
     def _flush(self, channel: Any) -> None:
         """Nothing is kept back."""
