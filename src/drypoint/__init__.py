@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from .oci import Image, Platform, Reference, parse_platform, parse_reference
-    from .preloading import ExtraFile, ImageRequest, Plan, Result, Target, plan, preload
+    from .preloading import ExtraFile, ImageRequest, LayerIndex, Plan, Result, Target, plan, preload
     from .progress import Progress, Step
     from .sources import DockerArchiveSource, ImageSource, OciLayoutSource
     from .sources.registry import RegistryOptions, RegistrySource
@@ -66,6 +66,7 @@ __all__ = [
     "Inspection",
     "InvalidReferenceError",
     "LayerError",
+    "LayerIndex",
     "ManifestError",
     "NoSpaceError",
     "OciLayoutSource",
@@ -106,7 +107,7 @@ _HOMES = {
         "SourceError StoreError ToolError TransferError UsageError VerificationError"
     ),
     "oci": "Image Platform Reference parse_platform parse_reference",
-    "preloading": "ExtraFile ImageRequest Plan Result Target plan preload",
+    "preloading": "ExtraFile ImageRequest LayerIndex Plan Result Target plan preload",
     "progress": "Progress Step",
     "sources": "DockerArchiveSource ImageSource OciLayoutSource",
     "sources.registry": "RegistryOptions RegistrySource",

@@ -77,8 +77,19 @@ def layout(place: Path) -> Path:
     return directory
 
 
-def preload(place: Path, setting: Setting, base: Path, layout: Path, *options: str, epoch: str | None = None) -> Path:
-    """Run the program in a directory of its own, on a copy of its inputs there, and give the output's path."""
+def preload(
+    place: Path,
+    setting: Setting,
+    base: Path,
+    layout: Path,
+    *options: str,
+    epoch: str | None = None,
+    cache: Path | None = None,
+) -> Path:
+    """Run the program in a directory of its own, on a copy of its inputs there, and give the output's path.
+
+    Without a *cache*, there is no index of layers.
+    """
     directory = Path(tempfile.mkdtemp(dir=place))
     own_base, own_layout = directory / "base.img", directory / "images"
     # Both images are mostly holes, and shall stay so.
@@ -95,7 +106,10 @@ def preload(place: Path, setting: Setting, base: Path, layout: Path, *options: s
         "TZ": setting.timezone,
         "PYTHONHASHSEED": setting.hash_seed,
         **({"SOURCE_DATE_EPOCH": epoch} if epoch else {}),
+        **({"DRYPOINT_CACHE": str(cache)} if cache else {}),
     }
+    if cache is None:
+        options = (*options, "--no-index")
     images = [part for name in NAMES for part in ("--image", f"{name}=oci:{own_layout}:{name}")]
     program = Path(sys.executable).with_name("drypoint")
     done = subprocess.run(
@@ -129,6 +143,22 @@ def test_two_runs_give_the_same_bytes(place: Path, layout: Path, table: Partitio
     assert filecmp.cmp(one, again, shallow=False)
     for made in (one, other, again):
         shutil.rmtree(made.parent)
+
+
+def test_the_index_of_layers_is_an_input_that_can_be_left_out(place: Path, layout: Path) -> None:
+    """What it knows decides how the partition grows: alike whenever it knows the same, and nothing of it with --no-index."""
+    sizes = Sizes(boot=40 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=20 * MIB)
+    base = build_disk_image(place / "base-index.img", sizes=sizes).path
+    cache = place / "cache"
+    cache.mkdir()
+    without = preload(place, HERE, base, layout)
+    first, second, third = (preload(place, HERE, base, layout, cache=cache) for _ in range(3))
+    assert filecmp.cmp(without, first, shallow=False), "an index that knows nothing"
+    assert filecmp.cmp(second, third, shallow=False), "an index that knows all"
+    # This holds of these images: it shows that the test would see a difference.
+    assert not filecmp.cmp(first, second, shallow=False)
+    wait_for_another_second()
+    assert filecmp.cmp(without, preload(place, ELSEWHERE, base, layout), shallow=False)
 
 
 def test_times_are_those_asked_for(place: Path, layout: Path) -> None:

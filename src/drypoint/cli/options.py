@@ -21,7 +21,7 @@ from ..disk import FileDevice
 from ..errors import UsageError
 from ..fstree import clean_path
 from ..oci import Platform, Reference, parse_platform
-from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION, ExtraFile, FindReplaced, ImageRequest, Target
+from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION, ExtraFile, FindReplaced, ImageRequest, LayerIndex, Target
 from ..preloading.moment import LATEST
 from ..sources import ImageSource, open_archive, parse_location
 from ..sources.registry import RegistryOptions, RegistrySource
@@ -48,6 +48,7 @@ class Inputs:
     additional_space: str
     insecure_registries: tuple[str, ...]
     certificates: tuple[Path, ...]
+    no_index: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Job:
     replaced: FindReplaced | None
     additional_space: int
     timestamp: int | None
+    index: LayerIndex | None
 
 
 def input_options(function: Callable[..., object]) -> Callable[..., object]:
@@ -122,6 +124,11 @@ def input_options(function: Callable[..., object]) -> Callable[..., object]:
             "--add-certificate", "certificates", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
             help="A PEM file of certificate authorities to trust beside the system's.",
         ),
+        click.option(
+            "--no-index", is_flag=True,
+            help="Neither use nor keep what is known of layers that were written before. The disk image then grows alike in "
+            "every run, whatever the cache holds.",
+        ),
     ]  # fmt: skip
     decorated: Callable[..., object] = gathering
     for decorate in reversed(decorators):
@@ -169,7 +176,16 @@ def job(inputs: Inputs) -> Iterator[Job]:
             previous_images if inputs.replace else None,
             additional_space,
             source_date_epoch(),
+            None if inputs.no_index else LayerIndex(_cache_directory()),
         )
+
+
+def _cache_directory() -> Path:
+    """Where the index of layers lies: ``DRYPOINT_CACHE``, else the user's cache directory, as XDG_CACHE_HOME has it."""
+    from platformdirs import user_cache_path
+
+    chosen = os.environ.get("DRYPOINT_CACHE")
+    return Path(chosen) if chosen else user_cache_path("drypoint")
 
 
 def source_date_epoch() -> int | None:

@@ -40,6 +40,7 @@ def command(
             replaced=wanted.replaced,
             additional_space=wanted.additional_space,
             timestamp=wanted.timestamp,
+            index=wanted.index,
             progress=progress,
         )
     if as_json:

@@ -56,6 +56,7 @@ def command(
             additional_space=wanted.additional_space,
             overwrite=overwrite,
             timestamp=wanted.timestamp,
+            index=wanted.index,
             verify=not no_verify,
             progress=progress,
         )
