@@ -120,12 +120,79 @@ def test_refuses(entry: object, content: bytes | None, says: str) -> None:
         archive((entry, content))
 
 
-def test_what_is_written_cannot_be_taken_back() -> None:
+def members(content: bytes) -> list[tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(content), errors="surrogateescape") as tar:
+        return tar.getmembers()
+
+
+def test_what_changes_is_said_with_the_next_entry_and_in_order() -> None:
+    out = io.BytesIO()
+    sink = TarSink(out.write, b"inject/6")
+    sink.add(Directory(b"d", Metadata(0o700)))
+    sink.add(Fifo(b"d/p", Metadata(0o600)))
+    sink.remove(b"d/p")
+    sink.settle(b"d")
+    sink.remove(b"e")
+    sink.add(Fifo(b"d/p", Metadata(0o640)))
+    sink.settle(b"")
+    sink.finish()
+    last = members(out.getvalue())[-1]
+    assert last.name == "inject/6/d/p"
+    assert last.pax_headers == {"DRYPOINT.before": "remove inject/6/d/p\0settle inject/6/d\0remove inject/6/e\0"}
+
+
+def test_other_metadata_is_a_directory_once_more_or_a_link_to_itself(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    sink = TarSink(out.write)
+    sink.add(Directory(b"d", Metadata(0o700)))
+    sink.add(Regular(b"d/f", Metadata(0o600), 1), (b"x",))
+    sink.amend(b"d/f", Metadata(0o640, xattrs=((b"user.a", b"1"),)))
+    sink.amend(b"d", Metadata(0o751, mtime=10**18))
+    sink.finish()
+    _, _, link, directory = members(out.getvalue())
+    assert (link.type, link.name, link.linkname, link.mode) == (tarfile.LNKTYPE, "d/f", "d/f", 0o640)
+    assert (directory.type, directory.mode, directory.mtime) == (tarfile.DIRTYPE, 0o751, 10**9)
+    assert link.pax_headers["DRYPOINT.amend"] == directory.pax_headers["DRYPOINT.amend"] == "1"
+    # Other programs make of it what they can.
+    done = subprocess.run(["tar", "-xpf", "-"], input=out.getvalue(), cwd=tmp_path, check=True, capture_output=True)
+    assert b"unknown extended header keyword 'DRYPOINT.amend'" in done.stderr
+    assert (tmp_path / "d").stat().st_mode & 0o7777 == 0o751
+    assert (tmp_path / "d/f").read_bytes() == b"x"
+
+
+def test_a_directory_that_is_removed_is_none_any_more() -> None:
+    out = io.BytesIO()
+    sink = TarSink(out.write)
+    sink.add(Directory(b"d", Metadata(0o700)))
+    sink.add(Directory(b"d/e", Metadata(0o700)))
+    sink.remove(b"d")
+    sink.add(Regular(b"d", Metadata(0o600), 0), ())
+    sink.amend(b"d", Metadata(0o644))
+    assert members(out.getvalue())[-1].type == tarfile.LNKTYPE
+
+
+def test_long_names_that_are_not_utf8_are_said_to_be_bytes() -> None:
+    long = b"caf\xe9" * 40
+    content = archive((Fifo(long, Metadata(0o600)), None), (Fifo("größe".encode() * 30, Metadata(0o600)), None))
+    first, second = members(content)
+    assert first.pax_headers["hdrcharset"] == "BINARY"
+    assert os.fsencode(first.name) == long
+    assert "hdrcharset" not in second.pax_headers
+
+
+def test_a_removal_that_nothing_follows_cannot_be_told() -> None:
     sink = TarSink(io.BytesIO().write)
-    with pytest.raises(FilesystemError, match="/a is already"):
-        sink.amend(b"a", Metadata(0))
-    with pytest.raises(FilesystemError, match="/a is already"):
-        sink.remove(b"a")
+    sink.remove(b"a")
+    with pytest.raises(FilesystemError, match="/a is removed last of all"):
+        sink.finish()
+
+
+def test_more_removals_than_an_entry_can_tell_are_refused() -> None:
+    sink = TarSink(io.BytesIO().write)
+    for number in range(200):
+        sink.remove(b"%03d" % number + b"x" * 3000)
+    with pytest.raises(FilesystemError, match="more is removed at once"):
+        sink.add(Fifo(b"p", Metadata(0o600)))
 
 
 def test_the_end_of_the_archive_is_optional() -> None:

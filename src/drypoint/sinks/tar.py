@@ -1,12 +1,13 @@
 """A tree as a stream of PAX tar entries, in the order in which they come.
 
 Format: POSIX.1-2001 pax interchange (ustar headers, extended headers where ustar cannot say it); extended attributes as
-``SCHILY.xattr.NAME`` records, which GNU tar, bsdtar, Go and Python agree on. The same entries give the same bytes.
+``SCHILY.xattr.NAME`` records, which GNU tar, bsdtar, Go and Python agree on. What changes or removes something that is there
+already is said in records of drypoint's own, ``DRYPOINT.*``, which other programs pass over. The same calls give equal bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, assert_never
 
 from ..errors import FilesystemError
@@ -27,6 +28,13 @@ from ..fstree import (
 
 BLOCK: Final = 512
 END_OF_ARCHIVE: Final = bytes(2 * BLOCK)
+BEFORE_RECORD: Final = b"DRYPOINT.before"
+"""What is to be done before the entry: ``remove PATH`` and ``settle PATH``, in order, each with a NUL behind it."""
+AMEND_RECORD: Final = b"DRYPOINT.amend"
+"""The entry only gives what is at its path other metadata. A directory is there once more for that, as other programs
+understand it; anything else is a hard link to itself, which they pass over."""
+MAX_BEFORE_BYTES: Final = 512 << 10
+_NO_RECORDS: Final[Mapping[bytes, bytes]] = {}
 _NAME_BYTES: Final = 100
 _MAX_OCTAL_7: Final = 0o7777777
 _MAX_OCTAL_11: Final = 0o77777777777
@@ -76,8 +84,11 @@ def pax_header(records: dict[bytes, bytes], name: bytes, typeflag: bytes = b"x")
     return ustar_header(own_name, typeflag, mode=0o644, size=len(body)) + body + padding(len(body))
 
 
-def entry_header(entry: Entry, prefix: bytes = b"") -> bytes:
+def entry_header(entry: Entry, prefix: bytes = b"", records: Mapping[bytes, bytes] = _NO_RECORDS) -> bytes:
     """All header blocks of *entry*, its path and the target of a hard link put under *prefix*.
+
+    Args:
+        records: of an extended header, besides those that the entry needs.
 
     Raises:
         FilesystemError: a tar archive cannot hold it (a socket), or no number or name of that size.
@@ -105,7 +116,10 @@ def entry_header(entry: Entry, prefix: bytes = b"") -> bytes:
         case _:
             assert_never(entry)
     try:
-        return pax_entry_header(name, typeflag, metadata, size=size, linkname=linkname, major=major, minor=minor)
+        return pax_entry_header(
+            name, typeflag, metadata, size=size, linkname=linkname, major=major, minor=minor,
+            more={**records, **_charset(name, linkname)},
+        )  # fmt: skip
     except ValueError as error:
         raise FilesystemError(f"/{_shown(entry.path)} cannot be put into a tar archive: {error}") from error
 
@@ -119,13 +133,16 @@ def pax_entry_header(
     linkname: bytes = b"",
     major: int = 0,
     minor: int = 0,
+    more: Mapping[bytes, bytes] = _NO_RECORDS,
 ) -> bytes:
     """The blocks that say this: a ustar header, after an extended header when something does not fit into it.
+
+    *more* are records that the extended header gets besides.
 
     Raises:
         ValueError: an extended attribute's name holds a ``=``, or a device number is over 2,097,151.
     """
-    records: dict[bytes, bytes] = {}
+    records: dict[bytes, bytes] = dict(more)
     seconds, fraction = divmod(metadata.mtime, _NANOSECONDS)
     if fraction or not 0 <= seconds <= _MAX_OCTAL_11:
         records[b"mtime"] = _decimal_seconds(metadata.mtime)
@@ -160,12 +177,13 @@ def pax_entry_header(
 
 
 class TarSink:
-    """Writes a tree as tar entries through *write*, one pass, nothing kept.
+    """Writes a tree as tar entries through *write*, in one pass.
 
-    A tar stream only ever grows: :meth:`amend` and :meth:`remove` are errors, so it takes trees planned for an empty place.
+    Whoever makes the same calls again from what the entries and their records say makes the same tree: nothing of the calls'
+    order is lost. What is kept is the paths of directories that may still be amended, until they are settled.
 
     Args:
-        write: takes the next bytes of the archive; what it raises goes to the caller.
+        write: takes the next bytes of the archive, and has done with them when it returns; what it raises goes to the caller.
         prefix: a clean path that all entries are put under.
         end_of_archive: whether :meth:`finish` writes the two zero blocks that end an archive.
     """
@@ -176,10 +194,14 @@ class TarSink:
         self._write = write
         self._prefix = prefix
         self._end_of_archive = end_of_archive
+        self._before: list[bytes] = []
+        self._directories: set[bytes] = set()
 
     def add(self, entry: Entry, content: Content | None = None) -> None:
         size = entry.size if isinstance(entry, Regular) else 0
-        self._write(entry_header(entry, self._prefix))
+        self._write(entry_header(entry, self._prefix, self._records()))
+        if isinstance(entry, Directory):
+            self._directories.add(entry.path)
         written = 0
         for chunk in content or ():
             written += len(chunk)
@@ -193,17 +215,70 @@ class TarSink:
             self._write(padding(size))
 
     def amend(self, path: bytes, metadata: Metadata) -> None:
-        raise FilesystemError(f"/{_shown(path)} is already in the tar stream and cannot be changed there")
+        name = join(self._prefix, path)
+        records = {**self._records(), AMEND_RECORD: b"1"}
+        try:
+            if path in self._directories:
+                header = pax_entry_header(name + b"/", b"5", metadata, more={**records, **_charset(name, b"")})
+            else:
+                header = pax_entry_header(name, b"1", metadata, linkname=name, more={**records, **_charset(name, name)})
+        except ValueError as error:
+            raise FilesystemError(f"/{_shown(path)} cannot be put into a tar archive: {error}") from error
+        self._write(header)
 
     def remove(self, path: bytes) -> None:
-        raise FilesystemError(f"/{_shown(path)} is already in the tar stream and cannot be removed from it")
+        self._note(b"remove", path)
+        if path in self._directories:
+            self._forget(path)
 
     def settle(self, path: bytes) -> None:
-        """Nothing to do: what was added is written."""
+        self._note(b"settle", path)
+        self._forget(path)
 
     def finish(self) -> None:
+        """End the archive.
+
+        Raises:
+            FilesystemError: nothing was added after something was removed, so that no entry tells of it.
+        """
+        removed = next((one for one in self._before if one.startswith(b"remove ")), None)
+        if removed is not None:
+            raise FilesystemError(f"/{_shown(removed[7:])} is removed last of all, which a tar archive cannot tell")
         if self._end_of_archive:
             self._write(END_OF_ARCHIVE)
+
+    def _note(self, what: bytes, path: bytes) -> None:
+        self._before.append(what + b" " + join(self._prefix, path))
+
+    def _records(self) -> dict[bytes, bytes]:
+        """What has to be said with the next entry."""
+        if not self._before:
+            return {}
+        text = b"".join(one + b"\0" for one in self._before)
+        if len(text) > MAX_BEFORE_BYTES:
+            raise FilesystemError(
+                f"more is removed at once than the {MAX_BEFORE_BYTES} bytes that a tar entry can tell"
+            )
+        self._before.clear()
+        return {BEFORE_RECORD: text}
+
+    def _forget(self, path: bytes) -> None:
+        if not path:
+            self._directories.clear()
+            return
+        below = path + b"/"
+        self._directories = {one for one in self._directories if one != path and not one.startswith(below)}
+
+
+def _charset(name: bytes, linkname: bytes) -> dict[bytes, bytes]:
+    """The record that says that long names are bytes; without it, readers may take them for UTF-8."""
+    for text in (name, linkname):
+        if len(text) > _NAME_BYTES and not text.isascii():
+            try:
+                text.decode("utf-8")
+            except UnicodeDecodeError:
+                return {b"hdrcharset": b"BINARY"}
+    return {}
 
 
 def _decimal_seconds(nanoseconds: int) -> bytes:
