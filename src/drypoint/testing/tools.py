@@ -14,6 +14,7 @@ SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 """Debian's own directories only: a program that shadows one of Debian's is not the one the facts were observed with."""
 
 _PACKAGES = {
+    "7zz": "7zip",
     "chroot": "coreutils",
     "debootstrap": "debootstrap",
     "debugfs": "e2fsprogs",
