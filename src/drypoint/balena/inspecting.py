@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..disk import Device, FileDevice, Partition, PartitionTable, Window, find_partition, read_table
+from ..disk import Device, Partition, PartitionTable, Window, find_partition, read_table
 from ..disk.ext4.reader import Ext4Reader
+from ..disk.formats import opened_image
 from ..errors import FilesystemError, StoreError
 from ..inspection import InspectedDisk, InspectedPartition, InspectedStore, inspect_disk, inspect_store
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
@@ -47,6 +48,7 @@ def inspect(
     """Say what the disk image *image* holds. Nothing is changed, and neither root nor a mount is needed.
 
     Args:
+        image: may be compressed (gzip, xz, zstd, zip); its content tells.
         partition: file-system label, GPT name, or number, of the partition with the engine's store. None: the one labelled
             resin-data, if there is one and it can be read.
         data_root: the engine's data root, a clean path in the partition.
@@ -55,11 +57,12 @@ def inspect(
     Raises:
         DiskImageError: the disk image cannot be read, its table is damaged beyond use, or *partition* is not there or holds no
             ext file system.
+        OutputError: there is no room to unpack a compressed one.
         StoreError: what is at the data root of *partition* is no store at all.
     """
-    with FileDevice(image) as device:
+    with opened_image(image, progress=progress) as opened:
         step = progress.begin("reading the disk image")
-        found = inspect_device(device, partition=partition, data_root=data_root)
+        found = inspect_device(opened.device, partition=partition, data_root=data_root)
         step.end()
     return found
 
