@@ -38,7 +38,6 @@ _RELEASE = 'ID="balena-os"\nNAME="balenaOS"\nVERSION="6.1.24"\nVERSION_ID="6.1.2
 _ROOT_FILES = {
     "etc/os-release": _RELEASE.encode(),
     "etc/issue": b"balenaOS 6.1.24 \\n \\l\n",
-    "etc/resin-init-flasher.conf": b'INTERNAL_DEVICE_KERNEL="nvme0n1 sda"\n',
     "opt/.keep": b"",
     "usr/bin/resin-init-flasher": b"#!/bin/bash\nset -e\n" + b"# as long as the real one\n" * 1000,
     "usr/lib/firmware": bytes(range(256)) * 2000,
@@ -104,7 +103,7 @@ def build_flasher_image(
     disk = DiskImage(path, table, partition_disk(path, table, sizes, prefix="flash"))
     root = disk.partition("flash-rootA")
     with tempfile.TemporaryDirectory(prefix="drypoint-flasher-", dir=path.parent) as scratch:
-        tree = write_tree(Path(scratch) / "root", {**_ROOT_FILES, **(beside or {})})
+        tree = write_tree(Path(scratch) / "root", {**_ROOT_FILES, **_configuration(name), **(beside or {})})
         if not pieces:
             _copy(inner, tree / "opt" / name)
         boot = boot_files(device_type, artifact="balena-image-flasher")
@@ -135,6 +134,12 @@ def write_in_pieces(
         environment = {"E2FSPROGS_FAKE_TIME": "1700000000"}
         script = "\n".join(commands) + "\n"
         run_tool("debugfs", "-w", "-f", "-", f"{image}?offset={offset}", script=script, extra_environment=environment)
+
+
+def _configuration(name: str) -> dict[str, bytes]:
+    """The file in which the flasher finds what to install, and where to."""
+    content = f'INTERNAL_DEVICE_KERNEL="nvme0n1 sda"\nBALENA_IMAGE={name}\nBALENA_SPLASH_CONFIG=splash\n'
+    return {"etc/resin-init-flasher.conf": content.encode()}
 
 
 def _copy(source: Path, target: Path) -> None:

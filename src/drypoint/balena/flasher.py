@@ -1,0 +1,233 @@
+"""Flasher images: balenaOS disk images that install another one, which lies as a file in their root file system.
+
+Sources: meta-balena's balena-image-flasher.bb (labels; the image in /opt, its signature beside it), resin-init-flasher and
+resin-init-flasher.bb (which image is installed, and when its signature is checked), resin-device-register (the pinning file);
+balena-preload's get_inner_image_path for images without either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from ..disk import Device, FilesystemKind, ProbedPartition, Window, probe_partitions, read_table
+from ..disk.ext4.file_device import open_ext4_file
+from ..disk.ext4.reader import Ext4Reader
+from ..disk.fat import read_fat_file
+from ..disk.probe import probe_compressed
+from ..errors import DiskImageError, FilesystemError, UsageError
+from ..fstree import Directory, Regular, join
+from ..preloading import ExtraFile
+from ..preloading.request import Container
+
+ROOT_LABELS = ("flash-rootA", "flash-root")
+"""Of the partition that holds the image to install; the second is resinOS 1's."""
+BOOT_LABELS = ("flash-boot", "flash-conf")
+"""Of the partition with config.json and device-type.json."""
+PINNING_PATH = b"etc/resin-device-pinning.conf"
+"""Read by the flasher's registration service: the release that a device is pinned to while it is installed."""
+
+_DIRECTORY = b"opt"
+_SIGNATURE = b".sig"
+_CONFIGURATION = b"etc/resin-init-flasher.conf"
+_CONFIGURED = re.compile(rb"""^\s*(?:BALENA|RESIN)_IMAGE=["']?([A-Za-z0-9][A-Za-z0-9._+-]*)["']?\s*$""", re.MULTILINE)
+_MAX_BYTES = 1 << 20
+_MAX_FILES = 1000
+_SHOWN_FILES = 5
+_LUKS = (FilesystemKind.LUKS1, FilesystemKind.LUKS2)
+_DATA_LABEL = "resin-data"
+
+
+@dataclass(frozen=True, slots=True)
+class Flasher:
+    """Where the disk image lies that is installed; *signed*: with a signature, which no longer fits when it is changed."""
+
+    container: Container
+    signed: bool
+
+    @property
+    def note(self) -> str | None:
+        """What the user should know before it is changed, a sentence; None for nothing."""
+        if not self.signed:
+            return None
+        return (
+            f"/{_shown(self.container.path)} is signed, and the signature will not fit any more: the disk image can be "
+            "installed as usual, but not with secure boot"
+        )
+
+
+class _Yocto(msgspec.Struct):
+    deploy_artifact: str = msgspec.field(default="", name="deployArtifact")
+
+
+class _DeviceType(msgspec.Struct):
+    yocto: _Yocto | None = None
+
+
+def find_flasher(device: Device) -> Flasher | None:
+    """What the disk image *device* installs; None if it is no flasher.
+
+    Raises:
+        DiskImageError: secure boot is asked for; or there is no one image to install, or it is compressed; or the table or a
+            file system is damaged.
+        FilesystemError: the file system that holds it, or the data partition of a disk image, is encrypted.
+        ToolError: mtools is missing.
+    """
+    table = read_table(device)
+    probed = probe_partitions(device, table)
+    _refuse_encrypted(device, probed)
+    root = _labelled(probed, ROOT_LABELS)
+    if root is None:
+        return None
+    boot = [item for item in probed if _label(item).lower() in BOOT_LABELS and _is_fat(item)]
+    window = Window(device, root.partition.start, root.partition.size)
+    if root.filesystem is None or not root.filesystem.kind.is_ext:
+        kind = root.filesystem.kind.value if root.filesystem else "no known file system"
+        raise FilesystemError(
+            f"{device.name}: partition {root.partition.number} of a flasher should be ext4, but is {kind}"
+        )
+    _refuse_secure_boot(device, boot)
+    path, signed = _find_image(device, window, boot)
+    inner = open_ext4_file(window, path)
+    compression = probe_compressed(inner)
+    if compression is not None:
+        raise DiskImageError(
+            f"{inner.name}, the disk image to install, is {compression}-compressed, and nothing can be put into it in place; "
+            "use a flasher whose image is not compressed, or preload the plain disk image for this device type"
+        )
+    _refuse_encrypted(inner, probe_partitions(inner, read_table(inner)))
+    return Flasher(Container(root.partition.number, path), signed)
+
+
+def pinning_file(release_id: int) -> ExtraFile:
+    """What pins a device to a release while it is installed, for the flasher's own root file system.
+
+    Raises:
+        UsageError: *release_id* is no number that a release can have.
+    """
+    if release_id < 1:
+        raise UsageError(f"a device cannot be pinned to the release {release_id}: its number is 1 at least")
+    return ExtraFile(PINNING_PATH, b"RELEASE_ID=%d" % release_id)
+
+
+def _refuse_encrypted(device: Device, probed: Sequence[ProbedPartition]) -> None:
+    for item in probed:
+        if item.filesystem is None or item.filesystem.kind not in _LUKS:
+            continue
+        name = item.partition.name or item.filesystem.label
+        if name in (*ROOT_LABELS, _DATA_LABEL):
+            raise FilesystemError(
+                f"{device.name}: partition {item.partition.number} ({name}) is encrypted ({item.filesystem.kind.value}), and "
+                "only the device that it belongs to has the key; preload the disk image as it was downloaded, before it is "
+                "installed with secure boot"
+            )
+
+
+def _refuse_secure_boot(device: Device, boot: Sequence[ProbedPartition]) -> None:
+    for item in boot:
+        content = _read_boot_file(device, item, "config.json")
+        if content is None:
+            continue
+        if _asks_for_secure_boot(content, f"config.json in partition {item.partition.number} of {device.name}"):
+            raise DiskImageError(
+                f"{device.name} is to be installed with secure boot (config.json in partition {item.partition.number} says "
+                "installer.secureboot), so the image in it has to be exactly as it was signed and cannot be preloaded; "
+                "configure the disk image without secure boot, or let the device download its release"
+            )
+
+
+def _asks_for_secure_boot(content: bytes, what: str) -> bool:
+    """As the flasher's own ``jq .installer.secureboot`` has it: nothing but true counts."""
+    try:
+        config = msgspec.json.decode(content)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise DiskImageError(f"{what} is not well formed: {error}") from error
+    installer = config.get("installer") if isinstance(config, dict) else None
+    return isinstance(installer, dict) and installer.get("secureboot") is True
+
+
+def _find_image(device: Device, root: Window, boot: Sequence[ProbedPartition]) -> tuple[bytes, bool]:
+    """The path of the image to install, and whether it is signed."""
+    reader = Ext4Reader(root)
+    names = _files(reader, device)
+    wanted = [name for name in (*_configured(reader), *_deployed(device, boot)) if name in names]
+    if not wanted:
+        others = [name for name in sorted(names) if not name.endswith(_SIGNATURE) and not name.startswith(b".")]
+        if len(others) != 1:
+            shown = ", ".join(_shown(name) for name in others[:_SHOWN_FILES]) or "nothing else"
+            raise DiskImageError(
+                f"{device.name} is a flasher, but which image it installs cannot be told: neither "
+                f"/{_shown(_CONFIGURATION)} nor device-type.json names a file in /{_shown(_DIRECTORY)}, and there is {shown}"
+            )
+        wanted = others
+    return join(_DIRECTORY, wanted[0]), wanted[0] + _SIGNATURE in names
+
+
+def _files(reader: Ext4Reader, device: Device) -> frozenset[bytes]:
+    """The names of the regular files in /opt."""
+    stat = reader.lookup(_DIRECTORY)
+    if stat is None or not isinstance(stat.entry, Directory):
+        return frozenset()
+    names: set[bytes] = set()
+    for child in reader.children(stat.entry):
+        if isinstance(child.entry, Regular):
+            names.add(child.entry.path.rpartition(b"/")[2])
+        if len(names) > _MAX_FILES:
+            raise DiskImageError(
+                f"{device.name}: /{_shown(_DIRECTORY)} of the flasher has more than {_MAX_FILES} files"
+            )
+    return frozenset(names)
+
+
+def _configured(reader: Ext4Reader) -> list[bytes]:
+    """The name that the flasher itself looks for."""
+    stat = reader.lookup(_CONFIGURATION)
+    if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size > _MAX_BYTES:
+        return []
+    content = b"".join(bytes(chunk) for chunk in reader.read(stat))
+    # A shell reads the file, and the last assignment counts.
+    return _CONFIGURED.findall(content)[-1:]
+
+
+def _deployed(device: Device, boot: Sequence[ProbedPartition]) -> list[bytes]:
+    """The name that follows from the flasher's own."""
+    for item in boot:
+        content = _read_boot_file(device, item, "device-type.json")
+        if content is None:
+            continue
+        try:
+            yocto = msgspec.json.decode(content, type=_DeviceType).yocto
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise DiskImageError(
+                f"device-type.json in partition {item.partition.number} of {device.name} is not well formed: {error}"
+            ) from error
+        if yocto is not None and yocto.deploy_artifact:
+            return [yocto.deploy_artifact.replace("flasher-", "", 1).encode("utf-8", "surrogatepass")]
+    return []
+
+
+def _read_boot_file(device: Device, item: ProbedPartition, name: str) -> bytes | None:
+    return read_fat_file(Window(device, item.partition.start, item.partition.size), name, _MAX_BYTES)
+
+
+def _labelled(probed: Sequence[ProbedPartition], labels: Sequence[str]) -> ProbedPartition | None:
+    for label in labels:
+        for item in probed:
+            if _label(item) == label:
+                return item
+    return None
+
+
+def _label(item: ProbedPartition) -> str:
+    return item.filesystem.label if item.filesystem is not None else ""
+
+
+def _is_fat(item: ProbedPartition) -> bool:
+    return item.filesystem is not None and item.filesystem.kind.is_fat
+
+
+def _shown(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")
