@@ -8,6 +8,7 @@ longer to import than the rest of the program.
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import threading
 import time
@@ -80,6 +81,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         click.echo("  ".join(cells).rstrip())
+
+
+def width() -> int | None:
+    """Columns of the terminal that results go to; None where they go elsewhere and nothing need be shortened."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def size(amount: int) -> str:

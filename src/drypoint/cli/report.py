@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ..digest import Digest
-from ..oci import Image, Layer
-from ..preloading import Plan, Result
+from ..preloading import Plan, Result, how_found
 from . import render
+from .plan_table import image_name, layer_lines, layer_object, show_layers
 
 _SHORT = 19
 """``sha256:`` and twelve digits, as ``docker images`` shows."""
@@ -13,29 +12,34 @@ _SHORT = 19
 
 def show_plan(plan: Plan) -> None:
     """The plan as a table of images and layers, and what it comes to."""
-    written = {planned.layer.chain_id for planned in plan.store.layers}
-    rows: list[tuple[str, str, str, str]] = []
-    for image in plan.images:
-        known = image.image_id in plan.store.known_images
-        rows.append((_name(image), image.image_id[:_SHORT], "", "there already" if known else "to be added"))
-        rows += [
-            (
-                f"  layer {number}",
-                layer.diff_id[:_SHORT],
-                render.size(layer.blob.size),
-                _fate(plan, image, layer, written),
-            )
-            for number, layer in enumerate(image.layers, 1)
-        ]
-    render.table(("image", "id", "compressed", ""), rows, right=frozenset({2}))
+    store = plan.store
+    show_layers(plan)
     render.line()
-    render.line(f"to fetch: {render.size(plan.store.fetch_bytes)} in {len(plan.store.layers)} layers")
-    render.line(f"shared with what is there: {len(plan.store.shared)} layers ({render.size(plan.store.shared_bytes)})")
+    count = len(store.layers)
+    render.line(f"to fetch: {render.size(store.fetch_bytes)} in {count} {'layer' if count == 1 else 'layers'}")
+    count = len(store.shared)
+    render.line(f"there already: {count} {'layer' if count == 1 else 'layers'} ({render.size(store.shared_bytes)})")
     show_removal(plan)
-    needed, free = plan.room.blocks * plan.block_size, max(plan.free.blocks, 0) * plan.block_size
-    render.line(f"room needed (estimated from compressed sizes): {render.size(needed)}; free: {render.size(free)}")
+    needed, free = plan.room, plan.free
+    render.line(f"room needed: {render.size(needed.blocks * plan.block_size)} and {needed.inodes:,} inodes")
+    render.line(f"  {how_found(plan)}")
+    render.line(f"room free: {render.size(max(free.blocks, 0) * plan.block_size)} and {free.inodes:,} inodes")
+    _show_growth(plan)
     show_orphans(plan)
     show_findings(plan)
+
+
+def _show_growth(plan: Plan) -> None:
+    what, size = f"partition {plan.partition.number}", render.size(plan.partition.size)
+    if plan.growth is None:
+        render.line(f"{what}: {size}; how far it grows depends on what is removed before")
+    elif plan.growth.partition_size == plan.partition.size:
+        render.line(f"{what}: stays at {size}")
+    else:
+        about = "" if plan.is_exact else "about "
+        why = " (for the inodes)" if plan.growth.for_inodes else ""
+        render.line(f"{what}: grows from {size} to {about}{render.size(plan.growth.partition_size)}{why}")
+        render.line(f"disk image: becomes {about}{render.size(plan.growth.disk_size)}")
 
 
 def show_result(result: Result) -> None:
@@ -43,7 +47,7 @@ def show_result(result: Result) -> None:
     plan = result.plan
     for image in plan.images:
         state = "was there already" if image.image_id in plan.store.known_images else "added"
-        render.line(f"{_name(image)}  {image.image_id[:_SHORT]}  {state}")
+        render.line(f"{image_name(image)}  {image.image_id[:_SHORT]}  {state}")
     show_removal(plan)
     inodes = sum(layer.applied.inodes for layer in result.layers)
     size = sum(layer.applied.size for layer in result.layers)
@@ -92,7 +96,6 @@ def show_findings(plan: Plan) -> None:
 
 def plan_object(plan: Plan) -> dict[str, object]:
     """The plan as ``plan --json`` prints it; documented in docs/reference/json.md."""
-    written = {planned.layer.chain_id for planned in plan.store.layers}
     return {
         "images": [
             {
@@ -100,17 +103,7 @@ def plan_object(plan: Plan) -> dict[str, object]:
                 "id": image.image_id,
                 "platform": str(image.config.platform),
                 "present": image.image_id in plan.store.known_images,
-                "layers": [
-                    {
-                        "digest": layer.blob.digest,
-                        "diff_id": layer.diff_id,
-                        "chain_id": layer.chain_id,
-                        "media_type": layer.blob.media_type,
-                        "compressed_bytes": layer.blob.size,
-                        "present": layer.chain_id not in written,
-                    }
-                    for layer in image.layers
-                ],
+                "layers": [layer_object(plan, line) for line in layer_lines(plan, image)],
             }
             for image in plan.images
         ],
@@ -118,12 +111,16 @@ def plan_object(plan: Plan) -> dict[str, object]:
         "shared_bytes": plan.store.shared_bytes,
         "partition": {"number": plan.partition.number, "start": plan.partition.start, "size": plan.partition.size},
         "room": {
-            "estimated": True,
+            "estimated": not plan.is_exact,
+            "found": how_found(plan),
             "needed_bytes": plan.room.blocks * plan.block_size,
             "needed_inodes": plan.room.inodes,
             "free_bytes": max(plan.free.blocks, 0) * plan.block_size,
             "free_inodes": plan.free.inodes,
         },
+        "growth": None
+        if plan.growth is None
+        else {"partition_bytes": plan.growth.partition_size, "disk_bytes": plan.growth.disk_size},
         "removal": {
             "images": [
                 {"id": gone.image_id, "references": list(gone.references)} for gone in plan.store.removal.images
@@ -145,18 +142,3 @@ def plan_object(plan: Plan) -> dict[str, object]:
             for finding in plan.state.findings
         ],
     }
-
-
-def _fate(plan: Plan, image: Image, layer: Layer, written: set[Digest]) -> str:
-    if layer.chain_id not in written:
-        return "there already"
-    planned = next(planned for planned in plan.store.layers if planned.chain_id == layer.chain_id)
-    first = planned.images[0]
-    if first == image.image_id:
-        return "to be written"
-    owner = next(other for other in plan.images if other.image_id == first)
-    return f"shared with {_name(owner)}"
-
-
-def _name(image: Image) -> str:
-    return image.references[0].familiar if image.references else image.image_id

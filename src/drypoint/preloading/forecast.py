@@ -11,10 +11,15 @@ from .room import Room
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Bytes of the partition and of the whole disk image when *room* was made."""
+    """Bytes of the partition and of the whole disk image when room was made.
+
+    Attributes:
+        for_inodes: whether blocks alone would take less: ext4 makes inodes with the file system's size.
+    """
 
     partition_size: int
     disk_size: int
+    for_inodes: bool = False
 
 
 def forecast(table: PartitionTable, disk_size: int, partition: Partition, geometry: Geometry, room: Room) -> Growth:
@@ -27,4 +32,4 @@ def forecast(table: PartitionTable, disk_size: int, partition: Partition, geomet
     if size <= geometry.size:
         return Growth(partition.size, disk_size)
     plan = plan_growth(table, disk_size, partition, size)
-    return Growth(plan.partition.size, plan.device_size)
+    return Growth(plan.partition.size, plan.device_size, needed_size(geometry, room.blocks, 0) < size)

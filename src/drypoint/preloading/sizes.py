@@ -71,7 +71,13 @@ class LayerSize:
     found: Found
 
     @property
+    def is_exact(self) -> bool:
+        """Whether all numbers are what will be taken."""
+        return self.found is Found.SEEN
+
+    @property
     def tar_is_exact(self) -> bool:
+        """Whether ``tar_bytes`` is certain."""
         return self.found in (Found.SEEN, Found.TAR)
 
 

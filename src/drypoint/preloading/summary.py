@@ -27,13 +27,17 @@ def how_found(plan: Plan) -> str:
     if plan.is_exact:
         return "exact: all layers were seen before" if plan.sizes else "exact: no layer is written"
     counts = Counter(size.found for size in plan.sizes.values())
-    told = [f"{counts[found]} {_WORDS[found]}" for found in Found if counts[found]]
+    told = [
+        f"{counts[found]} {'layer' if counts[found] == 1 else 'layers'} {_WORDS[found]}"
+        for found in Found
+        if counts[found]
+    ]
     return "estimated: " + ", ".join(told)
 
 
 _WORDS = {
     Found.SEEN: "seen before",
-    Found.TAR: "by length",
-    Found.HINT: "by what the blob says of its length",
+    Found.TAR: "by the tar's length",
+    Found.HINT: "by the length that the blob tells",
     Found.GUESS: "by compressed size",
 }
