@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from drypoint.disk import copy
 from drypoint.disk.copy import copy_sparse, data_extents
 from drypoint.disk.device import FileDevice
-from drypoint.disk.output import in_place, whole_file
+from drypoint.disk.output import adopt, in_place, whole_file
+from drypoint.disk.scratch import nameless_file
 from drypoint.errors import DiskImageError, OutputError
 
 MIB = 1 << 20
@@ -170,6 +171,76 @@ def test_a_file_system_that_is_really_full(tmp_path: Path) -> None:
         assert names(tmp_path) == []
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def adopted(target: Path, directory: Path) -> tuple[os.stat_result, os.stat_result]:
+    """Let a nameless file in *directory* become *target*: what it was, and what *target* is."""
+    with nameless_file(directory) as fd:
+        os.pwrite(fd, b"scratch", MIB)
+        os.ftruncate(fd, 4 * MIB)
+        with whole_file(target) as part:
+            adopt(fd, part)
+            with part.open("r+b") as file:
+                file.write(b"more")
+        return os.fstat(fd), target.stat()
+
+
+def test_a_nameless_file_becomes_the_result(tmp_path: Path) -> None:
+    (tmp_path / "like").touch()
+    before, after = adopted(tmp_path / "out.img", tmp_path)
+    assert before.st_ino == after.st_ino
+    assert after.st_mode == (tmp_path / "like").stat().st_mode
+    assert (tmp_path / "out.img").read_bytes() == b"more".ljust(MIB, b"\0") + b"scratch".ljust(3 * MIB, b"\0")
+    assert names(tmp_path) == ["like", "out.img"]
+
+
+@pytest.mark.parametrize("why", [errno.EXDEV, errno.ENOENT])
+def test_a_nameless_file_that_cannot_be_linked_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int
+) -> None:
+    if why == errno.EXDEV:
+        link = os.link
+
+        def refuse(source: str, target: Path, **how: int) -> None:
+            if how.get("src_dir_fd"):
+                raise OSError(why, os.strerror(why))
+            link(source, target)
+
+        monkeypatch.setattr(os, "link", refuse)
+    else:
+        # A file that had a name once: what there is where the file system makes no nameless ones.
+        monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_CREAT, raising=True)
+    before, after = adopted(tmp_path / "out.img", tmp_path)
+    assert before.st_ino != after.st_ino
+    assert after.st_blocks * 512 < MIB
+    assert (tmp_path / "out.img").read_bytes() == b"more".ljust(MIB, b"\0") + b"scratch".ljust(3 * MIB, b"\0")
+    assert names(tmp_path) == ["out.img"]
+
+
+def test_a_failure_after_adopting_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with nameless_file(tmp_path) as fd, whole_file(tmp_path / "out.img") as part:
+            adopt(fd, part)
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 - our own, above
+        fail()
+    assert names(tmp_path) == []
+
+
+def test_no_room_for_a_copy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        with nameless_file(tmp_path) as fd, whole_file(tmp_path / "out.img") as part:
+            os.pwrite(fd, b"scratch", 0)
+            adopt(fd, part)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OutputError, match="is full"):
+        fail()
+    assert names(tmp_path) == []
 
 
 def test_a_change_in_place_stays(tmp_path: Path) -> None:

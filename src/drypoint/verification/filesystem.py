@@ -46,12 +46,15 @@ def judge_ext(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
         timeout: seconds after which it is stopped, which is a finding then.
     """
     with in_one_piece(device) as (path, offset):
-        outcome = _run("e2fsck", ["-fn", f"{path}?offset={offset}" if offset else str(path)], timeout)
+        place = f"{path}?offset={offset}" if offset else str(path)
+        outcome = _run("e2fsck", ["-fn", place], timeout)
     if outcome.status is None:
         return _unfinished("e2fsck", outcome)
+    # The file may be one without a name, whose place in /proc tells nobody anything.
+    said = outcome.said.replace(place, device.name)
     if outcome.status == 0:
-        return Judgement((), outcome.said.rpartition("\n")[2])
-    text = f"e2fsck ended with status {outcome.status} and said: {outcome.said[-_QUOTED:]}"
+        return Judgement((), said.rpartition("\n")[2])
+    text = f"e2fsck ended with status {outcome.status} and said: {said[-_QUOTED:]}"
     return Judgement((finding("damaged-file-system", b"", text),), f"finds errors (status {outcome.status})")
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from .deflate import Deflated
 
 _LIMIT = 0xFFFFFFFF
+_NARROW = _LIMIT - (8 << 20)
+"""Bytes of the largest content with 32-bit sizes: Deflate makes what cannot be compressed larger, by a thousandth at most."""
 _DESCRIPTOR_FOLLOWS, _UTF8 = 1 << 3, 1 << 11
 _DEFLATE = 8
 _UNIX = 3 << 8
@@ -28,8 +30,7 @@ def zip_archive(content: Deflated, name: str, timestamp: int) -> Iterator[tuple[
         DiskImageError: the content cannot be read.
     """
     encoded = name.encode("utf-8", "surrogateescape")
-    # Deflate makes content that cannot be compressed larger, by less than one byte in a thousand.
-    wide = content.size + content.size // 1000 + 1024 >= _LIMIT
+    wide = content.size > _NARROW
     version = 45 if wide else 20
     flags = _DESCRIPTOR_FOLLOWS | (0 if name.isascii() else _UTF8)
     common = struct.pack("<HHHHH", version, flags, _DEFLATE, *_dos_time(timestamp))
