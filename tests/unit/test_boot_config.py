@@ -235,3 +235,4 @@ def test_the_application_of_a_config() -> None:
     assert config_application(b'{"applicationId": "12", "applicationName": 3}') == ConfigApplication(12, "")
     assert config_application(b'{"applicationId": 1.5}') is None
     assert config_application(b"nonsense") is None
+    assert config_application(b'{"applicationId": "\xd7"}') is None

@@ -218,7 +218,8 @@ def _indentation(content: bytes | None) -> int:
 
 
 def _plain(raw: msgspec.Raw) -> object:
-    return msgspec.json.decode(raw) if bytes(raw) else None
+    """The value of a field; None where it is missing, or wrong in a way that passing over it did not show."""
+    return msgspec.json.decode(raw) if bytes(raw) and _fault(bytes(raw)) is None else None
 
 
 def _app_number(key: str, app: _RawApp) -> int | None:
