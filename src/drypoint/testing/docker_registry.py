@@ -15,7 +15,9 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -36,18 +38,38 @@ _READY_SECONDS = 15.0
 _POLL_SECONDS = 0.02
 
 
+@dataclass(frozen=True, slots=True)
+class TokenAuth:
+    """Token authentication: the server that gives tokens, and what the registry holds them against.
+
+    Attributes:
+        realm: the token server's address.
+        service: the audience that tokens have to be for.
+        certificate: a PEM file; tokens are signed with its key.
+        push_token: gives a token to fill a repository with.
+    """
+
+    realm: str
+    service: str
+    issuer: str
+    certificate: Path
+    push_token: Callable[[str], str]
+
+
 class DockerRegistry:
     """A running registry at ``address`` (``127.0.0.1:PORT``); storage and log lie in a directory that goes with it.
 
     Args:
         authenticated: ask for USER and PASSWORD (basic authentication) on every request.
+        token_auth: ask for a token of that server's on every request.
 
     Raises:
         ToolError: docker-registry is missing, does not come up, or refuses a manifest.
     """
 
-    def __init__(self, *, authenticated: bool = False) -> None:
+    def __init__(self, *, authenticated: bool = False, token_auth: TokenAuth | None = None) -> None:
         self._authenticated = authenticated
+        self._token_auth = token_auth
         self._stack = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._directory = Path()
@@ -120,6 +142,15 @@ class DockerRegistry:
             passwords = self._directory / "htpasswd"
             passwords.write_text(_HTPASSWD)
             configuration["auth"] = {"htpasswd": {"realm": "drypoint", "path": str(passwords)}}
+        if self._token_auth is not None:
+            configuration["auth"] = {
+                "token": {
+                    "realm": self._token_auth.realm,
+                    "service": self._token_auth.service,
+                    "issuer": self._token_auth.issuer,
+                    "rootcertbundle": str(self._token_auth.certificate),
+                }
+            }
         return configuration
 
     def _wait_until_ready(self) -> bool:
@@ -183,6 +214,8 @@ class DockerRegistry:
         headers = {"Content-Type": media_type}
         if self._authenticated:
             headers.update(urllib3.make_headers(basic_auth=f"{USER}:{PASSWORD}"))
+        if self._token_auth is not None:
+            headers["Authorization"] = f"Bearer {self._token_auth.push_token(repository)}"
         url = f"http://{self.address}/v2/{repository}/manifests/{reference}"
         answer = client.request("PUT", url, body=manifest, headers=headers, retries=False, timeout=30.0)
         if answer.status != 201:

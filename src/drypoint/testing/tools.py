@@ -27,6 +27,7 @@ _PACKAGES = {
     "mkfs.ext4": "e2fsprogs",
     "mkfs.vfat": "dosfstools",
     "mount": "mount",
+    "openssl": "openssl",
     "setpriv": "util-linux",
     "sfdisk": "fdisk",
     "tar-split": "tar-split",

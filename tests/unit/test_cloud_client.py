@@ -1,0 +1,243 @@
+"""Fleets, releases, devices and target states, as a server with open-balena-api's answers gives them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from drypoint.balena.cloud import (
+    CloudModel,
+    device_state,
+    find_device,
+    find_fleet,
+    find_release,
+    find_supervisor_image,
+    fleet_state,
+    make_apps_json,
+)
+from drypoint.errors import AuthenticationError, DrypointError, SourceError, TransferError, UsageError
+from drypoint.testing.cloud import CloudFaults, serve_cloud
+
+from .cloud_fixtures import (
+    DEVICE,
+    DIGEST,
+    EMPTY,
+    LIGHTS,
+    NEWER,
+    REGISTRY,
+    RUNNING,
+    SUPERVISOR,
+    TOKEN,
+    client_of,
+    content,
+)
+
+
+@pytest.mark.parametrize("name", ["myorg/lights", "MyOrg/Lights", LIGHTS.uuid, str(LIGHTS.id), " myorg/lights "])
+@pytest.mark.parametrize("models", [("v6", "v7"), ("v6",)])
+def test_a_fleet_by_slug_uuid_and_id(name: str, models: tuple[str, ...]) -> None:
+    with serve_cloud(content(), faults=CloudFaults(models=models)) as cloud, client_of(cloud) as client:
+        fleet = find_fleet(CloudModel(client), name)
+    assert (fleet.id, fleet.uuid, fleet.slug, fleet.running) == (LIGHTS.id, LIGHTS.uuid, LIGHTS.slug, RUNNING)
+    assert (fleet.device_type.slug, fleet.device_type.arch) == ("raspberrypi4-64", "aarch64")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "commit"),
+    [("current", RUNNING), ("latest", NEWER), (RUNNING, RUNNING), ("deadc0", RUNNING), ("DEADBEEF", NEWER)],
+)
+def test_a_release_by_word_commit_and_prefix(wanted: str, commit: str) -> None:
+    with serve_cloud(content()) as cloud, client_of(cloud) as client:
+        model = CloudModel(client)
+        assert find_release(model, find_fleet(model, LIGHTS.slug), wanted) == commit
+
+
+def test_the_current_release_of_a_fleet_that_runs_none_is_the_latest() -> None:
+    given = content()
+    given.fleets[0] = replace(LIGHTS, running=None)
+    with serve_cloud(given) as cloud, client_of(cloud) as client:
+        model = CloudModel(client)
+        assert find_release(model, find_fleet(model, LIGHTS.slug)) == NEWER
+
+
+@pytest.mark.parametrize(
+    ("fleet", "wanted", "kind", "said"),
+    [
+        ("myorg/lights", "dead", UsageError, "several releases of myorg/lights begin with dead: deadbeef"),
+        ("myorg/lights", "f00d", SourceError, "its status is 'failed'"),
+        ("myorg/lights", "abcd", SourceError, "no release whose commit begins with abcd"),
+        ("myorg/lights", "v1.2", UsageError, "expected 'current', 'latest', or a commit"),
+        ("myorg/empty", "current", SourceError, "no successful release.*balena push myorg/empty"),
+        ("myorg/none", "current", SourceError, "no fleet 'myorg/none' that this login can see"),
+        ("lights", "current", SourceError, "ORGANISATION/lights"),
+        ("other/secret", "current", SourceError, "no fleet 'other/secret'"),
+        ("it's", "current", SourceError, "no fleet"),
+        ("a\x00b", "current", UsageError, "cannot be the name"),
+    ],
+)
+def test_what_there_is_not(fleet: str, wanted: str, kind: type[DrypointError], said: str) -> None:
+    with serve_cloud(content()) as cloud, client_of(cloud) as client:
+        model = CloudModel(client)
+        with pytest.raises(kind, match=said):
+            find_release(model, find_fleet(model, fleet), wanted)
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [("", r"not logged in.*balena login.*BALENA_API_TOKEN"), ("stale-token", "does not take the token from")],
+)
+def test_who_is_not_logged_in_hears_that(token: str, said: str) -> None:
+    with serve_cloud(content()) as cloud, client_of(cloud, token) as client:
+        with pytest.raises(AuthenticationError, match=said) as caught:
+            find_fleet(CloudModel(client), "myorg/lights")
+    assert not token or token not in str(caught.value)
+
+
+def test_an_apps_json_is_what_the_supervisor_wants() -> None:
+    with serve_cloud(content()) as cloud, client_of(cloud) as client:
+        fleet = find_fleet(CloudModel(client), LIGHTS.slug)
+        apps = make_apps_json(fleet_state(client, fleet, RUNNING), "the fleet's", pin_device=True)
+        assert cloud.requests[-1].query == (("releaseUuid", RUNNING),)
+    main, web = (
+        {
+            "composition": {"restart": "always"},
+            "environment": {"WHO": name},
+            "id": number,
+            "image": f"{REGISTRY}/v2/{name}{number}@{DIGEST}",
+            "image_id": 1000 + number,
+            "labels": {"io.balena.features.dbus": "1"},
+        }
+        for name, number in (("main", 1), ("web", 2))
+    )
+    release = {"id": 10, "services": {"main": main, "web": web}, "volumes": {"data": {}}}
+    app = {"id": LIGHTS.id, "name": "lights", "is_host": False, "class": "fleet", "releases": {RUNNING: release}}
+    assert json.loads(apps.content) == {
+        "apps": {LIGHTS.uuid: app},
+        "config": {"RESIN_SUPERVISOR_POLL_INTERVAL": "900000"},
+        "pinDevice": True,
+    }
+    assert apps.pin_device
+    assert [service.name for service in apps.services] == ["main", "web"]
+
+
+def test_the_order_of_an_answer_does_not_matter() -> None:
+    given = content()
+    with serve_cloud(given) as cloud, client_of(cloud) as client:
+        fleet = find_fleet(CloudModel(client), LIGHTS.slug)
+        first = make_apps_json(fleet_state(client, fleet, RUNNING), "it")
+        release = replace(LIGHTS.releases[0], services=tuple(reversed(LIGHTS.releases[0].services)))
+        given.fleets[0] = replace(LIGHTS, releases=[release])
+        assert make_apps_json(fleet_state(client, fleet, RUNNING), "it").content == first.content
+
+
+def test_a_server_without_target_states_of_fleets_is_too_old() -> None:
+    with serve_cloud(content(), faults=CloudFaults(fleet_states=False)) as cloud, client_of(cloud) as client:
+        fleet = find_fleet(CloudModel(client), LIGHTS.slug)
+        with pytest.raises(SourceError, match=r"open-balena-api 7\.13\.1 or later"):
+            fleet_state(client, fleet, RUNNING)
+
+
+def test_a_state_that_the_login_may_not_read() -> None:
+    given = content()
+    with serve_cloud(given) as cloud, client_of(cloud) as client:
+        fleet = find_fleet(CloudModel(client), LIGHTS.slug)
+        given.fleets[0] = replace(LIGHTS, members=frozenset())
+        with pytest.raises(AuthenticationError, match="the login may not read it"):
+            fleet_state(client, fleet, RUNNING)
+        given.users.clear()
+        with pytest.raises(AuthenticationError, match="does not take the token"):
+            fleet_state(client, fleet, RUNNING)
+
+
+def test_a_devices_state_has_the_users_app_only() -> None:
+    with serve_cloud(content()) as cloud, client_of(cloud) as client:
+        device = find_device(CloudModel(client), DEVICE.uuid[:8])
+        assert (device.uuid, device.name, device.device_type.arch) == (DEVICE.uuid, "kitchen", "aarch64")
+        apps = make_apps_json(device_state(client, device), "the device's")
+    assert {service.app_uuid for service in apps.services} == {LIGHTS.uuid}
+
+
+@pytest.mark.parametrize(
+    ("uuid", "kind", "said"),
+    [
+        ("0" * 32, SourceError, "has no device"),
+        ("kitchen", UsageError, "no device's uuid"),
+        ("dec1ce", UsageError, "7 to 64"),
+    ],
+)
+def test_devices_that_there_are_not(uuid: str, kind: type[DrypointError], said: str) -> None:
+    with serve_cloud(content()) as cloud, client_of(cloud) as client:
+        with pytest.raises(kind, match=said):
+            find_device(CloudModel(client), uuid)
+
+
+def test_a_frozen_device_and_two_that_begin_alike() -> None:
+    given = content()
+    given.devices.append(replace(DEVICE, uuid=DEVICE.uuid[:-1] + "1", is_frozen=True))
+    with serve_cloud(given) as cloud, client_of(cloud) as client:
+        model = CloudModel(client)
+        with pytest.raises(UsageError, match="2 devices begin"):
+            find_device(model, DEVICE.uuid[:8])
+        with pytest.raises(SourceError, match="frozen, or was deleted"):
+            device_state(client, find_device(model, given.devices[1].uuid))
+
+
+def test_a_server_that_is_busy_is_asked_again() -> None:
+    with serve_cloud(content(), faults=CloudFaults(failures=1)) as cloud, client_of(cloud) as client:
+        assert find_fleet(CloudModel(client), LIGHTS.slug).id == LIGHTS.id
+    with serve_cloud(content(), faults=CloudFaults(failures=9)) as cloud, client_of(cloud) as client:
+        with pytest.raises(TransferError, match="status 503; failed 2 times"):
+            find_fleet(CloudModel(client), LIGHTS.slug)
+
+
+def test_who_asks_too_often_waits_or_hears_how_long() -> None:
+    short = CloudFaults(failures=1, failure_status=429, retry_after="0")
+    with serve_cloud(content(), faults=short) as cloud, client_of(cloud) as client:
+        assert find_fleet(CloudModel(client), LIGHTS.slug).id == LIGHTS.id
+    long = CloudFaults(failures=1, failure_status=429, retry_after="900")
+    with serve_cloud(content(), faults=long) as cloud, client_of(cloud) as client:
+        with pytest.raises(TransferError, match=r"asked too often .* try again in 900 seconds"):
+            find_fleet(CloudModel(client), LIGHTS.slug)
+
+
+def test_the_token_goes_to_no_other_server() -> None:
+    with serve_cloud(content()) as thief, serve_cloud(content(), faults=CloudFaults(redirect=thief.url)) as cloud:
+        with client_of(cloud) as client:
+            with pytest.raises(TransferError, match="where the token does not go"):
+                find_fleet(CloudModel(client), LIGHTS.slug)
+        assert [request.authorization for request in cloud.requests] == [f"Bearer {TOKEN}"]
+        assert [request.authorization for request in thief.requests] == [""]
+
+
+def test_a_login_page_is_no_answer() -> None:
+    with serve_cloud(content(), faults=CloudFaults(garbage=True)) as cloud, client_of(cloud) as client:
+        with pytest.raises(SourceError, match="not what balena's API gives"):
+            find_fleet(CloudModel(client), LIGHTS.slug)
+
+
+def test_the_supervisors_image_as_balena_cloud_and_as_open_balena_know_it() -> None:
+    given = content()
+    with serve_cloud(given) as cloud, client_of(cloud, "") as client:
+        image = f"{REGISTRY}/v2/supervisor50@{DIGEST}"
+        assert str(find_supervisor_image(client, "v16.1.10", "aarch64")) == image
+        given.supervisor_releases = {
+            ("v16.1.10", "aarch64"): f"{REGISTRY}/v2/other@{DIGEST}",
+            ("v10.6.33", "rpi"): "balena/rpi-supervisor",
+        }
+        assert str(find_supervisor_image(client, "16.1.10", "aarch64")) == f"{REGISTRY}/v2/other@{DIGEST}"
+        assert str(find_supervisor_image(client, "v10.6.33", "rpi")) == "balena/rpi-supervisor:v10.6.33"
+        with pytest.raises(SourceError, match=r"knows no Supervisor v16\.1\.10 for rpi"):
+            find_supervisor_image(client, "v16.1.10", "rpi")
+    for version, arch in (("latest", "rpi"), ("v1.2", "rpi"), ("v1.2.3", "AArch 64"), ("v1.2.3' or 1 eq 1", "rpi")):
+        with pytest.raises(UsageError):
+            find_supervisor_image(client, version, arch)
+
+
+def test_fleets_are_as_the_stand_in_says_only_for_those_who_may_see_them() -> None:
+    """The judge itself: nobody sees what is not public."""
+    with serve_cloud(content()) as cloud, client_of(cloud, "") as client:
+        assert find_fleet(CloudModel(client), SUPERVISOR.slug).id == SUPERVISOR.id
+        with pytest.raises(AuthenticationError):
+            find_fleet(CloudModel(client), EMPTY.slug)
