@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from drypoint.disk import FileDevice, Window
 from drypoint.disk.ext4 import Ext4Filesystem, Ext4Reader, Shortage, file_device
-from drypoint.disk.ext4.file_blocks import allocate_file
+from drypoint.disk.ext4.file_blocks import allocate_file, truncate_file
 from drypoint.disk.ext4.file_device import Ext4FileDevice, open_ext4_file
 from drypoint.disk.ext4.reader_blocks import Extent
 from drypoint.errors import DiskImageError, FilesystemError, NoSpaceError, ToolError
@@ -200,6 +200,31 @@ def test_new_blocks_read_as_zeros_whatever_was_there(tmp_path: Path, sparse: Pat
     judge_ext4(outer, offset=OFFSET)
 
 
+@pytest.mark.parametrize("size", [0, 5 * MIB + 123, 15 * MIB, 16 * MIB + 777, 20 * MIB])
+def test_a_file_is_cut(tmp_path: Path, sparse: Path, size: int) -> None:
+    scattered = ScatteredFile(tmp_path / "outer", sparse)
+    whole = sparse.read_bytes()
+    free = free_blocks(scattered)
+    with FileDevice(scattered.path, writable=True) as disk:
+        outer = Window(disk, OFFSET, scattered.size)
+        held = sum(length for _, length, place in open_ext4_file(outer, INNER).runs(0, len(whole)) if place is not None)
+        truncate_file(outer, INNER, size, now=NOW)
+        device = open_ext4_file(outer, INNER)
+        kept = sum(length for _, length, place in device.runs(0, device.size) if place is not None)
+    assert scattered.dump(tmp_path / "dump").read_bytes() == whole[:size]
+    assert free_blocks(scattered) - free >= (held - kept) // 4096
+    with FileDevice(scattered.path, writable=True) as disk:
+        outer = Window(disk, OFFSET, scattered.size)
+        allocate_file(outer, INNER, [], 6 * MIB, now=NOW)
+    dumped = scattered.dump(tmp_path / "dump2").read_bytes()
+    assert dumped == whole[:size].ljust(6 * MIB, b"\0"), "nothing comes back"
+
+
+def free_blocks(scattered: ScatteredFile) -> int:
+    facts = run_tool("dumpe2fs", "-h", f"{scattered.path}?offset={OFFSET}")
+    return int(facts.partition("Free blocks:")[2].split()[0])
+
+
 def test_without_room_nothing_changes(tmp_path: Path, sparse: Path) -> None:
     scattered = ScatteredFile(tmp_path / "outer", sparse, size=32 * MIB)
     before = digest(scattered.path.read_bytes())
@@ -214,7 +239,7 @@ def test_without_room_nothing_changes(tmp_path: Path, sparse: Path) -> None:
 
 def test_a_file_with_an_old_map_is_refused(tmp_path: Path, sparse: Path) -> None:
     scattered = ScatteredFile(tmp_path / "outer", sparse, "-O", "^extents,^64bit")
-    with pytest.raises(FilesystemError, match="is mapped without extents, and so cannot become larger"):
+    with pytest.raises(FilesystemError, match="is mapped without extents, and so can neither grow"):
         with scattered.opened():
             pass
 

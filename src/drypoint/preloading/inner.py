@@ -20,7 +20,7 @@ from ..disk import (
     find_partition,
     read_table,
 )
-from ..disk.ext4.file_blocks import Range, allocate_file
+from ..disk.ext4.file_blocks import Range, allocate_file, truncate_file
 from ..disk.ext4.file_device import Ext4FileDevice, open_ext4_file
 from ..disk.ext4.geometry import read_geometry
 from ..disk.ext4.reader import Ext4Reader
@@ -48,7 +48,7 @@ class _Outer:
 
 
 class InnerImage:
-    """The file *path* in the file system of the partition *outer*, as a device that can be written to and grow.
+    """The file *path* in the file system of the partition *outer*, as a device that can be written to, grow and get shorter.
 
     Holes from byte *planned_from* on get their blocks all at once, at the first need of one: so it depends on nothing but the
     file where they lie, and the outer file system grows for them once. Zeros written into a hole leave it one.
@@ -65,6 +65,7 @@ class InnerImage:
         self._path = path
         self._planned_from = planned_from
         self._now = now
+        self._outer_size = outer.partition.size
         self._file = open_ext4_file(outer.window, path)
 
     @property
@@ -111,6 +112,22 @@ class InnerImage:
         """See :meth:`drypoint.disk.GrowableDevice.extend`."""
         if size > self.size:
             self._allocate([(self._planned_from, size - self._planned_from)], size)
+
+    def truncate(self, size: int) -> None:
+        """See :meth:`drypoint.disk.TrimmableDevice.truncate`. What becomes free stays with the outer file system."""
+        if size < self.size:
+            truncate_file(self._outer.window, self._path, size, now=self._now)
+            self._file = open_ext4_file(self._outer.window, self._path)
+
+    def shrink_outer(self) -> None:
+        """Give back what the outer partition has more than it needs, but nothing that it had at first.
+
+        Raises:
+            DiskImageError: the outer file system is damaged, or the disk image cannot be read or written.
+            ToolError: e2fsck or resize2fs is missing or took too long.
+            OutputError: no room for the copy that resize2fs works on.
+        """
+        self._outer.shrink_to_fit(0, self._outer_size)
 
     def put_files(self, files: Sequence[ExtraFile]) -> None:
         """Put *files* beside the inner image, into the outer file system; those that are there already just so are left alone.

@@ -1,4 +1,4 @@
-"""Blocks for a file that exists: it becomes longer, and holes in it get blocks, while what it holds stays where it lies.
+"""Another size for a file that exists, and blocks for its holes, while what it holds stays where it lies.
 
 The extent tree is made anew from the list of extents, as for a file that is written: no insertion can go wrong, and the same
 extents give the same tree. Up to the moment when the inode is written nothing points to what is new, so that running out of
@@ -7,7 +7,7 @@ blocks leaves the file system as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from ...errors import FilesystemError
@@ -51,13 +51,30 @@ def allocate_file(device: Device, path: bytes, ranges: Sequence[Range], size: in
         NoSpaceError: there are not so many free blocks; nothing is changed then.
         FilesystemError: there is no such file, or it has an old map of blocks instead of extents.
     """
+    _change(device, path, ranges, lambda old: max(size, old), now)
+
+
+def truncate_file(device: Device, path: bytes, size: int, *, now: int) -> None:
+    """Cut the file at *path* of the file system on *device* down to *size* bytes; it never gets longer.
+
+    What lies behind becomes free. The file is as if modified at *now*, in seconds.
+
+    Raises:
+        FilesystemError: as :func:`allocate_file`.
+    """
+    _change(device, path, (), lambda old: min(size, old), now)
+
+
+def _change(device: Device, path: bytes, ranges: Sequence[Range], new_size: Callable[[int], int], now: int) -> None:
     ino, entry = _find(device, path)
     filesystem = Ext4Filesystem(device, now=now)
     try:
         raw = filesystem.read_inode(ino)
         if not flags_of(raw) & EXT4_EXTENTS_FL or not filesystem.superblock.extents:
-            raise FilesystemError(f"{path!r} in {device.name} is mapped without extents, and so cannot become larger")
-        raw = _with_blocks(filesystem, device, ino, raw, ranges, max(size, size_of(raw)))
+            raise FilesystemError(
+                f"{path!r} in {device.name} is mapped without extents, and so can neither grow nor get blocks for its holes"
+            )
+        raw = _mapped_anew(filesystem, device, ino, raw, ranges, new_size(size_of(raw)))
         metadata = entry.metadata
         mode, owner = metadata.mode, (metadata.uid, metadata.gid)
         filesystem.write_inode(ino, replace_metadata(raw, mode, *owner, now * NSEC_PER_SEC, now))
@@ -73,28 +90,45 @@ def _find(device: Device, path: bytes) -> tuple[int, Regular]:
     return stat.inode, stat.entry
 
 
-def _with_blocks(
+def _mapped_anew(
     filesystem: Ext4Filesystem, device: Device, ino: int, raw: bytes, ranges: Sequence[Range], size: int
 ) -> bytes:
-    """The inode with the blocks that it lacks, not yet written."""
+    """The inode of another size and with the blocks that *ranges* lack, not yet written."""
     block_size = filesystem.block_size
-    data, nodes = _read_tree(walk_extents(filesystem, ino, raw), f"inode {ino} of {filesystem}")
+    tree, nodes = _read_tree(walk_extents(filesystem, ino, raw), f"inode {ino} of {filesystem}")
+    data, dropped = _cut(tree, -(-size // block_size)) if size < size_of(raw) else (tree, [])
     allocator = BlockAllocator(filesystem)
     added = _take(allocator, _gaps(data, _in_blocks(ranges, block_size)))
-    for start, length in _stale(data, added, size_of(raw), block_size):
+    for start, length in _stale(data, added, min(size, size_of(raw)), block_size):
         clear(device, start, length)
     extents = sorted([Extent(run.logical, run.physical, run.length) for run in data] + added)
     mapping = map_blocks(filesystem, Owner(ino, generation_of(raw)), extents, allocator.take)
     allocator.release()
-    # After the new nodes have found their places: a place of an old one would be overwritten while it is still in force.
-    for node in nodes:
-        filesystem.mark_blocks(node.physical, node.length, used=False)
+    # After the new nodes have found their places: they are written at once, while the old tree is still in force.
+    for run in (*nodes, *dropped):
+        filesystem.mark_blocks(run.physical, run.length, used=False)
     # i_blocks of a huge file counts blocks of the file system, that of all others units of 512 bytes.
     unit = 1 if flags_of(raw) & EXT4_HUGE_FILE_FL else block_size // 512
-    more = sum(extent.length for extent in added) + mapping.overhead - len(nodes)
+    gained = sum(extent.length for extent in added) + mapping.overhead
+    lost = sum(run.length for run in (*nodes, *dropped))
     if size >= _LARGE_FILE:
         filesystem.note_large_file()
-    return replace_content(raw, size, sectors_of(raw) + more * unit, flags_of(raw), mapping.block)
+    return replace_content(raw, size, sectors_of(raw) + (gained - lost) * unit, flags_of(raw), mapping.block)
+
+
+def _cut(tree: Sequence[TreeRun], blocks: int) -> tuple[list[TreeRun], list[TreeRun]]:
+    """What belongs to the first *blocks* blocks of the file, and what does not."""
+    kept: list[TreeRun] = []
+    dropped: list[TreeRun] = []
+    for run in tree:
+        inside = min(max(blocks - run.logical, 0), run.length)
+        if inside:
+            kept.append(run._replace(length=inside))
+        if inside < run.length:
+            dropped.append(
+                run._replace(logical=run.logical + inside, physical=run.physical + inside, length=run.length - inside)
+            )
+    return kept, dropped
 
 
 def _read_tree(runs: Iterable[TreeRun], owner: str) -> tuple[list[TreeRun], list[TreeRun]]:
