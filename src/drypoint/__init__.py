@@ -41,8 +41,13 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
+    from .etch.base_manifest import base_manifest
     from .oci import Image, Platform, Reference, parse_platform, parse_reference
     from .preloading import ExtraFile, ImageRequest, LayerIndex, Plan, Result, Target, plan, preload
+    from .preloading.base_stream import BaseStream
+    from .preloading.injecting import Injected, inject
+    from .preloading.packing import Packed, pack
+    from .preloading.pulling import pulled
     from .progress import Progress, Step
     from .sources import DockerArchiveSource, ImageSource, OciLayoutSource
     from .sources.registry import RegistryOptions, RegistrySource
@@ -52,6 +57,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AuthenticationError",
+    "BaseStream",
     "ContentError",
     "DigestMismatchError",
     "DiskImageError",
@@ -63,6 +69,7 @@ __all__ = [
     "ImageNotFoundError",
     "ImageRequest",
     "ImageSource",
+    "Injected",
     "Inspection",
     "InvalidReferenceError",
     "LayerError",
@@ -71,6 +78,7 @@ __all__ = [
     "NoSpaceError",
     "OciLayoutSource",
     "OutputError",
+    "Packed",
     "PartitionTableError",
     "Plan",
     "Platform",
@@ -89,12 +97,16 @@ __all__ = [
     "UsageError",
     "VerificationError",
     "__version__",
+    "base_manifest",
+    "inject",
     "inspect",
+    "pack",
     "parse_platform",
     "parse_reference",
     "plan",
     "preload",
     "previous_images",
+    "pulled",
     "verify",
 ]
 
@@ -106,8 +118,13 @@ _HOMES = {
         "ImageNotFoundError InvalidReferenceError LayerError ManifestError NoSpaceError OutputError PartitionTableError "
         "SourceError StoreError ToolError TransferError UsageError VerificationError"
     ),
+    "etch.base_manifest": "base_manifest",
     "oci": "Image Platform Reference parse_platform parse_reference",
     "preloading": "ExtraFile ImageRequest LayerIndex Plan Result Target plan preload",
+    "preloading.base_stream": "BaseStream",
+    "preloading.injecting": "Injected inject",
+    "preloading.packing": "Packed pack",
+    "preloading.pulling": "pulled",
     "progress": "Progress Step",
     "sources": "DockerArchiveSource ImageSource OciLayoutSource",
     "sources.registry": "RegistryOptions RegistrySource",

@@ -18,6 +18,8 @@ from . import render
 COMMANDS = {
     "preload": "put images into a disk image",
     "plan": "say what a preload would do, and write nothing",
+    "pack": "write an archive of a disk image and what goes into it, as a stream",
+    "inject": "make a disk image of such an archive, while it comes",
     "inspect": "show what a disk image holds",
     "verify": "read a finished disk image back and prove it",
     "demo": "the whole job on sample data, no network",

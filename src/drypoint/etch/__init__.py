@@ -1,1 +1,25 @@
+"""The .etch archive: a disk image, and what goes into its partitions, in one stream."""
 
+from .injection import Injector, InspectableSink, Kind
+from .manifest import FORMAT, Injection, Manifest, PackedImage, PackedStore, Room, manifest_text, parse_manifest
+from .reader import EtchReader, Member, Removal, Settlement
+from .writer import EtchWriter
+
+__all__ = [
+    "FORMAT",
+    "EtchReader",
+    "EtchWriter",
+    "Injection",
+    "Injector",
+    "InspectableSink",
+    "Kind",
+    "Manifest",
+    "Member",
+    "PackedImage",
+    "PackedStore",
+    "Removal",
+    "Room",
+    "Settlement",
+    "manifest_text",
+    "parse_manifest",
+]

@@ -1,0 +1,109 @@
+"""``drypoint inject``: an archive becomes a disk image."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from ..errors import UsageError
+from ..preloading.injecting import Injected, inject
+from . import render
+
+_EXAMPLES = """\b
+Examples:
+  drypoint inject app.etch out.img
+  drypoint pack balena.img -o - --image alpine:3.20 | drypoint inject - out.img
+  tar cf by-hand.tar balena.img inject && drypoint inject by-hand.tar out.img
+  curl -s https://example.com/app.etch | drypoint inject - - | gzip > out.img.gz
+"""
+
+
+@click.command("inject", epilog=_EXAMPLES)
+@click.argument("archive")
+@click.argument("out")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option(
+    "--overwrite-files",
+    is_flag=True,
+    help="Replace files that are on a partition already, and give directories that are there what the archive says of them.",
+)
+@click.option("--no-verify", is_flag=True, help="Do not read back and prove what was written.")
+@render.output_options
+def command(
+    archive: str, out: str, overwrite: bool, overwrite_files: bool, no_verify: bool, quiet: bool, verbose: int
+) -> None:
+    """Make the disk image OUT of ARCHIVE, from drypoint pack or from tar: a disk image, then files in inject/NUMBER/.
+
+    What lies in inject/6 goes into partition 6, which grows as needed. ARCHIVE may be -, standard input, and is read once, as
+    it comes. OUT may be -, standard output, once it is whole; until then it lies in TMPDIR or /var/tmp. What was written is
+    read back and proved.
+    """
+    render.set_up(verbose)
+    with _opened(archive) as file, render.progress(quiet=quiet) as progress:
+        name = "standard input" if archive == "-" else archive
+        output = _standard_output() if out == "-" else Path(out)
+        done = inject(
+            file,
+            output,
+            name=name,
+            overwrite=overwrite,
+            overwrite_files=overwrite_files,
+            verify=not no_verify,
+            progress=progress,
+        )
+        if out == "-":
+            for text in _summary(done, no_verify):
+                progress.note(text)
+    if out != "-" and not quiet:
+        for text in _summary(done, no_verify):
+            render.line(text)
+        render.line(f"wrote {out}")
+
+
+@contextmanager
+def _opened(archive: str) -> Iterator[BinaryIO]:
+    if archive == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = open(archive, "rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise UsageError(f"cannot read {archive}: {error.strerror}") from error
+    with file:
+        yield file
+
+
+class _StandardOutput:
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(sys.stdout.fileno(), view) :]
+
+
+def _standard_output() -> _StandardOutput:
+    if sys.stdout.isatty():
+        raise UsageError("a disk image is not shown on a terminal: redirect standard output, or name a file")
+    sys.stdout.flush()
+    return _StandardOutput()
+
+
+def _summary(done: Injected, no_verify: bool) -> Iterator[str]:
+    for partition in done.partitions:
+        growth = (
+            f", which grew from {render.size(partition.before)} to {render.size(partition.size)}"
+            if partition.size > partition.before
+            else ""
+        )
+        label = f" ({partition.label})" if partition.label else ""
+        proof = "; its store is proved" if partition.proved else ""
+        yield f"{partition.members} members into partition {partition.number}{label}{growth}{proof}"
+    if not done.partitions:
+        yield "nothing to inject: the disk image is as it was in the archive"
+    elif no_verify:
+        yield "not verified, as asked"

@@ -1,0 +1,179 @@
+"""``drypoint pack``: a disk image and what a preload would put into it, as a stream."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from ..disk import FileDevice, whole_file
+from ..disk.formats import ImageFormat, format_of_content
+from ..errors import UsageError
+from ..etch.base_manifest import MAX_BYTES
+from ..preloading.base_stream import BaseStream, read_stream, url_stream
+from ..preloading.packing import Packed, pack
+from ..preloading.pulling import Write
+from . import render
+from .options import Inputs, input_options, job
+
+_EXAMPLES = """\b
+Examples:
+  drypoint pack balena.img -o app.etch --apps-json apps.json
+  drypoint pack balena.img -o - --image alpine:3.20 | ssh station drypoint inject - /srv/out.img
+  drypoint pack https://example.com/balena.img.gz -o app.etch --image alpine:3.20 --platform linux/arm64 \\
+      --base-manifest balena.manifest
+"""
+_BASE = "drypoint.base"
+
+
+class _BaseType(click.Path):
+    """BASE, also as it was given: a path would not keep an address as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        if ctx is not None:
+            ctx.meta[_BASE] = value
+        return super().convert(value, param, ctx)
+
+
+@click.command("pack", epilog=_EXAMPLES)
+@click.option("-o", "--output", required=True, metavar="OUT", help="The archive to make; - is standard output.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option(
+    "--base-manifest",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What drypoint inspect --base-manifest FILE has written of BASE: for one that is compressed, - or an address, and "
+    "so cannot be looked into.",
+)
+@click.option(
+    "--base-size", type=click.IntRange(min=0), metavar="BYTES", help="How long BASE is, where it comes through a pipe."
+)
+@input_options
+@render.output_options
+@click.pass_context
+def command(
+    context: click.Context,
+    inputs: Inputs,
+    output: str,
+    overwrite: bool,
+    base_manifest: Path | None,
+    base_size: int | None,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Write an archive of the disk image BASE and all that preload would put into it, from which inject makes a disk image.
+
+    Everything is computed while it streams by: nothing is written but OUT. BASE may also be -, standard input, or an http or
+    https address; it is passed on as it is then, as a compressed file is too. What it holds is told by --base-manifest; without
+    that, --supervisor-image has to put the Supervisor in again.
+    """
+    render.set_up(verbose)
+    given = str(context.meta[_BASE])
+    with _opened(given, base_size, inputs) as base, render.progress(quiet=quiet) as progress:
+        if not isinstance(base, Path) and inputs.platform is None:
+            raise UsageError(f"{base.name} cannot be looked into while it streams by: give --platform OS/ARCH")
+        unseen = not isinstance(base, Path) and base_manifest is None and inputs.supervisor_image is not None
+        if unseen:
+            render.warning(
+                f"nobody knows what {base.name} holds: the Supervisor is put in again, over the one that may be there, whose "
+                "layers become orphans, and no layer is shared"
+            )
+        known = None if base_manifest is None else _read(base_manifest)
+        with job(inputs) as wanted, _written(output, overwrite, inputs.base) as write:
+            packed = pack(
+                base,
+                write,
+                wanted.requests,
+                platform=wanted.platform,
+                target=wanted.target,
+                files=wanted.files,
+                replaced=wanted.replaced,
+                additional_space=wanted.additional_space,
+                base_manifest=known,
+                unseen=unseen,
+                timestamp=wanted.timestamp,
+                index=wanted.index,
+                progress=progress,
+            )
+        if output == "-":
+            progress.note(_summary(packed))
+    if output != "-" and not quiet:
+        render.line(_summary(packed))
+        render.line(f"wrote {output}")
+
+
+next(param for param in command.params if param.name == "base").type = _BaseType()
+
+
+@contextmanager
+def _opened(given: str, size: int | None, inputs: Inputs) -> Iterator[Path | BaseStream]:
+    """BASE: a file that can be looked into, or a stream."""
+    if given == "-":
+        yield read_stream(sys.stdin.buffer, size)
+        return
+    if size is not None:
+        raise UsageError("--base-size tells how long standard input is; files and servers tell it themselves")
+    if given.startswith(("http://", "https://")):
+        with url_stream(given, inputs.certificates) as stream:
+            yield stream
+        return
+    path = Path(given)
+    with FileDevice(path) as device:
+        kind = format_of_content(device)
+        length = device.size
+    if kind is ImageFormat.RAW:
+        yield path
+        return
+    with path.open("rb") as file:
+        stream = read_stream(file, length, path.name)
+        yield stream
+
+
+@contextmanager
+def _written(output: str, overwrite: bool, base: Path) -> Iterator[Write]:
+    """Takes the archive."""
+    if output == "-":
+        if sys.stdout.isatty():
+            raise UsageError("an archive is not shown on a terminal: redirect standard output, or give a file with -o")
+        sys.stdout.flush()
+        yield _writer(sys.stdout.fileno())
+        return
+    inputs = (base,) if base.exists() else ()
+    with whole_file(Path(output), overwrite=overwrite, inputs=inputs) as part:
+        with part.open("wb", buffering=0) as file:
+            yield _writer(file.fileno())
+
+
+def _writer(fd: int) -> Write:
+    def write(data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+
+    return write
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _summary(packed: Packed) -> str:
+    store = packed.store
+    return (
+        f"packed {packed.manifest.image}, {len(packed.images)} images and {len(store.layers)} layers "
+        f"({render.size(store.fetch_bytes)} fetched), {len(store.shared)} shared with what is there; "
+        f"{render.size(packed.archive_bytes)} in all"
+    )

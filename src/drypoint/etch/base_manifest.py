@@ -1,0 +1,138 @@
+"""What a base disk image holds, written down when it was built, so that an archive can be made while the image streams by.
+
+One JSON object: ``format``, ``partition`` and ``partitionName`` (its number and label), ``blockSize``, ``freeBytes``,
+``freeInodes``, and ``store``, the engine's store as :class:`~drypoint.engine.StoreState` has it: paths are base64 there, since
+they are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from ..digest import parse_digest
+from ..disk import Device, Window, find_partition, read_table
+from ..disk.ext4.geometry import read_geometry
+from ..disk.ext4.reader import Ext4Reader
+from ..disk.ext4.resize import check_unmounted
+from ..engine import StoreState, read_state
+from ..engine.identity import CACHE_ID, LINK
+from ..errors import ContentError, FilesystemError
+from ..fstree import clean_path
+
+FORMAT = 1
+MAX_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BaseManifest:
+    """What is known of a base.
+
+    Attributes:
+        partition: number of the partition with the store.
+        label: its file system's label, or its GPT name.
+        block_size: bytes of a block.
+        free_bytes: what is free for everybody.
+        free_inodes: inodes that are free.
+        state: the store.
+    """
+
+    partition: int
+    label: str
+    block_size: int
+    free_bytes: int
+    free_inodes: int
+    state: StoreState
+
+
+class _Document(msgspec.Struct, rename="camel"):
+    format: int
+    partition: int
+    partition_name: str
+    block_size: int
+    free_bytes: int
+    free_inodes: int
+    store: StoreState
+
+
+def base_manifest(device: Device, partition: str | int, data_root: bytes) -> bytes:
+    """Write down what the disk image *device* holds; the same disk image gives the same bytes.
+
+    Args:
+        partition: label, GPT name or number of the one with the engine's store.
+        data_root: where the store lies in it, a clean path.
+
+    Raises:
+        DiskImageError: there is no such partition, or no sound ext file system in it.
+        StoreError: what is at the data root is no store.
+    """
+    found = find_partition(device, read_table(device), partition)
+    if found.filesystem is None or not found.filesystem.kind.is_ext:
+        kind = found.filesystem.kind.value if found.filesystem else "no known file system"
+        raise FilesystemError(f"{device.name}: partition {found.partition.number} holds {kind}, expected ext4")
+    window = Window(device, found.partition.start, found.partition.size)
+    geometry = read_geometry(window)
+    check_unmounted(geometry, f"{device.name}: the file system of partition {found.partition.number}")
+    document = _Document(
+        FORMAT,
+        found.partition.number,
+        found.filesystem.label or found.partition.name,
+        geometry.block_size,
+        max(0, geometry.free_blocks - geometry.reserved_blocks) * geometry.block_size,
+        geometry.free_inodes,
+        read_state(Ext4Reader(window), data_root),
+    )
+    return msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n"
+
+
+def parse_base_manifest(content: bytes, name: str) -> BaseManifest:
+    """Read what :func:`base_manifest` has written.
+
+    Raises:
+        ContentError: *content* is something else, or damaged.
+    """
+    if len(content) > MAX_BYTES:
+        raise ContentError(
+            f"{name} has {len(content)} bytes, more than the {MAX_BYTES} that a base's manifest may have"
+        )
+    try:
+        document = msgspec.json.decode(content, type=_Document)
+        if document.format != FORMAT:
+            raise ValueError(f"it is of format {document.format}, and this drypoint knows {FORMAT}")
+        _check(document)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError, ContentError) as error:
+        raise ContentError(
+            f"{name} is no manifest of a base: {error}. drypoint inspect --base-manifest FILE makes one"
+        ) from error
+    return BaseManifest(
+        document.partition,
+        document.partition_name,
+        document.block_size,
+        document.free_bytes,
+        document.free_inodes,
+        document.store,
+    )
+
+
+def _check(document: _Document) -> None:
+    """What becomes part of paths, and what is counted with, is what it should be."""
+    numbers = (document.partition, document.block_size, document.free_bytes, document.free_inodes)
+    if min(numbers) < 0 or max(numbers) >= 1 << 62 or not 1024 <= document.block_size <= 1 << 16:
+        raise ValueError("a number in it is out of range")
+    state = document.store
+    for path in (state.data_root, *state.directories):
+        if clean_path(path) != path:
+            raise ValueError(f"{path[:200]!r} is no clean path")
+    for chain_id, layer in state.layers.items():
+        if parse_digest(chain_id) != layer.chain_id:
+            raise ValueError(f"the layer {chain_id} calls itself {layer.chain_id[:100]!r}")
+        words = [word for word in (layer.cache_id,) if word is not None and CACHE_ID.fullmatch(word) is None]
+        words += [word for word in (layer.link, *layer.lower) if word is not None and LINK.fullmatch(word) is None]
+        if words:
+            raise ValueError(f"the layer {chain_id} has the name {words[0][:100]!r}, which no engine gives")
+    for digest in (*state.images, *state.damaged_configs, *state.users.updated, *state.users.annotated):
+        parse_digest(digest)
+    for name in (*state.cache_names, *state.links):
+        if "/" in name or "\0" in name or name in ("", ".", ".."):
+            raise ValueError(f"{name[:100]!r} is no name of a file")

@@ -1,0 +1,272 @@
+"""manifest.json: what an .etch archive says of itself before anything else.
+
+The first keys are those of the format's first description, ``{"image": …, "inject": [{"partition": 6, "partitionName":
+"resin-data", "inject": 6}]}``; ``format`` and all others are drypoint's. docs/etch.md describes every key.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+from ..digest import Digest, parse_digest
+from ..errors import ContentError, UsageError
+from ..fstree import clean_path
+
+FORMAT = 1
+MAX_BYTES = 16 << 20
+_MAX_NUMBER = 1 << 62
+_DIRECTORY = re.compile(r"[^/\0]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class PackedImage:
+    """An image that is found in the store after injecting, by each of its names."""
+
+    image_id: Digest
+    references: tuple[str, ...]
+    diff_ids: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What has to be free for what comes: *blocks* bytes' worth and *inodes*; an estimate where layers are compressed."""
+
+    size: int
+    inodes: int
+    estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PackedStore:
+    """The engine's store that the members make or add to.
+
+    Attributes:
+        data_root: a clean path in the partition.
+        images: all that were asked for.
+        layers: chain-ids of those that the archive brings.
+    """
+
+    data_root: bytes
+    images: tuple[PackedImage, ...] = ()
+    layers: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """What goes into one partition. All paths are clean ones in it.
+
+    Attributes:
+        directory: where its members lie, ``inject/<directory>/``.
+        partition: its number; None if it is to be found by its label.
+        label: its file-system label (or GPT name); empty if that does not matter.
+        remove: what is removed first of all, in this order.
+        room: what has to be free then.
+        replace: members that take the place of what is there, if anything is.
+        merge: members that are repositories.json, and add to the one that is there.
+        additional_space: bytes that are to be free in the end.
+    """
+
+    directory: bytes
+    partition: int | None
+    label: str = ""
+    remove: tuple[bytes, ...] = ()
+    room: Room | None = None
+    replace: frozenset[bytes] = frozenset()
+    merge: frozenset[bytes] = frozenset()
+    additional_space: int = 0
+    store: PackedStore | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All of it.
+
+    Attributes:
+        image: what the disk image is called.
+        injections: one for each directory in ``inject/``.
+        format: the version of drypoint's format; None in a manifest that is not drypoint's.
+        program: which version of drypoint made it.
+        timestamp: seconds since the epoch, the time of changes to the file systems; None if nothing says so.
+        image_bytes: length of the disk image as it lies in the archive.
+        image_sha256: its digest where that was known.
+    """
+
+    image: str
+    injections: tuple[Injection, ...]
+    format: int | None = None
+    program: str = ""
+    timestamp: int | None = None
+    image_bytes: int | None = None
+    image_sha256: Digest | None = None
+
+
+class _Image(msgspec.Struct, rename="camel"):
+    id: str
+    references: list[str]
+    diff_ids: list[str]
+
+
+class _Room(msgspec.Struct, rename="camel"):
+    bytes: int
+    inodes: int
+    estimated: bool = True
+
+
+class _Store(msgspec.Struct, rename="camel"):
+    data_root: str
+    images: list[_Image] = []
+    layers: list[str] = []
+
+
+class _Injection(msgspec.Struct, rename="camel", omit_defaults=True):
+    inject: int | str
+    partition: int | str | None = None
+    partition_name: str | None = None
+    remove: list[str] = []
+    room: _Room | None = None
+    replace: list[str] = []
+    merge: list[str] = []
+    additional_space: int = 0
+    store: _Store | None = None
+
+
+class _Manifest(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    format: int | None = None
+    drypoint: str | None = None
+    timestamp: int | None = None
+    image: msgspec.Raw = msgspec.Raw(b"null")
+    image_bytes: int | None = None
+    image_sha256: str | None = None
+    inject: list[_Injection]
+
+
+def manifest_text(manifest: Manifest) -> bytes:
+    """The content of manifest.json; equal values give equal bytes.
+
+    Raises:
+        UsageError: a path in it is not UTF-8, which JSON cannot say.
+    """
+    document = _Manifest(
+        image=msgspec.Raw(msgspec.json.encode(manifest.image)),
+        format=manifest.format,
+        drypoint=manifest.program or None,
+        timestamp=manifest.timestamp,
+        image_bytes=manifest.image_bytes,
+        image_sha256=manifest.image_sha256,
+        inject=[_raw(one) for one in manifest.injections],
+    )
+    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+
+
+def parse_manifest(content: bytes, what: str) -> Manifest:
+    """Read manifest.json of the archive *what*.
+
+    Raises:
+        ContentError: it is malformed, or of a format that is not known yet.
+    """
+    try:
+        raw = msgspec.json.decode(content, type=_Manifest)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise ContentError(f"{what}: its manifest.json is not well formed: {error}") from error
+    if raw.format is not None and not 1 <= raw.format <= FORMAT:
+        raise ContentError(
+            f"{what} is of format {raw.format}, and this drypoint knows formats up to {FORMAT}: inject it with a newer one"
+        )
+    try:
+        injections = tuple(_injection(one) for one in raw.inject)
+        if len({one.directory for one in injections}) != len(injections):
+            raise ValueError("a directory is named twice in its 'inject'")
+        image = msgspec.json.decode(raw.image)
+        return Manifest(
+            image if isinstance(image, str) else "",
+            injections,
+            raw.format,
+            raw.drypoint or "",
+            None if raw.timestamp is None else _number(raw.timestamp, "timestamp"),
+            None if raw.image_bytes is None else _number(raw.image_bytes, "imageBytes"),
+            None if raw.image_sha256 is None else parse_digest(raw.image_sha256),
+        )
+    except (ValueError, ContentError, RecursionError) as error:
+        raise ContentError(f"{what}: its manifest.json does not make sense: {error}") from error
+
+
+def _raw(injection: Injection) -> _Injection:
+    directory = _text(injection.directory)
+    store = injection.store
+    room = injection.room
+    return _Injection(
+        inject=int(directory) if directory.isdecimal() else directory,
+        partition=injection.partition,
+        partition_name=injection.label or None,
+        remove=[_text(path) for path in injection.remove],
+        room=None if room is None else _Room(room.size, room.inodes, room.estimated),
+        replace=sorted(_text(path) for path in injection.replace),
+        merge=sorted(_text(path) for path in injection.merge),
+        additional_space=injection.additional_space,
+        store=None
+        if store is None
+        else _Store(
+            _text(store.data_root),
+            [_Image(one.image_id, list(one.references), list(one.diff_ids)) for one in store.images],
+            list(store.layers),
+        ),
+    )
+
+
+def _injection(raw: _Injection) -> Injection:
+    directory = str(raw.inject)
+    if _DIRECTORY.fullmatch(directory) is None or directory in (".", ".."):
+        raise ValueError(f"{directory[:100]!r} is no name of a directory in inject/")
+    partition = raw.partition
+    if isinstance(partition, str):
+        if not (partition.isascii() and partition.isdecimal() and len(partition) < 10):
+            raise ValueError(f"{partition[:100]!r} is no number of a partition")
+        partition = int(partition)
+    if partition is None and not raw.partition_name:
+        raise ValueError(f"inject/{directory} has neither the number of a partition nor its name")
+    store = raw.store
+    return Injection(
+        directory=directory.encode("utf-8"),
+        partition=None if partition is None else _number(partition, "partition"),
+        label=raw.partition_name or "",
+        remove=tuple(_path(path) for path in raw.remove),
+        room=None
+        if raw.room is None
+        else Room(_number(raw.room.bytes, "room"), _number(raw.room.inodes, "room"), raw.room.estimated),
+        replace=frozenset(_path(path) for path in raw.replace),
+        merge=frozenset(_path(path) for path in raw.merge),
+        additional_space=_number(raw.additional_space, "additionalSpace"),
+        store=None
+        if store is None
+        else PackedStore(
+            _path(store.data_root, root=True),
+            tuple(
+                PackedImage(parse_digest(one.id), tuple(one.references), tuple(map(parse_digest, one.diff_ids)))
+                for one in store.images
+            ),
+            tuple(map(parse_digest, store.layers)),
+        ),
+    )
+
+
+def _number(value: int, key: str) -> int:
+    if not 0 <= value < _MAX_NUMBER:
+        raise ValueError(f"its {key} is {value}")
+    return value
+
+
+def _path(text: str, *, root: bool = False) -> bytes:
+    path = text.encode("utf-8")
+    if clean_path(path) != path or not (path or root):
+        raise ValueError(f"{text[:200]!r} is no path from a partition's root")
+    return path
+
+
+def _text(path: bytes) -> str:
+    try:
+        return path.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path!r} cannot be named in an archive's manifest, which takes UTF-8 only") from error

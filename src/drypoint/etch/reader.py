@@ -1,0 +1,335 @@
+"""Reading an .etch archive, once, as it comes: drypoint's own, or one that tar has made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fastcrc import crc64
+
+from ..errors import ContentError, LayerError
+from ..fstree import (
+    BlockDevice,
+    CharDevice,
+    Content,
+    Directory,
+    Entry,
+    Fifo,
+    HardLink,
+    Metadata,
+    Regular,
+    Symlink,
+)
+from ..layers import TarEntry, TarReader, decompress
+from ..layers.header import BLOCK, ZERO_BLOCK
+from ..layers.tar import (
+    BLOCK_DEVICE,
+    CHARACTER,
+    DIRECTORY,
+    FIFO,
+    GLOBAL_HEADER,
+    LINK,
+    REGULAR,
+    SYMLINK,
+)
+from ..sinks.tar import AMEND_RECORD, BEFORE_RECORD
+from .manifest import MAX_BYTES, Manifest, parse_manifest
+from .names import CHECKSUM, CHECKSUM_BYTES, INJECT, MANIFEST
+from .records import records_of, xattrs_of
+
+_CONTIGUOUS, _OLD_SPARSE = b"7", b"S"
+_REGULAR_KINDS = frozenset((REGULAR, _CONTIGUOUS, _OLD_SPARSE))
+_MAX_PATH = 4096
+_MAX_ID = (1 << 32) - 1
+# tar fills its last record up, to 10 KiB by default and to 4 MiB at most in practice.
+_MAX_FILLING = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What is at *path* of the partition goes."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Nothing more comes at or below *path* of the partition."""
+
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member below ``inject/``.
+
+    Attributes:
+        name: how it is called in the archive, for messages.
+        directory: which of those in ``inject/`` it lies in.
+        entry: what it is; paths are those of the partition, ``b""`` its root. A hard link's target too.
+        metadata: what its header says, also where the entry is a hard link.
+        before: what comes first, in order.
+        amends: it only gives what is there other metadata.
+    """
+
+    name: bytes
+    directory: bytes
+    entry: Entry
+    metadata: Metadata
+    before: tuple[Removal | Settlement, ...] = ()
+    amends: bool = False
+
+
+class EtchReader:
+    """An archive, opened up to the disk image: that is read first, with :meth:`image`, then the :meth:`members`.
+
+    Attributes:
+        manifest: what manifest.json says; None without one.
+        image_name: how the disk image is called in the archive.
+        image_size: its length, as it lies there.
+        timestamp: seconds since the epoch that stand for the archive: the manifest's, else the disk image's in it.
+
+    Args:
+        chunks: the archive, in pieces of any size; large ones are fast. It may be compressed as a whole.
+        name: how errors call it.
+
+    Raises:
+        ContentError: it is no such archive: no tar, no disk image first, a manifest that is malformed.
+    """
+
+    def __init__(self, chunks: Iterator[bytes], name: str) -> None:
+        self._name = name
+        self._sum = _Sum(decompress(chunks, name))
+        self._tar = TarReader(self._sum, name)
+        self._entries = iter(self._tar)
+        self._checked = False
+        with self._as_content_error():
+            self.manifest, image = self._open()
+        self.image_name = image.name
+        self.image_size = image.size
+        self.timestamp = max(0, image.mtime // 1_000_000_000)
+        if self.manifest is not None and self.manifest.timestamp is not None:
+            self.timestamp = self.manifest.timestamp
+
+    def image(self) -> Iterator[memoryview]:
+        """The disk image's bytes, as they lie in the archive: to be read before the members, and once.
+
+        Raises:
+            ContentError: the archive ends early, or is damaged.
+        """
+        with self._as_content_error():
+            yield from self._tar.content()
+
+    def members(self) -> Iterator[tuple[Member, Content | None]]:
+        """What is to be injected, in order; a regular file comes with its content, valid until the next one is asked for.
+
+        Raises:
+            ContentError: the archive ends early or is damaged, or a member is nothing that can be injected.
+        """
+        with self._as_content_error():
+            for entry in self._entries:
+                if self._is_passed_over(entry):
+                    continue
+                name = self._clean(entry)
+                if self._checked:
+                    raise self._refusal(name, "comes after the checksum that ends the archive")
+                if name == CHECKSUM and entry.typeflag in _REGULAR_KINDS:
+                    self._check_sum(entry)
+                    continue
+                if name == INJECT and entry.typeflag == DIRECTORY:
+                    continue
+                member = self._member(entry, name)
+                yield member, self._tar.content() if isinstance(member.entry, Regular) else None
+            self._check_end()
+
+    def _open(self) -> tuple[Manifest | None, TarEntry]:
+        """The manifest, if there is one, and the disk image."""
+        manifest: Manifest | None = None
+        for entry in self._entries:
+            if self._is_passed_over(entry):
+                continue
+            name = self._clean(entry)
+            if name == MANIFEST and manifest is None and entry.typeflag in _REGULAR_KINDS:
+                manifest = parse_manifest(self._small(entry, MAX_BYTES), self._name)
+            elif name == INJECT or name.startswith(INJECT + b"/"):
+                raise self._refusal(
+                    name, "comes before any disk image: name the disk image first, as in tar cf ARCHIVE disk.img inject"
+                )
+            elif entry.typeflag in _REGULAR_KINDS:
+                return manifest, entry
+            elif entry.typeflag != DIRECTORY:
+                raise self._refusal(name, "is no regular file, but a disk image comes first")
+        raise ContentError(f"{self._name} holds no disk image: it is to be the archive's first file")
+
+    def _is_passed_over(self, entry: TarEntry) -> bool:
+        """Global headers that say nothing of the entries, and the archive's own root."""
+        if entry.typeflag == GLOBAL_HEADER:
+            said = [key for key in records_of(entry.raw) if key != b"comment"]
+            if said:
+                raise ContentError(
+                    f"{self._name}: a global header sets {said[0][:100]!r} for all members, which is not supported: make the "
+                    "archive without"
+                )
+            return True
+        return (
+            entry.typeflag == DIRECTORY
+            and entry.name != b""
+            and set(entry.name.split(b"/")[:-1]) <= {b"."}
+            and (entry.name.rpartition(b"/")[2] in (b"", b"."))
+        )
+
+    def _clean(self, entry: TarEntry) -> bytes:
+        """The member's name without ``.`` and doubled slashes."""
+        name = entry.name
+        if name.startswith(b"/"):
+            raise self._refusal(
+                name, "has an absolute path: make the archive with paths from where its files lie (tar -C)"
+            )
+        if len(name) > _MAX_PATH:
+            raise self._refusal(name, f"has a path of {len(name)} bytes, more than the {_MAX_PATH} that Linux takes")
+        parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+        if b".." in parts:
+            raise self._refusal(name, "leads upwards with '..'")
+        if not parts:
+            raise self._refusal(name, "has no name")
+        return b"/".join(parts)
+
+    def _member(self, entry: TarEntry, name: bytes) -> Member:
+        directory, path = self._place(name)
+        records = records_of(entry.raw) if len(entry.raw) >= 2 * BLOCK else {}
+        try:
+            metadata = Metadata(
+                entry.mode & 0o7777, _owner(entry.uid), _owner(entry.gid), entry.mtime, xattrs_of(records)
+            )
+        except ValueError as error:
+            raise self._refusal(name, str(error)) from error
+        made = self._entry(entry, name, directory, path, metadata)
+        before = tuple(
+            self._before(one, name, directory) for one in records.get(BEFORE_RECORD, b"").split(b"\0") if one
+        )
+        return Member(name, directory, made, metadata, before, AMEND_RECORD in records)
+
+    def _entry(self, entry: TarEntry, name: bytes, directory: bytes, path: bytes, metadata: Metadata) -> Entry:
+        kind = entry.typeflag
+        if kind == DIRECTORY:
+            return Directory(path, metadata)
+        if not path:
+            raise self._refusal(name, "stands for the root of a partition, and is no directory")
+        if kind in _REGULAR_KINDS:
+            return Regular(path, metadata, entry.size)
+        if kind == SYMLINK:
+            return Symlink(path, metadata, entry.linkname)
+        if kind == LINK:
+            return HardLink(path, self._link_target(entry, name, directory))
+        if kind == CHARACTER:
+            return CharDevice(path, metadata, entry.major, entry.minor)
+        if kind == BLOCK_DEVICE:
+            return BlockDevice(path, metadata, entry.major, entry.minor)
+        if kind == FIFO:
+            return Fifo(path, metadata)
+        raise self._refusal(name, f"is of the tar type {kind!r}, which no file system holds")
+
+    def _link_target(self, entry: TarEntry, name: bytes, directory: bytes) -> bytes:
+        parts = [part for part in entry.linkname.split(b"/") if part not in (b"", b".")]
+        if entry.linkname.startswith(b"/") or b".." in parts or parts[:2] != [INJECT, directory] or len(parts) < 3:
+            raise self._refusal(
+                name, f"is a hard link to {entry.linkname[:200]!r}, which is not in the same inject/{_shown(directory)}"
+            )
+        return b"/".join(parts[2:])
+
+    def _before(self, text: bytes, name: bytes, directory: bytes) -> Removal | Settlement:
+        what, _, full = text.partition(b" ")
+        place, path = self._place(full)
+        if place != directory or not path or b".." in path.split(b"/") or b"" in path.split(b"/"):
+            raise self._refusal(name, f"wants to change {full[:200]!r}, which is not in its partition")
+        if what == b"remove":
+            return Removal(path)
+        if what == b"settle":
+            return Settlement(path)
+        raise self._refusal(name, f"wants {what[:50]!r} to be done before it, which is not known")
+
+    def _place(self, name: bytes) -> tuple[bytes, bytes]:
+        """The directory in inject/, and the path in the partition, of a clean name."""
+        top, _, rest = name.partition(b"/")
+        directory, _, path = rest.partition(b"/")
+        if top != INJECT or not directory:
+            raise self._refusal(
+                name,
+                "lies outside inject/<partition number>/: after the one disk image, an archive holds nothing else",
+            )
+        return directory, path
+
+    def _small(self, entry: TarEntry, limit: int) -> bytes:
+        if entry.size > limit:
+            raise self._refusal(entry.name, f"has {entry.size} bytes, more than the {limit} that are taken")
+        return b"".join(bytes(piece) for piece in self._tar.content())
+
+    def _check_sum(self, entry: TarEntry) -> None:
+        expected = self._sum.up_to(self._tar.bytes_read)
+        content = self._small(entry, CHECKSUM_BYTES)
+        if content != b"%016x\n" % expected:
+            raise ContentError(
+                f"{self._name} is damaged: its bytes have the checksum {expected:016x}, but it ends with {content!r}; get it "
+                "again"
+            )
+        self._checked = True
+
+    def _check_end(self) -> None:
+        """Nothing may be missing, and nothing else follow: that has been no archive then, or two."""
+        end = self._tar.end
+        own = self.manifest is not None and self.manifest.format is not None
+        if not end.endswith(ZERO_BLOCK) or (own and not self._checked):
+            raise ContentError(
+                f"{self._name} ends early: its end is missing after {self._tar.bytes_read} bytes; get it again"
+            )
+        filling = 0
+        for chunk in self._tar.rest():
+            filling += len(chunk)
+            if filling > _MAX_FILLING or chunk.count(0) != len(chunk):
+                raise ContentError(f"{self._name} goes on after its end: is it two archives in one?")
+
+    def _refusal(self, name: bytes, why: str) -> ContentError:
+        return ContentError(f"{self._name}: the member {_shown(name[:300])} {why}")
+
+    @contextmanager
+    def _as_content_error(self) -> Iterator[None]:
+        """The reader of layers speaks of layers."""
+        try:
+            yield
+        except LayerError as error:
+            raise ContentError(str(error)) from error
+
+
+class _Sum:
+    """Chunks on their way, and the CRC-64 of what has passed."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._chunk = b""
+        self._before = 0  # the sum of what came before the present chunk
+        self._start = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        chunk = next(self._chunks)
+        self._before = crc64.xz(self._chunk, self._before)
+        self._start += len(self._chunk)
+        self._chunk = chunk
+        return chunk
+
+    def up_to(self, position: int) -> int:
+        """The sum of the first *position* bytes, of which the last lies in the present chunk."""
+        return crc64.xz(self._chunk[: position - self._start], self._before)
+
+
+def _owner(number: int) -> int:
+    if not 0 <= number <= _MAX_ID:
+        raise ValueError(f"belongs to the user or group {number}, which Linux does not know")
+    return number
+
+
+def _shown(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")

@@ -1,0 +1,186 @@
+"""The use case inject: a disk image and what goes into its partitions, from an .etch archive as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..decompression import PEEK, compression_of
+from ..disk import Device, FileDevice, whole_file
+from ..disk.formats import ImageFormat, decompressed, opened_image
+from ..disk.formats.sparse import image_chunks, write_sparse
+from ..disk.scratch import nameless_file, path_of, scratch_directory
+from ..errors import DiskImageError, OutputError
+from ..etch import EtchReader, Manifest
+from ..progress import SILENT, Progress
+from .injection_targets import InjectedPartition, Partitions
+
+_CHUNK = 1 << 20
+_ZIP = b"PK\x03\x04"
+
+
+class Readable(Protocol):
+    """A file, a pipe, an answer of a server."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Writable(Protocol):
+    """Takes bytes; where it blocks, all waits for it."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """What was done.
+
+    Attributes:
+        image: how the disk image is called in the archive.
+        size: its length as it is now, in bytes.
+        manifest: what the archive says of itself.
+        partitions: those that something went into, in the archive's order.
+    """
+
+    image: str
+    size: int
+    manifest: Manifest | None
+    partitions: tuple[InjectedPartition, ...]
+
+
+def inject(
+    archive: Readable | Iterable[bytes],
+    output: Path | Writable,
+    *,
+    name: str = "the archive",
+    overwrite: bool = False,
+    overwrite_files: bool = False,
+    verify: bool = True,
+    progress: Progress = SILENT,
+) -> Injected:
+    """Make a disk image of an .etch archive: the one in it, with all that is below ``inject/`` put into its partitions.
+
+    The archive is read once, as it comes. A partition grows where what comes has no room.
+
+    Args:
+        archive: drypoint's own, or one that tar has made of a disk image and a directory ``inject/<partition number>``.
+        output: the file to make, which appears under its name when it is whole; or whatever takes its bytes then, in order:
+            until then it lies in a file without a name (TMPDIR, or /var/tmp).
+        name: how messages call the archive.
+        overwrite: whether an *output* file that exists may be replaced.
+        overwrite_files: whether members replace files that are there, and give directories that are there their metadata.
+        verify: whether the file systems are checked in the end, and an engine's store is read back and proved.
+        progress: is told how far it is.
+
+    Raises:
+        ContentError: the archive ends early, is damaged, or holds what cannot be injected.
+        DiskImageError: the disk image, a partition or a file system cannot take it.
+        StoreError: the store on the disk image cannot be merged with.
+        OutputError: *output* cannot be written.
+        VerificationError: the result does not read back as what it should be.
+        ToolError: libext2fs, e2fsck, resize2fs or mtools is missing.
+    """
+    job = _Job(name, overwrite_files, verify, progress)
+    if isinstance(output, Path):
+        with whole_file(output, overwrite=overwrite) as part:
+            with FileDevice(part, writable=True, name=str(output)) as disk:
+                return job.run(_chunks(archive), disk, output.absolute().parent)
+    with nameless_file(scratch_directory()) as fd:
+        with FileDevice(path_of(fd), writable=True, name="the disk image") as disk:
+            done = job.run(_chunks(archive), disk, scratch_directory())
+            _send(disk, output, progress)
+            return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    name: str
+    overwrite_files: bool
+    verify: bool
+    progress: Progress
+
+    def run(self, chunks: Iterator[bytes], disk: FileDevice, scratch: Path) -> Injected:
+        reader = EtchReader(chunks, self.name)
+        image = reader.image_name.decode("utf-8", "backslashreplace")
+        _write_image(reader, disk, scratch, self.progress)
+        with ExitStack() as stack:
+            partitions = Partitions(
+                disk, reader, scratch, overwrite=self.overwrite_files, verify=self.verify, progress=self.progress
+            )
+            stack.callback(partitions.close)
+            step = self.progress.begin("injecting")
+            for member, content in reader.members():
+                partitions.take(member, content)
+            step.end()
+            return Injected(image, disk.size, reader.manifest, partitions.finish())
+
+
+def _chunks(archive: Readable | Iterable[bytes]) -> Iterator[bytes]:
+    # Files are iterable too, by lines.
+    read = getattr(archive, "read", None)
+    if callable(read):
+        while chunk := read(_CHUNK):
+            yield chunk
+    elif isinstance(archive, Iterable):
+        yield from archive
+
+
+def _write_image(reader: EtchReader, disk: FileDevice, scratch: Path, progress: Progress) -> None:
+    """Write the disk image, unpacked, to the empty file *disk*."""
+    step = progress.begin("writing the disk image", reader.image_size)
+
+    def told() -> Iterator[bytes]:
+        for piece in reader.image():
+            step.advance(len(piece))
+            yield bytes(piece)
+
+    chunks = told()
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= PEEK:
+            break
+    name = reader.image_name.decode("utf-8", "backslashreplace")
+    kind = "zip" if head.startswith(_ZIP) else compression_of(head[:PEEK])
+    if kind == "bzip2":
+        raise DiskImageError(f"{name} in the archive is bzip2-compressed, which is not supported; decompress it first")
+    try:
+        whole = _joined(head, chunks)
+        if kind == "zip":
+            _unzip(whole, disk, scratch)
+        else:
+            write_sparse(
+                decompressed(whole, ImageFormat.RAW if kind is None else ImageFormat(kind), name), disk.fileno()
+            )
+    except OSError as error:
+        raise OutputError(f"cannot write the disk image to {disk.name}: {error.strerror}") from error
+    step.end()
+
+
+def _unzip(chunks: Iterator[bytes], disk: FileDevice, scratch: Path) -> None:
+    """A zip archive tells at its end what it holds: it has to be there as a whole."""
+    with nameless_file(scratch) as fd:
+        write_sparse(chunks, fd)
+        with opened_image(path_of(fd), directory=scratch) as opened:
+            size = opened.device.size
+            pieces = image_chunks(opened.device.fileno(), size, _CHUNK)
+            write_sparse((bytes(length) if piece is None else piece for piece, length in pieces), disk.fileno())
+
+
+def _joined(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    if head:
+        yield head
+    yield from chunks
+
+
+def _send(disk: Device, output: Writable, progress: Progress) -> None:
+    size = disk.size
+    step = progress.begin("sending the disk image", size)
+    for start in range(0, size, _CHUNK):
+        chunk = disk.read(start, min(_CHUNK, size - start))
+        output.write(chunk)
+        step.advance(len(chunk))
+    step.end()

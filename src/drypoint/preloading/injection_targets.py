@@ -1,0 +1,267 @@
+"""The partitions of a disk image while members of an archive go into them, one partition after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..digest import Digest
+from ..disk import Device, FileDevice, ProbedPartition, Window, find_partition, read_table
+from ..disk.ext4.geometry import read_geometry
+from ..disk.ext4.reader import Ext4Reader
+from ..disk.ext4.resize import check_unmounted
+from ..engine import read_state
+from ..engine.layout import REPOSITORIES
+from ..engine.repositories import MAX_REPOSITORIES_BYTES
+from ..errors import ContentError, DiskImageError, FilesystemError, StoreError, VerificationError
+from ..etch import EtchReader, Injection, Member, PackedStore
+from ..fstree import Content, Directory, Regular, TreeReader, join
+from ..oci import Reference, parse_reference
+from ..progress import Progress
+from ..sinks.ext4 import Ext4Sink
+from ..verification import Severity, check_file_system
+from .fat_injection import FatInjector
+from .growing import GrowingPartition
+from .injection_sessions import Ext4Session, FatSession, Known, Session, Work
+from .proving import prove
+from .request import DEFAULT_DATA_ROOT
+from .room import Room, spare_room
+
+
+@dataclass(frozen=True, slots=True)
+class InjectedPartition:
+    """A partition that something went into.
+
+    Attributes:
+        members: how many.
+        before: its size in bytes as the archive's disk image has it.
+        size: its size now.
+        proved: whether a store in it was read back and proved.
+    """
+
+    number: int
+    label: str
+    members: int
+    before: int
+    size: int
+    proved: bool = False
+
+
+class Partitions:
+    """Gives each member to its partition. At most one is open at a time, since one that grows may move others."""
+
+    def __init__(
+        self,
+        disk: FileDevice,
+        reader: EtchReader,
+        scratch: Path,
+        *,
+        overwrite: bool,
+        verify: bool,
+        progress: Progress,
+    ) -> None:
+        """Do what the manifest wants to be done before anything comes.
+
+        Raises:
+            DiskImageError: the disk image, or a partition that the manifest names, is not what it should be.
+        """
+        self._disk = disk
+        self._reader = reader
+        self._work = Work(
+            scratch,
+            overwrite,
+            max(reader.timestamp, 1),
+            reader.manifest is None or reader.manifest.format is None,
+            progress,
+        )
+        self._verify = verify
+        self._known: dict[int, Known] = {}
+        self._open: tuple[bytes, Session] | None = None
+        self._injections = {} if reader.manifest is None else {one.directory: one for one in reader.manifest.injections}
+        self._done: dict[int, InjectedPartition] = {}
+        read_table(disk)
+        for injection in self._injections.values():
+            self._prepare(injection)
+
+    def take(self, member: Member, content: Content | None) -> None:
+        """Put *member* where it belongs.
+
+        Raises:
+            DrypointError: as :func:`~drypoint.inject`.
+        """
+        if self._open is None or self._open[0] != member.directory:
+            self._leave()
+            self._open = member.directory, self._enter(member)
+        self._open[1].take(member, content)
+
+    def finish(self) -> tuple[InjectedPartition, ...]:
+        """Close what is open, see to the room that is wanted in the end, and prove what was written."""
+        self._leave()
+        for injection in self._injections.values():
+            if injection.additional_space:
+                self._spare(injection)
+        if self._verify:
+            for number in self._done:
+                self._prove(number)
+        return tuple(self._done.values())
+
+    def close(self) -> None:
+        """Let go of everything, finished or not. Harmless if repeated."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+    def _prepare(self, injection: Injection) -> None:
+        found = self._find(injection.directory, injection)
+        self._note_known(found, injection)
+        if not injection.remove and injection.room is None:
+            return
+        growing = self._growing(found)
+        if injection.remove:
+            with Ext4Sink(growing.window, now=self._work.now) as sink:
+                for path in injection.remove:
+                    sink.remove(path)
+                sink.finish()
+        if injection.room is not None:
+            block_size = read_geometry(growing.window).block_size
+            growing.make_room(Room(-(-injection.room.size // block_size), injection.room.inodes))
+        self._note_done(found, growing.partition.size, 0)
+
+    def _spare(self, injection: Injection) -> None:
+        found = self._find(injection.directory, injection)
+        growing = self._growing(found)
+        growing.make_room(spare_room(read_geometry(growing.window).block_size, injection.additional_space))
+        self._note_done(found, growing.partition.size, 0)
+
+    def _enter(self, member: Member) -> Session:
+        injection = self._injections.get(member.directory)
+        found = self._find(member.directory, injection)
+        where = f"partition {found.partition.number} of {self._disk.name}"
+        kind = None if found.filesystem is None else found.filesystem.kind
+        if kind is not None and kind.is_fat:
+            window = Window(self._disk, found.partition.start, found.partition.size)
+            return FatSession(
+                found, FatInjector(window, where, injection, self._work.now, overwrite=self._work.overwrite)
+            )
+        if kind is None or not kind.is_ext:
+            raise FilesystemError(
+                f"{where} holds {kind.value if kind else 'no known file system'}, and "
+                f"inject/{member.directory.decode('utf-8', 'backslashreplace')} can only go into ext2, ext3, ext4 or FAT"
+            )
+        self._note_known(found, injection)
+        return Ext4Session(
+            found, self._growing(found), self._work, where, injection, self._known[found.partition.number]
+        )
+
+    def _leave(self) -> None:
+        if self._open is None:
+            return
+        session = self._open[1]
+        size = session.finish()
+        self._open = None
+        self._note_done(session.found, size, session.members)
+
+    def _growing(self, found: ProbedPartition) -> GrowingPartition:
+        window = Window(self._disk, found.partition.start, found.partition.size)
+        where = f"{self._disk.name}: the file system of partition {found.partition.number}"
+        if found.filesystem is None or not found.filesystem.kind.is_ext:
+            raise FilesystemError(f"{where} is no ext4, which the archive's manifest wants it to be")
+        check_unmounted(read_geometry(window), where)
+        return GrowingPartition(
+            self._disk, read_table(self._disk), found.partition, self._work.scratch, self._work.progress
+        )
+
+    def _find(self, directory: bytes, injection: Injection | None) -> ProbedPartition:
+        """The partition that ``inject/<directory>`` means, as it is now."""
+        table = read_table(self._disk)
+        shown = directory.decode("utf-8", "backslashreplace")
+        if injection is None:
+            if not (directory.isdigit() and len(directory) < 10):
+                raise ContentError(
+                    f"inject/{shown} names no partition: below inject/, directories are called by a partition's number, "
+                    "unless a manifest.json says otherwise"
+                )
+            return find_partition(self._disk, table, int(directory))
+        if injection.partition is None:
+            return find_partition(self._disk, table, injection.label)
+        found = find_partition(self._disk, table, injection.partition)
+        names = {found.partition.name, "" if found.filesystem is None else found.filesystem.label}
+        if injection.label and injection.label not in names:
+            actual = " or ".join(repr(name) for name in sorted(names - {""})) or "nothing"
+            raise DiskImageError(
+                f"the archive's manifest says that partition {injection.partition} is called {injection.label!r}, but in the "
+                f"disk image it is called {actual}: is the manifest another disk image's?"
+            )
+        return found
+
+    def _note_known(self, found: ProbedPartition, injection: Injection | None) -> None:
+        """Read what has to be known of the partition as it was before."""
+        number = found.partition.number
+        if number in self._known or found.filesystem is None or not found.filesystem.kind.is_ext:
+            return
+        reader = Ext4Reader(Window(self._disk, found.partition.start, found.partition.size))
+        store = None if injection is None else injection.store
+        data_root = DEFAULT_DATA_ROOT if store is None else store.data_root
+        findings: frozenset[tuple[str, bytes]] = frozenset()
+        stat = reader.lookup(data_root)
+        if stat is not None and isinstance(stat.entry, Directory):
+            findings = frozenset((one.code, one.path) for one in read_state(reader, data_root).findings)
+        merge = () if injection is None else injection.merge
+        self._known[number] = Known(
+            {path: _content(reader, path) for path in sorted(merge)}, findings, data_root, store
+        )
+
+    def _note_done(self, found: ProbedPartition, size: int, members: int) -> None:
+        number = found.partition.number
+        label = found.partition.name if found.filesystem is None else found.filesystem.label or found.partition.name
+        done = self._done.get(number) or InjectedPartition(number, label, 0, found.partition.size, size)
+        self._done[number] = replace(done, size=size, members=done.members + members)
+
+    def _prove(self, number: int) -> None:
+        found = find_partition(self._disk, read_table(self._disk), number)
+        window = Window(self._disk, found.partition.start, found.partition.size)
+        known = self._known.get(number)
+        if known is None:
+            return
+        reader = Ext4Reader(window)
+        if known.store is None and reader.lookup(join(known.data_root, REPOSITORIES)) is None:
+            _check(window, self._work.progress)
+            return
+        prove(
+            window,
+            known.data_root,
+            references=() if known.store is None else _references(known.store),
+            layers=None if known.store is None else _layers(known.store),
+            known=known.findings,
+            progress=self._work.progress,
+        )
+        self._done[number] = replace(self._done[number], proved=True)
+
+
+def _content(reader: TreeReader, path: bytes) -> bytes:
+    stat = reader.lookup(path)
+    if stat is None or not isinstance(stat.entry, Regular):
+        return b""
+    if stat.entry.size > MAX_REPOSITORIES_BYTES:
+        raise StoreError(f"{path!r} has {stat.entry.size} bytes, more than a repositories.json takes")
+    return b"".join(bytes(piece) for piece in reader.read(stat))
+
+
+def _references(store: PackedStore) -> list[Reference]:
+    return [parse_reference(text) for image in store.images for text in image.references]
+
+
+def _layers(store: PackedStore) -> set[Digest]:
+    return set(store.layers)
+
+
+def _check(window: Device, progress: Progress) -> None:
+    """Check the file system alone."""
+    step = progress.begin("checking the file system")
+    faults = [finding for finding in check_file_system(window) if finding.severity is Severity.ERROR]
+    step.end()
+    if faults:
+        raise VerificationError(
+            f"after injecting, {window.name} is damaged: {faults[0].text}. No output was made. If e2fsck -fn finds "
+            "nothing wrong with the disk image in the archive, please report this"
+        )
