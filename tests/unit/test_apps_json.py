@@ -100,6 +100,15 @@ FAULTS: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("main.labels", lambda state: service(state)["labels"].update({"x" * 256: "x"})),
     ("main.composition", lambda state: service(state).update(composition=[])),
     ("main.running", lambda state: service(state).update(running="no")),
+    ("main.image", lambda state: service(state).update(image="")),
+    ("main.composition", lambda state: service(state).update(composition=None)),
+    ("main.contract", lambda state: service(state).update(contract="x")),
+    ("main.image_id", lambda state: service(state).update(image_id=10**21)),
+    ("config", lambda state: state.update(config=[])),
+    ("apps", lambda state: state.update(apps=False)),
+    (f"apps.{APP}.class", lambda state: state["apps"][APP].update({"class": ""})),
+    (f"apps.{APP}.parent_app", lambda state: state["apps"][APP].update(parent_app=None)),
+    (f"{RELEASE}.services", lambda state: state["apps"][APP]["releases"][RELEASE].update(services=[])),
 ]
 
 
@@ -121,6 +130,24 @@ def test_what_the_supervisor_fills_in_may_be_missing() -> None:
     assert len(read_apps_json(encoded(state), "apps.json").services) == 2
 
 
+def test_odd_things_that_the_supervisor_takes_are_taken() -> None:
+    state = copy.deepcopy(STATE)
+    app, release = state["apps"][APP], state["apps"][APP]["releases"][RELEASE]
+    state["config"] = app["class"] = service(state)["running"] = release["networks"] = None
+    app["name"] = app["parent_app"] = ""
+    release["volumes"] = {"data": []}
+    service(state)["contract"] = []
+    assert len(read_apps_json(encoded(state), "apps.json").services) == 2
+
+
+def test_very_many_and_very_long_faults_are_bounded() -> None:
+    state = copy.deepcopy(STATE)
+    service(state)["environment"] = {f"bad-{number}" + "x" * 1000: 1 for number in range(1000)}
+    with pytest.raises(UsageError, match="and 1980 more") as caught:
+        read_apps_json(encoded(state), "apps.json")
+    assert len(str(caught.value)) < 10_000
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -129,6 +156,7 @@ def test_what_the_supervisor_fills_in_may_be_missing() -> None:
         (b'"\xff"', "not JSON"),
         (b"[]", "version 1"),
         (b"{}", "no apps.json"),
+        (b'{"cafe": {"apps": {}}}', "what is under its only key may be one"),
         (b" " * (MAX_BYTES + 1), "more than"),
     ],
 )

@@ -25,7 +25,7 @@ _FIRST_OF_VERSION_2 = (7, 0, 0)
 _FIRST_TO_PIN = (7, 11, 0)
 _FIRST_OF_VERSION_3 = (13, 0, 0)
 _SUPERVISOR_NAME = re.compile(r"(?:.+/)?(?:[a-z0-9]+-)*supervisor")
-_VERSION_LABELS = ("io.balena.supervisor-version", "org.opencontainers.image.version")
+_VERSION_LABEL = "org.opencontainers.image.version"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -60,7 +60,7 @@ def supervisor_in_store(state: StoreState, configs: Mapping[str, bytes] | None =
     """The version of the Supervisor in a store, None if it cannot be told.
 
     balenaOS tags the image as ``balena_supervisor:v<version>``. Where it does not (before 2.89.13), a tag of the repository
-    that the image comes from tells; then the image's config: labels, or ``ENV VERSION`` of the Supervisor's Dockerfile. Of
+    that the image comes from tells; then the image's config: ``ENV VERSION``, or a label. Of
     several Supervisors the newest is meant: it is what an update left to run.
 
     Args:
@@ -164,9 +164,9 @@ def _in_config(content: bytes) -> SupervisorVersion | None:
         return None
     if config is None:
         return None
-    labels = config.labels or {}
-    told = [labels.get(name) or "" for name in _VERSION_LABELS]
-    told += [text.removeprefix("VERSION=") for text in config.env or () if text and text.startswith("VERSION=")]
+    # The Supervisor's Dockerfile sets the variable. A label comes second: it may be that of the image it was built on.
+    told = [text.removeprefix("VERSION=") for text in config.env or () if text and text.startswith("VERSION=")]
+    told.append((config.labels or {}).get(_VERSION_LABEL) or "")
     for text in told:
         if (match := _VERSION.fullmatch(text)) is not None:
             return SupervisorVersion(int(match[1]), int(match[2]), int(match[3]))
