@@ -278,6 +278,16 @@ def test_a_damaged_partition_is_said_and_stops_nothing(tmp_path: Path) -> None:
     assert "LUKS2" in done.output
 
 
+def test_two_data_partitions_are_not_chosen_between(tmp_path: Path) -> None:
+    image = build_disk_image(tmp_path / "disk.img", sizes=SMALL)
+    offset = image.partition("resin-state").offset
+    run_tool("tune2fs", "-L", "resin-data", f"{image.path}?offset={offset}")
+    found = inspect(image.path)
+    assert (found.data, found.store) == (None, None)
+    assert found.notes == ("partitions 5 and 6 are both labelled resin-data; choose one by its number",)
+    assert inspect(image.path, partition=6).notes == ()
+
+
 def test_a_flasher_names_what_it_installs(tmp_path: Path) -> None:
     root = make_ext4(tmp_path / "root.img", 8 * MIB, "-L", "flash-rootA")
     release = 'NAME="balenaOS"\nVERSION="2.98.12+rev1"\nVARIANT="Production"\n'

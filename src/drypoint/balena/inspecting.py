@@ -77,9 +77,16 @@ def inspect_device(
     if partition is not None:
         data = _asked_for(device, table, partition)
         return _with_data(device, disk, os_image, data, data_root)
-    found = _data_partition(disk)
-    if found is None:
-        return Inspection(disk, os_image, None, None, (), None, ())
+    candidates = _data_partitions(disk)
+    if len(candidates) != 1:
+        several = " and ".join(str(one.partition.number) for one in candidates)
+        notes = (
+            (f"partitions {several} are both labelled {DEFAULT_PARTITION}; choose one by its number",)
+            if several
+            else ()
+        )
+        return Inspection(disk, os_image, None, None, (), None, notes)
+    found = candidates[0]
     try:
         return _with_data(device, disk, os_image, found.partition, data_root)
     except (FilesystemError, StoreError) as error:
@@ -106,13 +113,12 @@ def _asked_for(device: Device, table: PartitionTable, selector: str | int) -> Pa
     return found.partition
 
 
-def _data_partition(disk: InspectedDisk) -> InspectedPartition | None:
-    """The one partition with the usual label and an ext file system, or a file system that is the whole disk image."""
-    found = [
+def _data_partitions(disk: InspectedDisk) -> list[InspectedPartition]:
+    """Those with the usual label and an ext file system, or the file system that is the whole disk image."""
+    return [
         one
         for one in disk.partitions
         if one.filesystem is not None
         and one.filesystem.kind.is_ext
         and (one.label == DEFAULT_PARTITION or disk.table == "none")
     ]
-    return found[0] if len(found) == 1 else None

@@ -132,7 +132,7 @@ def inspect_os(device: Device, partitions: tuple[InspectedPartition, ...]) -> Os
             notes.append(f"{one.label} cannot be read: {error}")
     device_type = None
     try:
-        device_type = read_device_type(device)
+        device_type = _bounded(read_device_type(device))
     except DrypointError as error:
         notes.append(str(error))
     return OsImage(
@@ -143,6 +143,10 @@ def inspect_os(device: Device, partitions: tuple[InspectedPartition, ...]) -> Os
         _boot_config(device, partitions, notes),
         tuple(notes),
     )
+
+
+def _bounded(device_type: DeviceType | None) -> DeviceType | None:
+    return device_type and DeviceType(device_type.slug[:_MAX_TEXT], device_type.arch[:_MAX_TEXT])
 
 
 def _roots(reader: TreeReader) -> Iterator[bytes]:

@@ -49,7 +49,8 @@ def command(
 ) -> None:
     """Show what IMAGE holds, changing nothing: partitions, the OS, images, layers, preloaded applications.
 
-    IMAGE may be compressed (.gz, .xz, .zst, .zip). Neither root nor a mount is needed. What is damaged is said, and the rest shown all the same; verify proves more.
+    IMAGE may be compressed (.gz, .xz, .zst, .zip). Neither root nor a mount is needed. What is damaged is said, and the rest
+    shown all the same; verify proves more.
     """
     render.set_up(verbose)
     root = data_root_path(data_root)

@@ -17,6 +17,9 @@ from . import render
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _SHORT = 19
 """``sha256:`` and twelve digits, as ``docker images`` shows."""
+_MAX_NAME = 512
+"""More than any engine takes for a reference; a damaged repositories.json may have megabytes."""
+_MOST_NAMES = 50
 _FINDINGS_SHOWN = 10
 _SERVICES_SHOWN = 200
 
@@ -211,9 +214,9 @@ def _names(image: InspectedImage, *, verbose: bool) -> str:
     if not image.references:
         return "(no name)"
     if verbose:
-        return " ".join(image.references)
+        return " ".join(name[:_MAX_NAME] for name in image.references[:_MOST_NAMES])
     more = f" and {len(image.references) - 1} more" if len(image.references) > 1 else ""
-    return _shortened(image.references[0]) + more
+    return _shortened(image.references[0][:_MAX_NAME]) + more
 
 
 def _shortened(text: str) -> str:

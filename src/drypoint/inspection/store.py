@@ -18,6 +18,8 @@ from ..oci import parse_config
 from ..oci.manifest import MAX_CONFIG_BYTES
 
 _MAX_CONTAINER_BYTES = 4 << 20
+_MAX_TEXT = 255
+"""More characters than any name that an engine gives; a config itself may have millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +148,8 @@ def _images(store: StoreReader, state: StoreState) -> tuple[InspectedImage, ...]
             InspectedImage(
                 image_id,
                 tuple(sorted(names[image_id], key=_tags_first)),
-                str(config.platform),
-                config.created,
+                str(config.platform)[:_MAX_TEXT],
+                config.created[:_MAX_TEXT] if config.created is not None else None,
                 image.chain_ids,
                 _size([state.layers.get(chain_id) for chain_id in image.chain_ids]),
                 image.usable,
@@ -195,7 +197,7 @@ def _containers(store: StoreReader) -> tuple[InspectedContainer, ...]:
             container = msgspec.json.decode(content or b"{}", type=_Container)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             container = _Container()
-        found.append(InspectedContainer(name, (container.name or "").lstrip("/"), _digest(container.image)))
+        found.append(InspectedContainer(name, (container.name or "").lstrip("/")[:_MAX_TEXT], _digest(container.image)))
     return tuple(found)
 
 

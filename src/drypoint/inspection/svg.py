@@ -10,6 +10,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', Arial, sans-serif"
 _NARROW = frozenset("iIjlft.,:;'|!()[] -/")
 _WIDE = frozenset("mwMW@%")
 _BOLDER = 1.1
+_MOST_CHARACTERS = 4000
 _STYLE = """\
 .card{fill:#ffffff;stroke:#d0d7de}
 .ink{fill:#1f2328}
@@ -94,7 +95,7 @@ class Canvas:
 
 def fitted(text: str, width: float, size: float) -> str:
     """*text*, made printable, as far as it fits into *width*: the middle goes first, since names differ at their ends."""
-    shown = printable(text)
+    shown = printable(text[:_MOST_CHARACTERS])
     if measured(shown, size) <= width:
         return shown
     room = width - measured("…", size)
@@ -135,7 +136,7 @@ def _as_far(text: str, width: float, size: float) -> str:
 
 
 def _title(text: str) -> str:
-    return f"<title>{escape(printable(text, chr(10)))}</title>"
+    return f"<title>{escape(printable(text[:_MOST_CHARACTERS], chr(10)))}</title>"
 
 
 def _attributes(**values: float) -> str:
