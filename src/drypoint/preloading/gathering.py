@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..digest import Digest
-from ..disk import Device, FileDevice, Partition, PartitionTable, Window, find_partition, read_table
+from ..disk import Device, Partition, PartitionTable, Window, find_partition, read_table
 from ..disk.ext4.geometry import read_geometry
 from ..disk.ext4.reader import Ext4Reader
 from ..disk.ext4.resize import check_unmounted
+from ..disk.formats import OpenedImage, opened_image
 from ..engine import StorePlan, StoreState, plan_store, read_state
 from ..errors import FilesystemError
 from ..oci import Image, Platform
@@ -19,12 +21,13 @@ from ..progress import SILENT, Progress
 from ..sources import ImageSource
 from .files import to_be_written
 from .forecast import Growth, forecast
+from .inner import open_inner
 from .moment import newest_creation
 from .request import ExtraFile, FindReplaced, ImageRequest, Target
 from .resolving import resolve_all
 from .room import Room, estimate_room
 from .seen import LayerIndex
-from .sizes import Found, LayerSize, filesystem_kind, find_sizes
+from .sizes import LayerSize, filesystem_kind, find_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Plan:
     @property
     def is_exact(self) -> bool:
         """Whether *room* is what will be taken, and no estimate."""
-        return all(size.found is Found.SEEN for size in self.sizes.values())
+        return all(size.is_exact for size in self.sizes.values())
 
     @property
     def is_empty(self) -> bool:
@@ -99,7 +102,7 @@ class Gathered:
 
 
 def plan(
-    base: Path,
+    base: Path | OpenedImage,
     images: Sequence[ImageRequest],
     *,
     platform: Platform,
@@ -117,8 +120,18 @@ def plan(
         DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
     """
     wishes = Wishes(images, platform, target or Target(), files, replaced, additional_space, timestamp, index)
-    with FileDevice(base) as device:
-        return gather(device, wishes, progress).plan
+    with opened_base(base, None, progress) as opened:
+        return gather(opened.device, wishes, progress).plan
+
+
+@contextmanager
+def opened_base(base: Path | OpenedImage, directory: Path | None, progress: Progress) -> Iterator[OpenedImage]:
+    """*base*, opened if it is not yet; a compressed one is unpacked into *directory*, see :func:`.opened_image`."""
+    if isinstance(base, OpenedImage):
+        yield base
+        return
+    with opened_image(base, directory=directory, progress=progress) as opened:
+        yield opened
 
 
 def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
@@ -127,11 +140,13 @@ def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     Raises:
         DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
     """
-    table = read_table(device)
-    partition = _ext4_partition(device, table, wishes.target)
-    window = Window(device, partition.start, partition.size)
+    container = wishes.target.container
+    disk = device if container is None else open_inner(device, container)
+    table = read_table(disk)
+    partition = _ext4_partition(disk, table, wishes.target)
+    window = Window(disk, partition.start, partition.size)
     geometry = read_geometry(window)
-    check_unmounted(geometry, f"{device.name}: the file system of partition {partition.number}")
+    check_unmounted(geometry, f"{disk.name}: the file system of partition {partition.number}")
     reader = Ext4Reader(window)
     state = read_state(reader, wishes.target.data_root)
     replaced = wishes.replaced(reader) if wishes.replaced is not None else ()
@@ -142,7 +157,7 @@ def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     sizes = find_sizes(store.layers, sources, geometry, wishes.index)
     room = estimate_room(store, sizes, files, len(state.layers), geometry.block_size, wishes.additional_space)
     free = Room(geometry.free_blocks - geometry.reserved_blocks, geometry.free_inodes)
-    growth = None if store.removal.paths else forecast(table, device.size, partition, geometry, room)
+    growth = None if store.removal.paths else forecast(table, disk.size, partition, geometry, room)
     kind = filesystem_kind(geometry)
     plan = Plan(resolved, state, store, files, partition, sizes, room, free, growth, geometry.block_size, kind)
     return Gathered(plan, table, sources, seconds)

@@ -20,6 +20,7 @@ def prove(
     references: Iterable[Reference],
     layers: Collection[Digest] | None,
     known: Collection[tuple[str, bytes]],
+    around: Device | None = None,
     progress: Progress,
 ) -> None:
     """Prove the store at *data_root*, and the file system it lies in.
@@ -27,6 +28,7 @@ def prove(
     Args:
         references: names that must lead to an image that loads.
         layers: chain-ids whose content is rebuilt and hashed; None for all.
+        around: the file system that holds the disk image of *partition* as a file, if one does; it is checked too.
         known: (code, path) of findings that were there before: they are not this job's fault, and do not stop it.
 
     Raises:
@@ -34,9 +36,10 @@ def prove(
     """
     step = progress.begin("verifying")
     report = verify_store(Ext4Reader(partition), data_root, references=references, layers=layers)
+    outer = () if around is None else check_file_system(around)
     faults = [
         finding
-        for finding in (*check_file_system(partition), *report.findings)
+        for finding in (*outer, *check_file_system(partition), *report.findings)
         if finding.severity is Severity.ERROR and (finding.code, finding.path) not in known
     ]
     step.end()

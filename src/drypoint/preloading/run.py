@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..disk import FileDevice, Partition, copy_sparse, whole_file
-from ..errors import OutputError
+from ..disk import GrowableDevice, Partition, read_table
+from ..disk.formats import OpenedImage
+from ..errors import UsageError
 from ..oci import Platform
 from ..progress import SILENT, Progress
-from .gathering import Gathered, Plan, Wishes, gather
+from .fat_files import put_fat_files
+from .gathering import Gathered, Plan, Wishes, gather, opened_base
 from .growing import GrowingPartition
+from .inner import InnerImage, open_target
 from .proving import prove
-from .request import ExtraFile, FindReplaced, ImageRequest, Target
+from .request import ExtraFile, FatFile, FindReplaced, ImageRequest, Target
 from .seen import LayerIndex
 from .summary import summary
+from .work import Destination, Work, working_disk
 from .writing import WrittenLayer, carry_out, fetching, to_be_noted
 
 
@@ -37,16 +42,20 @@ class Result:
 
 
 def preload(
-    base: Path,
-    output: Path,
+    base: Path | OpenedImage,
+    output: Path | None,
     images: Sequence[ImageRequest],
     *,
     platform: Platform,
     target: Target | None = None,
     files: Sequence[ExtraFile] = (),
+    container_files: Sequence[ExtraFile] = (),
+    fat_files: Sequence[FatFile] = (),
     replaced: FindReplaced | None = None,
     additional_space: int = 0,
+    shrink_to_fit: bool = False,
     overwrite: bool = False,
+    block_map: Path | None = None,
     timestamp: int | None = None,
     index: LayerIndex | None = None,
     verify: bool = True,
@@ -57,16 +66,21 @@ def preload(
     *base* is only read. *output* appears under its name when it is whole, and not at all when anything fails.
 
     Args:
-        base: a plain disk image, with an MBR or a GPT.
-        output: the file to make.
+        base: a disk image with an MBR or a GPT, which may be compressed: a file or block device, or one that is opened already.
+        output: the file to make, compressed if its suffix says so. None changes *base* where it lies; it is put back as it was
+            when anything fails.
         images: what to put in, each with the source that has it.
         platform: which image of a multi-platform one is meant.
         target: where the store lies; default: ``docker/`` in the partition labelled resin-data.
         files: small files to put beside the store, apps.json for one.
+        container_files: the same into the partition that holds the target's container.
+        fat_files: small files for FAT partitions, as the boot partition is.
         replaced: finds the names of images that *images* replace: those are removed, as far as nothing else needs them. None
             keeps everything.
         additional_space: bytes that shall be free beyond what the images take.
-        overwrite: whether an *output* that exists may be replaced.
+        shrink_to_fit: whether what the partition's growth has left over, beyond that, is given back.
+        overwrite: whether an *output* or *block_map* that exists may be replaced.
+        block_map: a file to write a block map of the output to, for bmaptool.
         timestamp: seconds since the epoch, the time of all that drypoint makes itself; default: the newest image's creation.
         index: what is known of layers that were written before, and takes in what is written now. With it the partition grows
             by what is needed instead of by an estimate, so that the output's bytes depend on what it knows.
@@ -79,40 +93,48 @@ def preload(
         DiskImageError: the disk image, its table, the partition or its file system is not what is needed.
         OutputError: *output* cannot be written.
         VerificationError: what was written does not read back as what it should be.
-        ToolError: libext2fs, e2fsck or resize2fs is missing.
+        ToolError: libext2fs, e2fsck, resize2fs or mtools is missing.
+        UsageError: files are for a container that there is none of, or the base cannot be changed in place.
     """
-    wishes = Wishes(images, platform, target or Target(), files, replaced, additional_space, timestamp, index)
-    with FileDevice(base) as device:
+    target = target or Target()
+    if container_files and target.container is None:
+        raise UsageError("there are files for the partition that holds the inner disk image, but the target names none")
+    wishes = Wishes(images, platform, target, files, replaced, additional_space, timestamp, index)
+    path = Path(base.device.name) if isinstance(base, OpenedImage) else base
+    with ExitStack() as stack:
         # The target's path is looked at first: nobody wants to hear after minutes of fetching that OUT exists.
-        with whole_file(output, overwrite=overwrite, inputs=(base,)) as part:
-            gathered = gather(device, wishes, progress)
-            progress.note(summary(gathered.plan))
-            with FileDevice(part, writable=True) as disk:
-                with fetching(gathered, progress) as fetcher:
-                    # While the base is copied, the first layers come in.
-                    _copy(device, disk, progress)
-                    growing = GrowingPartition(
-                        disk, gathered.table, gathered.plan.partition, output.absolute().parent, progress
-                    )
-                    written = carry_out(gathered, growing, fetcher, additional_space)
-                if index is not None and written:
-                    index.note(to_be_noted(written, gathered.plan.block_size), gathered.plan.filesystem_kind)
-                if verify:
-                    _verify(gathered, growing, progress)
-    return Result(gathered.plan, written, output, growing.partition)
+        work = stack.enter_context(working_disk(path, Destination(output, overwrite, block_map)))
+        opened = stack.enter_context(opened_base(base, work.scratch_dir, progress))
+        gathered = gather(opened.device, wishes, progress)
+        progress.note(summary(gathered.plan))
+        with fetching(gathered, progress) as fetcher:
+            # While the base is copied, the first layers come in.
+            disk = work.start(opened, progress)
+            inner, growing = _targets(gathered, wishes, disk, work, progress)
+            written = carry_out(gathered, growing, fetcher, additional_space)
+        if index is not None and written:
+            index.note(to_be_noted(written, gathered.plan.block_size), gathered.plan.filesystem_kind)
+        if shrink_to_fit:
+            growing.shrink_to_fit(additional_space, gathered.plan.partition.size)
+        if inner is not None:
+            inner.put_files(container_files)
+        put_fat_files(disk, read_table(disk), fat_files, gathered.timestamp)
+        if verify:
+            _verify(gathered, growing, inner, progress)
+        work.finish(gathered.timestamp, progress)
+    return Result(gathered.plan, written, output or path, growing.partition)
 
 
-def _copy(base: FileDevice, disk: FileDevice, progress: Progress) -> None:
-    step = progress.begin("copying the disk image", base.size)
-    try:
-        copy_sparse(base.fileno(), disk.fileno(), progress=step.advance)
-    except OSError as error:
-        # A full disk, which whoever made the output file tells; a file larger than the file system takes; a disk that fails.
-        raise OutputError(f"cannot copy {base.name}: {error.strerror}") from error
-    step.end()
+def _targets(
+    gathered: Gathered, wishes: Wishes, disk: GrowableDevice, work: Work, progress: Progress
+) -> tuple[InnerImage | None, GrowingPartition]:
+    """The inner disk image, if the store lies in one, and the partition with the store."""
+    inner = open_target(disk, wishes.target, work.scratch_dir, progress, now=max(gathered.timestamp, 1))
+    whole = disk if inner is None else inner
+    return inner, GrowingPartition(whole, gathered.table, gathered.plan.partition, work.scratch_dir, progress)
 
 
-def _verify(gathered: Gathered, growing: GrowingPartition, progress: Progress) -> None:
+def _verify(gathered: Gathered, growing: GrowingPartition, inner: InnerImage | None, progress: Progress) -> None:
     plan = gathered.plan
     prove(
         growing.window,
@@ -120,5 +142,6 @@ def _verify(gathered: Gathered, growing: GrowingPartition, progress: Progress) -
         references=[reference for image in plan.images for reference in (*image.references, *image.tags)],
         layers={planned.chain_id for planned in plan.store.layers},
         known={(finding.code, finding.path) for finding in plan.state.findings},
+        around=None if inner is None else inner.outer.window,
         progress=progress,
     )

@@ -1,0 +1,183 @@
+"""The disk image that is worked on, and how it becomes the output.
+
+A file to be made is worked on beside its name, and a compressed one is compressed from there in the end. What was unpacked from
+a compressed base is a file of our own already, and is worked on without another copy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..disk import FileDevice, GrowableDevice, copy_sparse, in_place, whole_file
+from ..disk.formats import (
+    ImageFormat,
+    OpenedImage,
+    format_of_content,
+    format_of_name,
+    member_name,
+    write_block_map,
+    write_image,
+)
+from ..disk.output import adopt
+from ..disk.scratch import nameless_file, path_of, scratch_directory
+from ..disk.undo import undoing
+from ..errors import OutputError, UsageError
+from ..progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the result goes.
+
+    Attributes:
+        path: the file to make, compressed if its suffix says so; None if the base is to be changed where it lies.
+        overwrite: whether a file that exists may be replaced.
+        block_map: a file to write a block map for bmaptool to.
+    """
+
+    path: Path | None
+    overwrite: bool = False
+    block_map: Path | None = None
+
+
+class Work(Protocol):
+    """The disk image that is worked on."""
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Where large files may live for a while."""
+
+    def start(self, base: OpenedImage, progress: Progress) -> GrowableDevice:
+        """Make it, as *base* is, and open it for writing.
+
+        Raises:
+            OutputError: there is no room for it, or the base cannot be copied.
+        """
+
+    def finish(self, timestamp: int, progress: Progress) -> None:
+        """Make of it what was asked for; *timestamp* (seconds since the epoch) is noted where a format wants a time.
+
+        Raises:
+            OutputError: there is no room for it.
+        """
+
+
+@contextmanager
+def working_disk(base: Path, destination: Destination) -> Iterator[Work]:
+    """What to work on; the output appears under its name when the block ends well, and nothing is left when it does not.
+
+    Raises:
+        OutputError: the destination cannot be written, or exists.
+        UsageError: the base cannot be changed in place, or the destination's suffix is that of a format that is not written.
+    """
+    with ExitStack() as stack:
+        if destination.path is None:
+            _check_in_place(base, destination)
+            yield _InPlace(base, stack)
+            return
+        kind = format_of_name(destination.path)
+        block_map = None
+        if destination.block_map is not None:
+            if destination.block_map.absolute() == destination.path.absolute():
+                raise UsageError(f"the disk image and its block map cannot both be {destination.path}")
+            block_map = stack.enter_context(
+                whole_file(destination.block_map, overwrite=destination.overwrite, inputs=(base,))
+            )
+        part = stack.enter_context(whole_file(destination.path, overwrite=destination.overwrite, inputs=(base,)))
+        # What is opened for the work is closed before the file gets its name, so it belongs to a stack of its own.
+        with ExitStack() as opened:
+            yield _Copy(destination.path, kind, part, block_map, opened)
+
+
+class _Copy:
+    """A copy of the base beside the output's name."""
+
+    def __init__(self, path: Path, kind: ImageFormat, part: Path, block_map: Path | None, stack: ExitStack) -> None:
+        self._path = path
+        self._kind = kind
+        self._part = part
+        self._block_map = block_map
+        self._stack = stack
+        self._disk: FileDevice | None = None
+
+    @property
+    def scratch_dir(self) -> Path:
+        return self._path.absolute().parent
+
+    def start(self, base: OpenedImage, progress: Progress) -> FileDevice:
+        work = self._part
+        if base.is_scratch and self._kind is ImageFormat.RAW:
+            adopt(base.device.fileno(), self._part)
+        elif base.is_scratch:
+            work = path_of(base.device.fileno())
+        else:
+            if self._kind is not ImageFormat.RAW:
+                work = path_of(self._stack.enter_context(nameless_file(self.scratch_dir)))
+            _copy(base.device, work, progress)
+        self._disk = self._stack.enter_context(FileDevice(work, writable=True, name=str(self._path)))
+        return self._disk
+
+    def finish(self, timestamp: int, progress: Progress) -> None:
+        disk = self._disk
+        if disk is None:
+            raise ValueError("nothing was started")
+        name = member_name(self._path)
+        if self._block_map is not None:
+            step = progress.begin("writing the block map")
+            write_block_map(disk.fileno(), disk.size, name, self._block_map)
+            step.end()
+        if self._kind is not ImageFormat.RAW:
+            with self._part.open("wb") as target:
+                write_image(
+                    disk.fileno(), disk.size, target.fileno(), self._kind, name, timestamp=timestamp, progress=progress
+                )
+
+
+class _InPlace:
+    """The base itself, which comes back as it was if anything fails."""
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._path = path
+        self._stack = stack
+
+    @property
+    def scratch_dir(self) -> Path:
+        return scratch_directory() if self._path.is_block_device() else self._path.absolute().parent
+
+    def start(self, base: OpenedImage, progress: Progress) -> GrowableDevice:
+        if self._path.is_block_device():
+            return self._stack.enter_context(undoing(self._path, self.scratch_dir))
+        step = progress.begin("keeping a copy of the disk image")
+        path = self._stack.enter_context(in_place(self._path))
+        step.end()
+        return self._stack.enter_context(FileDevice(path, writable=True))
+
+    def finish(self, timestamp: int, progress: Progress) -> None:
+        return
+
+
+def _check_in_place(path: Path, destination: Destination) -> None:
+    if destination.block_map is not None:
+        raise UsageError("a block map is for a disk image that is made, not for one that is changed in place")
+    with FileDevice(path) as device:
+        kind = format_of_content(device)
+    if kind is not ImageFormat.RAW:
+        raise UsageError(f"{path} is {kind}-compressed, so it cannot be changed in place; name an output with -o")
+
+
+def _copy(base: FileDevice, work: Path, progress: Progress) -> None:
+    step = progress.begin("copying the disk image", base.size)
+    target = os.open(work, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        copy_sparse(base.fileno(), target, progress=step.advance)
+    except OSError as error:
+        # A full disk, which whoever made the output file tells; a file larger than the file system takes; a disk that fails.
+        raise OutputError(f"cannot copy {base.name}: {error.strerror}") from error
+    finally:
+        os.close(target)
+    step.end()
