@@ -210,8 +210,8 @@ def needed_size(geometry: Geometry, blocks_needed: int, inodes_needed: int) -> i
 def trimmed_size(geometry: Geometry, used_groups: int, blocks_needed: int, inodes_needed: int) -> int:
     """The least size in bytes to which the file system can be cut so that as much stays free as for :func:`needed_size`.
 
-    Its first *used_groups* block groups stay, for the inodes in them. Never more than the size now, which is the answer too
-    where the layout is one that is not resized.
+    Its first *used_groups* block groups stay, the last of them perhaps in part, for the inodes in them. Never more than the size
+    now, which is the answer too where the layout is one that is not resized.
     """
     if geometry.feature_ro_compat & _BIGALLOC or geometry.feature_compat & _SPARSE_SUPER2:
         return geometry.size
@@ -219,14 +219,12 @@ def trimmed_size(geometry: Geometry, used_groups: int, blocks_needed: int, inode
     def suffices(blocks_count: int) -> bool:
         capacity = capacity_at(geometry, blocks_count)
         return (
-            capacity.blocks_count >= least
+            _groups(geometry, capacity.blocks_count) >= used_groups
             and capacity.free_inodes >= inodes_needed
             and capacity.free_blocks - capacity.reserved_blocks >= blocks_needed + _reserve_step(geometry)
         )
 
-    # The last group that has to stay need not be whole, but its inode table may lie at its very end.
-    least = min(geometry.blocks_count, geometry.first_data_block + used_groups * geometry.blocks_per_group)
-    too_small, enough = least - 1, geometry.blocks_count
+    too_small, enough = geometry.first_data_block, geometry.blocks_count
     while enough - too_small > 1:
         middle = (too_small + enough) // 2
         if suffices(middle):

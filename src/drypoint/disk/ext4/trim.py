@@ -40,7 +40,7 @@ def shrink_filesystem(
 
     Blocks move towards the front. Inodes keep their numbers, since to give an inode a new one resize2fs has to set the times of
     the directories that name it: a file system with an inode in use near its end keeps its size. The same bytes in give the
-    same bytes out. What the file system leaves of the partition's old bytes reads as zeros.
+    same bytes out. What it leaves of the size returned reads as zeros; what lies behind that is for the caller to cut off.
 
     Args:
         device: the disk image, writable; its bytes may lie scattered.
@@ -81,7 +81,7 @@ def shrink_filesystem(
             if not missing:
                 length = target // geometry.block_size * geometry.block_size
                 bring_back(scratch, device, offset, length, where)
-                clear_range(device, offset + length, size - length)
+                clear_range(device, offset + length, target - length)
                 return target
         # Extents that were split took blocks that nobody could foresee.
         least = target + missing
