@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from drypoint.balena.boot_config import check_config, config_application, merge_config, parse_setting
 from drypoint.balena.network import read_connection, static_ip_connection
 from drypoint.balena.splash import check_png
+from drypoint.disk.fat_chains import check_chains
 from drypoint.disk.fat_table import free_clusters, read_fat_table
 from drypoint.errors import DiskImageError, UsageError
 
@@ -30,17 +31,32 @@ def read_any_table(data: bytes) -> None:
     kind, sectors, per_cluster, reserved, roots, size = material.choice(_SHAPES)
     boot = _boot_sector(kind, sectors, per_cluster, reserved, roots, size)
     table = bytearray(b"\xf8\xff\xff\xff" + bytes(size * _SECTOR - 4))
+    table[4:32] = b"\xff" * 28
+    root = bytearray(
+        _entry(b"FILE", 0x20, 3, 5) + _entry(b"DIR", 0x10, 5, 0) + _entry(b"LABEL", 0x08, 0, 0) + bytes(_SECTOR - 96)
+    )
     for _ in range(_MOST_EDITS):
         if not material:
             break
-        part = material.choice((boot, boot, table))
+        part = material.choice((boot, table, table, root))
         patch(part, material.number(2) % len(part), material)
-    parts = {0: boot, reserved * _SECTOR: table, (reserved + size) * _SECTOR: table}
+    # FAT32's root directory is cluster 2, which begins where the others' root directory does.
+    parts = {
+        0: boot,
+        reserved * _SECTOR: table,
+        (reserved + size) * _SECTOR: table,
+        (reserved + 2 * size) * _SECTOR: root,
+    }
     device = PatchedDevice(sectors * _SECTOR, parts)
     found = read_fat_table(device)
     free = free_clusters(device, found)
+    check_chains(device, found)
     if not 0 <= free <= found.clusters or found.clusters * found.cluster_size > device.size:
         raise PropertyError(f"{free} of {found} are free on {device.size} bytes")
+
+
+def _entry(name: bytes, attributes: int, first: int, size: int) -> bytes:
+    return name.ljust(11) + bytes([attributes]) + bytes(14) + struct.pack("<HI", first, size)
 
 
 def _boot_sector(kind: int, sectors: int, per_cluster: int, reserved: int, roots: int, size: int) -> bytearray:
@@ -127,7 +143,7 @@ TARGETS: tuple[Target, ...] = (
         "fat_table",
         read_any_table,
         _tables,
-        ("drypoint.disk.fat_table", "drypoint.disk.probe"),
+        ("drypoint.disk.fat_table", "drypoint.disk.fat_chains", "drypoint.disk.probe"),
         (DiskImageError,),
         longest=256,
     ),

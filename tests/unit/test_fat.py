@@ -272,6 +272,41 @@ def test_a_damaged_table_is_refused(disk16: Path, offset: int, byte: int | None,
     assert disk16.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        ("shared", "belongs to two files, or twice to one"),
+        ("circle", "belongs to two files, or twice to one"),
+        ("nowhere", "leads to number"),
+        ("short", "a file of 100400 bytes has only 1 clusters"),
+    ],
+)
+def test_files_that_do_not_lie_apart_are_refused(disk: Path, tmp_path: Path, damage: str, why: str) -> None:
+    """fsck.vfat is asked whether the damage is one."""
+    with opened(disk) as window:
+        table = read_fat_table(window)
+        data = bytearray(window.read(0, window.size))
+    size, large = table.entry_bits, data.find(b"KERNEL~1BIN")
+    first = int.from_bytes(data[large + 26 : large + 28], "little")
+    link = {"circle": first, "nowhere": table.clusters + 50, "short": (1 << min(size, 28)) - 1, "shared": 0}[damage]
+    if damage == "shared":
+        other = data.find(b"DEVICE~1JSO")
+        data[other + 26 : other + 28] = data[large + 26 : large + 28]
+    else:
+        for copy in (table.offset, table.offset + table.size):
+            at, shift = copy + first * size // 8, first * size % 8
+            entry = int.from_bytes(data[at : at + 4], "little") & ~(((1 << size) - 1) << shift) | link << shift
+            data[at : at + 4] = entry.to_bytes(4, "little")
+    with opened(disk) as window:
+        window.write(0, data)
+    before = disk.read_bytes()
+    with opened(disk) as window, pytest.raises(FilesystemError, match=f"is damaged: .*{why}"):
+        write_fat_file(window, "config.json", b"{}", timestamp=TIME)
+    assert disk.read_bytes() == before
+    with pytest.raises(ToolError, match=r"fsck\.vfat"):
+        check(disk, tmp_path)
+
+
 def test_a_short_alias_of_another_file_is_no_way_to_it(disk16: Path) -> None:
     """The alias that a hostile image gives to a file is the name that is to be written."""
     with opened(disk16) as window:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import FilesystemError, NoSpaceError, UsageError
 from .device import Device, FileDevice
+from .fat_chains import check_chains
 from .fat_table import free_clusters, read_fat_table
 from .mtools import Outcome, run_mtools
 from .scratch import copy_out, in_one_piece, nameless_file, path_of, scratch_directory
@@ -97,6 +98,7 @@ class _Writing:
         self._image = copy.location
         self._timestamp = timestamp
         self._table = read_fat_table(copy)
+        check_chains(copy, self._table)
         self._listings: dict[str, dict[str, FatEntry]] = {}
 
     def write(self, files: Mapping[str, bytes]) -> None:
@@ -188,7 +190,7 @@ class _Writing:
                 raise FilesystemError(
                     f"writing to the FAT file system of {self._copy.name} changes other names in /{place}: it is damaged"
                 )
-        read_fat_table(self._copy)
+        check_chains(self._copy, read_fat_table(self._copy))
 
 
 def _bring_back(copy: FileDevice, device: Device) -> None:

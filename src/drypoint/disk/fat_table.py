@@ -23,13 +23,28 @@ _ACTIVE_COPY = 0x0F
 
 @dataclass(frozen=True, slots=True)
 class FatTable:
-    """Where the table in use lies, in bytes; *clusters* are those of the data area, *cluster_size* bytes each."""
+    """Where the table in use lies, and what it is about. Offsets and sizes are bytes.
+
+    Attributes:
+        clusters: how many the data area has, *cluster_size* bytes each; they are numbered from 2.
+        data_offset: of cluster 2.
+        root_offset: of FAT12's and FAT16's root directory, of *root_size*.
+        root_cluster: FAT32's root directory's first; 0 for the others.
+    """
 
     kind: FilesystemKind
     cluster_size: int
     clusters: int
     offset: int
     size: int
+    data_offset: int
+    root_offset: int
+    root_size: int
+    root_cluster: int
+
+    @property
+    def entry_bits(self) -> int:
+        return _ENTRY_BITS[self.kind]
 
     def clusters_for(self, length: int) -> int:
         """How many clusters a file of *length* bytes takes."""
@@ -54,19 +69,30 @@ def read_fat_table(device: Device) -> FatTable:
     sectors_32, size_32, flags = struct.unpack_from("<IIH", head, 32)
     sectors, size = sectors_16 or sectors_32, size_16 or size_32
     if sectors * sector > device.size:
-        raise _damaged(device, f"it has {sectors * sector} bytes by its boot sector, its partition {device.size}")
-    data = sectors - reserved - copies * size - -(-root_entries * 32 // sector)
-    clusters = data // per_cluster
+        raise damaged(device, f"it has {sectors * sector} bytes by its boot sector, its partition {device.size}")
+    root_start = reserved + copies * size
+    data_start = root_start + -(-root_entries * 32 // sector)
+    clusters = (sectors - data_start) // per_cluster
     if (clusters + _RESERVED_ENTRIES) * _ENTRY_BITS[kind] > size * sector * 8:
-        raise _damaged(device, f"its allocation table is too small for {clusters} clusters")
+        raise damaged(device, f"its allocation table is too small for {clusters} clusters")
     flags = flags if kind is FilesystemKind.FAT32 else 0
     active = flags & _ACTIVE_COPY if flags & _MIRRORING_OFF else 0
     if active >= copies:
-        raise _damaged(device, f"copy {active} of its allocation table is to be used, and it has {copies}")
+        raise damaged(device, f"copy {active} of its allocation table is to be used, and it has {copies}")
     first = reserved * sector
-    table = FatTable(kind, per_cluster * sector, clusters, first + active * size * sector, size * sector)
+    table = FatTable(
+        kind,
+        cluster_size=per_cluster * sector,
+        clusters=clusters,
+        offset=first + active * size * sector,
+        size=size * sector,
+        data_offset=data_start * sector,
+        root_offset=root_start * sector,
+        root_size=root_entries * 32,
+        root_cluster=struct.unpack_from("<I", head, 44)[0] if kind is FilesystemKind.FAT32 else 0,
+    )
     if device.read(table.offset, 1)[0] != media:
-        raise _damaged(device, "its allocation table does not begin with the kind of medium that its boot sector names")
+        raise damaged(device, "its allocation table does not begin with the kind of medium that its boot sector names")
     if copies == 2 and not flags & _MIRRORING_OFF:
         _compare_copies(device, first, table)
     return table
@@ -103,10 +129,11 @@ def _compare_copies(device: Device, first: int, table: FatTable) -> None:
     for offset in range(0, table.size, _CHUNK):
         length = min(_CHUNK, table.size - offset)
         if device.read(first + offset, length) != device.read(first + table.size + offset, length):
-            raise _damaged(device, "the two copies of its allocation table differ")
+            raise damaged(device, "the two copies of its allocation table differ")
 
 
-def _damaged(device: Device, how: str) -> FilesystemError:
+def damaged(device: Device, how: str) -> FilesystemError:
+    """The error for a FAT file system that cannot be trusted."""
     return FilesystemError(
         f"the FAT file system of {device.name} is damaged: {how}; take a fresh disk image, or mend it with fsck.vfat"
     )
