@@ -24,6 +24,7 @@ from ..disk.ext4.file_blocks import Range, allocate_file, truncate_file
 from ..disk.ext4.file_device import Ext4FileDevice, open_ext4_file
 from ..disk.ext4.geometry import read_geometry
 from ..disk.ext4.reader import Ext4Reader
+from ..disk.ext4.resize import check_unmounted
 from ..errors import FilesystemError
 from ..progress import Progress
 from ..sinks.ext4 import Ext4Sink
@@ -217,4 +218,7 @@ def _find(device: Device, container: Container) -> _Outer:
             f"{device.name}: partition {found.partition.number}, which should hold a disk image as a file, holds "
             f"{kind.value if kind else 'no known file system'} and not ext4"
         )
-    return _Outer(table, found.partition)
+    partition = found.partition
+    geometry = read_geometry(Window(device, partition.start, partition.size))
+    check_unmounted(geometry, f"{device.name}: the file system of partition {partition.number}")
+    return _Outer(table, partition)
