@@ -24,6 +24,7 @@ _LAYOUT = re.compile(rb"\s*\{([ \t]*\r?\n([ \t]*))?\s*(?:\"(?:[^\"\\]|\\.)*\"\s*
 _COMPACT, _ONE_LINE = -1, 0
 _MAX_INDENT = 8
 
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """A key, from the top of the object down, and its value as JSON."""
