@@ -186,6 +186,11 @@ def test_orphans_and_damage_can_be_told_apart() -> None:
     assert "layer that is missing in the store" in picture
 
 
+def test_an_empty_store_is_no_trouble() -> None:
+    assert "0 images, 0 layers, 0 of them shared; 0 B" in texts(draw(disk_of([]), store_of([]), title="t"))
+    assert "1 image, 1 layer, 0 of them shared; 1000 B" in texts(draw(disk_of(["p"]), store_of([["a"]]), title="t"))
+
+
 def test_text_is_shortened_in_its_middle() -> None:
     name = "registry.example/" + "x" * 80 + ":1.2.3"
     short = fitted(name, 200, 12)

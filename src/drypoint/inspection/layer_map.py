@@ -22,6 +22,7 @@ _LABELLED = 12.5
 _COLUMN = (34.0, 320.0)
 _ORPHAN_COLUMN = 150.0
 _MOST_ORPHANS = 16
+_KEY = 1120.0
 _ROW = 19.0
 
 
@@ -60,7 +61,7 @@ def draw_layers(canvas: Canvas, store: InspectedStore, columns: Columns, x: floa
         _draw_foot(canvas, index, image, x + index * column, floor, column)
     if orphans:
         _draw_orphans(canvas, orphans, right + 24, floor)
-    return _draw_key(canvas, store, columns, x, floor + 56, width)
+    return _draw_key(canvas, store, columns, x, floor + 56, min(width, _KEY))
 
 
 def _heights(bands: Sequence[Band]) -> dict[Digest, float]:
@@ -117,7 +118,7 @@ def _draw_band(
         return
     middle = top + (height - gap) / 2 + 4
     room = taken - 2 * inset - 6
-    if room > 120:
+    if room > 150:
         canvas.text(
             left + inset + 4,
             middle,
@@ -176,7 +177,7 @@ def _draw_key(canvas: Canvas, store: InspectedStore, columns: Columns, x: float,
         more = f" and {len(image.references) - 1} more" if len(image.references) > 1 else ""
         title = "\n".join([image.image_id, *image.references[:20]])
         canvas.text(x + 22, y + 4, str(index + 1), anchor="end", bold=True)
-        canvas.text(x + 32, y + 4, _name(image) + more, width=min(width - 300, 900.0), title=title)
+        canvas.text(x + 32, y + 4, _name(image) + more, width=width - 310, title=title)
         canvas.text(x + width, y + 4, ", ".join(said), kind="soft", anchor="end", width=270)
         y += _ROW
     if columns.hidden > 0:

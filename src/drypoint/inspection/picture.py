@@ -40,9 +40,8 @@ def draw(disk: InspectedDisk, store: InspectedStore | None, *, title: str, subti
         y += 32
         canvas.text(_MARGIN, y, "Images and their layers", size=16, bold=True)
         shared = sum(len(layer.images) > 1 for layer in store.layers)
-        told = (
-            f"{len(store.images)} images, {len(store.layers)} layers, {shared} of them shared; {human_size(store.size)}"
-        )
+        counts = f"{_count(len(store.images), 'image')}, {_count(len(store.layers), 'layer')}, {shared} of them shared"
+        told = f"{counts}; {human_size(store.size)}"
         canvas.text(_MARGIN, y + 20, told, size=13, kind="soft")
         y = draw_layers(canvas, store, columns, _MARGIN, y + 40, width)
         y = _legend_of_layers(canvas, _MARGIN, y + 16)
@@ -77,3 +76,7 @@ def _legend_of_layers(canvas: Canvas, x: float, y: float) -> float:
 def _caption(canvas: Canvas, x: float, y: float, text: str) -> float:
     canvas.text(x, y, text, size=11, kind="soft")
     return x + measured(text, 11) + 18
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
