@@ -54,21 +54,29 @@ def estimate_room(
         layers_there: how many the store has.
     """
     spare = spare_room(block_size, additional_space)
-    contents = [file.content for file in plan.files] + [file.content for file in files]
-    if not plan.layers and not plan.directories and not contents:
+    taken = room_taken(plan, sizes, files, block_size)
+    if not taken.inodes and not plan.files and not files:
         return spare
     names = (layers_there + len(plan.layers)) * _NAMES_OF_A_LAYER * _DIRECTORY_FILL
     margin = _SINK_MARGIN + _SHARED_DIRECTORIES * _DIRECTORY_MARGIN + names // block_size
-    taken = len(plan.directories)
-    inodes = taken + len(contents)
-    most = 0
+    before = most = len(plan.directories)
     for planned in plan.layers:
         size, beside = sizes[planned.chain_id], beside_content(planned, block_size)
-        most = max(most, taken + beside.blocks + size.most)
-        taken += beside.blocks + size.blocks
-        inodes += beside.inodes + size.inodes
-    taken += sum(_blocks(content, block_size) for content in contents)
-    return Room(max(most, taken + spare.blocks) + margin, inodes)
+        most = max(most, before + beside.blocks + size.most)
+        before += beside.blocks + size.blocks
+    return Room(max(most, taken.blocks + spare.blocks) + margin, taken.inodes)
+
+
+def room_taken(plan: StorePlan, sizes: Mapping[Digest, LayerSize], files: Sequence[ExtraFile], block_size: int) -> Room:
+    """What is taken in the end, but for directories that are there already and become longer."""
+    contents = [file.content for file in plan.files] + [file.content for file in files]
+    rooms = [
+        Room(len(plan.directories), len(plan.directories)),
+        *(Room(_blocks(content, block_size), 1) for content in contents),
+        *(beside_content(planned, block_size) for planned in plan.layers),
+        *(Room(sizes[planned.chain_id].blocks, sizes[planned.chain_id].inodes) for planned in plan.layers),
+    ]
+    return Room(sum(room.blocks for room in rooms), sum(room.inodes for room in rooms))
 
 
 def spare_room(block_size: int, additional_space: int) -> Room:
