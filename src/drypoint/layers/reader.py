@@ -28,17 +28,20 @@ class LayerReader:
         what: how errors name the layer.
         final_empty_segment: end the tar-split with an empty segment, as engines up to 24 do; from 25 on they do not.
             Both read both.
+        in_memory: keep the tar-split in memory whatever its size, where no file may be made.
 
     Raises, while iterating:
         LayerError: no tar, or an entry that the engine would refuse.
     """
 
-    def __init__(self, chunks: Iterator[bytes], what: str, *, final_empty_segment: bool = True) -> None:
+    def __init__(
+        self, chunks: Iterator[bytes], what: str, *, final_empty_segment: bool = True, in_memory: bool = False
+    ) -> None:
         self._chunks = chunks
         self._tar = TarReader(chunks, what)
         self._what = what
         self._final_empty_segment = final_empty_segment
-        self._writer = TarSplitWriter(what)
+        self._writer = TarSplitWriter(what, in_memory=in_memory)
         self._result: TarSplit | None = None
 
     @property

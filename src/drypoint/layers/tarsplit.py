@@ -72,9 +72,10 @@ class TarSplitWriter:
 
     Args:
         what: how errors name the layer.
+        in_memory: keep it in memory whatever its size, where no file may be made; else more than 16 MiB go to a temporary file.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, in_memory: bool = False) -> None:
         self._what = what
         self._position = 0
         self._seen: set[bytes] = set()
@@ -82,7 +83,8 @@ class TarSplitWriter:
         self._pending = 0
         # Level 1: base64 of mostly zero headers shrinks well at any level, and this is the busiest thread.
         self._gzip = zlib.compressobj(1, zlib.DEFLATED, 31)
-        self._spool: tempfile.SpooledTemporaryFile[bytes] = tempfile.SpooledTemporaryFile(_SPOOLED)  # noqa: SIM115
+        limit = 0 if in_memory else _SPOOLED  # 0 is none
+        self._spool: tempfile.SpooledTemporaryFile[bytes] = tempfile.SpooledTemporaryFile(limit)  # noqa: SIM115
 
     def segment(self, payload: bytes | bytearray) -> None:
         """Record bytes of the tar that are no file's content."""

@@ -37,13 +37,16 @@ class LayerJob:
 class LayerFetcher:
     """Gives the layers of *jobs* in their order, each once. A context manager: leaving it stops all threads.
 
-    *step* is told of every byte received.
+    *step* is told of every byte received. *in_memory*: no temporary file is made, whatever a layer's tar-split comes to.
     """
 
-    def __init__(self, jobs: Sequence[LayerJob], step: Step, *, ahead: int = LAYERS_AHEAD) -> None:
+    def __init__(
+        self, jobs: Sequence[LayerJob], step: Step, *, ahead: int = LAYERS_AHEAD, in_memory: bool = False
+    ) -> None:
         self._waiting = deque(jobs)
         self._step = step
         self._ahead = ahead
+        self._in_memory = in_memory
         self._started: deque[tuple[LayerJob, TarChunks]] = deque()
 
     def prefetch(self) -> None:
@@ -60,7 +63,7 @@ class LayerFetcher:
         self._start(self._ahead + 1)
         job, chunks = self._started.popleft()
         try:
-            with LayerReader(chunks, job.what) as reader:
+            with LayerReader(chunks, job.what, in_memory=self._in_memory) as reader:
                 self._start(self._ahead)
                 yield reader
         finally:

@@ -155,7 +155,7 @@ def _fetching(prepared: Prepared, progress: Progress) -> Iterator[LayerFetcher]:
         LayerJob(planned.image, planned.layer, prepared.sources[planned.image.image_id]) for planned in store.layers
     ]
     step = progress.begin(f"packing {len(jobs)} layers", store.fetch_bytes) if jobs else SILENT.begin("")
-    with LayerFetcher(jobs, step) as fetcher:
+    with LayerFetcher(jobs, step, in_memory=True) as fetcher:
         fetcher.prefetch()
         yield fetcher
     step.end()
