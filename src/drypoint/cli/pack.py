@@ -18,7 +18,8 @@ from ..preloading.base_stream import BaseStream, read_stream, url_stream
 from ..preloading.packing import Packed, pack
 from ..preloading.pulling import Write
 from . import render
-from .options import Inputs, input_options, job
+from .job import job
+from .options import Inputs, input_options
 
 _EXAMPLES = """\b
 Examples:
@@ -88,7 +89,7 @@ def command(
                 "layers become orphans, and no layer is shared"
             )
         known = None if base_manifest is None else _read(base_manifest)
-        with job(inputs) as wanted, _written(output, overwrite, inputs.base) as write:
+        with _seen(base) as device, job(inputs, device) as wanted, _written(output, overwrite, inputs.base) as write:
             packed = pack(
                 base,
                 write,
@@ -136,6 +137,16 @@ def _opened(given: str, size: int | None, inputs: Inputs) -> Iterator[Path | Bas
     with path.open("rb") as file:
         stream = read_stream(file, length, path.name)
         yield stream
+
+
+@contextmanager
+def _seen(base: Path | BaseStream) -> Iterator[FileDevice | None]:
+    """The disk image, if it can be looked into."""
+    if not isinstance(base, Path):
+        yield None
+        return
+    with FileDevice(base) as device:
+        yield device
 
 
 @contextmanager

@@ -5,8 +5,11 @@ from __future__ import annotations
 import click
 
 from .. import preloading
+from ..disk.formats import opened_image
 from . import render, report
-from .options import Inputs, input_options, job
+from .boot_options import BootInputs, boot_options
+from .job import job
+from .options import Inputs, input_options
 
 _EXAMPLES = """\b
 Examples:
@@ -18,9 +21,11 @@ Examples:
 @click.command("plan", epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @input_options
+@boot_options
 @render.output_options
 def command(
     inputs: Inputs,
+    boot: BootInputs,
     as_json: bool,
     quiet: bool,
     verbose: int,
@@ -30,19 +35,20 @@ def command(
     Takes what preload takes, fetches manifests and configs but no layer, and writes nothing.
     """
     render.set_up(verbose)
-    with render.progress(quiet=quiet) as progress, job(inputs) as wanted:
-        plan = preloading.plan(
-            inputs.base,
-            wanted.requests,
-            platform=wanted.platform,
-            target=wanted.target,
-            files=wanted.files,
-            replaced=wanted.replaced,
-            additional_space=wanted.additional_space,
-            timestamp=wanted.timestamp,
-            index=wanted.index,
-            progress=progress,
-        )
+    with render.progress(quiet=quiet) as progress, opened_image(inputs.base, progress=progress) as base:
+        with job(inputs, base.device, boot) as wanted:
+            plan = preloading.plan(
+                base,
+                wanted.requests,
+                platform=wanted.platform,
+                target=wanted.target,
+                files=wanted.files,
+                replaced=wanted.replaced,
+                additional_space=wanted.additional_space,
+                timestamp=wanted.timestamp,
+                index=wanted.index,
+                progress=progress,
+            )
     if as_json:
         render.json(report.plan_object(plan))
     else:

@@ -7,60 +7,100 @@ from pathlib import Path
 import click
 
 from .. import preloading
+from ..disk.formats import opened_image
 from ..errors import UsageError
+from ..preloading.work import Destination, check_destination
 from . import render, report
-from .options import Inputs, input_options, job
+from .boot_options import BootInputs, boot_options
+from .job import job
+from .options import Inputs, input_options
 
 _EXAMPLES = """\b
 Examples:
-  drypoint preload balena.img -o preloaded.img --apps-json apps.json
+  drypoint preload balena.img.zip -o preloaded.img.zst --apps-json apps.json
   drypoint preload balena.img -o preloaded.img --image alpine:3.20 --image ghcr.io/org/app:1.4
-  drypoint preload base.img -o out.img --image docker-archive:app.tar
-  drypoint preload pios.img -o out.img --image alpine --data-partition rootfs --data-root /var/lib/docker
+  drypoint preload base.img -o out.img --image docker-archive:app.tar --config config.json
+  drypoint preload pios.img.xz -o out.img.xz --bmap out.bmap --compose compose.yaml \\
+      --data-partition rootfs --data-root /var/lib/docker
 """
 
 
 @click.command("preload", epilog=_EXAMPLES)
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="OUT", help="The disk image to make."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="OUT",
+    help="The disk image to make; .gz, .xz, .zst or .zip at its end compress it.",
+)
+@click.option(
+    "--in-place",
+    is_flag=True,
+    help="Change BASE itself, a plain file or a block device that is not mounted, in place of making OUT. If anything fails it "
+    "is put back as it was.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option(
+    "--bmap",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write a block map, by which bmaptool writes OUT to a device quickly.",
+)
+@click.option(
+    "--shrink-to-fit",
+    is_flag=True,
+    help="Give back the room that the partition's growth has left over, to the last 4 MiB.",
+)
 @click.option("--no-verify", is_flag=True, help="Do not read back and prove what was written.")
 @input_options
+@boot_options
 @render.output_options
 def command(
     inputs: Inputs,
-    output: Path,
+    boot: BootInputs,
+    output: Path | None,
+    in_place: bool,
     overwrite: bool,
+    bmap: Path | None,
+    shrink_to_fit: bool,
     no_verify: bool,
     quiet: bool,
     verbose: int,
 ) -> None:
     """Make OUT, a copy of the disk image BASE whose engine finds the images in its store.
 
-    BASE is only read. What was written is read back and proved. OUT appears when it is whole; if anything fails, or on
-    Ctrl-C, nothing is left behind.
+    BASE is only read, and may be compressed by gzip, xz, zstd or zip. What was written is read back and proved. OUT appears
+    when it is whole; if anything fails, or on Ctrl-C, nothing is left behind.
     """
     render.set_up(verbose)
+    if in_place == (output is not None):
+        raise UsageError("say where the result goes: -o OUT for a new disk image, or --in-place to change BASE itself")
     if str(output) == "-":
         raise UsageError("a disk image cannot be streamed to standard output; give the name of a file with -o")
-    with render.progress(quiet=quiet) as progress, job(inputs) as wanted:
-        result = preloading.preload(
-            inputs.base,
-            output,
-            wanted.requests,
-            platform=wanted.platform,
-            target=wanted.target,
-            files=wanted.files,
-            replaced=wanted.replaced,
-            additional_space=wanted.additional_space,
-            overwrite=overwrite,
-            timestamp=wanted.timestamp,
-            index=wanted.index,
-            verify=not no_verify,
-            progress=progress,
-        )
+    # Looked at before BASE is unpacked, which may take minutes.
+    scratch = check_destination(inputs.base, Destination(output, overwrite, bmap))
+    with render.progress(quiet=quiet) as progress:
+        with opened_image(inputs.base, directory=scratch, progress=progress) as base:
+            with job(inputs, base.device, boot) as wanted:
+                result = preloading.preload(
+                    base,
+                    output,
+                    wanted.requests,
+                    platform=wanted.platform,
+                    target=wanted.target,
+                    files=wanted.files,
+                    fat_files=wanted.fat_files,
+                    replaced=wanted.replaced,
+                    additional_space=wanted.additional_space,
+                    shrink_to_fit=shrink_to_fit,
+                    overwrite=overwrite,
+                    block_map=bmap,
+                    timestamp=wanted.timestamp,
+                    index=wanted.index,
+                    verify=not no_verify,
+                    progress=progress,
+                )
     if not quiet:
         report.show_result(result)
         if no_verify:
-            render.line(f"not verified, as asked; drypoint verify {output} does it")
+            render.line(f"not verified, as asked; drypoint verify {result.output} does it")

@@ -49,17 +49,18 @@ def show_result(result: Result) -> None:
         state = "was there already" if image.image_id in plan.store.known_images else "added"
         render.line(f"{image_name(image)}  {image.image_id[:_SHORT]}  {state}")
     show_removal(plan)
-    inodes = sum(layer.applied.inodes for layer in result.layers)
-    size = sum(layer.applied.size for layer in result.layers)
-    render.line(
-        f"{len(result.layers)} layers written ({inodes} inodes, {render.size(size)}), {len(plan.store.shared)} shared with "
-        f"what was there; {render.size(plan.store.fetch_bytes)} fetched"
-    )
-    before, after = plan.partition.size, result.partition.size
-    growth = (
-        f"grew from {render.size(before)} to {render.size(after)}" if after > before else f"has {render.size(after)}"
-    )
-    render.line(f"partition {result.partition.number} {growth}")
+    if plan.images:
+        inodes = sum(layer.applied.inodes for layer in result.layers)
+        size = sum(layer.applied.size for layer in result.layers)
+        render.line(
+            f"{len(result.layers)} layers written ({inodes} inodes, {render.size(size)}), {len(plan.store.shared)} shared "
+            f"with what was there; {render.size(plan.store.fetch_bytes)} fetched"
+        )
+        before, after = plan.partition.size, result.partition.size
+        grew = f"grew from {render.size(before)} to {render.size(after)}"
+        render.line(f"partition {result.partition.number} {grew if after > before else f'has {render.size(after)}'}")
+    for file in result.fat_files:
+        render.line(f"partition {file.partition}: {file.path} ({render.size(len(file.content))})")
     show_orphans(plan)
     show_findings(plan)
     render.line(f"wrote {result.output}")

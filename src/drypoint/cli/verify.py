@@ -12,7 +12,7 @@ from ..balena.demand import AppsJsonDemand
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
 from ..verification import verify
 from . import proof, render
-from .options import data_root_path, read_file
+from .job import data_root_path, read_file
 
 _EXAMPLES = """\b
 Examples:

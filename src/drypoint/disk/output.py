@@ -35,7 +35,7 @@ def whole_file(path: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] 
         OutputError: the target is a directory, an input, or exists; its directory is missing or cannot be written; the file
             system is full (whoever raised that inside the block).
     """
-    _check_target(path, overwrite, inputs)
+    check_target(path, overwrite, inputs)
     part = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
     try:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
@@ -119,7 +119,12 @@ def in_place(path: Path) -> Iterator[Path]:
     backup.unlink()
 
 
-def _check_target(path: Path, overwrite: bool, inputs: tuple[Path, ...]) -> None:
+def check_target(path: Path, overwrite: bool, inputs: tuple[Path, ...]) -> None:
+    """Refuse a target that :func:`whole_file` would refuse.
+
+    Raises:
+        OutputError: see there.
+    """
     if not path.parent.is_dir():
         raise OutputError(f"cannot write {path}: the directory {path.parent} does not exist; create it first")
     if path.is_dir():

@@ -31,12 +31,14 @@ class Result:
     Attributes:
         plan: what was planned.
         layers: those that were written, in order.
+        fat_files: what was put into FAT partitions.
         output: the finished disk image.
         partition: the data partition as it is now.
     """
 
     plan: Plan
     layers: tuple[WrittenLayer, ...]
+    fat_files: tuple[FatFile, ...]
     output: Path
     partition: Partition
 
@@ -106,7 +108,8 @@ def preload(
         work = stack.enter_context(working_disk(path, Destination(output, overwrite, block_map)))
         opened = stack.enter_context(opened_base(base, work.scratch_dir, progress))
         gathered = gather(opened.device, wishes, progress)
-        progress.note(summary(gathered.plan))
+        if images or not gathered.plan.is_empty:
+            progress.note(summary(gathered.plan))
         with fetching(gathered, progress) as fetcher:
             # While the base is copied, the first layers come in.
             disk = work.start(opened, progress)
@@ -122,7 +125,7 @@ def preload(
         if verify:
             _verify(gathered, growing, inner, progress)
         work.finish(gathered.timestamp, progress)
-    return Result(gathered.plan, written, output or path, growing.partition)
+    return Result(gathered.plan, written, tuple(fat_files), output or path, growing.partition)
 
 
 def _targets(

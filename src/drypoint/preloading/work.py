@@ -23,7 +23,7 @@ from ..disk.formats import (
     write_block_map,
     write_image,
 )
-from ..disk.output import adopt
+from ..disk.output import adopt, check_target
 from ..disk.scratch import nameless_file, path_of, scratch_directory
 from ..disk.undo import undoing
 from ..errors import OutputError, UsageError
@@ -65,6 +65,22 @@ class Work(Protocol):
         Raises:
             OutputError: there is no room for it.
         """
+
+
+def check_destination(base: Path, destination: Destination) -> Path:
+    """Make sure, as far as one can before the work, that the result can go where it should; the directory for scratch files.
+
+    Raises:
+        OutputError, UsageError: as :func:`working_disk`.
+    """
+    if destination.path is None:
+        _check_in_place(base, destination)
+        return _scratch_for(base)
+    format_of_name(destination.path)
+    for path in (destination.path, destination.block_map):
+        if path is not None:
+            check_target(path, destination.overwrite, (base,))
+    return destination.path.absolute().parent
 
 
 @contextmanager
@@ -147,7 +163,7 @@ class _InPlace:
 
     @property
     def scratch_dir(self) -> Path:
-        return scratch_directory() if self._path.is_block_device() else self._path.absolute().parent
+        return _scratch_for(self._path)
 
     def start(self, base: OpenedImage, progress: Progress) -> GrowableDevice:
         if self._path.is_block_device():
@@ -159,6 +175,10 @@ class _InPlace:
 
     def finish(self, timestamp: int, progress: Progress) -> None:
         return
+
+
+def _scratch_for(path: Path) -> Path:
+    return scratch_directory() if path.is_block_device() else path.absolute().parent
 
 
 def _check_in_place(path: Path, destination: Destination) -> None:
