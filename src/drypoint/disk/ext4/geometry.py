@@ -210,8 +210,8 @@ def needed_size(geometry: Geometry, blocks_needed: int, inodes_needed: int) -> i
 def trimmed_size(geometry: Geometry, used_groups: int, blocks_needed: int, inodes_needed: int) -> int:
     """The least size in bytes to which the file system can be cut so that as much stays free as for :func:`needed_size`.
 
-    Its first *used_groups* block groups stay, the last of them perhaps in part, for the inodes in them. Never more than the size
-    now, which is the answer too where the layout is one that is not resized.
+    Its first *used_groups* block groups stay, the last of them perhaps in part, for the inodes in them. Never more than the
+    size now, which is the answer too where the layout is one that is not resized.
     """
     if geometry.feature_ro_compat & _BIGALLOC or geometry.feature_compat & _SPARSE_SUPER2:
         return geometry.size
