@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from . import boot_targets, change_targets, disk_targets, image_targets, layer_targets, registry_targets, store_targets
+from . import (
+    boot_targets,
+    change_targets,
+    disk_targets,
+    format_targets,
+    image_targets,
+    layer_targets,
+    registry_targets,
+    store_targets,
+)
 from .planted import PLANTED
 from .target import Target
 
@@ -13,6 +22,7 @@ ALL: tuple[Target, ...] = (
     *registry_targets.TARGETS,
     *store_targets.TARGETS,
     *disk_targets.TARGETS,
+    *format_targets.TARGETS,
     *boot_targets.TARGETS,
 )
 TARGETS = {target.name: target for target in (*ALL, PLANTED)}
