@@ -193,12 +193,6 @@ def pack_entry(entry: GptEntry, size: int = 128) -> bytes:
     ).ljust(size, b"\0")
 
 
-def resize_entry(array: bytes, index: int, entry_size: int, last_lba: int) -> bytes:
-    """The array with the last sector of entry *index* changed and every other byte kept."""
-    offset = index * entry_size + 40
-    return array[:offset] + last_lba.to_bytes(8, "little") + array[offset + 8 :]
-
-
 def find_sector_size(device: Device) -> int | None:
     """512 or 4096, as a header at LBA 1 or (for a damaged primary) at the last LBA tells; None without any header."""
     for sector_size in SECTOR_SIZES:
