@@ -10,7 +10,7 @@ from ..balena.inspecting import inspect
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
 from . import inspected, render
 from .inspected_json import inspection_object
-from .options import data_root_path
+from .job import data_root_path
 
 _EXAMPLES = """\b
 Examples:
