@@ -13,7 +13,7 @@ import pytest
 from drypoint.disk import FileDevice, Window, find_partition, read_table
 from drypoint.disk.ext4 import Ext4Filesystem, Ext4Reader
 from drypoint.disk.ext4.file_device import open_ext4_file
-from drypoint.errors import DiskImageError, FilesystemError, ToolError
+from drypoint.errors import DiskImageError, FilesystemError, OutputError, ToolError
 from drypoint.fstree import Metadata, Regular
 from drypoint.preloading import ExtraFile
 from drypoint.preloading.growing import GrowingPartition
@@ -182,6 +182,47 @@ def test_holes_get_blocks_where_something_is_written(tmp_path: Path, inner: Disk
             image.write(image.size - 1, b"xx")
     dumped = flasher.dump(tmp_path / "dump").read_bytes()
     assert dumped == whole
+
+
+@pytest.fixture(scope="module")
+def hollow(tmp_path_factory: pytest.TempPathFactory) -> DiskImage:
+    """A disk image whose data partition has much room, nearly all of it holes."""
+    sizes = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=96 * MIB)
+    return build_disk_image(tmp_path_factory.mktemp("hollow") / "inner.img", sizes=sizes)
+
+
+def test_the_outer_partition_grows_in_the_middle_of_a_write(tmp_path: Path, hollow: DiskImage) -> None:
+    """Nothing says beforehand that the holes are wanted: libext2fs' first write finds one, and e2fsck and resize2fs run."""
+    flasher = build_flasher_image(tmp_path / "flasher.img", hollow.path)
+    with opened(flasher) as image:
+        before = image.outer.partition.size
+        with Ext4Sink(data_of(image, tmp_path).window, now=EPOCH) as sink:
+            for number in range(3):
+                sink.add(Regular(b"docker/%02d" % number, META, len(CONTENT)), [CONTENT])
+            sink.finish()
+        assert image.outer.partition.size >= before + 64 * MIB
+    filled(judge(flasher, tmp_path), 3)
+
+
+def test_what_goes_wrong_outside_comes_out_of_the_writing_inside(tmp_path: Path, hollow: DiskImage) -> None:
+    flasher = build_flasher_image(tmp_path / "flasher.img", hollow.path)
+    with FileDevice(flasher.disk.path, writable=True) as disk:
+        image = open_target(disk, target_of(flasher), tmp_path / "missing", SILENT, now=EPOCH)
+        assert image is not None
+        with Ext4Sink(data_of(image, tmp_path).window, now=EPOCH) as sink:
+            with pytest.raises(OutputError, match=r"cannot make a scratch file in .*missing"):
+                write_all(sink)
+    judge_ext4(flasher.disk.path, offset=root_now(flasher))
+
+
+def write_all(sink: Ext4Sink) -> None:
+    sink.add(Regular(b"docker/00", META, len(CONTENT)), [CONTENT])
+    sink.finish()
+
+
+def root_now(flasher: FlasherImage) -> int:
+    with FileDevice(flasher.disk.path) as disk:
+        return find_partition(disk, read_table(disk), ROOT).partition.start
 
 
 @pytest.mark.slow

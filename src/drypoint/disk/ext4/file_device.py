@@ -13,7 +13,7 @@ from ..device import Device
 from .reader import Ext4Reader
 from .reader_blocks import Extent
 
-MAX_EXTENTS = 1 << 20
+MAX_EXTENTS = 1 << 18
 """So many pieces at most: an honest disk image of that many would be in bits of a block or two."""
 
 
