@@ -145,6 +145,7 @@ def test_what_was_on_the_card_does_no_harm(image: Path, tmp_path: Path, garbage:
         ("-b", "1024"),
         ("-b", "1024", "-O", "^flex_bg,^metadata_csum,^uninit_bg,^resize_inode"),
         ("-O", "^has_journal,^64bit", "-g", "8192"),
+        ("-O", "^flex_bg", "-b", "1024"),
         ("-E", "lazy_itable_init=0"),
     ],
 )

@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drypoint import decompression
+from drypoint.disk import FileDevice
 from drypoint.disk.formats import ImageFormat, opened_image, write_image, zip_writing
+from drypoint.disk.formats.zip_reading import find_image, member_content
 from drypoint.errors import DiskImageError
 from drypoint.testing.tools import find_tool
 
@@ -153,6 +155,15 @@ def test_bytes_after_the_deflate_stream(tmp_path: Path) -> None:
     blob = changed(blob, b"PK\5\6", 16, struct.pack("<I", blob.index(b"PK\1\2")))
     with pytest.raises(DiskImageError, match="ends before its compressed size"):
         content_of(tmp_path, blob)
+
+
+def test_a_bomb_is_stopped_where_its_size_ends(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.zip"
+    path.write_bytes(changed(archive(("disk.img", bytes(64 << 20))), b"PK\1\2", 24, struct.pack("<I", 3 << 20)))
+    given: list[int] = []
+    with FileDevice(path) as device, pytest.raises(DiskImageError, match="more than the 3145728 bytes"):
+        given.extend(len(content) for content, _ in member_content(device, find_image(device)))
+    assert sum(given) <= 3 << 20
 
 
 def test_names_are_shown_harmlessly(tmp_path: Path) -> None:
