@@ -6,6 +6,7 @@ from . import (
     boot_targets,
     change_targets,
     disk_targets,
+    file_targets,
     format_targets,
     image_targets,
     layer_targets,
@@ -22,6 +23,7 @@ ALL: tuple[Target, ...] = (
     *registry_targets.TARGETS,
     *store_targets.TARGETS,
     *disk_targets.TARGETS,
+    *file_targets.TARGETS,
     *format_targets.TARGETS,
     *boot_targets.TARGETS,
 )
