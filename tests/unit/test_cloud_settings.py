@@ -26,7 +26,7 @@ def test_without_anything_it_is_balena_cloud_and_nobody(tmp_path: Path) -> None:
     settings = find_settings({}, tmp_path)
     assert settings.api_url == "https://api.balena-cloud.com"
     assert (settings.host, settings.token) == ("api.balena-cloud.com", "")
-    assert settings.registries == {"registry2.balena-cloud.com", "registry.balena-cloud.com"}
+    assert settings.registry == "registry2.balena-cloud.com"
 
 
 def test_the_token_comes_from_the_argument_then_the_environment_then_the_file(tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ def test_the_servers_own_registry_is_known_without_images() -> None:
     tokens = RegistryTokens(client)
     # Nobody is logged in: an apps.json from somewhere may name public images.
     assert tokens("registry2.balena-cloud.com", scope_of(MAIN), None) is None
-    assert client.settings.registries >= {"registry2.balena-cloud.com"}
+    assert client.settings.registry == "registry2.balena-cloud.com"
+    assert CloudSettings("http://127.0.0.1:80").registry is None
 
 
 def test_what_is_not_granted_is_told_by_name() -> None:

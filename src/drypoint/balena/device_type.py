@@ -62,13 +62,21 @@ def read_device_type(device: Device) -> DeviceType | None:
         window = Window(device, probed.partition.start, probed.partition.size)
         content = read_fat_file(window, _FILE, _MAX_BYTES)
         if content is not None:
-            return _parse(content, device.name)
+            return parse_device_type(content, f"{_FILE} in the boot partition of {device.name}")
     return None
 
 
-def _parse(content: bytes, where: str) -> DeviceType | None:
+def parse_device_type(content: bytes, what: str) -> DeviceType | None:
+    """Read a ``device-type.json``; None if it does not say the processor.
+
+    Args:
+        what: how errors name the file.
+
+    Raises:
+        DiskImageError: it is no such file.
+    """
     try:
         raw = msgspec.json.decode(content, type=_RawDeviceType)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise DiskImageError(f"{_FILE} in the boot partition of {where} is not well formed: {error}") from error
+        raise DiskImageError(f"{what} is not well formed: {error}") from error
     return DeviceType(raw.slug, raw.arch) if raw.arch else None

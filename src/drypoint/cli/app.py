@@ -22,6 +22,7 @@ COMMANDS = {
     "inject": "make a disk image of such an archive, while it comes",
     "inspect": "show what a disk image holds",
     "verify": "read a finished disk image back and prove it",
+    "supervisor-image": "tell which image a version of the balena Supervisor is",
     "demo": "the whole job on sample data, no network",
 }
 """The commands in the order of the help text, each a module of this package with a ``command``."""
@@ -57,7 +58,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f".{cmd_name}", __package__).command
+        command = importlib.import_module(f".{cmd_name.replace('-', '_')}", __package__).command
         if not isinstance(command, click.Command):
             raise TypeError(f"the module of {cmd_name} has no command")
         return command

@@ -2,6 +2,7 @@
 
 from .client import CloudClient
 from .fleet import CURRENT, LATEST, CloudDeviceType, CloudModel, Device, Fleet, find_device, find_fleet, find_release
+from .gathering import GatheredState, StateWishes, gather_states
 from .settings import CloudSettings, find_settings
 from .state import device_state, fleet_state, make_apps_json
 from .supervisor import find_supervisor_image
@@ -16,7 +17,9 @@ __all__ = [
     "CloudSettings",
     "Device",
     "Fleet",
+    "GatheredState",
     "RegistryTokens",
+    "StateWishes",
     "device_state",
     "find_device",
     "find_fleet",
@@ -24,5 +27,6 @@ __all__ = [
     "find_settings",
     "find_supervisor_image",
     "fleet_state",
+    "gather_states",
     "make_apps_json",
 ]

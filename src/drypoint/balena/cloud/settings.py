@@ -49,10 +49,10 @@ class CloudSettings:
         return urlsplit(self.api_url).netloc
 
     @property
-    def registries(self) -> frozenset[str]:
-        """The domains of the server's own registries, by balena's naming; empty when the server is named otherwise."""
+    def registry(self) -> str | None:
+        """The domain of the server's own registry, by balena's naming; None when the server is named otherwise."""
         first, _, domain = self.host.partition(".")
-        return frozenset((f"registry2.{domain}", f"registry.{domain}")) if first == "api" and domain else frozenset()
+        return f"registry2.{domain}" if first == "api" and domain else None
 
 
 def find_settings(

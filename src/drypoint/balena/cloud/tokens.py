@@ -69,7 +69,8 @@ class RegistryTokens:
         self._client = client
         self._clock = clock
         self._lock = threading.Lock()
-        self._paths: dict[str, dict[str, None]] = {registry: {} for registry in client.settings.registries}
+        own = client.settings.registry
+        self._paths: dict[str, dict[str, None]] = {} if own is None else {own: {}}
         self._named: set[str] = set()
         self._tokens: dict[tuple[str, frozenset[str]], _Token] = {}
         for image in images:

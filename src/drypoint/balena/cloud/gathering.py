@@ -1,0 +1,121 @@
+"""The use case: which apps.json a device starts with, of fleets or a device on a server and of files, and what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from ...errors import UsageError
+from ..apps_json import AppsJson, parse_state, read_apps_json
+from ..architecture import NeededArchitecture
+from ..merge import merge_apps_json
+from .client import CloudClient
+from .fleet import CURRENT, LATEST, CloudDeviceType, CloudModel, find_device, find_fleet, find_release
+from .state import device_state, fleet_state, make_apps_json
+
+
+@dataclass(frozen=True, slots=True)
+class StateWishes:
+    """Whose target states are wanted.
+
+    Attributes:
+        fleets: slugs, uuids or ids.
+        commit: which release of the fleet; a commit belongs to one fleet only.
+        device: the uuid of a registered device, in place of fleets.
+        pin_device: whether the device stays at that release; None leaves files as they are, and does not pin to a fleet's.
+    """
+
+    fleets: tuple[str, ...] = ()
+    commit: str | None = None
+    device: str | None = None
+    pin_device: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Raises:
+        UsageError: the wishes contradict each other.
+        """
+        if self.device is not None and self.fleets:
+            raise UsageError("--device already says which fleet: give it or --fleet, not both")
+        if self.commit is not None and not self.fleets:
+            raise UsageError(
+                "--commit chooses a release of a fleet: give --fleet with it (a device's is chosen by the server)"
+            )
+        if self.commit not in (None, CURRENT, LATEST) and len(self.fleets) > 1:
+            raise UsageError(f"a commit belongs to one fleet: with several --fleet, --commit is {CURRENT} or {LATEST}")
+
+    @property
+    def asks_the_server(self) -> bool:
+        return bool(self.fleets) or self.device is not None
+
+
+@dataclass(frozen=True, slots=True)
+class GatheredState:
+    """Attributes:
+    apps: everything in one apps.json.
+    needs: what the fleets are built for, to be held against the disk image's device type.
+    notes: where it came from, a line each, for people.
+    """
+
+    apps: AppsJson
+    needs: tuple[NeededArchitecture, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def gather_states(
+    wishes: StateWishes, client: CloudClient | None, files: Sequence[tuple[str, AppsJson]] = ()
+) -> GatheredState | None:
+    """What *wishes* and *files* come to; None if there is neither.
+
+    Args:
+        client: asked for fleets and devices; may be None when *wishes* has none.
+        files: apps.json files, each with its name.
+
+    Raises:
+        UsageError: they contradict each other, a name means nothing, or the Supervisor would not take what came.
+        SourceError: the server does not give it; the kind of error tells why.
+    """
+    if wishes.pin_device is not None:
+        files = [(what, _pinned(apps, what, wishes.pin_device)) for what, apps in files]
+    states: list[tuple[str, AppsJson]] = []
+    needs: list[NeededArchitecture] = []
+    notes: list[str] = []
+    if wishes.asks_the_server and client is None:
+        raise ValueError("fleets and devices are known to a server only")
+    if client is not None:
+        model = CloudModel(client)
+        for name in dict.fromkeys(wishes.fleets):
+            fleet = find_fleet(model, name)
+            commit = find_release(model, fleet, wishes.commit or CURRENT)
+            what = f"{fleet.slug} at release {commit}"
+            apps = make_apps_json(
+                fleet_state(client, fleet, commit), f"the target state of {what}", pin_device=bool(wishes.pin_device)
+            )
+            states.append((what, apps))
+            needs.append(_needed(fleet.slug, fleet.device_type))
+            notes.append(f"{what}: {len(apps.services)} services")
+        if wishes.device is not None:
+            device = find_device(model, wishes.device)
+            what = f"the device {device.uuid}"
+            apps = make_apps_json(
+                device_state(client, device), f"the target state of {what}", pin_device=bool(wishes.pin_device)
+            )
+            states.append((what, apps))
+            needs.append(_needed(f"of {what}", device.device_type))
+            notes.append(f"{what}: {len(apps.services)} services")
+    states += files
+    if not states:
+        return None
+    return GatheredState(merge_apps_json(states), tuple(needs), tuple(notes))
+
+
+def _needed(name: str, device_type: CloudDeviceType) -> NeededArchitecture:
+    return NeededArchitecture(name, device_type.slug, device_type.arch)
+
+
+def _pinned(apps: AppsJson, what: str, pin_device: bool) -> AppsJson:
+    if apps.pin_device == pin_device:
+        return apps
+    state = {**parse_state(apps.content, what), "pinDevice": pin_device}
+    return read_apps_json(msgspec.json.encode(state, order="sorted"), what, (apps.version,))

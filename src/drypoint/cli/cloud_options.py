@@ -1,0 +1,251 @@
+"""The options that name fleets and the server that knows them, and what they mean together.
+
+``balena preload`` has --fleet, --commit, --pin-device-to-release and --dont-check-arch; there, ``--commit latest`` means
+current.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, fields
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import OutputError
+
+if TYPE_CHECKING:
+    from ..balena.apps_json import AppsJson
+    from ..balena.architecture import NeededArchitecture
+    from ..balena.cloud import CloudClient
+    from ..sources.registry import RegistryOptions, TokenProvider
+
+_OWN_REGISTRY = "registry2."
+"""How the name of a server's own registry begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInputs:
+    """Which server is asked, and who asks."""
+
+    token: str | None = field(default=None, repr=False)
+    api_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CloudInputs:
+    """The options as they were given."""
+
+    fleets: tuple[str, ...] = ()
+    commit: str | None = None
+    device: str | None = None
+    pin_device_to_release: bool | None = None
+    token: str | None = field(default=None, repr=False)
+    api_url: str | None = None
+    save_apps_json: Path | None = None
+    dont_check_arch: bool = False
+
+    @property
+    def names_apps(self) -> bool:
+        """Whether a fleet or a device is named, so that there is something to preload."""
+        return bool(self.fleets) or self.device is not None
+
+    @property
+    def server(self) -> ServerInputs:
+        return ServerInputs(self.token, self.api_url)
+
+
+@dataclass(frozen=True, slots=True)
+class CloudStates:
+    """What the options come to.
+
+    Attributes:
+        apps: all apps.json in one; None if neither fleet, device nor file was named.
+        needs: what the fleets are built for.
+        notes: where the apps come from, a line each.
+        token_provider: for :class:`RegistryOptions`; serves as long as the block lasts.
+    """
+
+    apps: AppsJson | None
+    needs: tuple[NeededArchitecture, ...]
+    notes: tuple[str, ...]
+    token_provider: TokenProvider
+
+
+def server_options(function: Callable[..., object]) -> Callable[..., object]:
+    """--token and --api-url, given to *function* together, as ``server``."""
+
+    @wraps(function)
+    def gathering(**given: Any) -> object:
+        server = ServerInputs(given.pop("token"), given.pop("api_url"))
+        return function(server=server, **given)
+
+    decorated: Callable[..., object] = gathering
+    for decorate in reversed(_server_decorators()):
+        decorated = decorate(decorated)
+    return decorated
+
+
+def cloud_options(function: Callable[..., object]) -> Callable[..., object]:
+    """All of the options, given to *function* together, as ``cloud``."""
+
+    @wraps(function)
+    def gathering(**given: Any) -> object:
+        cloud = CloudInputs(**{one.name: given.pop(one.name) for one in fields(CloudInputs)})
+        return function(cloud=cloud, **given)
+
+    decorators: list[Callable[[Callable[..., object]], Callable[..., object]]] = [
+        click.option(
+            "--fleet", "fleets", multiple=True, metavar="ORG/FLEET",
+            help="A fleet on balenaCloud or openBalena, by slug, uuid or id: its target state is preloaded. May be "
+            "repeated for blocks and apps beside it.",
+        ),
+        click.option(
+            "--commit", metavar="COMMIT",
+            help="Which release of the fleet: a commit or how one begins, 'current' (what the fleet's devices run) or 'latest' "
+            "(the newest). Default: current.",
+        ),
+        click.option(
+            "--device", metavar="UUID",
+            help="In place of a fleet: what this registered device is told to run.",
+        ),
+        click.option(
+            "--pin-device-to-release/--no-pin-device-to-release", default=None,
+            help="Keep the device at the preloaded release when it joins its fleet. Default: it follows the fleet, or does as "
+            "the --apps-json says.",
+        ),
+        *_server_decorators(),
+        click.option(
+            "--save-apps-json", type=click.Path(path_type=Path), metavar="FILE",
+            help="Also write the apps.json to FILE, for --apps-json without a server.",
+        ),
+        click.option(
+            "--dont-check-arch", is_flag=True,
+            help="Do not hold the processor of the disk image's device type against the fleet's and the images'.",
+        ),
+    ]  # fmt: skip
+    decorated: Callable[..., object] = gathering
+    for decorate in reversed(decorators):
+        decorated = decorate(decorated)
+    return decorated
+
+
+@contextmanager
+def cloud_states(
+    inputs: CloudInputs, options: RegistryOptions, files: Sequence[tuple[str, AppsJson]] = ()
+) -> Iterator[CloudStates]:
+    """Ask the server for what *inputs* names, and put it together with *files*.
+
+    Args:
+        options: how the network is reached; the same are for the registries, with the token provider that comes of this.
+        files: apps.json files that other options name, each with its name.
+
+    Raises:
+        UsageError: the options contradict each other, or mean nothing.
+        SourceError: the server does not give it; the kind of error tells why.
+        OutputError: --save-apps-json cannot be written.
+    """
+    from ..balena.cloud import RegistryTokens, StateWishes, gather_states
+
+    wishes = StateWishes(inputs.fleets, inputs.commit, inputs.device, inputs.pin_device_to_release)
+    with ExitStack() as stack:
+        if not wishes.asks_the_server:
+            gathered = gather_states(wishes, None, files)
+            tokens: TokenProvider = stack.enter_context(_LaterTokens(inputs.server, options))
+        else:
+            client = stack.enter_context(cloud_client(inputs.server, options))
+            gathered = gather_states(wishes, client, files)
+            tokens = RegistryTokens(client, gathered.apps.images if gathered is not None else ())
+        if gathered is None:
+            yield CloudStates(None, (), (), tokens)
+            return
+        if inputs.save_apps_json is not None:
+            _save(inputs.save_apps_json, gathered.apps.content)
+        yield CloudStates(gathered.apps, gathered.needs, gathered.notes, tokens)
+
+
+def cloud_client(server: ServerInputs, options: RegistryOptions) -> CloudClient:
+    """A client for the server that *server*, the environment and the user's files name.
+
+    Raises:
+        UsageError, AuthenticationError: one of them says what cannot be.
+    """
+    from ..balena.cloud import CloudClient, find_settings
+
+    settings = find_settings(
+        options.environment,
+        _home(),
+        token=server.token,
+        api_url=server.api_url,
+        insecure_hosts=options.insecure_registries,
+    )
+    return CloudClient(settings, options)
+
+
+class _LaterTokens:
+    """Registry tokens for when no fleet is named, but an apps.json or image of a server's own registry may be.
+
+    The login is looked up when such a registry asks for a token, and not before: who does without balena's server shall not
+    hear of its settings.
+    """
+
+    def __init__(self, server: ServerInputs, options: RegistryOptions) -> None:
+        self._server = server
+        self._options = options
+        self._lock = threading.Lock()
+        self._client: CloudClient | None = None
+        self._tokens: TokenProvider | None = None
+
+    def __enter__(self) -> _LaterTokens:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None, /) -> str | None:
+        if not registry.startswith(_OWN_REGISTRY):
+            return None
+        from ..balena.cloud import RegistryTokens
+
+        with self._lock:
+            if self._tokens is None:
+                self._client = cloud_client(self._server, self._options)
+                self._tokens = RegistryTokens(self._client)
+        return self._tokens(registry, scopes, refused)
+
+
+def _server_decorators() -> list[Callable[[Callable[..., object]], Callable[..., object]]]:
+    return [
+        click.option(
+            "--token", metavar="TOKEN",
+            help="A session token or an API key. Default: BALENA_API_TOKEN, else what 'balena login' left in ~/.balena/token.",
+        ),
+        click.option(
+            "--api-url", metavar="URL",
+            help="The API server. Default: that of BALENARC_BALENA_URL or ~/.balenarc.yml, else https://api.balena-cloud.com.",
+        ),
+    ]  # fmt: skip
+
+
+def _save(path: Path, content: bytes) -> None:
+    from ..disk.output import whole_file
+
+    with whole_file(path, overwrite=True) as part:
+        try:
+            part.write_bytes(content)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        # A user id without a home directory: nobody has logged in there.
+        return Path(os.devnull)
