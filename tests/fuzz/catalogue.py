@@ -11,6 +11,7 @@ from . import (
     image_targets,
     layer_targets,
     registry_targets,
+    size_targets,
     store_targets,
 )
 from .planted import PLANTED
@@ -21,6 +22,7 @@ ALL: tuple[Target, ...] = (
     *change_targets.TARGETS,
     *image_targets.TARGETS,
     *registry_targets.TARGETS,
+    *size_targets.TARGETS,
     *store_targets.TARGETS,
     *disk_targets.TARGETS,
     *file_targets.TARGETS,

@@ -102,7 +102,7 @@ def test_json_says_all_of_it(place: Path) -> None:
     assert said["growth"]["disk_bytes"] == (place / "one.img").stat().st_size
 
 
-@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("columns", [72, 80, 120])
 def test_no_line_of_the_table_is_wider_than_the_terminal(place: Path, columns: int) -> None:
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
