@@ -90,7 +90,7 @@ class Faults:
     Attributes:
         breaks: blob answers that break by a connection reset after ``fault_after`` bytes of their body.
         ends: blob answers without Content-Length that end, as if they were whole, after ``fault_after`` bytes.
-        stalls: blob answers that stop after ``fault_after`` bytes and keep the connection open.
+        stalls: blob answers that stop after ``fault_after`` bytes and keep the connection open, if they are longer than that.
         refusals: answers with ``refusal_status`` and, if set, the header ``Retry-After: retry_after``.
         ignore_range: blobs always come whole, with status 200.
         wrong_range: 206 answers come from one byte later than was asked for.
@@ -501,7 +501,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_file(file, start, limit)
         if faults.extra_bytes and not (breaks or ends or stalls):
             self._send_bytes(memoryview(bytes(faults.extra_bytes)))
-        if stalls:
+        if stalls and limit < stop:
             self.server.stall_ended.wait()
         if breaks:
             # Lingering for no time at all makes closing a reset.
