@@ -25,9 +25,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from drypoint.testing.docker_registry import DockerRegistry
 from contestants import missing_programs
 from contests import CONTESTS, MIB, Contest, base_image, fill_base
+from drypoint.testing.docker_registry import DockerRegistry
 
 _DRYPOINT = [sys.executable, "-c", "from drypoint.cli import main; main()"]
 _CONTESTANT = [sys.executable, str(Path(__file__).with_name("contestants.py"))]
@@ -116,14 +116,15 @@ def _commands(field: Field) -> dict[str, list[str]]:
         f"http://{field.host}/v2/{repository}/blobs/{layer.descriptor.digest},{_file(layer.content)},{_file(layer.tar)}"
         for repository, layer in contest.new_layers
     ]
+    mounted = [str(field.base), str(scratch / "out.img"), more, str(contest.files)]
     return {
         "drypoint, not read back": [*ours, "--no-verify"],
         "drypoint": ours,
-        "the engine, mounted": [*_CONTESTANT, "engine", str(field.base), str(scratch / "out.img"), more, str(contest.files), *field.references],
+        "the engine, mounted": [*_CONTESTANT, "engine", *mounted, *field.references],
         "skopeo copy to dir:": [*_CONTESTANT, "skopeo", str(scratch), *field.references],
         "podman pull": [*_CONTESTANT, "podman", str(scratch), *field.references],
         "floor: C programs": [*_CONTESTANT, "floor", str(scratch / "floor.out"), *layers],
-    }  # fmt: skip
+    }
 
 
 def _file(blob: bytes | Path) -> Path:

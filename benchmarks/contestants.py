@@ -1,4 +1,4 @@
-"""The ways there are to get images into a disk image, each a program of its own, so that its processor time and memory can be told.
+"""The ways there are to get images into a disk image, each a program of its own: so its processor time and memory can be told.
 
     contestants.py engine BASE OUT BYTES INODES REFERENCE...      as balena preload does it, without its container build
     contestants.py skopeo DIRECTORY REFERENCE...                  only fetches and checks: nothing is inflated
