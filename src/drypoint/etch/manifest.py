@@ -67,6 +67,7 @@ class Injection:
         replace: members that take the place of what is there, if anything is.
         merge: members that are repositories.json, and add to the one that is there.
         additional_space: bytes that are to be free in the end.
+        shrink: whether what the partition's growth has left over beyond that is given back.
     """
 
     directory: bytes
@@ -77,6 +78,7 @@ class Injection:
     replace: frozenset[bytes] = frozenset()
     merge: frozenset[bytes] = frozenset()
     additional_space: int = 0
+    shrink: bool = False
     store: PackedStore | None = None
 
 
@@ -130,6 +132,7 @@ class _Injection(msgspec.Struct, rename="camel", omit_defaults=True):
     replace: list[str] = []
     merge: list[str] = []
     additional_space: int = 0
+    shrink_to_fit: bool = False
     store: _Store | None = None
 
 
@@ -206,6 +209,7 @@ def _raw(injection: Injection) -> _Injection:
         replace=sorted(_text(path) for path in injection.replace),
         merge=sorted(_text(path) for path in injection.merge),
         additional_space=injection.additional_space,
+        shrink_to_fit=injection.shrink,
         store=None
         if store is None
         else _Store(
@@ -239,6 +243,7 @@ def _injection(raw: _Injection) -> Injection:
         replace=frozenset(_path(path) for path in raw.replace),
         merge=frozenset(_path(path) for path in raw.merge),
         additional_space=_number(raw.additional_space, "additionalSpace"),
+        shrink=raw.shrink_to_fit,
         store=None
         if store is None
         else PackedStore(

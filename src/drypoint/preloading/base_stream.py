@@ -78,13 +78,20 @@ def url_stream(url: str, ca_files: Sequence[Path] = ()) -> Iterator[BaseStream]:
 
     Raises:
         TransferError: it cannot be had, or the server does not say how long it is.
-        UsageError: a certificate cannot be read.
+        UsageError: it is no such address, or has a user name in it; a certificate cannot be read.
     """
     import urllib3
 
+    from ..sources.registry.address import origin
     from ..sources.registry.proxy import proxy_rules
     from ..sources.registry.trust import tls_context
 
+    try:
+        origin(url)
+    except ValueError as error:
+        raise UsageError(
+            "BASE is an address that cannot be used: give one of http or https with a host, without a user name and password"
+        ) from error
     shown = _without_secrets(url)
     context = tls_context(urlsplit(url).hostname or "", ca_files, Path("/nonexistent"))
     proxy = proxy_rules(os.environ).proxy_for(url)

@@ -79,6 +79,7 @@ class Partitions:
         self._open: tuple[bytes, Session] | None = None
         self._injections = {} if reader.manifest is None else {one.directory: one for one in reader.manifest.injections}
         self._done: dict[int, InjectedPartition] = {}
+        self._growings: dict[int, GrowingPartition] = {}
         read_table(disk)
         for injection in self._injections.values():
             self._prepare(injection)
@@ -98,8 +99,8 @@ class Partitions:
         """Close what is open, see to the room that is wanted in the end, and prove what was written."""
         self._leave()
         for injection in self._injections.values():
-            if injection.additional_space:
-                self._spare(injection)
+            if injection.additional_space or injection.shrink:
+                self._fit(injection)
         if self._verify:
             for number in self._done:
                 self._prove(number)
@@ -127,10 +128,15 @@ class Partitions:
             growing.make_room(Room(-(-injection.room.size // block_size), injection.room.inodes))
         self._note_done(found, growing.partition.size, 0)
 
-    def _spare(self, injection: Injection) -> None:
+    def _fit(self, injection: Injection) -> None:
+        """See to what is free in the end: the estimate may have fallen short, or gone too far."""
         found = self._find(injection.directory, injection)
         growing = self._growing(found)
-        growing.make_room(spare_room(read_geometry(growing.window).block_size, injection.additional_space))
+        if injection.additional_space:
+            growing.make_room(spare_room(read_geometry(growing.window).block_size, injection.additional_space))
+        if injection.shrink:
+            done = self._done.get(found.partition.number)
+            growing.shrink_to_fit(injection.additional_space, found.partition.size if done is None else done.before)
         self._note_done(found, growing.partition.size, 0)
 
     def _enter(self, member: Member) -> Session:
@@ -167,9 +173,13 @@ class Partitions:
         if found.filesystem is None or not found.filesystem.kind.is_ext:
             raise FilesystemError(f"{where} is no ext4, which the archive's manifest wants it to be")
         check_unmounted(read_geometry(window), where)
-        return GrowingPartition(
-            self._disk, read_table(self._disk), found.partition, self._work.scratch, self._work.progress
-        )
+        growing = self._growings.get(found.partition.number)
+        if growing is None or growing.partition != found.partition:
+            # Another one has grown, and moved this.
+            table = read_table(self._disk)
+            growing = GrowingPartition(self._disk, table, found.partition, self._work.scratch, self._work.progress)
+            self._growings = {found.partition.number: growing}
+        return growing
 
     def _find(self, directory: bytes, injection: Injection | None) -> ProbedPartition:
         """The partition that ``inject/<directory>`` means, as it is now."""

@@ -22,7 +22,7 @@ from .base_stream import DEFAULT_NAME, BaseStream, file_stream
 from .fetch import LayerFetcher, LayerJob
 from .files import put_file
 from .gathering import Wishes
-from .packing_plan import Prepared, look_into, manifest_of, without_looking
+from .packing_plan import Besides, Prepared, look_into, manifest_of, without_looking
 from .pulling import Write
 from .request import ExtraFile, FatFile, FindReplaced, ImageRequest, Target
 from .seen import LayerIndex
@@ -57,9 +57,10 @@ def pack(
     platform: Platform,
     target: Target | None = None,
     files: Sequence[ExtraFile] = (),
-    boot_files: Sequence[FatFile] = (),
+    fat_files: Sequence[FatFile] = (),
     replaced: FindReplaced | None = None,
     additional_space: int = 0,
+    shrink_to_fit: bool = False,
     base_manifest: bytes | None = None,
     unseen: bool = False,
     timestamp: int | None = None,
@@ -78,9 +79,8 @@ def pack(
     Args:
         base: a disk image: a file, plain or compressed, or a stream.
         write: takes the next bytes, and has done with them when it returns; as long as it takes, nothing goes on.
-        images, platform, target, files, replaced, additional_space, timestamp, index, progress: as for
-            :func:`~drypoint.preload`.
-        boot_files: files for FAT partitions.
+        images, platform, target, files, fat_files, replaced, additional_space, shrink_to_fit, timestamp, index, progress: as
+            for :func:`~drypoint.preload`.
         base_manifest: what :func:`~drypoint.base_manifest` has said of the base when it was built.
         unseen: the base may hold a store that nobody knows: all layers go into the archive, and repositories.json is merged
             when it is injected. What the base has of the same layers stays as orphans, which balenaEngine removes at start.
@@ -98,32 +98,20 @@ def pack(
         images=images, platform=platform, target=target, files=files, replaced=replaced,
         additional_space=additional_space, timestamp=timestamp, index=index,
     )  # fmt: skip
+    besides = Besides(fat_files, additional_space, shrink_to_fit)
     with ExitStack() as stack:
         if isinstance(base, Path):
             device = stack.enter_context(FileDevice(base))
             if format_of_content(device) is ImageFormat.RAW:
                 stream = BaseStream(_content(device), device.size, base.name)
-                return _pack(look_into(device, wishes, progress), stream, boot_files, additional_space, write, progress)
+                return _pack(look_into(device, wishes, progress), stream, besides, write, progress)
             base = stack.enter_context(file_stream(base))
-        return _pack(
-            without_looking(base, wishes, base_manifest, unseen, progress),
-            base,
-            boot_files,
-            additional_space,
-            write,
-            progress,
-        )
+        prepared = without_looking(base, wishes, base_manifest, unseen, progress)
+        return _pack(prepared, base, besides, write, progress)
 
 
-def _pack(
-    prepared: Prepared,
-    base: BaseStream,
-    boot_files: Sequence[FatFile],
-    additional_space: int,
-    write: Write,
-    progress: Progress,
-) -> Packed:
-    manifest = manifest_of(prepared, base, boot_files, additional_space)
+def _pack(prepared: Prepared, base: BaseStream, besides: Besides, write: Write, progress: Progress) -> Packed:
+    manifest = manifest_of(prepared, base, besides)
     written = 0
 
     def count(data: bytes | memoryview) -> None:
@@ -137,7 +125,7 @@ def _pack(
         _write_image(writer, base, progress)
         if not prepared.is_empty:
             _write_store(writer, prepared, manifest.injections[0].directory, fetcher)
-    for file in boot_files:
+    for file in besides.fat_files:
         sink = writer.sink(str(file.partition).encode("ascii"))
         metadata = Metadata(0o644, mtime=prepared.timestamp * 1_000_000_000)
         sink.add(

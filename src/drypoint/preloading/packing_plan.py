@@ -54,7 +54,21 @@ class Prepared:
         return self.store.is_empty and not self.files
 
 
+@dataclass(frozen=True, slots=True)
+class Besides:
+    """What is to be done when the store is written, as :func:`~drypoint.preload` explains it."""
+
+    fat_files: Sequence[FatFile]
+    additional_space: int
+    shrink_to_fit: bool
+
+
 def look_into(device: FileDevice, wishes: Wishes, progress: Progress) -> Prepared:
+    """Plan for a base that can be read.
+
+    Raises:
+        DrypointError: as :func:`~drypoint.plan`.
+    """
     gathered = gather(device, wishes, progress)
     plan = gathered.plan
     partition = plan.partition
@@ -77,6 +91,12 @@ def look_into(device: FileDevice, wishes: Wishes, progress: Progress) -> Prepare
 def without_looking(
     base: BaseStream, wishes: Wishes, base_manifest: bytes | None, unseen: bool, progress: Progress
 ) -> Prepared:
+    """Plan for a base that cannot be read, from what its manifest says or else from nothing.
+
+    Raises:
+        UsageError: it is not said what to do, or what is wanted takes reading.
+        DrypointError: as :func:`~drypoint.plan`.
+    """
     if wishes.replaced is not None:
         raise UsageError(
             f"{base.name} cannot be looked into while it streams by, so nobody knows which images would be replaced: pack a "
@@ -123,7 +143,12 @@ def _rough_room(store: StorePlan, wishes: Wishes) -> Room:
     )
 
 
-def manifest_of(prepared: Prepared, base: BaseStream, boot_files: Sequence[FatFile], additional_space: int) -> Manifest:
+def manifest_of(prepared: Prepared, base: BaseStream, besides: Besides) -> Manifest:
+    """What the archive will say of itself.
+
+    Raises:
+        UsageError: it cannot say that.
+    """
     store = prepared.store
     directory = prepared.label if prepared.partition is None else str(prepared.partition)
     if "/" in directory or "\0" in directory or directory in ("", ".", ".."):
@@ -145,7 +170,8 @@ def manifest_of(prepared: Prepared, base: BaseStream, boot_files: Sequence[FatFi
             room=None if prepared.is_empty else prepared.room,
             replace=frozenset(replace),
             merge=merge,
-            additional_space=additional_space,
+            additional_space=besides.additional_space,
+            shrink=besides.shrink_to_fit and not prepared.is_empty,
             store=PackedStore(
                 store.data_root,
                 tuple(
@@ -161,7 +187,7 @@ def manifest_of(prepared: Prepared, base: BaseStream, boot_files: Sequence[FatFi
         )
     ]
     by_partition: dict[int, set[bytes]] = {}
-    for file in boot_files:
+    for file in besides.fat_files:
         by_partition.setdefault(file.partition, set()).add(file.path.encode("utf-8"))
     injections += [
         Injection(str(number).encode("ascii"), number, replace=frozenset(paths))

@@ -1,0 +1,432 @@
+"""pack and inject: what streams through both is what preload writes, to the byte."""
+
+from __future__ import annotations
+
+import filecmp
+import gzip
+import http.server
+import io
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import drypoint
+from drypoint import ExtraFile, ImageRequest, OciLayoutSource, inject, pack, preload, pulled
+from drypoint.disk import FileDevice, Window, find_partition, read_table
+from drypoint.disk.ext4.reader import Ext4Reader
+from drypoint.engine import read_state
+from drypoint.errors import ContentError, DigestMismatchError, DiskImageError, TransferError, UsageError
+from drypoint.oci import Image, Layer, Platform, Reference, parse_platform
+from drypoint.preloading.base_stream import BaseStream, read_stream, url_stream
+from drypoint.preloading.request import FatFile
+from drypoint.sources import ImageSource
+from drypoint.testing.disk_images import IMAGE_TOOLS, MIB, PartitionTable, Sizes, build_disk_image
+from drypoint.testing.images import BuiltImage, Compression, build_image, build_layer, write_oci_layout
+from drypoint.testing.layers import LayerBuilder, file_capability
+from drypoint.testing.samples import sample_content
+
+pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs")
+
+PLATFORM = parse_platform("linux/amd64")
+SUPERVISOR, APP, OTHER = "example.com/supervisor:1", "example.com/app:1", "example.com/other:1"
+
+
+def images() -> dict[str, BuiltImage]:
+    """Layers with whatever makes a store be written in more ways than by adding."""
+    base = LayerBuilder().directory("etc").file("etc/os", b"os").directory("opt", xattrs={b"user.a": b"1"})
+    for number in range(300):
+        base.file(f"usr/{number % 7}/{number}", sample_content(f"{number}", number * 11), mtime=number * 1_000_000_123)
+    base.file("usr/big", sample_content("big", 3 * MIB)).file("usr/zeros", bytes(2 * MIB)).char_device("dev/null", 1, 3)
+    top = LayerBuilder()
+    # A hard link with a header of its own, a directory named twice, kinds that take each other's place through links, opaque.
+    top.file("a", b"a", mode=0o600).hardlink("b", "a", mode=0o755, xattrs={b"security.capability": file_capability(10)})
+    top.directory("d", mode=0o700).file("d/f", b"f").directory("l").symlink("s", "l").file("s/through", b"1")
+    top.file("l/x", b"x").directory("s/x").file("l/x/inside", b"in").directory("late", mtime=10**18).opaque("opt")
+    top.whiteout("etc/os").opaque("d").file("long/" + "n" * 200 + "/" + "m" * 200, b"").file(b"caf\xe9" * 60, b"latin")
+    shared = build_layer(base.finish())
+    app = build_image([shared, build_layer(top.finish()), build_layer(LayerBuilder().file("app", b"1").finish())])
+    small = build_layer(LayerBuilder().file("supervisor", b"s" * 5000).finish(), Compression.ZSTD)
+    return {
+        SUPERVISOR: build_image([shared, small], created="2023-01-01T00:00:00Z"),
+        APP: app,
+        OTHER: build_image([build_layer(LayerBuilder().file("other", b"o").finish(), Compression.NONE)]),
+    }
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OciLayoutSource]:
+    directory = tmp_path_factory.mktemp("images") / "layout"
+    directory.mkdir()
+    write_oci_layout(directory, images())
+    found = OciLayoutSource(directory)
+    yield found
+    found.close()
+
+
+def requests(source: ImageSource, *names: str) -> list[ImageRequest]:
+    return [ImageRequest(drypoint.parse_reference(name), source) for name in names]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[PartitionTable.MBR, pytest.param(PartitionTable.GPT, marks=pytest.mark.slow)],
+    ids=lambda table: table.name,
+)
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, source: OciLayoutSource) -> Path:
+    """A disk image with the Supervisor in it, as preload puts it in."""
+    directory = tmp_path_factory.mktemp("base")
+    sizes = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=16 * MIB)
+    empty = build_disk_image(directory / "empty.img", table=request.param, sizes=sizes).path
+    preload(empty, directory / "base.img", requests(source, SUPERVISOR), platform=PLATFORM)
+    empty.unlink()
+    return directory / "base.img"
+
+
+def packed(base: Path | BaseStream, archive: Path, wanted: list[ImageRequest], **options: object) -> Path:
+    with archive.open("wb") as file:
+        pack(base, file.write, wanted, platform=PLATFORM, **options)  # type: ignore[arg-type]
+    return archive
+
+
+def injected(archive: Path, **options: object) -> Path:
+    out = archive.with_suffix(".img")
+    with archive.open("rb") as file:
+        inject(file, out, name=archive.name, overwrite=True, **options)  # type: ignore[arg-type]
+    return out
+
+
+@contextmanager
+def store(image: Path) -> Iterator[Ext4Reader]:
+    with FileDevice(image) as device:
+        found = find_partition(device, read_table(device), "resin-data").partition
+        yield Ext4Reader(Window(device, found.start, found.size))
+
+
+@pytest.mark.parametrize("growth", ["none", "before", "amidst", "trimmed"])
+def test_the_bytes_are_those_of_preload(tmp_path: Path, base: Path, source: OciLayoutSource, growth: str) -> None:
+    wanted = requests(source, APP, OTHER)
+    files = [ExtraFile(b"apps.json", b"{}"), ExtraFile(b"remove_me_to_reset", b"changed", 0o600)]
+    fat = [FatFile(1, "config.json", b"{}"), FatFile(1, "new/static_ip", b"[ipv4]\n")]
+    options = {
+        "none": {},
+        "before": {"additional_space": 30 * MIB},
+        "amidst": {},
+        "trimmed": {"additional_space": 5 * MIB, "shrink_to_fit": True},
+    }[growth]
+    if growth == "amidst":
+        # Far more on the disk than the compressed size lets expect.
+        layers = [build_layer(LayerBuilder().file("same", b"12345678" * (3 * MIB)).finish())]
+        (tmp_path / "layout").mkdir()
+        write_oci_layout(tmp_path / "layout", {"example.com/dense:1": build_image(layers)})
+        wanted += requests(OciLayoutSource(tmp_path / "layout"), "example.com/dense:1")
+    preload(base, tmp_path / "out.img", wanted, platform=PLATFORM, files=files, fat_files=fat, **options)  # type: ignore[arg-type]
+    archive = packed(base, tmp_path / "a.etch", wanted, files=files, fat_files=fat, **options)
+    assert filecmp.cmp(tmp_path / "out.img", injected(archive), shallow=False)
+    # And again on what came out: nothing to do is nothing done.
+    again = packed(tmp_path / "out.img", tmp_path / "again.etch", wanted, files=files)
+    assert filecmp.cmp(tmp_path / "out.img", injected(again), shallow=False)
+
+
+def test_images_are_replaced_as_preload_replaces_them(tmp_path: Path, base: Path, source: OciLayoutSource) -> None:
+    old = tmp_path / "old.img"
+    preload(base, old, requests(source, APP), platform=PLATFORM)
+    wanted = requests(source, OTHER)
+    options = {"replaced": lambda _: [drypoint.parse_reference(APP)]}
+    preload(old, tmp_path / "out.img", wanted, platform=PLATFORM, **options)  # type: ignore[arg-type]
+    archive = packed(old, tmp_path / "a.etch", wanted, **options)
+    assert filecmp.cmp(tmp_path / "out.img", injected(archive), shallow=False)
+    with store(tmp_path / "out.img") as reader:
+        assert set(read_state(reader, b"docker").repositories) == {"example.com/supervisor", "example.com/other"}
+
+
+@pytest.mark.parametrize("how", ["stream", "compressed"])
+def test_way_a_from_a_manifest_of_the_base(tmp_path: Path, base: Path, source: OciLayoutSource, how: str) -> None:
+    with FileDevice(base) as device:
+        known = drypoint.base_manifest(device, "resin-data", b"docker")
+        assert drypoint.base_manifest(device, "resin-data", b"docker") == known
+    wanted = requests(source, APP, SUPERVISOR)
+    files = [ExtraFile(b"remove_me_to_reset", b"changed")]
+    archive = tmp_path / "a.etch"
+    if how == "compressed":
+        path = tmp_path / "base.img.gz"
+        path.write_bytes(gzip.compress(base.read_bytes(), 1))
+        packed(path, archive, wanted, files=files, base_manifest=known)
+    else:
+        with base.open("rb") as file:
+            packed(read_stream(file, None), archive, wanted, files=files, base_manifest=known)
+    preload(base, tmp_path / "out.img", wanted, platform=PLATFORM, files=files)
+    out = injected(archive)
+    with store(tmp_path / "out.img") as expected, store(out) as found:
+        assert read_state(expected, b"docker") == read_state(found, b"docker")
+        assert read_state(found, b"docker").findings == ()
+    # The Supervisor's layers are shared, not sent: two of the application's come, and the Supervisor's own is there.
+    done = subprocess.run(["tar", "tf", archive], capture_output=True, text=True, check=True)
+    assert done.stdout.count("tar-split.json.gz") == 2
+    report = drypoint.verify(out, partition="resin-data", data_root=b"docker")
+    assert [one for one in report.findings if one.severity.name == "ERROR"] == []
+
+
+def test_way_b_puts_the_supervisor_in_again(tmp_path: Path, base: Path, source: OciLayoutSource) -> None:
+    preload(base, tmp_path / "before.img", requests(source, OTHER), platform=PLATFORM)
+    with (tmp_path / "before.img").open("rb") as file:
+        archive = packed(read_stream(file, None), tmp_path / "b.etch", requests(source, SUPERVISOR, APP), unseen=True)
+    out = injected(archive)
+    with store(out) as reader:
+        state = read_state(reader, b"docker")
+    # What the base had besides is still known by its name.
+    assert set(state.repositories) == {"example.com/supervisor", "example.com/app", "example.com/other"}
+    assert all(image.usable for image in state.images.values())
+    assert state.findings == ()
+    report = drypoint.verify(out, partition="resin-data", data_root=b"docker")
+    assert [one for one in report.findings if one.severity.name == "ERROR"] == []
+
+
+def test_a_stream_of_which_nothing_is_known(tmp_path: Path, base: Path, source: OciLayoutSource) -> None:
+    stream = BaseStream(iter((b"x",)), 1)
+    out = io.BytesIO()
+    with pytest.raises(UsageError, match=r"--base-manifest FILE.*--supervisor-image REF"):
+        pack(stream, out.write, requests(source, APP), platform=PLATFORM)
+    with pytest.raises(UsageError, match="which images would be replaced"):
+        pack(stream, out.write, requests(source, APP), platform=PLATFORM, unseen=True, replaced=lambda _: [])
+    with pytest.raises(ContentError, match="is no manifest of a base"):
+        pack(stream, out.write, requests(source, APP), platform=PLATFORM, base_manifest=b"{}")
+    assert out.getvalue() == b""
+
+
+def test_the_manifest_of_another_base_is_found_out(tmp_path: Path, base: Path, source: OciLayoutSource) -> None:
+    """It promises layers that are not there; what comes of it does not read back."""
+    with FileDevice(base) as device:
+        known = drypoint.base_manifest(device, "resin-data", b"docker")
+    sizes = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=16 * MIB)
+    table = PartitionTable.MBR if b'"partition": 6' in known else PartitionTable.GPT
+    empty = build_disk_image(tmp_path / "empty.img", table=table, sizes=sizes).path
+    with empty.open("rb") as file:
+        archive = packed(read_stream(file, None), tmp_path / "a.etch", requests(source, APP), base_manifest=known)
+    with pytest.raises(drypoint.DrypointError, match=r"no such|does not read back"):
+        injected(archive)
+    assert not (tmp_path / "a.img").exists()
+
+
+class Watched:
+    """A source that notes what is asked of it."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source = source
+        self.given = 0
+
+    def resolve(self, reference: Reference, platform: Platform) -> Image:
+        return self._source.resolve(reference, platform)
+
+    def open_layer(self, image: Image, layer: Layer) -> Iterator[bytes]:
+        for chunk in self._source.open_layer(image, layer):
+            self.given += len(chunk)
+            yield chunk
+
+    def close(self) -> None:
+        return
+
+
+def test_the_first_byte_leaves_before_the_first_layer_is_fetched(base: Path, source: OciLayoutSource) -> None:
+    watched = Watched(source)
+    given: list[int] = []
+    pack(base, lambda _: given.append(watched.given), requests(watched, APP), platform=PLATFORM)
+    assert given[0] == 0
+    assert watched.given > 0
+
+
+@pytest.mark.slow
+def test_who_reads_slowly_slows_all_down(tmp_path: Path, base: Path) -> None:
+    """Nothing is fetched far ahead of what has been taken."""
+    layers = [build_layer(LayerBuilder().file("f", sample_content(f"{n}", 8 * MIB)).finish()) for n in range(6)]
+    (tmp_path / "layout").mkdir()
+    write_oci_layout(tmp_path / "layout", {APP: build_image(layers)})
+    watched = Watched(OciLayoutSource(tmp_path / "layout"))
+    before = threading.active_count()
+    with pulled(lambda write: pack(base, write, requests(watched, APP), platform=PLATFORM)) as chunks:
+        first = next(chunks)
+        assert b"manifest.json" in first[:512]
+        threading.Event().wait(0.5)
+        # Two layers on their way, each as far as the buffers between its stages go.
+        assert watched.given < 40 * MIB
+    assert threading.active_count() == before
+
+
+def test_pulled_gives_what_is_written_and_raises_what_is_raised(base: Path, source: OciLayoutSource) -> None:
+    out = io.BytesIO()
+    pack(base, out.write, requests(source, APP), platform=PLATFORM)
+    with pulled(lambda write: pack(base, write, requests(source, APP), platform=PLATFORM)) as chunks:
+        assert b"".join(chunks) == out.getvalue()
+    with pulled(lambda write: pack(Path("/nonexistent"), write, [], platform=PLATFORM)) as chunks:
+        with pytest.raises(DiskImageError, match="cannot open /nonexistent"):
+            next(chunks)
+        assert list(chunks) == []
+
+
+def test_a_layer_that_is_not_what_it_should_be_ends_it(base: Path, source: OciLayoutSource) -> None:
+    class Lying(Watched):
+        def open_layer(self, image: Image, layer: Layer) -> Iterator[bytes]:
+            content = b"".join(super().open_layer(image, layer))
+            yield content[:-9] + b"\x00" + content[-8:]
+
+    out = io.BytesIO()
+    with pytest.raises(ContentError):
+        pack(base, out.write, requests(Lying(source), APP), platform=PLATFORM)
+    with pytest.raises(ContentError, match=r"ends early|cut off"):
+        inject(io.BytesIO(out.getvalue()), io.BytesIO())
+    assert issubclass(DigestMismatchError, ContentError)
+
+
+@pytest.mark.parametrize("place", ["image", "member", "header", "checksum"])
+def test_a_changed_byte_is_found(tmp_path: Path, base: Path, source: OciLayoutSource, place: str) -> None:
+    content = bytearray(packed(base, tmp_path / "a.etch", requests(source, OTHER)).read_bytes())
+    image = base.stat().st_size
+    position = {
+        "image": image // 2,
+        "member": content.index(b"sha256:", image + 4096) + 10,
+        "header": content.index(b"inject/", image) + 110,
+        "checksum": content.rindex(b"manifest.crc64") + 515,
+    }[place]
+    content[position] ^= 1
+    (tmp_path / "a.etch").write_bytes(content)
+    with pytest.raises(drypoint.DrypointError):
+        injected(tmp_path / "a.etch", verify=False)
+    assert not (tmp_path / "a.img").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.needs("strace")
+def test_nothing_but_the_output_is_written(tmp_path: Path, base: Path, source: OciLayoutSource) -> None:
+    layout = tmp_path / "layout"
+    layout.mkdir()
+    write_oci_layout(layout, images())
+    program = Path(sys.executable).with_name("drypoint")
+    trace = tmp_path / "trace"
+    traced = ["strace", "-f", "-o", str(trace), "-e", "trace=open,openat,creat,memfd_create,mkdir,mkdirat,rename"]
+    options = ["-q", "-o", "-", "--image", f"oci:{layout}:{APP}", "--no-index"]
+    done = subprocess.run(
+        [*traced, str(program), "pack", str(base), *options], stdout=subprocess.PIPE, check=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert len(done.stdout) > base.stat().st_size
+    made = [
+        line
+        for line in trace.read_text().splitlines()
+        if any(
+            word in line
+            for word in ("O_CREAT", "O_TMPFILE", "O_WRONLY", "O_RDWR", "creat(", "mkdir", "rename(", "memfd")
+        )
+        and "/dev/" not in line
+    ]
+    assert made == []
+
+
+@pytest.mark.slow
+def test_the_command_line(tmp_path: Path, base: Path) -> None:
+    layout = tmp_path / "layout"
+    layout.mkdir()
+    write_oci_layout(layout, images())
+    program = str(Path(sys.executable).with_name("drypoint"))
+    image = ["--image", f"oci:{layout}:{APP}", "--no-index"]
+
+    def run(command: str, *, fails: bool = False) -> str:
+        done = subprocess.run(
+            ["sh", "-c", f"set -e; {command}", program, *image],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode != 0) == fails, done.stderr
+        return done.stdout + done.stderr
+
+    assert "1 images and 2 layers" in run(f'"$0" pack {base} -o a.etch "$@"')
+    assert "its store is proved" in run('"$0" inject a.etch a.img')
+    run(f'"$0" pack {base} -o - "$@" | "$0" inject - b.img -q && cmp a.img b.img')
+    run('"$0" inject - - -q < a.etch | cmp - a.img')
+    assert "it exists" in run('"$0" inject a.etch a.img', fails=True)
+    assert "give --platform" in run(
+        f'cat {base} | "$0" pack - --base-size {base.stat().st_size} -o c.etch "$@"', fails=True
+    )
+    assert "--base-size" in run(f'cat {base} | "$0" pack - --platform linux/amd64 -o c.etch "$@"', fails=True)
+    said = run(f'"$0" pack - --platform linux/amd64 -o c.etch "$@" < {base}', fails=True)
+    assert "--base-manifest FILE" in said
+    assert not (tmp_path / "c.etch").exists()
+    supervisor = f"--supervisor-image oci:{layout}:{SUPERVISOR} --supervisor-version v1.0.0"
+    said = run(f'"$0" pack - --platform linux/amd64 -q -o c.etch "$@" {supervisor} < {base}')
+    assert "warning: nobody knows what disk.img holds: the Supervisor is put in again" in said
+    run('"$0" inject c.etch c.img && "$0" verify c.img')
+
+
+@contextmanager
+def web_server(content: bytes, *, length: int | None, status: int = 200) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            if length is not None:
+                self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/images/base.img.gz?sig=secret//b"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_base_from_a_web_server() -> None:
+    content = os.urandom(3 * MIB)
+    with web_server(content, length=len(content)) as url, url_stream(url) as stream:
+        assert (stream.size, stream.name) == (len(content), "base.img.gz")
+        assert b"".join(stream.chunks) == content
+    with web_server(content[:-1], length=len(content)) as url, url_stream(url) as stream:
+        with pytest.raises(TransferError, match=r"^http://127.0.0.1:\d+/images/base.img.gz broke off"):
+            b"".join(stream.chunks)
+    for length, status, says in ((None, 200, "does not say how long"), (1, 404, "answers 404")):
+        with web_server(content, length=length, status=status) as url:
+            with pytest.raises(TransferError, match=says) as caught, url_stream(url):
+                pass
+            assert "secret" not in str(caught.value)
+    with (
+        pytest.raises(UsageError, match="without a user name") as refused,
+        url_stream("http://user:secret@localhost/x"),
+    ):
+        pass
+    assert "secret" not in str(refused.value)
+
+
+def test_a_stream_that_is_not_as_long_as_it_should_be(base: Path, source: OciLayoutSource) -> None:
+    known = requests(source, APP)
+    for content, says in ((b"x" * 10, "ends 90 bytes before"), (b"x" * 110, "more than the 100 bytes")):
+        with pytest.raises(ContentError, match=says):
+            pack(BaseStream(iter((content,)), 100), lambda _: None, known, platform=PLATFORM, unseen=True)
+
+
+@pytest.mark.slow
+def test_memory_does_not_depend_on_the_size() -> None:
+    """Ten times more to pack takes no more memory: measured in processes of their own."""
+    script = (
+        "import sys, resource, tempfile, pathlib; sys.path.insert(0, 'benchmarks'); import pack\n"
+        "with tempfile.TemporaryDirectory() as name: pack.pack_to_nowhere(pathlib.Path(name), int(sys.argv[1]))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = [
+        int(
+            subprocess.run([sys.executable, "-c", script, str(size)], capture_output=True, check=True, text=True).stdout
+        )
+        for size in (64 * MIB, 640 * MIB)
+    ]
+    assert peaks[1] < peaks[0] + 32 * 1024
+    assert peaks[1] < 200 * 1024
