@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import (
     boot_targets,
     change_targets,
+    cloud_targets,
     disk_targets,
     file_targets,
     format_targets,
@@ -22,6 +23,7 @@ ALL: tuple[Target, ...] = (
     *change_targets.TARGETS,
     *image_targets.TARGETS,
     *registry_targets.TARGETS,
+    *cloud_targets.TARGETS,
     *size_targets.TARGETS,
     *store_targets.TARGETS,
     *disk_targets.TARGETS,

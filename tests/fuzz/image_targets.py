@@ -8,7 +8,7 @@ from contextlib import closing
 from itertools import islice
 
 from drypoint.balena.apps_json import read_apps_json
-from drypoint.balena.device_type import _parse
+from drypoint.balena.device_type import parse_device_type
 from drypoint.digest import digest_of
 from drypoint.errors import DrypointError, InvalidReferenceError, UsageError
 from drypoint.oci import (
@@ -214,7 +214,7 @@ def _apps_json() -> Iterator[bytes]:
 
 
 def read_any_device_type(data: bytes) -> None:
-    found = _parse(data, "image")
+    found = parse_device_type(data, "image")
     if found is not None:
         _ = found.platform
 
