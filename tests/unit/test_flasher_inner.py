@@ -17,7 +17,7 @@ from drypoint.errors import DiskImageError, FilesystemError, OutputError, ToolEr
 from drypoint.fstree import Metadata, Regular
 from drypoint.preloading import ExtraFile
 from drypoint.preloading.growing import GrowingPartition
-from drypoint.preloading.inner import InnerImage, open_inner, open_target
+from drypoint.preloading.inner import InnerImage, forecast_outer, open_inner, open_target
 from drypoint.preloading.request import Container, Target
 from drypoint.preloading.room import Room
 from drypoint.progress import SILENT
@@ -123,6 +123,7 @@ def test_both_disk_images_grow(tmp_path: Path, inner: DiskImage, pieces: int, op
     assert flasher.disk.path.stat().st_blocks * 512 < 64 * MIB, "it stays sparse"
 
 
+@pytest.mark.slow
 def test_it_is_the_same_as_in_a_file_of_its_own(tmp_path: Path, inner: DiskImage) -> None:
     plain = tmp_path / "plain"
     plain.write_bytes(inner.path.read_bytes())
@@ -196,11 +197,16 @@ def test_the_outer_partition_grows_in_the_middle_of_a_write(tmp_path: Path, holl
     flasher = build_flasher_image(tmp_path / "flasher.img", hollow.path)
     with opened(flasher) as image:
         before = image.outer.partition.size
+        with FileDevice(flasher.disk.path) as device:
+            foretold = forecast_outer(device, target_of(flasher), image.size)
         with Ext4Sink(data_of(image, tmp_path).window, now=EPOCH) as sink:
             for number in range(3):
                 sink.add(Regular(b"docker/%02d" % number, META, len(CONTENT)), [CONTENT])
             sink.finish()
         assert image.outer.partition.size >= before + 64 * MIB
+        assert foretold is not None
+        assert foretold.partition_size == image.outer.partition.size
+    assert foretold.disk_size == flasher.disk.path.stat().st_size
     filled(judge(flasher, tmp_path), 3)
 
 
@@ -295,6 +301,7 @@ def test_what_is_no_container(tmp_path: Path, inner: DiskImage) -> None:
             open_inner(disk, Container(ROOT, b"opt/x"))
     with FileDevice(flasher.disk.path, writable=True) as disk:
         assert open_target(disk, Target(), tmp_path, SILENT, now=EPOCH) is None
+        assert forecast_outer(disk, Target(), 0) is None
 
 
 def test_the_judges_convict(tmp_path: Path, inner: DiskImage) -> None:

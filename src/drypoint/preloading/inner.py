@@ -29,6 +29,7 @@ from ..errors import FilesystemError
 from ..progress import Progress
 from ..sinks.ext4 import Ext4Sink
 from .files import put_file, to_be_written
+from .forecast import Growth, forecast
 from .growing import GrowingPartition
 from .request import Container, ExtraFile, Target
 from .room import Room
@@ -163,19 +164,9 @@ class InnerImage:
 
     def _allocate(self, ranges: Sequence[Range], size: int) -> None:
         block_size = read_geometry(self._outer.window).block_size
-        blocks = sum(self._missing(offset, length, block_size) for offset, length in ranges)
-        # At worst each block lies by itself; the old tree's nodes are given back only when the new ones stand.
-        nodes = 2 * (blocks + self._file.pieces) // (block_size // _EXTENT_BYTES - 1)
-        self._outer.make_room(Room(blocks + nodes + _MARGIN_BLOCKS, 0))
+        self._outer.make_room(_room_for(self._file, ranges, block_size))
         allocate_file(self._outer.window, self._path, ranges, size, now=self._now)
         self._file = open_ext4_file(self._outer.window, self._path)
-
-    def _missing(self, offset: int, length: int, block_size: int) -> int:
-        """Blocks that the holes of a range will take, which may reach behind the end."""
-        inside = max(min(offset + length, self.size) - offset, 0)
-        holes = (run for run in self._file.runs(offset, inside) if run[2] is None) if inside else iter(())
-        behind = length - inside
-        return sum(size // block_size + 2 for _, size, _ in holes) + (behind // block_size + 2 if behind else 0)
 
 
 def open_inner(device: Device, container: Container) -> Ext4FileDevice:
@@ -207,6 +198,39 @@ def open_target(
     start = find_partition(inner, read_table(inner), target.partition).partition.start
     outer = GrowingPartition(disk, found.table, found.partition, scratch_dir, progress)
     return InnerImage(outer, target.container.path, planned_from=start, now=now)
+
+
+def forecast_outer(device: Device, target: Target, inner_size: int) -> Growth | None:
+    """How far the outer partition, and with it the disk image *device*, grows when the inner one is *inner_size* bytes long.
+
+    That is when anything is written to the inner image's partition; None if *target* means *device* itself.
+
+    Raises:
+        DiskImageError: as :func:`open_target`, or the partition cannot grow so far.
+    """
+    if target.container is None:
+        return None
+    found = _find(device, target.container)
+    inner = open_inner(device, target.container)
+    start = find_partition(inner, read_table(inner), target.partition).partition.start
+    geometry = read_geometry(Window(device, found.partition.start, found.partition.size))
+    room = _room_for(inner, [(start, max(inner_size, inner.size) - start)], geometry.block_size)
+    return forecast(found.table, device.size, found.partition, geometry, room)
+
+
+def _room_for(file: Ext4FileDevice, ranges: Sequence[Range], block_size: int) -> Room:
+    """What giving blocks to the holes of *ranges*, which may reach behind the file's end, takes of the outer file system."""
+    blocks = sum(_missing(file, offset, length, block_size) for offset, length in ranges)
+    # At worst each block lies by itself; the old tree's nodes are given back only when the new ones stand.
+    nodes = 2 * (blocks + file.pieces) // (block_size // _EXTENT_BYTES - 1)
+    return Room(blocks + nodes + _MARGIN_BLOCKS, 0)
+
+
+def _missing(file: Ext4FileDevice, offset: int, length: int, block_size: int) -> int:
+    inside = max(min(offset + length, file.size) - offset, 0)
+    holes = (run for run in file.runs(offset, inside) if run[2] is None) if inside else iter(())
+    behind = length - inside
+    return sum(size // block_size + 2 for _, size, _ in holes) + (behind // block_size + 2 if behind else 0)
 
 
 def _find(device: Device, container: Container) -> _Outer:
