@@ -8,6 +8,7 @@ import click
 
 from ..balena.inspecting import inspect
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
+from ..progress import Progress
 from . import inspected, render
 from .inspected_json import inspection_object
 from .job import data_root_path
@@ -16,6 +17,7 @@ _EXAMPLES = """\b
 Examples:
   drypoint inspect balena.img
   drypoint inspect preloaded.img --svg preloaded.svg
+  drypoint inspect balena.img --base-manifest balena.manifest
   drypoint inspect pios.img --data-partition rootfs --data-root /var/lib/docker --json
 """
 
@@ -37,6 +39,13 @@ Examples:
     metavar="FILE",
     help="Draw the disk, and which images share which layers, into FILE; one that exists is replaced.",
 )
+@click.option(
+    "--base-manifest",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write down what the store holds, into FILE, for drypoint pack of a base that streams by; one that exists is "
+    "replaced.",
+)
 @render.output_options
 def command(
     image: Path,
@@ -44,6 +53,7 @@ def command(
     data_root: str,
     as_json: bool,
     svg: Path | None,
+    base_manifest: Path | None,
     quiet: bool,
     verbose: int,
 ) -> None:
@@ -56,9 +66,20 @@ def command(
     root = data_root_path(data_root)
     with render.progress(quiet=quiet or as_json) as progress:
         found = inspect(image, partition=data_partition, data_root=root, progress=progress)
+        if base_manifest is not None:
+            _write_base_manifest(image, data_partition or DEFAULT_PARTITION, root, base_manifest, progress)
     if svg is not None:
         inspected.write_picture(found, image, svg)
     if as_json:
         render.json(inspection_object(found))
     else:
         inspected.show_inspection(found, verbose=verbose > 0)
+
+
+def _write_base_manifest(image: Path, partition: str, data_root: bytes, path: Path, progress: Progress) -> None:
+    from ..disk import whole_file
+    from ..disk.formats import opened_image
+    from ..etch.base_manifest import base_manifest
+
+    with whole_file(path, overwrite=True, inputs=(image,)) as part, opened_image(image, progress=progress) as opened:
+        part.write_bytes(base_manifest(opened.device, partition, data_root))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from ..disk import FileDevice, whole_file
+from ..disk import Device, FileDevice, whole_file
 from ..disk.formats import ImageFormat, format_of_content
 from ..errors import UsageError
 from ..etch.base_manifest import MAX_BYTES
@@ -18,6 +18,7 @@ from ..preloading.base_stream import BaseStream, read_stream, url_stream
 from ..preloading.packing import Packed, pack
 from ..preloading.pulling import Write
 from . import render
+from .boot_options import BootInputs, boot_options
 from .job import job
 from .options import Inputs, input_options
 
@@ -58,16 +59,24 @@ class _BaseType(click.Path):
 @click.option(
     "--base-size", type=click.IntRange(min=0), metavar="BYTES", help="How long BASE is, where it comes through a pipe."
 )
+@click.option(
+    "--shrink-to-fit",
+    is_flag=True,
+    help="Have inject give back the room that the partition's growth has left over, to the last 4 MiB.",
+)
 @input_options
+@boot_options
 @render.output_options
 @click.pass_context
 def command(
     context: click.Context,
     inputs: Inputs,
+    boot: BootInputs,
     output: str,
     overwrite: bool,
     base_manifest: Path | None,
     base_size: int | None,
+    shrink_to_fit: bool,
     quiet: bool,
     verbose: int,
 ) -> None:
@@ -79,17 +88,22 @@ def command(
     """
     render.set_up(verbose)
     given = str(context.meta[_BASE])
-    with _opened(given, base_size, inputs) as base, render.progress(quiet=quiet) as progress:
-        if not isinstance(base, Path) and inputs.platform is None:
+    with _opened(given, base_size, inputs) as (base, device), render.progress(quiet=quiet) as progress:
+        if device is None and inputs.platform is None:
             raise UsageError(f"{base.name} cannot be looked into while it streams by: give --platform OS/ARCH")
-        unseen = not isinstance(base, Path) and base_manifest is None and inputs.supervisor_image is not None
+        if device is None and not boot.is_empty:
+            raise UsageError(
+                f"{base.name} cannot be looked into while it streams by, so its boot partition cannot be changed: pack a plain "
+                "disk image file, or do without"
+            )
+        unseen = device is None and base_manifest is None and inputs.supervisor_image is not None
         if unseen:
             render.warning(
                 f"nobody knows what {base.name} holds: the Supervisor is put in again, over the one that may be there, whose "
                 "layers become orphans, and no layer is shared"
             )
         known = None if base_manifest is None else _read(base_manifest)
-        with _seen(base) as device, job(inputs, device) as wanted, _written(output, overwrite, inputs.base) as write:
+        with job(inputs, device, boot) as wanted, _written(output, overwrite, inputs.base) as write:
             packed = pack(
                 base,
                 write,
@@ -97,8 +111,10 @@ def command(
                 platform=wanted.platform,
                 target=wanted.target,
                 files=wanted.files,
+                fat_files=wanted.fat_files,
                 replaced=wanted.replaced,
                 additional_space=wanted.additional_space,
+                shrink_to_fit=shrink_to_fit,
                 base_manifest=known,
                 unseen=unseen,
                 timestamp=wanted.timestamp,
@@ -116,37 +132,20 @@ next(param for param in command.params if param.name == "base").type = _BaseType
 
 
 @contextmanager
-def _opened(given: str, size: int | None, inputs: Inputs) -> Iterator[Path | BaseStream]:
-    """BASE: a file that can be looked into, or a stream."""
+def _opened(given: str, size: int | None, inputs: Inputs) -> Iterator[tuple[Path | BaseStream, Device | None]]:
+    """BASE: a file, with what can be looked into; or a stream."""
     if given == "-":
-        yield read_stream(sys.stdin.buffer, size)
+        yield read_stream(sys.stdin.buffer, size), None
         return
     if size is not None:
         raise UsageError("--base-size tells how long standard input is; files and servers tell it themselves")
     if given.startswith(("http://", "https://")):
         with url_stream(given, inputs.certificates) as stream:
-            yield stream
+            yield stream, None
         return
     path = Path(given)
     with FileDevice(path) as device:
-        kind = format_of_content(device)
-        length = device.size
-    if kind is ImageFormat.RAW:
-        yield path
-        return
-    with path.open("rb") as file:
-        stream = read_stream(file, length, path.name)
-        yield stream
-
-
-@contextmanager
-def _seen(base: Path | BaseStream) -> Iterator[FileDevice | None]:
-    """The disk image, if it can be looked into."""
-    if not isinstance(base, Path):
-        yield None
-        return
-    with FileDevice(base) as device:
-        yield device
+        yield path, device if format_of_content(device) is ImageFormat.RAW else None
 
 
 @contextmanager
