@@ -8,7 +8,6 @@ text in JSON, and are not shown: they say nothing that the status does not.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 from contextlib import closing
@@ -27,7 +26,6 @@ from .settings import TOKEN_VARIABLE, CloudSettings
 
 MAX_ANSWER_BYTES = 32 << 20
 _PASSING = frozenset((408, 425))
-_log = logging.getLogger(__name__)
 _Shape = TypeVar("_Shape")
 
 

@@ -116,7 +116,7 @@ class CloudModel:
                 rows = self.client.read(answer, _RawRows, path).d
                 try:
                     return [msgspec.json.decode(row, type=shape) for row in rows]
-                except (msgspec.MsgspecError, RecursionError):
+                except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
                     raise SourceError(
                         f"{self.client.settings.host}{path} answers with rows that lack what was asked for"
                     ) from None
