@@ -5,9 +5,9 @@
 
 The application is one image of four layers, with files of 16 MiB and gzip in many members. It is made once more each time it is
 fetched, in the process, and lies nowhere. Without --memory, pack writes the archive to a pipe that another process reads.
-Beside it stand `cat` of the archive to the same pipe, and the floor: what has to be done to the same layers whoever does it, hash the
-blob, inflate, and hash the tar, by igzip (or pigz) and openssl, side by side, two layers at once. Ratios count, seconds do not.
-Figures are medians of the rounds.
+Beside it stand `cat` of the archive to the same pipe, and the floor: what has to be done to the same layers whoever does it,
+hash the blob, inflate, and hash the tar, by igzip (or pigz) and openssl, side by side, two layers at once. Ratios count,
+seconds do not. Figures are medians of the rounds.
 """
 
 from __future__ import annotations
