@@ -63,8 +63,8 @@ def _pack(tree: Path, tar: Path, most: int) -> None:
     names = "\0".join(itertools.islice(_files(tree), most))
     subprocess.run(
         [
-            "tar", "--format=pax", "--pax-option=delete=atime,delete=ctime", "--numeric-owner", "--owner=0", "--group=0",
-            "--mtime=@1700000000", "--null", "--files-from=-", "--directory", tree, "--create", "--file", tar,
+            "tar", "--create", "--file", tar, "--format=pax", "--pax-option=delete=atime,delete=ctime", "--numeric-owner",
+            "--owner=0", "--group=0", "--mtime=@1700000000", "--directory", tree, "--null", "--files-from=-",
         ],
         input=names.encode(),
         check=True,
