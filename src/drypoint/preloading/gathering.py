@@ -23,7 +23,7 @@ from .files import to_be_written
 from .forecast import Growth, forecast
 from .inner import open_inner
 from .moment import newest_creation
-from .request import ExtraFile, FindReplaced, ImageRequest, Target
+from .request import CheckImages, ExtraFile, FindReplaced, ImageRequest, Target
 from .resolving import resolve_all
 from .room import Room, estimate_room
 from .seen import LayerIndex
@@ -83,6 +83,7 @@ class Wishes:
     additional_space: int
     timestamp: int | None
     index: LayerIndex | None
+    check_images: CheckImages | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def plan(
     additional_space: int = 0,
     timestamp: int | None = None,
     index: LayerIndex | None = None,
+    check_images: CheckImages | None = None,
     progress: Progress = SILENT,
 ) -> Plan:
     """Say what :func:`~drypoint.preload` would do with the same arguments. Nothing is written, and no layer is fetched.
@@ -119,7 +121,9 @@ def plan(
     Raises:
         DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
     """
-    wishes = Wishes(images, platform, target or Target(), files, replaced, additional_space, timestamp, index)
+    wishes = Wishes(
+        images, platform, target or Target(), files, replaced, additional_space, timestamp, index, check_images
+    )
     with opened_base(base, None, progress) as opened:
         return gather(opened.device, wishes, progress).plan
 
@@ -151,6 +155,8 @@ def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     state = read_state(reader, wishes.target.data_root)
     replaced = wishes.replaced(reader) if wishes.replaced is not None else ()
     resolved, sources = _resolve(wishes.images, wishes.platform, progress)
+    if wishes.check_images is not None:
+        wishes.check_images(resolved)
     seconds = newest_creation(resolved) if wishes.timestamp is None else wishes.timestamp
     store = plan_store(state, resolved, timestamp=seconds * 1_000_000_000, replaced=replaced)
     files = to_be_written(reader, wishes.files)

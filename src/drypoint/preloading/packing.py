@@ -24,7 +24,7 @@ from .files import put_file
 from .gathering import Wishes
 from .packing_plan import Besides, Prepared, look_into, manifest_of, without_looking
 from .pulling import Write
-from .request import ExtraFile, FatFile, FindReplaced, ImageRequest, Target
+from .request import CheckImages, ExtraFile, FatFile, FindReplaced, ImageRequest, Target
 from .seen import LayerIndex
 
 _CHUNK = 1 << 20
@@ -65,6 +65,7 @@ def pack(
     unseen: bool = False,
     timestamp: int | None = None,
     index: LayerIndex | None = None,
+    check_images: CheckImages | None = None,
     progress: Progress = SILENT,
 ) -> Packed:
     """Write an .etch archive: *base*, and what :func:`~drypoint.preload` would write to it. No file is made on the way.
@@ -79,8 +80,8 @@ def pack(
     Args:
         base: a disk image: a file, plain or compressed, or a stream.
         write: takes the next bytes, and has done with them when it returns; as long as it takes, nothing goes on.
-        images, platform, target, files, fat_files, replaced, additional_space, shrink_to_fit, timestamp, index, progress: as
-            for :func:`~drypoint.preload`.
+        images, platform, target, files, fat_files, replaced, additional_space, shrink_to_fit, timestamp, index, check_images,
+            progress: as for :func:`~drypoint.preload`.
         base_manifest: what :func:`~drypoint.base_manifest` has said of the base when it was built.
         unseen: the base may hold a store that nobody knows: all layers go into the archive, and repositories.json is merged
             when it is injected. What the base has of the same layers stays as orphans, which balenaEngine removes at start.
@@ -96,7 +97,7 @@ def pack(
         )
     wishes = Wishes(
         images=images, platform=platform, target=target, files=files, replaced=replaced,
-        additional_space=additional_space, timestamp=timestamp, index=index,
+        additional_space=additional_space, timestamp=timestamp, index=index, check_images=check_images,
     )  # fmt: skip
     besides = Besides(fat_files, additional_space, shrink_to_fit)
     with ExitStack() as stack:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..fstree import TreeReader
-from ..oci import Reference
+from ..oci import Image, Reference
 from ..sources import ImageSource
 
 DEFAULT_PARTITION = "resin-data"
@@ -15,6 +15,9 @@ DEFAULT_DATA_ROOT = b"docker"
 
 FindReplaced: TypeAlias = Callable[[TreeReader], Sequence[Reference]]
 """Tells from the partition's tree which images the ones to come replace; :func:`drypoint.previous_images` for one."""
+
+CheckImages: TypeAlias = Callable[[Sequence[Image]], None]
+"""Is given the images as they were found, before anything is fetched, and raises what is wrong with them."""
 
 
 @dataclass(frozen=True, slots=True)

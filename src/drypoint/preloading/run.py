@@ -17,7 +17,7 @@ from .gathering import Gathered, Plan, Wishes, gather, opened_base
 from .growing import GrowingPartition
 from .inner import InnerImage, open_target
 from .proving import prove
-from .request import ExtraFile, FatFile, FindReplaced, ImageRequest, Target
+from .request import CheckImages, ExtraFile, FatFile, FindReplaced, ImageRequest, Target
 from .seen import LayerIndex
 from .summary import summary
 from .work import Destination, Work, working_disk
@@ -60,6 +60,7 @@ def preload(
     block_map: Path | None = None,
     timestamp: int | None = None,
     index: LayerIndex | None = None,
+    check_images: CheckImages | None = None,
     verify: bool = True,
     progress: Progress = SILENT,
 ) -> Result:
@@ -86,6 +87,7 @@ def preload(
         timestamp: seconds since the epoch, the time of all that drypoint makes itself; default: the newest image's creation.
         index: what is known of layers that were written before, and takes in what is written now. With it the partition grows
             by what is needed instead of by an estimate, so that the output's bytes depend on what it knows.
+        check_images: may refuse the images once it is known what they are.
         verify: whether what was written is read back and proved before *output* appears.
         progress: is told how far it is.
 
@@ -101,7 +103,7 @@ def preload(
     target = target or Target()
     if container_files and target.container is None:
         raise UsageError("there are files for the partition that holds the inner disk image, but the target names none")
-    wishes = Wishes(images, platform, target, files, replaced, additional_space, timestamp, index)
+    wishes = Wishes(images, platform, target, files, replaced, additional_space, timestamp, index, check_images)
     path = Path(base.device.name) if isinstance(base, OpenedImage) else base
     with ExitStack() as stack:
         # The target's path is looked at first: nobody wants to hear after minutes of fetching that OUT exists.
