@@ -165,7 +165,7 @@ class EtchReader:
     def _is_passed_over(self, entry: TarEntry) -> bool:
         """Global headers that say nothing of the entries, and the archive's own root."""
         if entry.typeflag == GLOBAL_HEADER:
-            said = [key for key in records_of(entry.raw) if key != b"comment"]
+            said = [key for key in records_of(entry.raw, is_global=True) if key != b"comment"]
             if said:
                 raise ContentError(
                     f"{self._name}: a global header sets {said[0][:100]!r} for all members, which is not supported: make the "

@@ -36,14 +36,17 @@ _NO_ID = 0xFFFFFFFF
 _MINIMAL_ACL = 3
 
 
-def records_of(raw: bytes) -> dict[bytes, bytes]:
+def records_of(raw: bytes, *, is_global: bool = False) -> dict[bytes, bytes]:
     """The records of the last extended header among an entry's *raw* bytes (padding and headers), as its reader took them.
+
+    Args:
+        is_global: the entry is a global header, whose own padding counts to the next entry.
 
     Raises:
         ContentError: they are malformed.
     """
-    # Padding is less than a block, and all else is whole blocks.
-    position = len(raw) % BLOCK
+    # Padding is less than a block of zeros, and all else is whole blocks.
+    position = len(raw) - len(raw.lstrip(b"\0")) if is_global else len(raw) % BLOCK
     records: dict[bytes, bytes] = {}
     try:
         while position + BLOCK <= len(raw):
