@@ -123,6 +123,8 @@ def preload(
             growing.shrink_to_fit(additional_space, gathered.plan.partition.size)
         if inner is not None:
             inner.put_files(container_files)
+            if shrink_to_fit:
+                inner.shrink_outer()
         put_fat_files(disk, read_table(disk), fat_files, gathered.timestamp)
         if verify:
             _verify(gathered, growing, inner, progress)
