@@ -6,12 +6,14 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..balena.apps_json import MAX_BYTES, read_apps_json
-from ..balena.device_type import read_device_type
-from ..balena.flasher import find_flasher
+from ..balena.apps_json import AppsJson
+from ..balena.compatibility import SupervisorVersion
+from ..balena.device_type import DeviceType, read_device_type
+from ..balena.first_boot import first_boot, pinned_release
+from ..balena.flasher import find_flasher, pinning_file
 from ..balena.previous import previous_images
 from ..balena.supervisor_image import supervisor_tags, version_of
 from ..disk import Device
@@ -20,12 +22,15 @@ from ..fstree import clean_path
 from ..oci import Platform, Reference, parse_platform
 from ..preloading import DEFAULT_PARTITION, ExtraFile, FindReplaced, ImageRequest, LayerIndex, Target
 from ..preloading.moment import LATEST
-from ..preloading.request import Container, FatFile
+from ..preloading.request import CheckImages, Container, FatFile
 from ..sources import ImageSource, open_archive, parse_location
 from ..sources.compose import read_compose, read_environment
 from ..sources.registry import RegistryOptions, RegistrySource
 from . import render
+from .apps import architecture_check, fitted, supervisor_of, wanted_apps, warn_of_other_fleet
 from .boot_options import BootInputs, boot_files
+from .cloud_options import CloudInputs
+from .files import read_file
 from .options import DEFAULT_PLATFORM, Inputs
 
 _SIZE = re.compile(r"(\d+)([kmgt]?)(?:i?b)?", re.IGNORECASE)
@@ -33,22 +38,54 @@ _SIZE_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 @dataclass(frozen=True, slots=True)
+class App:
+    """What a balena device will run: apps.json as its Supervisor reads it.
+
+    Attributes:
+        installed: whether a flasher puts it onto the device first.
+    """
+
+    apps: AppsJson
+    supervisor: SupervisorVersion
+    installed: bool
+
+    @property
+    def container_files(self) -> tuple[ExtraFile, ...]:
+        """What a flasher has to be told besides."""
+        release = pinned_release(self.apps) if self.installed else None
+        return () if release is None else (pinning_file(release),)
+
+    @property
+    def outlook(self) -> str:
+        """How the device will behave on first boot."""
+        return first_boot(self.apps, self.supervisor, installs=self.installed)
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """What the options mean, ready for :func:`drypoint.preload`."""
+    """What the options mean, ready for :func:`drypoint.preload`.
+
+    Attributes:
+        notes: where the apps come from, a line each.
+    """
 
     requests: tuple[ImageRequest, ...]
     platform: Platform
     target: Target
     files: tuple[ExtraFile, ...]
+    container_files: tuple[ExtraFile, ...]
     fat_files: tuple[FatFile, ...]
     replaced: FindReplaced | None
     additional_space: int
     timestamp: int | None
     index: LayerIndex | None
+    check_images: CheckImages | None
+    notes: tuple[str, ...]
+    app: App | None
 
 
 @contextmanager
-def job(inputs: Inputs, base: Device | None, boot: BootInputs | None = None) -> Iterator[Job]:
+def job(inputs: Inputs, base: Device | None, boot: BootInputs, cloud: CloudInputs) -> Iterator[Job]:
     """Open what the options name.
 
     Args:
@@ -56,50 +93,62 @@ def job(inputs: Inputs, base: Device | None, boot: BootInputs | None = None) -> 
 
     Raises:
         UsageError: they contradict each other, or a file or name is not what it should be.
-        SourceError, ContentError: an archive cannot be read.
+        SourceError, ContentError: an archive cannot be read, or a server does not give what it is asked for.
         DiskImageError: the base is no disk image, or one that must not be changed.
     """
-    _check(inputs, boot)
-    data_root, additional_space = data_root_path(inputs.data_root), _size(inputs.additional_space)
+    _check(inputs, boot, cloud)
+    additional_space = _size(inputs.additional_space)
+    options = RegistryOptions(insecure_registries=inputs.insecure_registries, ca_files=inputs.certificates)
     with ExitStack() as stack:
-        registry = RegistrySource(
-            RegistryOptions(insecure_registries=inputs.insecure_registries, ca_files=inputs.certificates)
-        )
+        target = Target(inputs.data_partition, data_root_path(inputs.data_root), _container(inputs, base))
+        device_type = None if base is None else read_device_type(base)
+        platform = _platform(inputs, device_type)
+        wanted = stack.enter_context(wanted_apps(inputs.apps_json, cloud, options))
+        check = None if cloud.dont_check_arch else architecture_check(device_type, wanted.needs)
+        registry = RegistrySource(replace(options, token_provider=wanted.token_provider))
         stack.callback(registry.close)
-        platform = _platform(inputs, base)
-        requests = list(_supervisor_requests(inputs, registry, platform, stack))
+        supervisor = supervisor_request(inputs, registry, platform, stack)
+        requests = [] if supervisor is None else [supervisor]
         requests += _image_requests(inputs.images, registry, stack)
         requests += [ImageRequest(reference, registry) for reference in _compose_images(inputs)]
-        files: tuple[ExtraFile, ...] = ()
-        if inputs.apps_json is not None:
-            apps = read_apps_json(read_file(inputs.apps_json), str(inputs.apps_json))
-            if not apps.services:
-                render.warning(f"{inputs.apps_json} names no service, so no image is preloaded for it")
-            requests += [ImageRequest(reference, registry) for reference in apps.images]
-            files = (ExtraFile(b"apps.json", apps.content),)
+        fat_files = () if base is None else boot_files(boot, base)
+        apps = None
+        if wanted.apps is not None:
+            given = inputs.supervisor_version or (None if supervisor is None else _tagged_version(supervisor))
+            apps = App(*fitted(wanted.apps, supervisor_of(given, base, target)), target.container is not None)
+            requests += [ImageRequest(reference, registry) for reference in apps.apps.images]
+            warn_of_other_fleet(apps.apps, base, fat_files)
         yield Job(
-            tuple(dict.fromkeys(requests)),
-            platform,
-            Target(inputs.data_partition, data_root, _container(inputs, base)),
-            files,
-            () if boot is None or base is None else boot_files(boot, base),
-            previous_images if inputs.replace else None,
-            additional_space,
-            source_date_epoch(),
-            None if inputs.no_index else LayerIndex(_cache_directory()),
+            requests=tuple(dict.fromkeys(requests)),
+            platform=platform,
+            target=target,
+            files=() if apps is None else (ExtraFile(b"apps.json", apps.apps.content),),
+            container_files=() if apps is None else apps.container_files,
+            fat_files=fat_files,
+            replaced=previous_images if inputs.replace else None,
+            additional_space=additional_space,
+            timestamp=source_date_epoch(),
+            index=None if inputs.no_index else LayerIndex(_cache_directory()),
+            check_images=check,
+            notes=wanted.notes,
+            app=apps,
         )
 
 
-def _check(inputs: Inputs, boot: BootInputs | None) -> None:
-    wanted = (inputs.images, inputs.apps_json, inputs.compose, inputs.supervisor_image)
-    if not any(wanted) and (boot is None or boot.is_empty):
+def _check(inputs: Inputs, boot: BootInputs, cloud: CloudInputs) -> None:
+    has_apps = bool(inputs.apps_json) or cloud.names_apps
+    if not (has_apps or inputs.images or inputs.compose or inputs.supervisor_image or not boot.is_empty):
         raise UsageError(
-            "nothing to put in: give --image REF, --apps-json FILE, --compose FILE or --supervisor-image REF"
+            "nothing to put in: give --fleet ORG/FLEET, --apps-json FILE, --image REF, --compose FILE or --supervisor-image REF"
         )
-    if inputs.replace and inputs.apps_json is None:
-        raise UsageError("--replace replaces one apps.json's images by another's: give --apps-json FILE with it")
-    if inputs.supervisor_version is not None and inputs.supervisor_image is None:
-        raise UsageError("--supervisor-version says something about --supervisor-image, which is missing")
+    if inputs.replace and not has_apps:
+        raise UsageError(
+            "--replace replaces one apps.json's images by another's: give --apps-json FILE or --fleet with it"
+        )
+    if inputs.supervisor_version is not None and inputs.supervisor_image is None and not has_apps:
+        raise UsageError(
+            "--supervisor-version tells which Supervisor --supervisor-image brings, or reads apps.json; none of them is given"
+        )
 
 
 def _container(inputs: Inputs, base: Device | None) -> Container | None:
@@ -112,6 +161,10 @@ def _container(inputs: Inputs, base: Device | None) -> Container | None:
     if flasher.note is not None:
         render.warning(flasher.note)
     return flasher.container
+
+
+def _tagged_version(supervisor: ImageRequest) -> str | None:
+    return supervisor.tags[-1].tag
 
 
 def _compose_images(inputs: Inputs) -> tuple[Reference, ...]:
@@ -159,11 +212,12 @@ def _image_requests(images: Sequence[str], registry: ImageSource, stack: ExitSta
             yield ImageRequest(reference, archive)
 
 
-def _supervisor_requests(
+def supervisor_request(
     inputs: Inputs, registry: ImageSource, platform: Platform, stack: ExitStack
-) -> Iterator[ImageRequest]:
+) -> ImageRequest | None:
+    """The Supervisor's image that is to be put in, with the names that balenaOS gives it; None if none is."""
     if inputs.supervisor_image is None:
-        return
+        return None
     found = list(_image_requests([inputs.supervisor_image], registry, stack))
     if len(found) != 1:
         raise UsageError(f"--supervisor-image {inputs.supervisor_image} names {len(found)} images; it has to be one")
@@ -175,13 +229,12 @@ def _supervisor_requests(
         raise UsageError(
             f"neither the tag of {request.reference} nor the image says the Supervisor's version; give --supervisor-version"
         )
-    yield ImageRequest(request.reference, request.source, supervisor_tags(request.reference, version))
+    return ImageRequest(request.reference, request.source, supervisor_tags(request.reference, version))
 
 
-def _platform(inputs: Inputs, base: Device | None) -> Platform:
+def _platform(inputs: Inputs, device_type: DeviceType | None) -> Platform:
     if inputs.platform is not None:
         return parse_platform(inputs.platform)
-    device_type = None if base is None else read_device_type(base)
     return device_type.platform if device_type is not None else parse_platform(DEFAULT_PLATFORM)
 
 
@@ -202,16 +255,3 @@ def _size(text: str) -> int:
     if match is None or len(match[1]) > 18:
         raise UsageError(f"--additional-space {text[:40]!r}: expected a number of bytes, or one with K, M, G or T")
     return int(match[1]) * _SIZE_FACTORS[match[2].lower()]
-
-
-def read_file(path: Path) -> bytes:
-    """A small file that an option names, with one byte more than is taken at most, so that its reader sees it is too large.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error

@@ -21,7 +21,7 @@ class Inputs:
 
     base: Path
     images: tuple[str, ...]
-    apps_json: Path | None
+    apps_json: tuple[Path, ...]
     replace: bool
     supervisor_image: str | None
     supervisor_version: str | None
@@ -51,9 +51,10 @@ def input_options(function: Callable[..., object]) -> Callable[..., object]:
             "NAME=oci:PATH. May be repeated.",
         ),
         click.option(
-            "--apps-json", type=click.Path(path_type=Path), metavar="FILE",
-            help="A balena target state (version 3): the images of all its services are preloaded, and the file goes into the "
-            "root of the data partition, where the Supervisor looks for it.",
+            "--apps-json", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+            help="A balena target state (version 3, or 2 for a Supervisor before 13): the images of all its services are "
+            "preloaded, and the file goes into the root of the data partition, where the Supervisor looks for it. May be "
+            "repeated, for one fleet and the blocks and apps beside it.",
         ),
         click.option(
             "--compose", type=click.Path(path_type=Path), metavar="FILE",
@@ -72,7 +73,8 @@ def input_options(function: Callable[..., object]) -> Callable[..., object]:
         ),
         click.option(
             "--supervisor-version", metavar="VERSION",
-            help="The Supervisor's version. Default: what the tag of --supervisor-image, or the image itself, says.",
+            help="The version of the Supervisor that --supervisor-image brings, or that reads apps.json. Default: what the "
+            "image's tag or the image itself says; else that of the Supervisor on the disk image.",
         ),
         click.option(
             "--platform", metavar="OS/ARCH[/VARIANT]",

@@ -19,6 +19,7 @@ from ..preloading.packing import Packed, pack
 from ..preloading.pulling import Write
 from . import render
 from .boot_options import BootInputs, boot_options
+from .cloud_options import CloudInputs, cloud_options
 from .job import job
 from .options import Inputs, input_options
 
@@ -66,12 +67,14 @@ class _BaseType(click.Path):
 )
 @input_options
 @boot_options
+@cloud_options
 @render.output_options
 @click.pass_context
 def command(
     context: click.Context,
     inputs: Inputs,
     boot: BootInputs,
+    cloud: CloudInputs,
     output: str,
     overwrite: bool,
     base_manifest: Path | None,
@@ -103,7 +106,7 @@ def command(
                 "layers become orphans, and no layer is shared"
             )
         known = None if base_manifest is None else _read(base_manifest)
-        with job(inputs, device, boot) as wanted, _written(output, overwrite, inputs.base) as write:
+        with job(inputs, device, boot, cloud) as wanted, _written(output, overwrite, inputs.base) as write:
             packed = pack(
                 base,
                 write,
@@ -119,6 +122,7 @@ def command(
                 unseen=unseen,
                 timestamp=wanted.timestamp,
                 index=wanted.index,
+                check_images=wanted.check_images,
                 progress=progress,
             )
         if output == "-":

@@ -8,6 +8,7 @@ from .. import preloading
 from ..disk.formats import opened_image
 from . import render, report
 from .boot_options import BootInputs, boot_options
+from .cloud_options import CloudInputs, cloud_options
 from .job import job
 from .options import Inputs, input_options
 
@@ -22,10 +23,12 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @input_options
 @boot_options
+@cloud_options
 @render.output_options
 def command(
     inputs: Inputs,
     boot: BootInputs,
+    cloud: CloudInputs,
     as_json: bool,
     quiet: bool,
     verbose: int,
@@ -36,7 +39,9 @@ def command(
     """
     render.set_up(verbose)
     with render.progress(quiet=quiet) as progress, opened_image(inputs.base, progress=progress) as base:
-        with job(inputs, base.device, boot) as wanted:
+        with job(inputs, base.device, boot, cloud) as wanted:
+            for note in wanted.notes:
+                progress.note(note)
             plan = preloading.plan(
                 base,
                 wanted.requests,
@@ -47,6 +52,7 @@ def command(
                 additional_space=wanted.additional_space,
                 timestamp=wanted.timestamp,
                 index=wanted.index,
+                check_images=wanted.check_images,
                 progress=progress,
             )
     if as_json:

@@ -12,12 +12,14 @@ from ..errors import UsageError
 from ..preloading.work import Destination, check_destination
 from . import render, report
 from .boot_options import BootInputs, boot_options
+from .cloud_options import CloudInputs, cloud_options
 from .job import job
 from .options import Inputs, input_options
 
 _EXAMPLES = """\b
 Examples:
-  drypoint preload balena.img.zip -o preloaded.img.zst --apps-json apps.json
+  drypoint preload balena.img.zip -o preloaded.img.zst --fleet myorg/myfleet --pin-device-to-release
+  drypoint preload balena.img -o preloaded.img --apps-json apps.json
   drypoint preload balena.img -o preloaded.img --image alpine:3.20 --image ghcr.io/org/app:1.4
   drypoint preload base.img -o out.img --image docker-archive:app.tar --config config.json
   drypoint preload pios.img.xz -o out.img.xz --bmap out.bmap --compose compose.yaml \\
@@ -54,10 +56,12 @@ Examples:
 @click.option("--no-verify", is_flag=True, help="Do not read back and prove what was written.")
 @input_options
 @boot_options
+@cloud_options
 @render.output_options
 def command(
     inputs: Inputs,
     boot: BootInputs,
+    cloud: CloudInputs,
     output: Path | None,
     in_place: bool,
     overwrite: bool,
@@ -81,7 +85,9 @@ def command(
     scratch = check_destination(inputs.base, Destination(output, overwrite, bmap))
     with render.progress(quiet=quiet) as progress:
         with opened_image(inputs.base, directory=scratch, progress=progress) as base:
-            with job(inputs, base.device, boot) as wanted:
+            with job(inputs, base.device, boot, cloud) as wanted:
+                for note in wanted.notes:
+                    progress.note(note)
                 result = preloading.preload(
                     base,
                     output,
@@ -89,6 +95,7 @@ def command(
                     platform=wanted.platform,
                     target=wanted.target,
                     files=wanted.files,
+                    container_files=wanted.container_files,
                     fat_files=wanted.fat_files,
                     replaced=wanted.replaced,
                     additional_space=wanted.additional_space,
@@ -97,6 +104,7 @@ def command(
                     block_map=bmap,
                     timestamp=wanted.timestamp,
                     index=wanted.index,
+                    check_images=wanted.check_images,
                     verify=not no_verify,
                     progress=progress,
                 )
@@ -104,3 +112,6 @@ def command(
         report.show_result(result)
         if no_verify:
             render.line(f"not verified, as asked; drypoint verify {result.output} does it")
+        if wanted.app is not None:
+            render.line()
+            render.line(wanted.app.outlook.rstrip())

@@ -24,10 +24,7 @@ def show_verification(report: Report, *, quiet: bool, verbose: bool) -> None:
         _show_kind(code, list(group), verbose=verbose)
     if quiet:
         return
-    if report.file_systems:
-        checked = [(str(one.partition), one.label or "-", one.kind, one.verdict) for one in report.file_systems]
-        render.table(("partition", "label", "file system", "its checker says"), checked)
-        render.line()
+    _show_file_systems(report)
     if report.images:
         rows = [(one.image_id[:_SHORT], _fate(one), _names(one, verbose=verbose)) for one in report.images]
         render.table(("image", "on the device", "names"), rows)
@@ -48,8 +45,15 @@ def verification_object(report: Report) -> dict[str, object]:
         "sound": report.sound,
         "layers": report.layers,
         "tar_bytes": report.tar_bytes,
+        "disk_image": _disk_image(report.disk_image),
         "file_systems": [
-            {"partition": one.partition, "label": one.label, "kind": one.kind, "verdict": one.verdict}
+            {
+                "disk_image": _disk_image(one.disk_image),
+                "partition": one.partition,
+                "label": one.label,
+                "kind": one.kind,
+                "verdict": one.verdict,
+            }
             for one in report.file_systems
         ],
         "images": [
@@ -69,6 +73,7 @@ def verification_object(report: Report) -> dict[str, object]:
             {
                 "code": finding.code,
                 "severity": finding.severity.value,
+                "disk_image": _disk_image(finding.disk_image),
                 "partition": finding.partition,
                 "path": _path(finding),
                 "text": finding.text,
@@ -79,13 +84,23 @@ def verification_object(report: Report) -> dict[str, object]:
     }
 
 
+def _show_file_systems(report: Report) -> None:
+    """One table; a second one for the disk image inside, if there is one."""
+    for disk_image, group in groupby(report.file_systems, key=lambda one: one.disk_image):
+        if disk_image:
+            render.line(f"in the disk image inside, /{_text(disk_image)}:")
+        checked = [(str(one.partition), one.label or "-", one.kind, one.verdict) for one in group]
+        render.table(("partition", "label", "file system", "its checker says"), checked)
+        render.line()
+
+
 def _show_kind(code: str, findings: list[Finding], *, verbose: bool) -> None:
     first = findings[0]
     times = f" ({len(findings)} times)" if len(findings) > 1 else ""
     render.line(f"{first.severity}: {KINDS[code].meaning} [{code}]{times}")
     shown = findings if verbose else findings[:_SHOWN]
     for one in shown:
-        where = f"partition {one.partition}: " if one.partition is not None else ""
+        where = _where(one)
         path = _path(one) if verbose else _CACHE_ID.sub(r"\1…", _path(one))
         text = one.text if verbose else _shortened(one.text)
         # What a checker said has lines of its own.
@@ -101,8 +116,23 @@ def _by_kind(one: Finding) -> tuple[int, str]:
     return ("error", "warning", "note").index(one.severity.value), one.code
 
 
+def _where(one: Finding) -> str:
+    inside = "disk image inside" if one.disk_image else ""
+    partition = f"partition {one.partition}" if one.partition is not None else ""
+    told = ", ".join(filter(None, (inside, partition)))
+    return f"{told}: " if told else ""
+
+
+def _disk_image(path: bytes) -> str | None:
+    return _text(path) if path else None
+
+
 def _path(one: Finding) -> str:
-    return one.path.decode("utf-8", "backslashreplace")
+    return _text(one.path)
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")
 
 
 def _fate(verdict: ImageVerdict) -> str:

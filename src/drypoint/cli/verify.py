@@ -9,10 +9,12 @@ import click
 
 from ..balena.apps_json import read_apps_json
 from ..balena.demand import AppsJsonDemand
+from ..balena.flasher import installed_image
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
 from ..verification import verify
 from . import proof, render
-from .job import data_root_path, read_file
+from .files import read_file
+from .job import data_root_path
 
 _EXAMPLES = """\b
 Examples:
@@ -54,8 +56,8 @@ def command(
 
     The partition table and all file systems are checked. Every layer's tar is rebuilt from the files in the partition and must
     hash to the layer's diff-id; owners, modes, times, xattrs and links are compared with the tar's. Every name must lead
-    to an image that the engine will load, and every service of apps.json to such an image. The exit status is 0 only if
-    everything holds; -v tells every finding in full.
+    to an image that the engine will load, and every service of apps.json to such an image. Of a flasher the disk image that it
+    installs is verified as well, where it lies. The exit status is 0 only if everything holds; -v tells every finding in full.
     """
     render.set_up(verbose)
     apps = read_apps_json(read_file(apps_json), str(apps_json)) if apps_json is not None else None
@@ -65,6 +67,8 @@ def command(
             partition=data_partition,
             data_root=data_root_path(data_root),
             demand=AppsJsonDemand(apps),
+            # As for preload: whoever names another partition means the disk image itself.
+            container=installed_image if data_partition == DEFAULT_PARTITION else None,
             processes=len(os.sched_getaffinity(0)),
             progress=progress,
         )

@@ -125,6 +125,8 @@ def without_looking(
             "shared with it then. Or give --supervisor-image REF: the Supervisor is put in again, over the one that is there"
         )
     images, sources = _resolve(wishes.images, wishes.platform, progress)
+    if wishes.check_images is not None:
+        wishes.check_images(images)
     seconds = newest_creation(images) if wishes.timestamp is None else wishes.timestamp
     store = plan_store(state, images, timestamp=seconds * 1_000_000_000)
     room = _rough_room(store, wishes)

@@ -1,0 +1,127 @@
+"""Which apps.json goes into a disk image, and whether the device can do with it what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..balena.apps_json import ANY_VERSION, AppsJson, read_apps_json
+from ..balena.architecture import NeededArchitecture, check_architecture
+from ..balena.boot import read_config
+from ..balena.boot_config import other_fleet_warning
+from ..balena.compatibility import SupervisorVersion, fit, parse_supervisor_version, supervisor_in_store
+from ..balena.device_type import DeviceType
+from ..disk import Device, Window, find_partition, read_table
+from ..disk.ext4.reader import Ext4Reader
+from ..engine import StoreState, read_state
+from ..engine.layout import config_path
+from ..engine.state import store_path
+from ..fstree import Regular, TreeReader
+from ..oci import Image
+from ..preloading import Target
+from ..preloading.inner import open_inner
+from ..preloading.request import CheckImages, FatFile
+from ..sources.registry import RegistryOptions, TokenProvider
+from . import render
+from .cloud_options import CloudInputs, cloud_states
+from .files import read_file
+
+_MAX_CONFIG_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class WantedApps:
+    """What is asked for, before the disk image is looked at.
+
+    Attributes:
+        apps: None if only images are asked for.
+        needs: what the fleets are built for.
+        notes: where the apps come from, a line each.
+        token_provider: for the registries that the images are in.
+    """
+
+    apps: AppsJson | None
+    needs: tuple[NeededArchitecture, ...]
+    notes: tuple[str, ...]
+    token_provider: TokenProvider
+
+
+@contextmanager
+def wanted_apps(files: Sequence[Path], cloud: CloudInputs, options: RegistryOptions) -> Iterator[WantedApps]:
+    """What *files* and *cloud* come to; the token provider serves as long as the block lasts.
+
+    Raises:
+        UsageError, SourceError, OutputError: see :func:`.cloud_states`.
+    """
+    read = [(str(path), read_apps_json(read_file(path), str(path), ANY_VERSION)) for path in files]
+    with cloud_states(cloud, options, read) as found:
+        if found.apps is not None and not found.apps.services:
+            render.warning("apps.json names no service, so no image is preloaded for it")
+        yield WantedApps(found.apps, found.needs, found.notes, found.token_provider)
+
+
+def supervisor_of(given: str | None, base: Device | None, target: Target) -> SupervisorVersion | None:
+    """The Supervisor that reads apps.json: the one that is *given*, or else that in the store on *base*; None if neither.
+
+    Raises:
+        UsageError: what is given is no version.
+        DiskImageError, StoreError: the store cannot be read.
+    """
+    if given is not None:
+        return parse_supervisor_version(given)
+    if base is None:
+        return None
+    disk = base if target.container is None else open_inner(base, target.container)
+    found = find_partition(disk, read_table(disk), target.partition)
+    if found.filesystem is None or not found.filesystem.kind.is_ext:
+        return None
+    # Whether it was unmounted in order is told when the images are planned, and better.
+    reader = Ext4Reader(Window(disk, found.partition.start, found.partition.size), allow_dirty=True)
+    state = read_state(reader, target.data_root)
+    return supervisor_in_store(state) or supervisor_in_store(state, _configs(reader, state))
+
+
+def fitted(apps: AppsJson, supervisor: SupervisorVersion | None) -> tuple[AppsJson, SupervisorVersion]:
+    """*apps* as *supervisor* reads it.
+
+    Raises:
+        UsageError: it cannot; see :func:`drypoint.balena.compatibility.fit`.
+    """
+    made = fit(apps, supervisor)
+    if supervisor is None:
+        raise AssertionError("an unknown Supervisor is refused")
+    return made, supervisor
+
+
+def architecture_check(device_type: DeviceType | None, needs: Sequence[NeededArchitecture]) -> CheckImages:
+    """Hold the fleets against the device at once, and the images when they are known.
+
+    Raises:
+        UsageError: the device does not run what the fleets are built for.
+    """
+    check_architecture(device_type, needs)
+
+    def check(images: Sequence[Image]) -> None:
+        check_architecture(device_type, (), images)
+
+    return check
+
+
+def warn_of_other_fleet(apps: AppsJson, base: Device | None, fat_files: Iterable[FatFile]) -> None:
+    """Tell what will happen when config.json, the new or the one there, joins another fleet than the preloaded one."""
+    coming = next((file.content for file in fat_files if file.path == "config.json"), None)
+    config = coming if coming is not None or base is None else read_config(base)
+    warning = other_fleet_warning(config, apps)
+    if warning is not None:
+        render.warning(warning)
+
+
+def _configs(reader: TreeReader, state: StoreState) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for image_id in state.images:
+        stat = reader.lookup(store_path(state, config_path(image_id)))
+        if stat is not None and isinstance(stat.entry, Regular) and stat.entry.size <= _MAX_CONFIG_BYTES:
+            found[image_id] = b"".join(bytes(chunk) for chunk in reader.read(stat))
+    return found
