@@ -154,7 +154,7 @@ def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     reader = Ext4Reader(window)
     state = read_state(reader, wishes.target.data_root)
     replaced = wishes.replaced(reader) if wishes.replaced is not None else ()
-    resolved, sources = _resolve(wishes.images, wishes.platform, progress)
+    resolved, sources = look_up(wishes.images, wishes.platform, progress)
     if wishes.check_images is not None:
         wishes.check_images(resolved)
     seconds = newest_creation(resolved) if wishes.timestamp is None else wishes.timestamp
@@ -180,10 +180,14 @@ def _ext4_partition(device: Device, table: PartitionTable, target: Target) -> Pa
     return found.partition
 
 
-def _resolve(
+def look_up(
     requests: Sequence[ImageRequest], platform: Platform, progress: Progress
 ) -> tuple[tuple[Image, ...], dict[Digest, ImageSource]]:
-    """The images in the order asked for, one that is asked for by several names once; and who has each."""
+    """The images in the order asked for, one that is asked for by several names once; and who has each.
+
+    Raises:
+        SourceError, ContentError: as :func:`.resolve_all`.
+    """
     if not requests:
         return (), {}
     step = progress.begin(f"looking up {len(requests)} image{'s' if len(requests) > 1 else ''}")

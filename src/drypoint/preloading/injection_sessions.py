@@ -12,7 +12,7 @@ from ..disk.ext4.directory import FT_DIRECTORY
 from ..engine.repositories import parse_repositories, repositories_text
 from ..errors import StoreError
 from ..etch import Injection, Injector, Kind, Member, PackedStore
-from ..fstree import Content, parent_and_name
+from ..fstree import Content
 from ..progress import Progress
 from ..sinks.ext4 import Ext4Sink
 from .fat_injection import FatInjector
@@ -75,13 +75,10 @@ class _Sink(Ext4Sink):
     """The sink, which can be asked what is there."""
 
     def kind(self, path: bytes) -> Kind | None:
-        if not path:
-            return "directory"
-        parent, name = parent_and_name(path)
-        found = self._directories.find(parent).entries.get(name)
-        if found is None:
+        file_type = self.file_type(path)
+        if file_type is None:
             return None
-        return "directory" if found[1] == FT_DIRECTORY else "other"
+        return "directory" if file_type == FT_DIRECTORY else "other"
 
 
 class Ext4Session:

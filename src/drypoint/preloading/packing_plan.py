@@ -18,7 +18,7 @@ from ..oci import Image
 from ..progress import Progress
 from ..sources import ImageSource
 from .base_stream import BaseStream
-from .gathering import Wishes, _resolve, gather
+from .gathering import Wishes, gather, look_up
 from .moment import newest_creation
 from .request import ExtraFile, FatFile
 
@@ -124,7 +124,7 @@ def without_looking(
             "--base-manifest FILE, which drypoint inspect --base-manifest FILE has written of the plain disk image: layers are "
             "shared with it then. Or give --supervisor-image REF: the Supervisor is put in again, over the one that is there"
         )
-    images, sources = _resolve(wishes.images, wishes.platform, progress)
+    images, sources = look_up(wishes.images, wishes.platform, progress)
     if wishes.check_images is not None:
         wishes.check_images(images)
     seconds = newest_creation(images) if wishes.timestamp is None else wishes.timestamp

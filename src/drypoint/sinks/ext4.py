@@ -104,6 +104,21 @@ class Ext4Sink:
         self._near = self._fs.superblock.first_inode
         self._data_flags = EXT4_EXTENTS_FL if self._fs.superblock.extents else 0
 
+    # What is there
+
+    def file_type(self, path: bytes) -> int | None:
+        """What is at *path*, written out yet or not: a file type as directories note it (``FT_…``), None for nothing.
+
+        Raises:
+            FilesystemError: its parent is not there, or is no directory.
+        """
+        path = join(self._root, path)
+        if not path:
+            return FT_DIRECTORY
+        parent_path, name = parent_and_name(path)
+        found = self._directories.find(parent_path).entries.get(name)
+        return None if found is None else found[1]
+
     # Facts for planning
 
     @property
