@@ -68,7 +68,7 @@ class _DeviceType(msgspec.Struct):
 
 
 def find_flasher(device: Device) -> Flasher | None:
-    """What the disk image *device* installs; None if it is no flasher.
+    """What the disk image *device* installs, to be changed; None if it is no flasher.
 
     Raises:
         DiskImageError: secure boot is asked for; or there is no one image to install, or it is compressed; or the table or a
@@ -82,16 +82,10 @@ def find_flasher(device: Device) -> Flasher | None:
     root = _labelled(probed, ROOT_LABELS)
     if root is None:
         return None
-    boot = [item for item in probed if _label(item).lower() in BOOT_LABELS and _is_fat(item)]
-    window = Window(device, root.partition.start, root.partition.size)
-    if root.filesystem is None or not root.filesystem.kind.is_ext:
-        kind = root.filesystem.kind.value if root.filesystem else "no known file system"
-        raise FilesystemError(
-            f"{device.name}: partition {root.partition.number} of a flasher should be ext4, but is {kind}"
-        )
+    boot = _boot_partitions(probed)
     _refuse_secure_boot(device, boot)
-    path, signed = _find_image(device, window, boot)
-    inner = open_ext4_file(window, path)
+    flasher = _flasher(device, root, boot, allow_dirty=False)
+    inner = open_ext4_file(Window(device, root.partition.start, root.partition.size), flasher.container.path)
     compression = probe_compressed(inner)
     if compression is not None:
         raise DiskImageError(
@@ -99,7 +93,29 @@ def find_flasher(device: Device) -> Flasher | None:
             "use a flasher whose image is not compressed, or preload the plain disk image for this device type"
         )
     _refuse_encrypted(inner, probe_partitions(inner, read_table(inner)))
-    return Flasher(Container(root.partition.number, path), signed)
+    return flasher
+
+
+def recognise_flasher(device: Device) -> Flasher | None:
+    """What the disk image *device* installs, to be read, whether it may be changed or not; None if it is no flasher.
+
+    Raises:
+        DiskImageError: there is no one image to install; or the table or a file system is damaged.
+        ToolError: mtools is missing.
+    """
+    probed = probe_partitions(device, read_table(device))
+    root = _labelled(probed, ROOT_LABELS)
+    return None if root is None else _flasher(device, root, _boot_partitions(probed), allow_dirty=True)
+
+
+def installed_image(device: Device) -> Container | None:
+    """Where in the flasher *device* the disk image lies that it installs, for :func:`drypoint.verify`; None if it is no flasher.
+
+    Raises:
+        DiskImageError, ToolError: as :func:`recognise_flasher`.
+    """
+    flasher = recognise_flasher(device)
+    return None if flasher is None else flasher.container
 
 
 def pinning_file(release_id: int) -> ExtraFile:
@@ -111,6 +127,17 @@ def pinning_file(release_id: int) -> ExtraFile:
     if release_id < 1:
         raise UsageError(f"a device cannot be pinned to the release {release_id}: its number is 1 at least")
     return ExtraFile(PINNING_PATH, b"RELEASE_ID=%d" % release_id)
+
+
+def _flasher(device: Device, root: ProbedPartition, boot: Sequence[ProbedPartition], *, allow_dirty: bool) -> Flasher:
+    if root.filesystem is None or not root.filesystem.kind.is_ext:
+        kind = root.filesystem.kind.value if root.filesystem else "no known file system"
+        raise FilesystemError(
+            f"{device.name}: partition {root.partition.number} of a flasher should be ext4, but is {kind}"
+        )
+    window = Window(device, root.partition.start, root.partition.size)
+    path, signed = _find_image(device, Ext4Reader(window, allow_dirty=allow_dirty), boot)
+    return Flasher(Container(root.partition.number, path), signed)
 
 
 def _refuse_encrypted(device: Device, probed: Sequence[ProbedPartition]) -> None:
@@ -149,9 +176,8 @@ def _asks_for_secure_boot(content: bytes, what: str) -> bool:
     return isinstance(installer, dict) and installer.get("secureboot") is True
 
 
-def _find_image(device: Device, root: Window, boot: Sequence[ProbedPartition]) -> tuple[bytes, bool]:
+def _find_image(device: Device, reader: Ext4Reader, boot: Sequence[ProbedPartition]) -> tuple[bytes, bool]:
     """The path of the image to install, and whether it is signed."""
-    reader = Ext4Reader(root)
     names = _files(reader, device)
     wanted = [name for name in (*_configured(reader), *_deployed(device, boot)) if name in names]
     if not wanted:
@@ -211,6 +237,10 @@ def _deployed(device: Device, boot: Sequence[ProbedPartition]) -> list[bytes]:
 
 def _read_boot_file(device: Device, item: ProbedPartition, name: str) -> bytes | None:
     return read_fat_file(Window(device, item.partition.start, item.partition.size), name, _MAX_BYTES)
+
+
+def _boot_partitions(probed: Sequence[ProbedPartition]) -> list[ProbedPartition]:
+    return [item for item in probed if _label(item).lower() in BOOT_LABELS and _is_fat(item)]
 
 
 def _labelled(probed: Sequence[ProbedPartition], labels: Sequence[str]) -> ProbedPartition | None:

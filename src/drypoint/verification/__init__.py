@@ -1,5 +1,6 @@
 """Reads a finished disk image back and proves it, byte for byte, changing nothing."""
 
+from .container import Container, FindContainer
 from .demand import Demand, DemandReader, Wish
 from .filesystem import check_file_system
 from .finding import CODES, FileSystemVerdict, Finding, ImageVerdict, Report, ServiceVerdict, finding
@@ -9,10 +10,12 @@ from .store import verify_store
 
 __all__ = [
     "CODES",
+    "Container",
     "KINDS",
     "Demand",
     "DemandReader",
     "FileSystemVerdict",
+    "FindContainer",
     "Finding",
     "ImageVerdict",
     "Kind",

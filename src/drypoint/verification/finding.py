@@ -22,6 +22,7 @@ class Finding:
         text: what was expected and what was found.
         remedy: how to mend it.
         partition: number of the partition that it lies in; None for the disk image as a whole, or where only a tree was read.
+        disk_image: path of the disk image inside another one that it lies in; empty for the one that was given.
     """
 
     code: str
@@ -30,16 +31,21 @@ class Finding:
     text: str
     remedy: str
     partition: int | None = None
+    disk_image: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class FileSystemVerdict:
-    """A file system: the partition's number, its label, its kind (``ext4``), and in a few words what its checker says."""
+    """A file system: the partition's number, its label, its kind (``ext4``), and in a few words what its checker says.
+
+    *disk_image* is as in :class:`Finding`.
+    """
 
     partition: int
     label: str
     kind: str
     verdict: str
+    disk_image: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +81,13 @@ class Report:
     """The outcome.
 
     Attributes:
-        findings: sorted by severity, partition, path and code.
+        findings: sorted by severity, disk image, partition, path and code.
         images: every image that has a config, sorted by id.
         layers: how many layers' tars were rebuilt and compared.
         tar_bytes: the length of those tars together.
         services: all that will ask for an image on the device, as far as it is known.
-        file_systems: those of the disk image, in the order of its partitions.
+        file_systems: those of the disk image, in the order of its partitions; then those of the one inside it.
+        disk_image: path of the disk image inside the one that was given which the store lies in; empty if there is none.
     """
 
     findings: tuple[Finding, ...]
@@ -89,6 +96,7 @@ class Report:
     tar_bytes: int
     services: tuple[ServiceVerdict, ...] = ()
     file_systems: tuple[FileSystemVerdict, ...] = ()
+    disk_image: bytes = b""
 
     @property
     def sound(self) -> bool:
@@ -102,6 +110,6 @@ def finding(code: str, path: bytes, text: str, partition: int | None = None) -> 
     return Finding(code, kind.severity, path, text, kind.remedy, partition)
 
 
-def by_weight(one: Finding) -> tuple[int, int, bytes, str, str]:
+def by_weight(one: Finding) -> tuple[int, bytes, int, bytes, str, str]:
     """The order in which findings are told."""
-    return _RANK[one.severity], one.partition or 0, one.path, one.code, one.text
+    return _RANK[one.severity], one.disk_image, one.partition or 0, one.path, one.code, one.text

@@ -6,19 +6,21 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ..disk import Window, find_partition, probe_partitions, read_table
+from ..disk import Device, Partition, PartitionTable, Window, find_partition, probe_partitions, read_table
 from ..disk.ext4.reader import Ext4Reader
 from ..disk.formats import opened_image
 from ..errors import FilesystemError
 from ..oci import Reference
 from ..progress import SILENT, Progress
+from .container import FindContainer, InnerDisk, open_inner_disk
 from .demand import DemandReader
-from .finding import Finding, Report, by_weight, finding
+from .finding import FileSystemVerdict, Finding, Report, by_weight, finding
 from .partitions import check_partition, check_table
-from .processes import LayerProcesses
+from .processes import LayerProcesses, OuterPlace
 from .store import verify_store
 
 _UNREADABLE = frozenset({"damaged-superblock", "damaged-group-descriptor"})
+_NOTHING = Report((), (), 0, 0)
 
 
 def verify(
@@ -28,6 +30,7 @@ def verify(
     data_root: bytes,
     references: Iterable[Reference] = (),
     demand: DemandReader | None = None,
+    container: FindContainer | None = None,
     processes: int = 1,
     progress: Progress = SILENT,
 ) -> Report:
@@ -40,52 +43,105 @@ def verify(
         data_root: the engine's data root, a clean path in the partition.
         references: names that must lead to an image that loads.
         demand: tells who will ask for images on the device, see :data:`DemandReader`.
+        container: tells whether another disk image lies inside that *partition* belongs to, and where;
+            :func:`drypoint.balena.flasher.installed_image` for one. Tables and file systems of both are checked then.
         processes: how many processes may share the work on a large store. They are started as the standard library's
             multiprocessing does: a script that asks for more than one must guard its own work with ``__name__ == "__main__"``.
         progress: is told what is being done.
 
     Raises:
-        DiskImageError: the disk image's table is damaged beyond use; it has no such partition; or no ext file system is there.
+        DiskImageError: the disk image's table is damaged beyond use; it has no such partition; no ext file system is there; or
+            the one inside is compressed, or cannot be told.
         OutputError: there is no room to unpack the disk image.
         StoreError: what is at the data root is no store at all.
         ToolError: one of the processes was killed.
     """
     with opened_image(image, progress=progress) as opened:
-        device = opened.device
-        table = read_table(device)
-        found = find_partition(device, table, partition)
-        if found.filesystem is None or not found.filesystem.kind.is_ext:
-            kind = found.filesystem.kind.value if found.filesystem else "no known file system"
-            raise FilesystemError(f"{image}: partition {found.partition.number} holds {kind}, expected ext4")
-        findings = list(check_table(table))
-        file_systems = []
-        for probed in probe_partitions(device, table):
-            step = progress.begin(f"checking the file system of partition {probed.partition.number}")
-            verdict, faults = check_partition(device, probed)
-            step.end()
-            findings += faults
-            if verdict is not None:
-                file_systems.append(verdict)
-        number = found.partition.number
-        report = Report((), (), 0, 0)
-        if not any(one.code in _UNREADABLE and one.partition == number for one in findings):
+        outer = opened.device
+        table = read_table(outer)
+        try:
+            inner = _inner_disk(outer, container)
+        except FilesystemError as error:
+            # The checks of the outer file systems say what is wrong with the one that should hold it.
+            findings, file_systems = _check_disk(outer, table, b"", progress)
+            findings.append(finding("unreadable", b"", str(error)))
+            return replace(_NOTHING, findings=_sorted(findings), file_systems=tuple(file_systems))
+        # Looked up before anything is checked: nobody wants to hear after minutes that there is no such partition.
+        disk, path = (outer, b"") if inner is None else (inner.device, inner.path)
+        inner_table = table if inner is None else read_table(disk)
+        found = _ext_partition(disk, inner_table, partition)
+        findings, file_systems = _check_disk(outer, table, b"", progress)
+        if inner is not None:
+            inner_findings, inner_file_systems = _check_disk(disk, inner_table, path, progress)
+            findings += inner_findings
+            file_systems += inner_file_systems
+        report = _NOTHING
+        place = (path, found.number)
+        if not any(one.code in _UNREADABLE and (one.disk_image, one.partition) == place for one in findings):
             step = progress.begin("verifying the engine's store")
-            window = Window(device, found.partition.start, found.partition.size)
-            report = _store(window, data_root, references, demand, processes)
+            window = Window(disk, found.start, found.size)
+            shared = _shared(outer, inner, found, processes) if processes > 1 else None
+            report = _store(window, data_root, references, demand, shared)
             step.end()
-        findings += [replace(one, partition=number) for one in report.findings]
-    return replace(report, findings=tuple(sorted(findings, key=by_weight)), file_systems=tuple(file_systems))
+        findings += [replace(one, partition=found.number, disk_image=path) for one in report.findings]
+    return replace(report, findings=_sorted(findings), file_systems=tuple(file_systems), disk_image=path)
+
+
+def _inner_disk(outer: Device, find: FindContainer | None) -> InnerDisk | None:
+    container = None if find is None else find(outer)
+    return None if container is None else open_inner_disk(outer, container)
+
+
+def _ext_partition(device: Device, table: PartitionTable, selector: str | int) -> Partition:
+    found = find_partition(device, table, selector)
+    if found.filesystem is None or not found.filesystem.kind.is_ext:
+        kind = found.filesystem.kind.value if found.filesystem else "no known file system"
+        raise FilesystemError(f"{device.name}: partition {found.partition.number} holds {kind}, expected ext4")
+    return found.partition
+
+
+def _check_disk(
+    device: Device, table: PartitionTable, path: bytes, progress: Progress
+) -> tuple[list[Finding], list[FileSystemVerdict]]:
+    """A disk image's table and file systems; *path* says which one it is."""
+    findings = list(check_table(table))
+    file_systems = []
+    inside = " of the inner disk image" if path else ""
+    for probed in probe_partitions(device, table):
+        step = progress.begin(f"checking the file system of partition {probed.partition.number}{inside}")
+        verdict, faults = check_partition(device, probed)
+        step.end()
+        findings += faults
+        if verdict is not None:
+            file_systems.append(replace(verdict, disk_image=path))
+    return [replace(one, disk_image=path) for one in findings], file_systems
+
+
+def _shared(outer: Device, inner: InnerDisk | None, partition: Partition, count: int) -> LayerProcesses | None:
+    location = outer.location
+    if location is None:
+        return None
+    file, offset = location
+    if inner is None:
+        return LayerProcesses(file, offset + partition.start, partition.size, count)
+    within = OuterPlace(offset + inner.offset, inner.size, inner.path)
+    return LayerProcesses(file, partition.start, partition.size, count, within)
 
 
 def _store(
-    window: Window, data_root: bytes, references: Iterable[Reference], demand: DemandReader | None, processes: int
+    window: Window,
+    data_root: bytes,
+    references: Iterable[Reference],
+    demand: DemandReader | None,
+    shared: LayerProcesses | None,
 ) -> Report:
-    location = window.location
-    shared = LayerProcesses(*location, window.size, processes) if location is not None and processes > 1 else None
     try:
         # Unclean or not, the report says what is in place; that the journal has more is a finding already.
         reader = Ext4Reader(window, allow_dirty=True)
         return verify_store(reader, data_root, references=references, demand=demand, processes=shared)
     except FilesystemError as error:
-        unreadable: Finding = finding("unreadable", data_root, str(error))
-        return Report((unreadable,), (), 0, 0)
+        return replace(_NOTHING, findings=(finding("unreadable", data_root, str(error)),))
+
+
+def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=by_weight))

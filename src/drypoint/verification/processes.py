@@ -16,7 +16,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..disk import FileDevice, Window
+from ..disk import Device, FileDevice, Window
+from ..disk.ext4.file_device import open_ext4_file
 from ..disk.ext4.reader import Ext4Reader
 from ..errors import ToolError
 from .layer import LayerResult, LayerTask, check_layer
@@ -26,13 +27,26 @@ _WORTHWHILE = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class OuterPlace:
+    """The file system of *size* bytes, at *offset* of a file, in which a disk image lies as the file *path*."""
+
+    offset: int
+    size: int
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class LayerProcesses:
-    """At most *count* processes that read the file system at *offset* of the file *path*, *size* bytes long."""
+    """At most *count* processes that read the file system at *offset* of the file *path*, *size* bytes long.
+
+    *within* is set if *offset* counts in a disk image that lies inside the one in *path*.
+    """
 
     path: Path
     offset: int
     size: int
     count: int
+    within: OuterPlace | None = None
 
     def worthwhile(self, tasks: Sequence[LayerTask]) -> bool:
         """Whether *tasks*, the largest first, are more than one process does well: what lies beside the largest counts."""
@@ -58,8 +72,14 @@ class LayerProcesses:
         # A layer makes no garbage in cycles, but inodes by the ten thousand, which collections would go through time and again.
         gc.disable()
         with FileDevice(self.path) as device:
-            reader = Ext4Reader(Window(device, self.offset, self.size), allow_dirty=True)
+            reader = Ext4Reader(Window(self._disk(device), self.offset, self.size), allow_dirty=True)
             return check_layer(reader, data_root, *task)
+
+    def _disk(self, device: FileDevice) -> Device:
+        if self.within is None:
+            return device
+        outer = Window(device, self.within.offset, self.within.size)
+        return open_ext4_file(outer, self.within.path, allow_dirty=True)
 
 
 def _end_with_parent() -> None:

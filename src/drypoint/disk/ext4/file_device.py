@@ -123,14 +123,17 @@ class Ext4FileDevice:
             self._outer.write(place, view[position - offset : position - offset + piece])
 
 
-def open_ext4_file(outer: Device, path: bytes) -> Ext4FileDevice:
+def open_ext4_file(outer: Device, path: bytes, *, allow_dirty: bool = False) -> Ext4FileDevice:
     """The regular file at the clean *path* in the file system that fills *outer*. No symbolic link is followed.
+
+    Args:
+        allow_dirty: whether the file system may have been left without unmounting it in order; it is read as it lies there.
 
     Raises:
         FilesystemError: there is no such file; or the file system is damaged, or was not unmounted in order.
         DiskImageError: *outer* cannot be read.
     """
-    reader = Ext4Reader(outer)
+    reader = Ext4Reader(outer, allow_dirty=allow_dirty)
     shown = path.decode("utf-8", "backslashreplace")
     stat = reader.lookup(path)
     if stat is None:
