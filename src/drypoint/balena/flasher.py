@@ -109,7 +109,7 @@ def recognise_flasher(device: Device) -> Flasher | None:
 
 
 def installed_image(device: Device) -> Container | None:
-    """Where in the flasher *device* the disk image lies that it installs, for :func:`drypoint.verify`; None if it is no flasher.
+    """Where in *device* the disk image lies that it installs, for :func:`drypoint.verify`; None if it is no flasher.
 
     Raises:
         DiskImageError, ToolError: as :func:`recognise_flasher`.

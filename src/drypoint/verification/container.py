@@ -1,4 +1,4 @@
-"""A disk image that is a file in a partition of another one. Who makes such disk images, and how they are known, others know."""
+"""A disk image that is a file in a partition of another one. Who makes such ones, and how they are known, others know."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def open_inner_disk(outer: Device, container: Container) -> InnerDisk:
     compression = probe_compressed(device)
     if compression is not None:
         raise DiskImageError(
-            f"{device.name}, the disk image inside, is {compression}-compressed, and cannot be read where it lies; take it out, "
-            "and verify it by itself"
+            f"{device.name}, the disk image inside, is {compression}-compressed, and cannot be read where it lies; "
+            "take it out, and verify it by itself"
         )
     return InnerDisk(device, container.path, partition.start, partition.size)
