@@ -328,7 +328,16 @@ def test_the_json_object_has_it_all(lab: Lab, capsys: pytest.CaptureFixture[str]
     status, said = run(capsys, "verify", lab.path, "--json")
     document: dict[str, Any] = json.loads(said)
     assert status == 0
-    assert list(document) == ["sound", "layers", "tar_bytes", "file_systems", "images", "services", "findings"]
+    assert list(document) == [
+        "sound",
+        "layers",
+        "tar_bytes",
+        "disk_image",
+        "file_systems",
+        "images",
+        "services",
+        "findings",
+    ]
     assert document["services"] == [
         {
             "service": "lights/service0",
