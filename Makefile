@@ -15,7 +15,7 @@ DEMO_PACKAGES := dosfstools fdisk
 TEST_PACKAGES := 7zip docker.io docker-registry debootstrap acl attr bmap-tools bsdextrautils ca-certificates gdisk libarchive-tools \
 	libcap2-bin openssl strace tar-split unzip xz-utils zip zstd
 
-.PHONY: venv demo test lint unit engine test-engines docs fuzz fuzz-quick lock clean
+.PHONY: venv bench demo test lint unit engine test-engines docs fuzz fuzz-quick lock clean
 
 venv: $(STAMP)
 
@@ -69,6 +69,11 @@ fuzz: venv
 # The same for a few seconds each. Without a fuzzer for this Python it says so, and is no failure.
 fuzz-quick: venv
 	@$(BIN)/python -m tests.fuzz.run all --seconds 3 --optional
+
+# The whole job against the engine's way, skopeo, podman and C programs: root, over an hour, 40 GB. See docs/performance.md.
+bench: venv
+	@scripts/debian-packages "the benchmark" $(DEMO_PACKAGES) $(TEST_PACKAGES) isal skopeo podman curl npm
+	@$(BIN)/python benchmarks/contest.py
 
 # Renews the hashed exports after a change of dependencies in pyproject.toml. Needs uv.
 lock:
