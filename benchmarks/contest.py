@@ -110,7 +110,7 @@ def _hold(name: str, directory: Path, rounds: int, scale: float) -> dict[str, ob
 def _commands(field: Field) -> dict[str, list[str]]:
     contest, scratch = field.contest, field.directory / "out"
     images = [f"--image={reference}" for reference in field.references]
-    ours = [*_DRYPOINT, "preload", str(field.base), "-o", str(scratch / "out.img"), "--quiet", *images]
+    job = ["preload", str(field.base), "-o", str(scratch / "out.img"), "--quiet", "--no-index", *images]
     more = str(contest.tar_bytes * 13 // 10)
     layers = [
         f"http://{field.host}/v2/{repository}/blobs/{layer.descriptor.digest},{_file(layer.content)},{_file(layer.tar)}"
@@ -118,8 +118,9 @@ def _commands(field: Field) -> dict[str, list[str]]:
     ]
     mounted = [str(field.base), str(scratch / "out.img"), more, str(contest.files)]
     return {
-        "drypoint, not read back": [*ours, "--no-verify"],
-        "drypoint": ours,
+        "drypoint, not read back": [*_DRYPOINT, *job, "--no-verify"],
+        "the same, blobs not hashed": [*_CONTESTANT, "one-hash", *job, "--no-verify"],
+        "drypoint": [*_DRYPOINT, *job],
         "the engine, mounted": [*_CONTESTANT, "engine", *mounted, *field.references],
         "skopeo copy to dir:": [*_CONTESTANT, "skopeo", str(scratch), *field.references],
         "podman pull": [*_CONTESTANT, "podman", str(scratch), *field.references],

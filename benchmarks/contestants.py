@@ -1,6 +1,7 @@
 """The ways there are to get images into a disk image, each a program of its own: so its processor time and memory can be told.
 
     contestants.py engine BASE OUT BYTES INODES REFERENCE...      as balena preload does it, without its container build
+    contestants.py one-hash ARGUMENT...                           drypoint, but blobs are not hashed, only the tars in them
     contestants.py skopeo DIRECTORY REFERENCE...                  only fetches and checks: nothing is inflated
     contestants.py podman DIRECTORY REFERENCE...                  into an empty store on the host
     contestants.py floor OUT BLOBS...                             C programs only: URL,BLOB,TAR for each layer
@@ -14,10 +15,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from drypoint.digest import Digest
 from drypoint.testing.docker_engine import DockerEngine
 from drypoint.testing.mounts import mounted
 
@@ -34,6 +36,20 @@ def engine(base: str, out: str, more: str, inodes: str, *references: str) -> Non
             for done in [threads.submit(docker.pull, reference) for reference in references]:
                 done.result()
     _flush(image)
+
+
+def one_hash(*arguments: str) -> None:
+    """What hashing the blobs costs, see docs/adr/0009-both-hashes.md: the program has no switch for that."""
+    from drypoint.cli.app import run
+    from drypoint.layers import pipeline, verify
+
+    hashed = verify.verified
+
+    def tars_only(chunks: Iterator[bytes], digest: Digest, what: str, size: int | None = None) -> Iterator[bytes]:
+        return hashed(chunks, digest, what) if size is None else chunks
+
+    vars(pipeline)["verified"] = tars_only
+    run(list(arguments))
 
 
 def skopeo(directory: str, *references: str) -> None:
@@ -130,7 +146,13 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-_CONTESTANTS: dict[str, Callable[..., None]] = {"engine": engine, "skopeo": skopeo, "podman": podman, "floor": floor}
+_CONTESTANTS: dict[str, Callable[..., None]] = {
+    "engine": engine,
+    "one-hash": one_hash,
+    "skopeo": skopeo,
+    "podman": podman,
+    "floor": floor,
+}
 
 
 def missing_programs() -> list[str]:
