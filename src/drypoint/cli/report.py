@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ..disk import Partition
 from ..preloading import Plan, Result, how_found
+from ..preloading.forecast import Growth
 from . import render
 from .plan_table import image_name, layer_lines, layer_object, show_layers
 
@@ -30,16 +32,25 @@ def show_plan(plan: Plan) -> None:
 
 
 def _show_growth(plan: Plan) -> None:
-    what, size = f"partition {plan.partition.number}", render.size(plan.partition.size)
-    if plan.growth is None:
+    if plan.outer is None:
+        _show_growth_of(plan, plan.partition, plan.growth, "partition", "disk image")
+    else:
+        inner = "partition of the disk image inside"
+        _show_growth_of(plan, plan.partition, plan.growth, inner, "disk image inside")
+        _show_growth_of(plan, plan.outer.partition, plan.outer.growth, "partition around it", "disk image")
+
+
+def _show_growth_of(plan: Plan, partition: Partition, growth: Growth | None, what: str, disk: str) -> None:
+    what, size = f"{what} {partition.number}", render.size(partition.size)
+    if growth is None:
         render.line(f"{what}: {size}; how far it grows depends on what is removed before")
-    elif plan.growth.partition_size == plan.partition.size:
+    elif growth.partition_size == partition.size:
         render.line(f"{what}: stays at {size}")
     else:
         about = "" if plan.is_exact else "about "
-        why = " (for the inodes)" if plan.growth.for_inodes else ""
-        render.line(f"{what}: grows from {size} to {about}{render.size(plan.growth.partition_size)}{why}")
-        render.line(f"disk image: becomes {about}{render.size(plan.growth.disk_size)}")
+        why = " (for the inodes)" if growth.for_inodes else ""
+        render.line(f"{what}: grows from {size} to {about}{render.size(growth.partition_size)}{why}")
+        render.line(f"{disk}: becomes {about}{render.size(growth.disk_size)}")
 
 
 def show_result(result: Result) -> None:
@@ -110,7 +121,7 @@ def plan_object(plan: Plan) -> dict[str, object]:
         ],
         "fetch_bytes": plan.store.fetch_bytes,
         "shared_bytes": plan.store.shared_bytes,
-        "partition": {"number": plan.partition.number, "start": plan.partition.start, "size": plan.partition.size},
+        "partition": _partition_object(plan.partition),
         "room": {
             "estimated": not plan.is_exact,
             "found": how_found(plan),
@@ -119,9 +130,13 @@ def plan_object(plan: Plan) -> dict[str, object]:
             "free_bytes": max(plan.free.blocks, 0) * plan.block_size,
             "free_inodes": plan.free.inodes,
         },
-        "growth": None
-        if plan.growth is None
-        else {"partition_bytes": plan.growth.partition_size, "disk_bytes": plan.growth.disk_size},
+        "growth": _growth_object(plan.growth),
+        "outer": None
+        if plan.outer is None
+        else {
+            "partition": _partition_object(plan.outer.partition),
+            "growth": _growth_object(plan.outer.growth),
+        },
         "removal": {
             "images": [
                 {"id": gone.image_id, "references": list(gone.references)} for gone in plan.store.removal.images
@@ -143,3 +158,11 @@ def plan_object(plan: Plan) -> dict[str, object]:
             for finding in plan.state.findings
         ],
     }
+
+
+def _partition_object(partition: Partition) -> dict[str, object]:
+    return {"number": partition.number, "start": partition.start, "size": partition.size}
+
+
+def _growth_object(growth: Growth | None) -> dict[str, object] | None:
+    return None if growth is None else {"partition_bytes": growth.partition_size, "disk_bytes": growth.disk_size}

@@ -22,6 +22,19 @@ class Growth:
     for_inodes: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class OuterForecast:
+    """What becomes of the partition that holds, as a file, the disk image which is written to.
+
+    Attributes:
+        partition: as it is, with its number in the outer disk image.
+        growth: its own and the outer disk image's; None where it depends on what is removed before.
+    """
+
+    partition: Partition
+    growth: Growth | None
+
+
 def forecast(table: PartitionTable, disk_size: int, partition: Partition, geometry: Geometry, room: Room) -> Growth:
     """What making *room* comes to, as :class:`~.growing.GrowingPartition` does it.
 

@@ -20,8 +20,8 @@ from ..oci.platform import preference
 from ..progress import SILENT, Progress
 from ..sources import ImageSource
 from .files import to_be_written
-from .forecast import Growth, forecast
-from .inner import open_inner
+from .forecast import Growth, OuterForecast, forecast
+from .inner import forecast_around, open_inner
 from .moment import newest_creation
 from .request import CheckImages, ExtraFile, FindReplaced, ImageRequest, Target
 from .resolving import resolve_all
@@ -44,6 +44,8 @@ class Plan:
         room: what the writing takes, in blocks and inodes; exact if all of *sizes* are.
         free: what the file system has.
         growth: how large partition and disk image become for that; None where it depends on what is removed before.
+        outer: the same of the partition that holds the disk image, if the target names a container; *partition* and *growth*
+            are those of the inner disk image then.
         block_size: bytes of a block.
         filesystem_kind: what the partition has in common with those on which the same layers take the same blocks.
     """
@@ -59,6 +61,7 @@ class Plan:
     growth: Growth | None
     block_size: int
     filesystem_kind: str
+    outer: OuterForecast | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -166,6 +169,8 @@ def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     growth = None if store.removal.paths else forecast(table, disk.size, partition, geometry, room)
     kind = filesystem_kind(geometry)
     plan = Plan(resolved, state, store, files, partition, sizes, room, free, growth, geometry.block_size, kind)
+    if container is not None:
+        plan = replace(plan, outer=forecast_around(device, wishes.target, container, growth, is_empty=plan.is_empty))
     return Gathered(plan, table, sources, seconds)
 
 

@@ -29,7 +29,7 @@ from ..errors import FilesystemError
 from ..progress import Progress
 from ..sinks.ext4 import Ext4Sink
 from .files import put_file, to_be_written
-from .forecast import Growth, forecast
+from .forecast import Growth, OuterForecast, forecast
 from .growing import GrowingPartition
 from .request import Container, ExtraFile, Target
 from .room import Room
@@ -216,6 +216,24 @@ def forecast_outer(device: Device, target: Target, inner_size: int) -> Growth | 
     geometry = read_geometry(Window(device, found.partition.start, found.partition.size))
     room = _room_for(inner, [(start, max(inner_size, inner.size) - start)], geometry.block_size)
     return forecast(found.table, device.size, found.partition, geometry, room)
+
+
+def forecast_around(
+    device: Device, target: Target, container: Container, growth: Growth | None, *, is_empty: bool
+) -> OuterForecast:
+    """What becomes of the partition around *target*'s *container* when the inner disk image grows as *growth* says.
+
+    Args:
+        growth: the inner image's; None where it cannot be told.
+        is_empty: whether nothing will be written at all.
+
+    Raises:
+        DiskImageError: as :func:`forecast_outer`.
+    """
+    partition = _find(device, container).partition
+    if is_empty:
+        return OuterForecast(partition, Growth(partition.size, device.size))
+    return OuterForecast(partition, growth and forecast_outer(device, target, growth.disk_size))
 
 
 def _room_for(file: Ext4FileDevice, ranges: Sequence[Range], block_size: int) -> Room:

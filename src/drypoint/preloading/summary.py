@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ..disk import Partition
 from ..progress import human_size
+from .forecast import Growth
 from .gathering import Plan
 from .sizes import Found
 
@@ -16,10 +18,18 @@ def summary(plan: Plan) -> str:
     layers = f"{len(plan.store.layers)} of {len(plan.store.layers) + len(plan.store.shared)} layers to fetch"
     needed = human_size(plan.room.blocks * plan.block_size)
     parts = [f"{layers} ({human_size(plan.store.fetch_bytes)})", f"room needed: {needed} ({how_found(plan)})"]
-    if plan.growth is not None and plan.growth.partition_size > plan.partition.size:
-        before, after = human_size(plan.partition.size), human_size(plan.growth.partition_size)
-        parts.append(f"partition {plan.partition.number} grows from {before} to {after}")
+    inside = "" if plan.outer is None else " of the disk image inside"
+    parts += _growth(plan.partition, plan.growth, inside)
+    if plan.outer is not None:
+        parts += _growth(plan.outer.partition, plan.outer.growth, " around it")
     return "; ".join(parts)
+
+
+def _growth(partition: Partition, growth: Growth | None, where: str) -> list[str]:
+    if growth is None or growth.partition_size <= partition.size:
+        return []
+    before, after = human_size(partition.size), human_size(growth.partition_size)
+    return [f"partition {partition.number}{where} grows from {before} to {after}"]
 
 
 def how_found(plan: Plan) -> str:
