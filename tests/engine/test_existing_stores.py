@@ -129,7 +129,7 @@ def test_b_supervisor_over_itself(shelf: Shelf, base: DiskImage, workplace: Path
     """Its layers are there, and so are its names: only the other image is added."""
     out = workplace / "out.img"
     said = drypoint(workplace, "preload", base.path, "-o", out, *supervisor_options(shelf, SHARING))
-    assert "1 layers written" in said
+    assert "1 layer written" in said
     assert "orphan" not in said
     assert shelf.images[SUPERVISOR].layers[0].descriptor.digest not in shelf.sent_blobs()
     assert shelf.run(out, SHARING) == ()

@@ -10,6 +10,7 @@ from .plan_table import image_name, layer_lines, layer_object, show_layers
 
 _SHORT = 19
 """``sha256:`` and twelve digits, as ``docker images`` shows."""
+_INSIDE = " of the disk image inside"
 
 
 def show_plan(plan: Plan) -> None:
@@ -33,15 +34,14 @@ def show_plan(plan: Plan) -> None:
 
 def _show_growth(plan: Plan) -> None:
     if plan.outer is None:
-        _show_growth_of(plan, plan.partition, plan.growth, "partition", "disk image")
+        _show_growth_of(plan, plan.partition, plan.growth, "", "disk image")
     else:
-        inner = "partition of the disk image inside"
-        _show_growth_of(plan, plan.partition, plan.growth, inner, "disk image inside")
-        _show_growth_of(plan, plan.outer.partition, plan.outer.growth, "partition around it", "disk image")
+        _show_growth_of(plan, plan.partition, plan.growth, _INSIDE, "disk image inside")
+        _show_growth_of(plan, plan.outer.partition, plan.outer.growth, " around it", "disk image")
 
 
-def _show_growth_of(plan: Plan, partition: Partition, growth: Growth | None, what: str, disk: str) -> None:
-    what, size = f"{what} {partition.number}", render.size(partition.size)
+def _show_growth_of(plan: Plan, partition: Partition, growth: Growth | None, where: str, disk: str) -> None:
+    what, size = f"partition {partition.number}{where}", render.size(partition.size)
     if growth is None:
         render.line(f"{what}: {size}; how far it grows depends on what is removed before")
     elif growth.partition_size == partition.size:
@@ -61,15 +61,17 @@ def show_result(result: Result) -> None:
         render.line(f"{image_name(image)}  {image.image_id[:_SHORT]}  {state}")
     show_removal(plan)
     if plan.images:
+        layers = "1 layer" if len(result.layers) == 1 else f"{len(result.layers)} layers"
         inodes = sum(layer.applied.inodes for layer in result.layers)
         size = sum(layer.applied.size for layer in result.layers)
         render.line(
-            f"{len(result.layers)} layers written ({inodes} inodes, {render.size(size)}), {len(plan.store.shared)} shared "
+            f"{layers} written ({inodes} inodes, {render.size(size)}), {len(plan.store.shared)} shared "
             f"with what was there; {render.size(plan.store.fetch_bytes)} fetched"
         )
         before, after = plan.partition.size, result.partition.size
         grew = f"grew from {render.size(before)} to {render.size(after)}"
-        render.line(f"partition {result.partition.number} {grew if after > before else f'has {render.size(after)}'}")
+        what = f"partition {result.partition.number}{'' if plan.outer is None else _INSIDE}"
+        render.line(f"{what} {grew if after > before else f'has {render.size(after)}'}")
     for file in result.fat_files:
         render.line(f"partition {file.partition}: {file.path} ({render.size(len(file.content))})")
     show_orphans(plan)
