@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 
@@ -33,50 +31,56 @@ Examples:
     is_flag=True,
     help="Replace files that are on a partition already, and give directories that are there what the archive says of them.",
 )
+@click.option(
+    "--bmap",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write a block map, by which bmaptool writes OUT to a device quickly.",
+)
+@click.option(
+    "--shrink-to-fit",
+    is_flag=True,
+    help="Give back the room that the growth of partitions has left over, to the last 4 MiB.",
+)
 @click.option("--no-verify", is_flag=True, help="Do not read back and prove what was written.")
 @render.output_options
 def command(
-    archive: str, out: str, overwrite: bool, overwrite_files: bool, no_verify: bool, quiet: bool, verbose: int
+    archive: str,
+    out: str,
+    overwrite: bool,
+    overwrite_files: bool,
+    bmap: Path | None,
+    shrink_to_fit: bool,
+    no_verify: bool,
+    quiet: bool,
+    verbose: int,
 ) -> None:
     """Make the disk image OUT of ARCHIVE, from drypoint pack or from tar: a disk image, then files in inject/NUMBER/.
 
     What lies in inject/6 goes into partition 6, which grows as needed. ARCHIVE may be -, standard input, and is read once, as
-    it comes. OUT may be -, standard output, once it is whole; until then it lies in TMPDIR or /var/tmp. What was written is
-    read back and proved.
+    it comes. OUT is compressed if it ends in .gz, .xz, .zst or .zip, and may be -, standard output, once the disk image is
+    whole; until then it lies in TMPDIR or /var/tmp. What was written is read back and proved.
     """
     render.set_up(verbose)
-    with _opened(archive) as file, render.progress(quiet=quiet) as progress:
-        name = "standard input" if archive == "-" else archive
-        output = _standard_output() if out == "-" else Path(out)
+    with render.progress(quiet=quiet) as progress:
         done = inject(
-            file,
-            output,
-            name=name,
+            sys.stdin.buffer if archive == "-" else Path(archive),
+            _standard_output() if out == "-" else Path(out),
+            name="standard input" if archive == "-" else None,
             overwrite=overwrite,
             overwrite_files=overwrite_files,
+            shrink_to_fit=shrink_to_fit,
+            block_map=bmap,
             verify=not no_verify,
             progress=progress,
         )
         if out == "-":
-            for text in _summary(done, no_verify):
+            for text in _summary(done, no_verify, None):
                 progress.note(text)
     if out != "-" and not quiet:
-        for text in _summary(done, no_verify):
+        for text in _summary(done, no_verify, out):
             render.line(text)
         render.line(f"wrote {out}")
-
-
-@contextmanager
-def _opened(archive: str) -> Iterator[BinaryIO]:
-    if archive == "-":
-        yield sys.stdin.buffer
-        return
-    try:
-        file = open(archive, "rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise UsageError(f"cannot read {archive}: {error.strerror}") from error
-    with file:
-        yield file
 
 
 class _StandardOutput:
@@ -93,7 +97,7 @@ def _standard_output() -> _StandardOutput:
     return _StandardOutput()
 
 
-def _summary(done: Injected, no_verify: bool) -> Iterator[str]:
+def _summary(done: Injected, no_verify: bool, out: str | None) -> Iterator[str]:
     for partition in done.partitions:
         growth = (
             f", which grew from {render.size(partition.before)} to {render.size(partition.size)}"
@@ -106,4 +110,4 @@ def _summary(done: Injected, no_verify: bool) -> Iterator[str]:
     if not done.partitions:
         yield "nothing to inject: the disk image is as it was in the archive"
     elif no_verify:
-        yield "not verified, as asked"
+        yield "not verified, as asked" + (f"; drypoint verify {out} does it" if out is not None else "")

@@ -36,17 +36,27 @@ class GrowingPartition:
     """The data partition of the disk image that is being made, which is made larger as needed.
 
     The disk image is a file, a block device, or a file inside another disk image. What lies behind the partition moves.
+
+    Args:
+        least_disk_size: how small trimming may make the disk image, in bytes; default: as it is now.
     """
 
     def __init__(
-        self, disk: GrowableDevice, table: PartitionTable, partition: Partition, scratch_dir: Path, progress: Progress
+        self,
+        disk: GrowableDevice,
+        table: PartitionTable,
+        partition: Partition,
+        scratch_dir: Path,
+        progress: Progress,
+        *,
+        least_disk_size: int | None = None,
     ) -> None:
         self._disk = disk
         self._table = table
         self._partition = partition
         self._scratch_dir = scratch_dir
         self._progress = progress
-        self._least_disk_size = disk.size
+        self._least_disk_size = disk.size if least_disk_size is None else least_disk_size
 
     @property
     def partition(self) -> Partition:
@@ -82,7 +92,8 @@ class GrowingPartition:
         """Give back what growth left over, so that no more than *additional_space* bytes and some rounding stay free.
 
         Nothing is taken away that was there before: the partition keeps *least_size* bytes, which is what it has in the base,
-        and the disk image the size it had when it was handed over. Nothing changes if not even 4 MiB can be gained.
+        and the disk image the size it had when it was handed over, or was given for it. Nothing changes if less than 4 MiB
+        can be gained.
 
         Raises:
             FilesystemError: the file system is damaged, or resize2fs refused it.

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from ..decompression import PEEK, compression_of
-from ..disk import Device, FileDevice, whole_file
-from ..disk.formats import ImageFormat, decompressed, opened_image
+from ..disk import Device, FileDevice, GrowableDevice
+from ..disk.formats import ImageFormat, OpenedImage, decompressed, opened_image
 from ..disk.formats.sparse import image_chunks, write_sparse
 from ..disk.scratch import nameless_file, path_of, scratch_directory
-from ..errors import DiskImageError, OutputError
+from ..errors import DiskImageError, OutputError, UsageError
 from ..etch import EtchReader, Manifest
 from ..progress import SILENT, Progress
 from .injection_targets import InjectedPartition, Partitions
+from .work import Destination, working_file
 
 _CHUNK = 1 << 20
 _ZIP = b"PK\x03\x04"
@@ -52,12 +53,14 @@ class Injected:
 
 
 def inject(
-    archive: Readable | Iterable[bytes],
+    archive: Path | Readable | Iterable[bytes],
     output: Path | Writable,
     *,
-    name: str = "the archive",
+    name: str | None = None,
     overwrite: bool = False,
     overwrite_files: bool = False,
+    shrink_to_fit: bool = False,
+    block_map: Path | None = None,
     verify: bool = True,
     progress: Progress = SILENT,
 ) -> Injected:
@@ -67,15 +70,18 @@ def inject(
 
     Args:
         archive: drypoint's own, or one that tar has made of a disk image and a directory ``inject/<partition number>``.
-        output: the file to make, which appears under its name when it is whole; or whatever takes its bytes then, in order:
-            until then it lies in a file without a name (TMPDIR, or /var/tmp).
-        name: how messages call the archive.
-        overwrite: whether an *output* file that exists may be replaced.
+        output: the file to make, which appears under its name when it is whole, compressed if its suffix says so; or whatever
+            takes its bytes then, in order: until then it lies in a file without a name (TMPDIR, or /var/tmp).
+        name: how messages call the archive; default: its path.
+        overwrite: whether an *output* or *block_map* file that exists may be replaced.
         overwrite_files: whether members replace files that are there, and give directories that are there their metadata.
+        shrink_to_fit: whether what the growth of partitions has left over is given back, even if the manifest does not say so.
+        block_map: a file to write a block map of the *output* file to, for bmaptool.
         verify: whether the file systems are checked in the end, and an engine's store is read back and proved.
         progress: is told how far it is.
 
     Raises:
+        UsageError: the archive cannot be opened, or the output cannot be meant.
         ContentError: the archive ends early, is damaged, or holds what cannot be injected.
         DiskImageError: the disk image, a partition or a file system cannot take it.
         StoreError: the store on the disk image cannot be merged with.
@@ -83,39 +89,71 @@ def inject(
         VerificationError: the result does not read back as what it should be.
         ToolError: libext2fs, e2fsck, resize2fs or mtools is missing.
     """
-    job = _Job(name, overwrite_files, verify, progress)
-    if isinstance(output, Path):
-        with whole_file(output, overwrite=overwrite) as part:
-            with FileDevice(part, writable=True, name=str(output)) as disk:
-                return job.run(_chunks(archive), disk, output.absolute().parent)
-    with nameless_file(scratch_directory()) as fd:
-        with FileDevice(path_of(fd), writable=True, name="the disk image") as disk:
-            done = job.run(_chunks(archive), disk, scratch_directory())
-            _send(disk, output, progress)
+    with ExitStack() as stack:
+        inputs: tuple[Path, ...] = ()
+        if isinstance(archive, Path):
+            inputs, name = (archive,), str(archive) if name is None else name
+            archive = stack.enter_context(_opened(archive))
+        job = _Job(name or "the archive", overwrite_files, shrink_to_fit, verify, progress)
+        if isinstance(output, Path):
+            destination = Destination(output, overwrite, block_map)
+            work = stack.enter_context(working_file(output, destination, inputs))
+            reader, image = stack.enter_context(job.unpacked(_chunks(archive), work.scratch_dir, str(output)))
+            done = job.run(reader, work.start(image, progress), work.scratch_dir)
+            work.finish(reader.timestamp, progress)
             return done
+        if block_map is not None:
+            raise UsageError("a block map is for a disk image in a file, not for one that is sent on")
+        scratch = scratch_directory()
+        reader, image = stack.enter_context(job.unpacked(_chunks(archive), scratch, "the disk image"))
+        done = job.run(reader, image.device, scratch)
+        _send(image.device, output, progress)
+        return done
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     name: str
     overwrite_files: bool
+    shrink_to_fit: bool
     verify: bool
     progress: Progress
 
-    def run(self, chunks: Iterator[bytes], disk: FileDevice, scratch: Path) -> Injected:
+    @contextmanager
+    def unpacked(self, chunks: Iterator[bytes], directory: Path, name: str) -> Iterator[tuple[EtchReader, OpenedImage]]:
+        """The archive, read as far as its disk image, and that in a file of ours in *directory*, called *name* by messages."""
         reader = EtchReader(chunks, self.name)
-        image = reader.image_name.decode("utf-8", "backslashreplace")
-        _write_image(reader, disk, scratch, self.progress)
-        with ExitStack() as stack:
-            partitions = Partitions(
-                disk, reader, scratch, overwrite=self.overwrite_files, verify=self.verify, progress=self.progress
-            )
-            stack.callback(partitions.close)
+        with nameless_file(directory) as fd:
+            with FileDevice(path_of(fd), writable=True, name=name) as device:
+                _write_image(reader, device, directory, self.progress)
+                yield reader, OpenedImage(device, ImageFormat.RAW, is_scratch=True)
+
+    def run(self, reader: EtchReader, disk: GrowableDevice, scratch: Path) -> Injected:
+        """Put the archive's members into *disk*."""
+        partitions = Partitions(
+            disk,
+            reader,
+            scratch,
+            overwrite=self.overwrite_files,
+            shrink_to_fit=self.shrink_to_fit,
+            verify=self.verify,
+            progress=self.progress,
+        )
+        with closing(partitions):
             step = self.progress.begin("injecting")
             for member, content in reader.members():
                 partitions.take(member, content)
             step.end()
-            return Injected(image, disk.size, reader.manifest, partitions.finish())
+            done = partitions.finish()
+        image = reader.image_name.decode("utf-8", "backslashreplace")
+        return Injected(image, disk.size, reader.manifest, done)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _chunks(archive: Readable | Iterable[bytes]) -> Iterator[bytes]:

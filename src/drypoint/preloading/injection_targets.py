@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..digest import Digest
-from ..disk import Device, FileDevice, ProbedPartition, Window, find_partition, read_table
+from ..disk import Device, GrowableDevice, ProbedPartition, Window, find_partition, read_table
 from ..disk.ext4.geometry import read_geometry
 from ..disk.ext4.reader import Ext4Reader
 from ..disk.ext4.resize import check_unmounted
@@ -52,11 +52,12 @@ class Partitions:
 
     def __init__(
         self,
-        disk: FileDevice,
+        disk: GrowableDevice,
         reader: EtchReader,
         scratch: Path,
         *,
         overwrite: bool,
+        shrink_to_fit: bool,
         verify: bool,
         progress: Progress,
     ) -> None:
@@ -74,6 +75,8 @@ class Partitions:
             reader.manifest is None or reader.manifest.format is None,
             progress,
         )
+        self._least_disk_size = disk.size
+        self._shrink_to_fit = shrink_to_fit
         self._verify = verify
         self._known: dict[int, Known] = {}
         self._open: tuple[bytes, Session] | None = None
@@ -101,6 +104,8 @@ class Partitions:
         for injection in self._injections.values():
             if injection.additional_space or injection.shrink:
                 self._fit(injection)
+        if self._shrink_to_fit:
+            self._shrink()
         if self._verify:
             for number in self._done:
                 self._prove(number)
@@ -138,6 +143,16 @@ class Partitions:
             done = self._done.get(found.partition.number)
             growing.shrink_to_fit(injection.additional_space, found.partition.size if done is None else done.before)
         self._note_done(found, growing.partition.size, 0)
+
+    def _shrink(self) -> None:
+        """The same for all that grew, whatever the manifest says."""
+        wanted = {self._find(one.directory, one).partition.number: one for one in self._injections.values()}
+        for number, done in list(self._done.items()):
+            if done.size > done.before:
+                found = find_partition(self._disk, read_table(self._disk), number)
+                growing = self._growing(found)
+                growing.shrink_to_fit(wanted[number].additional_space if number in wanted else 0, done.before)
+                self._note_done(found, growing.partition.size, 0)
 
     def _enter(self, member: Member) -> Session:
         injection = self._injections.get(member.directory)
@@ -177,7 +192,14 @@ class Partitions:
         if growing is None or growing.partition != found.partition:
             # Another one has grown, and moved this.
             table = read_table(self._disk)
-            growing = GrowingPartition(self._disk, table, found.partition, self._work.scratch, self._work.progress)
+            growing = GrowingPartition(
+                self._disk,
+                table,
+                found.partition,
+                self._work.scratch,
+                self._work.progress,
+                least_disk_size=self._least_disk_size,
+            )
             self._growings = {found.partition.number: growing}
         return growing
 

@@ -91,23 +91,38 @@ def working_disk(base: Path, destination: Destination) -> Iterator[Work]:
         OutputError: the destination cannot be written, or exists.
         UsageError: the base cannot be changed in place, or the destination's suffix is that of a format that is not written.
     """
+    if destination.path is not None:
+        with working_file(destination.path, destination, (base,)) as work:
+            yield work
+        return
     with ExitStack() as stack:
-        if destination.path is None:
-            _check_in_place(base, destination)
-            yield _InPlace(base, stack)
-            return
-        kind = format_of_name(destination.path)
+        _check_in_place(base, destination)
+        yield _InPlace(base, stack)
+
+
+@contextmanager
+def working_file(path: Path, destination: Destination, inputs: tuple[Path, ...]) -> Iterator[Work]:
+    """The same for a result that is a file of its own, *path*, of a base that need not be one.
+
+    Args:
+        inputs: files that the job reads; the result cannot go to any of them.
+
+    Raises:
+        OutputError, UsageError: as :func:`working_disk`.
+    """
+    with ExitStack() as stack:
+        kind = format_of_name(path)
         block_map = None
         if destination.block_map is not None:
-            if destination.block_map.absolute() == destination.path.absolute():
-                raise UsageError(f"the disk image and its block map cannot both be {destination.path}")
+            if destination.block_map.absolute() == path.absolute():
+                raise UsageError(f"the disk image and its block map cannot both be {path}")
             block_map = stack.enter_context(
-                whole_file(destination.block_map, overwrite=destination.overwrite, inputs=(base,))
+                whole_file(destination.block_map, overwrite=destination.overwrite, inputs=inputs)
             )
-        part = stack.enter_context(whole_file(destination.path, overwrite=destination.overwrite, inputs=(base,)))
+        part = stack.enter_context(whole_file(path, overwrite=destination.overwrite, inputs=inputs))
         # What is opened for the work is closed before the file gets its name, so it belongs to a stack of its own.
         with ExitStack() as opened:
-            yield _Copy(destination.path, kind, part, block_map, opened)
+            yield _Copy(path, kind, part, block_map, opened)
 
 
 class _Copy:
