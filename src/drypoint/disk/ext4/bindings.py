@@ -133,10 +133,19 @@ void initialize_ext2_error_table(void);
 # Calls for every single entry. cffi gives up the interpreter lock for each call; while another thread runs Python code, getting
 # it back can take a thousand times longer than such a call. ctypes.PyDLL keeps it.
 _SHORT_CALLS = {
-    "ext2fs_write_inode_full": (ctypes.c_long, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_int),
     "ext2fs_new_inode": (
         ctypes.c_long, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint32)
     ),
+    "ext2fs_inode_csum_set": (ctypes.c_long, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p),
+    "ext2fs_inode_table_loc": (ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint32),
+    "io_channel_read_blk64": (ctypes.c_long, ctypes.c_void_p, ctypes.c_ulonglong, ctypes.c_int, ctypes.c_void_p),
+    "io_channel_write_blk64": (ctypes.c_long, ctypes.c_void_p, ctypes.c_ulonglong, ctypes.c_int, ctypes.c_void_p),
+    "ext2fs_flush_icache": (ctypes.c_long, ctypes.c_void_p),
+    "ext2fs_mark_block_bitmap_range2": (None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint),
+    "ext2fs_bg_free_inodes_count": (ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32),
+    "ext2fs_bg_free_inodes_count_set": (None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32),
+    "ext2fs_bg_used_dirs_count": (ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32),
+    "ext2fs_bg_used_dirs_count_set": (None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32),
     "ext2fs_inode_alloc_stats2": (None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_int),
     "ext2fs_crc32c_le": (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t),
     "ext2fs_dirhash": (
@@ -157,6 +166,8 @@ EXT2_FLAG_FLUSH_NO_SYNC = 1
 EXT2_ET_BASE = 2133571328
 EXT2_ET_MAGIC_IO_CHANNEL = EXT2_ET_BASE + 5
 EXT2_ET_MAGIC_IO_MANAGER = EXT2_ET_BASE + 7
+EXT2_ET_GDESC_BAD_INODE_TABLE = EXT2_ET_BASE + 26
+EXT2_ET_BAD_INODE_NUM = EXT2_ET_BASE + 41
 EXT2_ET_INODE_ALLOC_FAIL = EXT2_ET_BASE + 73
 EXT2_ET_EXTENT_NO_NEXT = EXT2_ET_BASE + 124
 EXT2_ET_EA_NO_SPACE = EXT2_ET_BASE + 163

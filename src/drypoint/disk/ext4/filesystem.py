@@ -16,17 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...errors import DiskImageError, FilesystemError, NoSpaceError
+from ...errors import DiskImageError, FilesystemError
 from ..device import Device
 from . import bindings
 from .bindings import Library, library
 from .inode import InodeShape, NewInode, encode_inode, size_of
+from .inode_table import InodeBlock, InodeNumbers
 from .io_manager import DeviceIo
 from .superblock import COMPAT_EXT_ATTR, RO_COMPAT_LARGE_FILE, Superblock, read_superblock
 
 _SUPER_FREE_BLOCKS = 0x0C // 4
 _SUPER_FREE_BLOCKS_HI = 0x158 // 4
-_SUPER_FREE_INODES = 0x10 // 4
 _SUPER_FEATURE_COMPAT = 0x5C // 4
 _SUPER_FEATURE_RO_COMPAT = 0x64 // 4
 _MAX_RANGE = 1 << 30
@@ -76,7 +76,8 @@ class Ext4Filesystem:
                 self._fd = self._open_file(path)
                 options = b"offset=%d&cache=off" % offset
                 self._fs = self._open_library(os.fsencode(path), options, self._ext2.unix_io_manager)
-            self._address = int(self._ffi.cast("uintptr_t", self._fs))
+            self._numbers = InodeNumbers(self._library, self._fs, superblock, str(self))
+            self._inode_block = InodeBlock(self._library, self._fs, superblock)
         except BaseException:
             self._forget()
             raise
@@ -114,8 +115,10 @@ class Ext4Filesystem:
         """
         if self._fs is None:
             return
+        self._numbers.mark()
+        unwritten = self._inode_block.flush()
         fs, self._fs = self._fs, None
-        code = self._ext2.ext2fs_close2(fs, bindings.EXT2_FLAG_FLUSH_NO_SYNC)
+        code = unwritten or self._ext2.ext2fs_close2(fs, bindings.EXT2_FLAG_FLUSH_NO_SYNC)
         if code:
             self._ext2.ext2fs_free(fs)
         try:
@@ -164,8 +167,19 @@ class Ext4Filesystem:
 
     @property
     def handle(self) -> Any:
-        """The library's handle; for this package only."""
+        """The library's handle, with nothing pending that it does not know of; for this package only."""
+        self._leave_inodes()
         return self._fs
+
+    def _leave_inodes(self) -> None:
+        """The library is about to work on inodes itself."""
+        self._flush_inodes()
+        self._inode_block.forget()
+
+    def _flush_inodes(self) -> None:
+        code = self._inode_block.flush()
+        if code:
+            self.check(code, f"cannot write inodes of {self}")
 
     # Facts
 
@@ -209,7 +223,7 @@ class Ext4Filesystem:
     @property
     def free_inodes(self) -> int:
         """Inodes in no use."""
-        return int(self._fs.super[_SUPER_FREE_INODES])
+        return self._numbers.free
 
     # Checksums
 
@@ -241,6 +255,7 @@ class Ext4Filesystem:
         Raises:
             FilesystemError: it cannot be read, or its checksum is wrong.
         """
+        self._flush_inodes()
         size = self._superblock.inode_size
         buffer = bytearray(size)
         code = self._ext2.ext2fs_read_inode_full(self._fs, ino, self._ffi.from_buffer(buffer), size)
@@ -249,8 +264,11 @@ class Ext4Filesystem:
         return bytes(buffer)
 
     def write_inode(self, ino: int, raw: bytes) -> None:
-        """Write the whole inode *raw*; its checksum is set on the way."""
-        code = self._short.ext2fs_write_inode_full(self._address, ino, raw, len(raw))
+        """Write the whole inode *raw*; its checksum is set on the way.
+
+        What goes wrong may come to light only when the next inode is written or read, or the file system closed.
+        """
+        code = self._inode_block.put(ino, raw)
         if code:
             self.check(code, f"cannot write inode {ino} of {self}")
 
@@ -264,19 +282,12 @@ class Ext4Filesystem:
         Raises:
             NoSpaceError: no inode is free.
         """
-        found = ctypes.c_uint32()
-        code = self._short.ext2fs_new_inode(self._address, near, 0, None, found)
-        if code == bindings.EXT2_ET_INODE_ALLOC_FAIL:
-            raise NoSpaceError(f"the file system in {self} has no free inode ({self.inodes_count} in all)")
-        if code:
-            self.check(code, f"cannot find a free inode in {self}")
-        ino = found.value
-        self._short.ext2fs_inode_alloc_stats2(self._address, ino, 1, directory)
-        return ino
+        return self._numbers.take(near, directory=directory)
 
     def release_inode(self, ino: int, *, directory: bool) -> None:
         """Mark an inode as free."""
-        self._short.ext2fs_inode_alloc_stats2(self._address, ino, -1, directory)
+        self._numbers.mark()
+        self._short.ext2fs_inode_alloc_stats2(int(self._ffi.cast("uintptr_t", self._fs)), ino, -1, directory)
 
     # Blocks
 
@@ -315,7 +326,9 @@ class Ext4Filesystem:
             FilesystemError: its block map is damaged.
         """
         buffer = bytearray(raw)
-        code = self._ext2.ext2fs_punch(self._fs, ino, self._ffi.from_buffer(buffer), self._ffi.NULL, 0, (1 << 64) - 1)
+        code = self._ext2.ext2fs_punch(
+            self.handle, ino, self._ffi.from_buffer(buffer), self._ffi.NULL, 0, (1 << 64) - 1
+        )
         self.check(code, f"cannot free the blocks of inode {ino} of {self}")
         return bytes(buffer)
 
@@ -326,7 +339,7 @@ class Ext4Filesystem:
             FilesystemError: the block cannot be read.
         """
         buffer = bytearray(raw)
-        code = self._ext2.ext2fs_free_ext_attr(self._fs, ino, self._ffi.from_buffer(buffer))
+        code = self._ext2.ext2fs_free_ext_attr(self.handle, ino, self._ffi.from_buffer(buffer))
         self.check(code, f"cannot free the extended attributes of inode {ino} of {self}")
         return bytes(buffer)
 
@@ -360,6 +373,8 @@ class Ext4Filesystem:
         Raises:
             FilesystemError: the directory is damaged.
         """
+        # The checksums of its blocks depend on the inode, which the library reads for itself.
+        self._flush_inodes()
         inode = self._ffi.from_buffer(bytearray(raw))
         physical = self._ffi.new("blk64_t *")
         block = bytearray(self.block_size)
