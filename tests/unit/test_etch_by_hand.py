@@ -101,6 +101,36 @@ def test_the_example_of_the_format(place: Path) -> None:
     assert look(out, b"remove_me_to_reset")[0].entry.metadata == Metadata(0o644, mtime=EPOCH * 10**9)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("tar", ["tar", "bsdtar"])
+def test_paths_as_they_were_given_to_tar(place: Path, tar: str) -> None:
+    """An absolute path loses its first slash only. Whatever lies above is called inject too here, to lead astray."""
+    work = place / "inject/6/inject"
+    (work / "inject/6").mkdir(parents=True)
+    (work / "inject/6/file").write_bytes(b"x")
+    os.link(work / "inject/6/file", work / "inject/6/second")
+    made = make(place, tar, "cf", "test.tar", str(place / "image.img"), str(work / "inject"))
+    out = injected(made)
+    assert look(out, b"file")[1] == b"x"
+    assert look(out, b"second")[0].inode == look(out, b"file")[0].inode
+    # Without the directory itself, nobody knows which of them it is.
+    refused(
+        make(place, tar, "cf", "test.tar", str(place / "image.img"), str(work / "inject/6/file")),
+        ContentError,
+        r"lies outside inject/<partition number>/ \(give tar the directory inject as a whole, or use its -C\)",
+    )
+    refused(
+        make(place, tar, "cf", "test.tar", str(work / "inject"), str(place / "image.img")),
+        ContentError,
+        "inject comes before any disk image",
+    )
+
+
+def test_the_whole_directory_with_both(place: Path) -> None:
+    (place / "inject/6/f").write_bytes(b"x")
+    make(place.parent, "tar", "cf", f"{place}/test.tar", "--sort=name", place.name)
+    assert look(injected(place / "test.tar"), b"f")[1] == b"x"
+
+
 def test_two_runs_give_the_same_bytes(place: Path) -> None:
     (place / "inject/6/a/b").mkdir(parents=True)
     (place / "inject/6/a/b/c").write_bytes(b"x" * 100_000)

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from fastcrc import crc64
-
 from ..errors import ContentError, LayerError
 from ..fstree import (
     BlockDevice,
@@ -34,6 +32,7 @@ from ..layers.tar import (
     SYMLINK,
 )
 from ..sinks.tar import AMEND_RECORD, BEFORE_RECORD
+from .checksum import RunningSum
 from .manifest import MAX_BYTES, Manifest, parse_manifest
 from .names import CHECKSUM, CHECKSUM_BYTES, INJECT, MANIFEST
 from .records import records_of, xattrs_of
@@ -100,10 +99,11 @@ class EtchReader:
 
     def __init__(self, chunks: Iterator[bytes], name: str) -> None:
         self._name = name
-        self._sum = _Sum(decompress(chunks, name))
+        self._sum = RunningSum(decompress(chunks, name))
         self._tar = TarReader(self._sum, name)
         self._entries = iter(self._tar)
         self._checked = False
+        self._top = INJECT
         with self._as_content_error():
             self.manifest, image = self._open()
         self.image_name = image.name
@@ -127,6 +127,7 @@ class EtchReader:
         Raises:
             ContentError: the archive ends early or is damaged, or a member is nothing that can be injected.
         """
+        is_first = True
         with self._as_content_error():
             for entry in self._entries:
                 if self._is_passed_over(entry):
@@ -137,11 +138,25 @@ class EtchReader:
                 if name == CHECKSUM and entry.typeflag in _REGULAR_KINDS:
                     self._check_sum(entry)
                     continue
-                if name == INJECT and entry.typeflag == DIRECTORY:
+                if entry.typeflag == DIRECTORY and (name == self._top or (is_first and self._is_top(name))):
+                    self._top, is_first = name, False
                     continue
+                is_first = False
                 member = self._member(entry, name)
                 yield member, self._tar.content() if isinstance(member.entry, Regular) else None
             self._check_end()
+
+    def _is_top(self, name: bytes) -> bool:
+        """Whether the directory *name*, the first thing behind the disk image, is the inject/ of an archive made by hand.
+
+        ``tar cf ARCHIVE /path/to/disk.img /path/to/inject`` strips the first slash only. That it stands for itself in the
+        archive leaves no doubt which of the names in its path is meant.
+        """
+        return not self._is_own and name.endswith(b"/" + INJECT)
+
+    @property
+    def _is_own(self) -> bool:
+        return self.manifest is not None and self.manifest.format is not None
 
     def _open(self) -> tuple[Manifest | None, TarEntry]:
         """The manifest, if there is one, and the disk image."""
@@ -152,7 +167,7 @@ class EtchReader:
             name = self._clean(entry)
             if name == MANIFEST and manifest is None and entry.typeflag in _REGULAR_KINDS:
                 manifest = parse_manifest(self._small(entry, MAX_BYTES), self._name)
-            elif name == INJECT or name.startswith(INJECT + b"/"):
+            elif name.startswith(INJECT + b"/") or (name.split(b"/")[-1] == INJECT and entry.typeflag == DIRECTORY):
                 raise self._refusal(
                     name, "comes before any disk image: name the disk image first, as in tar cf ARCHIVE disk.img inject"
                 )
@@ -232,11 +247,13 @@ class EtchReader:
 
     def _link_target(self, entry: TarEntry, name: bytes, directory: bytes) -> bytes:
         parts = [part for part in entry.linkname.split(b"/") if part not in (b"", b".")]
-        if entry.linkname.startswith(b"/") or b".." in parts or parts[:2] != [INJECT, directory] or len(parts) < 3:
+        root = [*self._top.split(b"/"), directory]
+        depth = len(root)
+        if entry.linkname.startswith(b"/") or b".." in parts or parts[:depth] != root or len(parts) == depth:
             raise self._refusal(
                 name, f"is a hard link to {entry.linkname[:200]!r}, which is not in the same inject/{_shown(directory)}"
             )
-        return b"/".join(parts[2:])
+        return b"/".join(parts[depth:])
 
     def _before(self, text: bytes, name: bytes, directory: bytes) -> Removal | Settlement:
         what, _, full = text.partition(b" ")
@@ -251,12 +268,13 @@ class EtchReader:
 
     def _place(self, name: bytes) -> tuple[bytes, bytes]:
         """The directory in inject/, and the path in the partition, of a clean name."""
-        top, _, rest = name.partition(b"/")
-        directory, _, path = rest.partition(b"/")
-        if top != INJECT or not directory:
+        directory, _, path = name[len(self._top) + 1 :].partition(b"/")
+        if not name.startswith(self._top + b"/") or not directory:
+            below = _shown(self._top)
+            hint = "" if b"/inject/" not in name else f" (give tar the directory {below} as a whole, or use its -C)"
             raise self._refusal(
                 name,
-                "lies outside inject/<partition number>/: after the one disk image, an archive holds nothing else",
+                f"lies outside {below}/<partition number>/{hint}: after the one disk image, an archive holds nothing else",
             )
         return directory, path
 
@@ -278,8 +296,7 @@ class EtchReader:
     def _check_end(self) -> None:
         """Nothing may be missing, and nothing else follow: that has been no archive then, or two."""
         end = self._tar.end
-        own = self.manifest is not None and self.manifest.format is not None
-        if not end.endswith(ZERO_BLOCK) or (own and not self._checked):
+        if not end.endswith(ZERO_BLOCK) or (self._is_own and not self._checked):
             raise ContentError(
                 f"{self._name} ends early: its end is missing after {self._tar.bytes_read} bytes; get it again"
             )
@@ -299,30 +316,6 @@ class EtchReader:
             yield
         except LayerError as error:
             raise ContentError(str(error)) from error
-
-
-class _Sum:
-    """Chunks on their way, and the CRC-64 of what has passed."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._chunk = b""
-        self._before = 0  # the sum of what came before the present chunk
-        self._start = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        chunk = next(self._chunks)
-        self._before = crc64.xz(self._chunk, self._before)
-        self._start += len(self._chunk)
-        self._chunk = chunk
-        return chunk
-
-    def up_to(self, position: int) -> int:
-        """The sum of the first *position* bytes, of which the last lies in the present chunk."""
-        return crc64.xz(self._chunk[: position - self._start], self._before)
 
 
 def _owner(number: int) -> int:
