@@ -235,7 +235,7 @@ MBR_DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "garbage records": (lambda path: patch(path, 446, b"\x7f" * 64), r"no valid partition records"),
     "no signature": (lambda path: patch(path, 510, b"\0\0"), r"no partition table"),
     "empty": (lambda path: patch(path, 446, bytes(64)), r"table is empty"),
-    "gzip": (lambda path: patch(path, 0, b"\x1f\x8b".ljust(512, b"\0")), r"gzip-compressed"),
+    "gzip": (lambda path: patch(path, 0, b"\x1f\x8b\x08".ljust(512, b"\0")), r"gzip-compressed"),
     "too short": (lambda path: os.truncate(path, 1), r"only 1 bytes"),
 }
 

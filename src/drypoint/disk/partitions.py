@@ -159,7 +159,9 @@ def find_partition(device: Device, table: PartitionTable, selector: str | int) -
         raise PartitionTableError(
             f"{device.name}: partitions {numbers} both have the {wanted}; name the partition by its number instead"
         )
-    raise PartitionTableError(f"{device.name}: no partition has the {wanted}; there are {describe(probed)}")
+    hidden = [item for item in probed if item.filesystem is not None and item.filesystem.kind.is_luks]
+    encrypted = f". What an encrypted one ({describe(hidden)}) holds cannot be read" if hidden else ""
+    raise PartitionTableError(f"{device.name}: no partition has the {wanted}; there are {describe(probed)}{encrypted}")
 
 
 def describe(probed: Sequence[ProbedPartition]) -> str:
@@ -241,7 +243,7 @@ def _check_logicals(source: MbrTable, partitions: list[Partition], logicals: lis
         if item.start < container.start or item.end > container.end:
             raise PartitionTableError(
                 f"{where}: logical partition {item.number} (bytes {item.start} to {item.end}) reaches out of the "
-                f"extended partition {container.number} ({container.start} to {container.end})"
+                f"extended partition {container.number} ({container.start} to {container.end}); {_WAY_OUT}"
             )
     records = [
         (f"the extended boot record at sector {ebr.lba}", ebr.lba * SECTOR_SIZE, (ebr.lba + 1) * SECTOR_SIZE)
@@ -292,6 +294,9 @@ def _gpt_table(device: Device, mbr: BootRecord, where: str) -> PartitionTable:
     return PartitionTable(sector_size, tuple(partitions), source, str(header.disk_guid), notes, is_hybrid)
 
 
+_WAY_OUT = "repair the partition table first, with fdisk say, or use another disk image"
+
+
 def _check_bounds(partitions: Sequence[Partition], sector_size: int, size: int, where: str) -> None:
     for item in partitions:
         if item.start < sector_size:
@@ -310,5 +315,5 @@ def _check_overlaps(ranges: list[tuple[str, int, int]], where: str) -> None:
     for (name, start, end), (other, other_start, other_end) in pairwise(ordered):
         if other_start < end:
             raise PartitionTableError(
-                f"{where}: {name} (bytes {start} to {end}) and {other} ({other_start} to {other_end}) overlap"
+                f"{where}: {name} (bytes {start} to {end}) and {other} ({other_start} to {other_end}) overlap; {_WAY_OUT}"
             )

@@ -45,6 +45,10 @@ class FilesystemKind(StrEnum):
         return self in (FilesystemKind.EXT2, FilesystemKind.EXT3, FilesystemKind.EXT4)
 
     @property
+    def is_luks(self) -> bool:
+        return self in (FilesystemKind.LUKS1, FilesystemKind.LUKS2)
+
+    @property
     def is_fat(self) -> bool:
         return self in (FilesystemKind.FAT12, FilesystemKind.FAT16, FilesystemKind.FAT32)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -128,6 +129,28 @@ class UndoDevice:
         self._end += end - start
 
 
+def check_unused(path: Path) -> None:
+    """Make sure that the block device *path* can be changed now, as :func:`undoing` wants it.
+
+    Raises:
+        OutputError: it is in use, or may not be written.
+    """
+    os.close(_claim(path))
+
+
+def _claim(path: Path) -> int:
+    """The block device *path* opened for nobody else."""
+    try:
+        # The kernel lets one program only have a block device for itself, and mounted file systems are such.
+        return os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise OutputError(f"cannot change {path} in place: {error.strerror}") from error
+        raise OutputError(
+            f"cannot change {path} in place: it is in use. Unmount its partitions first, and mind that it is the right device"
+        ) from error
+
+
 @contextmanager
 def undoing(path: Path, directory: Path) -> Iterator[UndoDevice]:
     """Let the block device *path* be changed; if the block fails, it holds what it held before.
@@ -139,14 +162,7 @@ def undoing(path: Path, directory: Path) -> Iterator[UndoDevice]:
         OutputError: the device is in use, or there is no room in *directory*.
         DiskImageError: it cannot be opened, or written any more.
     """
-    try:
-        # The kernel lets one program only have a block device for itself, and mounted file systems are such.
-        claim = os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
-    except OSError as error:
-        raise OutputError(
-            f"cannot change {path} in place: {error.strerror}; unmount its partitions first, and mind that it is the right "
-            "device"
-        ) from error
+    claim = _claim(path)
     try:
         with FileDevice(path, writable=True) as device, nameless_file(directory) as fd:
             undo = UndoDevice(device, fd)

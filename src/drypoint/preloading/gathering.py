@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..digest import Digest
-from ..disk import Device, Partition, PartitionTable, Window, find_partition, read_table
+from ..disk import Device, FileDevice, Partition, PartitionTable, Window, copy_sparse, read_table
 from ..disk.ext4.geometry import read_geometry
 from ..disk.ext4.reader import Ext4Reader
-from ..disk.ext4.resize import check_unmounted
 from ..disk.formats import OpenedImage, opened_image
+from ..disk.scratch import nameless_file, path_of, scratch_directory
 from ..engine import StorePlan, StoreState, plan_store, read_state
-from ..errors import FilesystemError
+from ..errors import OutputError
 from ..oci import Image, Platform
 from ..oci.platform import preference
 from ..progress import SILENT, Progress
@@ -22,6 +22,7 @@ from ..sources import ImageSource
 from .files import to_be_written
 from .forecast import Growth, OuterForecast, forecast
 from .inner import forecast_around, open_inner
+from .mending import check_usable, find_data_partition, mend, needs_mending
 from .moment import newest_creation
 from .request import CheckImages, ExtraFile, FindReplaced, ImageRequest, Target
 from .resolving import resolve_all
@@ -117,6 +118,7 @@ def plan(
     timestamp: int | None = None,
     index: LayerIndex | None = None,
     check_images: CheckImages | None = None,
+    fsck: bool = False,
     progress: Progress = SILENT,
 ) -> Plan:
     """Say what :func:`~drypoint.preload` would do with the same arguments. Nothing is written, and no layer is fetched.
@@ -128,7 +130,11 @@ def plan(
         images, platform, target or Target(), files, replaced, additional_space, timestamp, index, check_images
     )
     with opened_base(base, None, progress) as opened:
-        return gather(opened.device, wishes, progress).plan
+        if not fsck or not needs_mending(opened.device, wishes.target):
+            return gather(opened.device, wishes, progress).plan
+        with _copy_of(opened) as copy:
+            mend(copy, wishes.target, scratch_directory(), progress, now=max(timestamp or 0, 1))
+            return gather(copy, wishes, progress).plan
 
 
 @contextmanager
@@ -141,6 +147,21 @@ def opened_base(base: Path | OpenedImage, directory: Path | None, progress: Prog
         yield opened
 
 
+@contextmanager
+def _copy_of(opened: OpenedImage) -> Iterator[FileDevice]:
+    """A copy of the disk image that may be written to, and is gone afterwards."""
+    with nameless_file(scratch_directory()) as fd:
+        try:
+            copy_sparse(opened.device.fileno(), fd)
+        except OSError as error:
+            raise OutputError(
+                f"cannot copy {opened.device.name} to {scratch_directory()}: {error.strerror}; set TMPDIR to a directory with "
+                "more room"
+            ) from error
+        with FileDevice(path_of(fd), writable=True, name=opened.device.name) as copy:
+            yield copy
+
+
 def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     """Read what the disk image *device* holds, look up the images, and plan.
 
@@ -150,10 +171,12 @@ def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     container = wishes.target.container
     disk = device if container is None else open_inner(device, container)
     table = read_table(disk)
-    partition = _ext4_partition(disk, table, wishes.target)
+    found = find_data_partition(disk, wishes.target)
+    # Before anything else: what is wrong with the base must not be found as a fault of ours, nor after minutes of fetching.
+    check_usable(disk, found)
+    partition = found.partition
     window = Window(disk, partition.start, partition.size)
     geometry = read_geometry(window)
-    check_unmounted(geometry, f"{disk.name}: the file system of partition {partition.number}")
     reader = Ext4Reader(window)
     state = read_state(reader, wishes.target.data_root)
     replaced = wishes.replaced(reader) if wishes.replaced is not None else ()
@@ -172,17 +195,6 @@ def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     if container is not None:
         plan = replace(plan, outer=forecast_around(device, wishes.target, container, growth, is_empty=plan.is_empty))
     return Gathered(plan, table, sources, seconds)
-
-
-def _ext4_partition(device: Device, table: PartitionTable, target: Target) -> Partition:
-    found = find_partition(device, table, target.partition)
-    kind = found.filesystem.kind if found.filesystem else None
-    if kind is None or not kind.is_ext:
-        raise FilesystemError(
-            f"{device.name}: partition {found.partition.number} holds {kind.value if kind else 'no known file system'}, "
-            "but the engine's store needs ext4; choose another with --data-partition"
-        )
-    return found.partition
 
 
 def look_up(

@@ -16,6 +16,7 @@ from .fat_files import put_fat_files
 from .gathering import Gathered, Plan, Wishes, gather, opened_base
 from .growing import GrowingPartition
 from .inner import InnerImage, open_target
+from .mending import mend, needs_mending
 from .proving import prove
 from .request import CheckImages, ExtraFile, FatFile, FindReplaced, ImageRequest, Target
 from .seen import LayerIndex
@@ -61,6 +62,7 @@ def preload(
     timestamp: int | None = None,
     index: LayerIndex | None = None,
     check_images: CheckImages | None = None,
+    fsck: bool = False,
     verify: bool = True,
     progress: Progress = SILENT,
 ) -> Result:
@@ -87,6 +89,8 @@ def preload(
         timestamp: seconds since the epoch, the time of all that drypoint makes itself; default: the newest image's creation.
         index: what is known of layers that were written before, and takes in what is written now. With it the partition grows
             by what is needed instead of by an estimate, so that the output's bytes depend on what it knows.
+        fsck: whether the data partition, if it was not unmounted in order or is damaged, is mended first as far as e2fsck does
+            that without asking. Without it such a base is refused.
         check_images: may refuse the images once it is known what they are.
         verify: whether what was written is read back and proved before *output* appears.
         progress: is told how far it is.
@@ -109,12 +113,14 @@ def preload(
         # The target's path is looked at first: nobody wants to hear after minutes of fetching that OUT exists.
         work = stack.enter_context(working_disk(path, Destination(output, overwrite, block_map)))
         opened = stack.enter_context(opened_base(base, work.scratch_dir, progress))
-        gathered = gather(opened.device, wishes, progress)
+        mended = _mended(opened, wishes, work, progress) if fsck else None
+        gathered = gather(mended or opened.device, wishes, progress)
+        unchanged = gathered.plan.is_empty and not (mended or fat_files or container_files or additional_space)
         if images or not gathered.plan.is_empty:
             progress.note(summary(gathered.plan))
         with fetching(gathered, progress) as fetcher:
             # While the base is copied, the first layers come in.
-            disk = work.start(opened, progress)
+            disk = mended or work.start(opened, progress, unchanged=unchanged)
             inner, growing = _targets(gathered, wishes, disk, work, progress)
             written = carry_out(gathered, growing, fetcher, additional_space)
         if index is not None and written:
@@ -130,6 +136,15 @@ def preload(
             _verify(gathered, growing, inner, progress)
         work.finish(gathered.timestamp, progress)
     return Result(gathered.plan, written, tuple(fat_files), output or path, growing.partition)
+
+
+def _mended(opened: OpenedImage, wishes: Wishes, work: Work, progress: Progress) -> GrowableDevice | None:
+    """The disk image to work on, mended; None if there is nothing to mend."""
+    if not needs_mending(opened.device, wishes.target):
+        return None
+    disk = work.start(opened, progress)
+    mend(disk, wishes.target, work.scratch_dir, progress, now=max(wishes.timestamp or 0, 1))
+    return disk
 
 
 def _targets(

@@ -25,7 +25,7 @@ from ..disk.formats import (
 )
 from ..disk.output import adopt, check_target
 from ..disk.scratch import nameless_file, path_of, scratch_directory
-from ..disk.undo import undoing
+from ..disk.undo import check_unused, undoing
 from ..errors import OutputError, UsageError
 from ..progress import Progress
 
@@ -52,8 +52,8 @@ class Work(Protocol):
     def scratch_dir(self) -> Path:
         """Where large files may live for a while."""
 
-    def start(self, base: OpenedImage, progress: Progress) -> GrowableDevice:
-        """Make it, as *base* is, and open it for writing.
+    def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> GrowableDevice:
+        """Make it, as *base* is, and open it for writing; or maybe just for reading, if it is to stay *unchanged*.
 
         Raises:
             OutputError: there is no room for it, or the base cannot be copied.
@@ -77,6 +77,7 @@ def check_destination(base: Path, destination: Destination) -> Path:
         _check_in_place(base, destination)
         return _scratch_for(base)
     format_of_name(destination.path)
+    _refuse_block_device(destination.path)
     for path in (destination.path, destination.block_map):
         if path is not None:
             check_target(path, destination.overwrite, (base,))
@@ -140,7 +141,7 @@ class _Copy:
     def scratch_dir(self) -> Path:
         return self._path.absolute().parent
 
-    def start(self, base: OpenedImage, progress: Progress) -> FileDevice:
+    def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> FileDevice:
         work = self._part
         if base.is_scratch and self._kind is ImageFormat.RAW:
             adopt(base.device.fileno(), self._part)
@@ -180,7 +181,10 @@ class _InPlace:
     def scratch_dir(self) -> Path:
         return _scratch_for(self._path)
 
-    def start(self, base: OpenedImage, progress: Progress) -> GrowableDevice:
+    def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> GrowableDevice:
+        if unchanged:
+            # Nobody has to wait for a copy that nobody will need.
+            return base.device
         if self._path.is_block_device():
             return self._stack.enter_context(undoing(self._path, self.scratch_dir))
         step = progress.begin("keeping a copy of the disk image")
@@ -192,6 +196,15 @@ class _InPlace:
         return
 
 
+def _refuse_block_device(path: Path) -> None:
+    if path.is_block_device():
+        raise OutputError(
+            f"cannot write {path}: it is a block device, and the result is a file. Make a file and write that to the device "
+            f"(with bmaptool, say); or, if {path} holds the disk image already, change it there: --in-place with {path} as the "
+            "base"
+        )
+
+
 def _scratch_for(path: Path) -> Path:
     return scratch_directory() if path.is_block_device() else path.absolute().parent
 
@@ -199,6 +212,8 @@ def _scratch_for(path: Path) -> Path:
 def _check_in_place(path: Path, destination: Destination) -> None:
     if destination.block_map is not None:
         raise UsageError("a block map is for a disk image that is made, not for one that is changed in place")
+    if path.is_block_device():
+        check_unused(path)
     with FileDevice(path) as device:
         kind = format_of_content(device)
     if kind is not ImageFormat.RAW:

@@ -28,8 +28,11 @@ _COMPARED_BYTES = 256 << 10
 _QUOTED_CHARACTERS = 2000
 
 
-def check_filesystem(device: Device, offset: int, *, timeout: float = CHECK_TIMEOUT) -> None:
+def check_filesystem(device: Device, offset: int, *, where: str | None = None, timeout: float = CHECK_TIMEOUT) -> None:
     """Have e2fsck look at the ext file system at *offset*, changing nothing (``e2fsck -fn``).
+
+    Args:
+        where: how messages name it.
 
     Raises:
         FilesystemError: it found something; its words are quoted. Or, where the device's bytes lie scattered, there is none.
@@ -37,7 +40,7 @@ def check_filesystem(device: Device, offset: int, *, timeout: float = CHECK_TIME
         OutputError: no room for a copy, which a device that does not lie in one piece needs.
         DiskImageError: the device cannot be read.
     """
-    where = f"{device.name}: the file system at offset {offset}"
+    where = where or f"{device.name}: the file system at offset {offset}"
     if device.location is not None:
         with _opened(device.location[0]) as fd:
             check_file(fd, device.location[1] + offset, where, timeout)
@@ -136,6 +139,19 @@ def filesystem_copy(device: Device, offset: int, size: int, scratch_dir: Path) -
         ToolError: e2fsck is missing or took too long.
         DiskImageError: the device cannot be read.
     """
+    with unchecked_copy(device, offset, size, scratch_dir) as scratch:
+        check_file(scratch, 0, f"{device.name}: the file system at offset {offset}", CHECK_TIMEOUT)
+        yield scratch
+
+
+@contextmanager
+def unchecked_copy(device: Device, offset: int, size: int, scratch_dir: Path) -> Iterator[int]:
+    """A nameless sparse copy of *size* bytes at *offset*, whatever they hold.
+
+    Raises:
+        OutputError: no room for the copy.
+        DiskImageError: the device cannot be read.
+    """
     with nameless_file(scratch_dir) as scratch:
         location = device.location
         if location is None:
@@ -146,17 +162,40 @@ def filesystem_copy(device: Device, offset: int, size: int, scratch_dir: Path) -
                     copy_sparse(source, scratch, source_offset=location[1] + offset, length=size)
                 except OSError as error:
                     raise OutputError(f"cannot copy the file system into {scratch_dir}: {error.strerror}") from error
-        check_file(scratch, 0, f"{device.name}: the file system at offset {offset}", CHECK_TIMEOUT)
         yield scratch
 
 
 def check_file(fd: int, offset: int, where: str, timeout: float) -> None:
     """Have e2fsck look at the file system at *offset* of an open file; see :func:`check_filesystem`."""
-    result = _run("e2fsck", ["-fn", f"/proc/self/fd/{fd}?offset={offset}"], fd, timeout, _environment(0))
+    place = f"/proc/self/fd/{fd}?offset={offset}"
+    result = _run("e2fsck", ["-fn", place], fd, timeout, _environment(0))
     if result.returncode != 0:
         raise FilesystemError(
-            f"{where} is damaged, and nothing was changed. e2fsck says: {_quote(result.stdout)}. "
+            f"{where} is damaged, and nothing was changed. e2fsck says: {_words_of_e2fsck(result, place)}. "
             "Repair it first (e2fsck -f) or use another disk image"
+        )
+
+
+def preen_file(fd: int, where: str, last_write: int, timeout: float = CHECK_TIMEOUT) -> None:
+    """Have e2fsck mend the file system that fills an open file, as far as it takes no decision (``e2fsck -fp``).
+
+    That is what a device does when it boots: the journal is replayed, deleted files are freed, counts are set right.
+    *last_write*, in seconds, is the time that the superblock has for that; it stands for the clock's.
+
+    Raises:
+        FilesystemError: there is more to it; e2fsck's words are quoted.
+        ToolError: e2fsck is missing or took too long.
+    """
+    place = f"/proc/self/fd/{fd}"
+    environment = _environment(last_write)
+    # e2fsck itself asks for the time in a variable of its own.
+    environment["E2FSCK_TIME"] = environment["E2FSPROGS_FAKE_TIME"]
+    result = _run("e2fsck", ["-fp", place], fd, timeout, environment)
+    # 1 is mended, and 2 is mended with an advice for mounted file systems.
+    if result.returncode not in (0, 1, 2, 3):
+        raise FilesystemError(
+            f"{where} is damaged beyond what e2fsck mends by itself. It says: {_words_of_e2fsck(result, place)}. "
+            "Repair it by hand first (e2fsck -f), or use another disk image"
         )
 
 
@@ -231,9 +270,9 @@ def _opened(path: Path) -> Iterator[int]:
 def _environment(timestamp: int) -> dict[str, str]:
     """All that the tools may see of the environment: nothing in it, nor the host's clock or kernel, shall tell in the result.
 
-    e2fsprogs reads E2FSPROGS_FAKE_TIME up to 1.47.0 and SOURCE_DATE_EPOCH first since 1.47.1. To the older, 0 means "use the
-    clock", so a file system that was never written to gets 1. Without RESIZE2FS_FORCE_ITABLE_INIT it depends on the running
-    kernel whether new inode tables are zeroed.
+    e2fsprogs reads E2FSPROGS_FAKE_TIME up to 1.47.0 and SOURCE_DATE_EPOCH first since 1.47.1. To the
+    older, 0 means "use the clock", so a file system that was never written to gets 1. Without RESIZE2FS_FORCE_ITABLE_INIT it
+    depends on the running kernel whether new inode tables are zeroed.
     """
     time = str(max(timestamp, 1))
     return {
@@ -265,6 +304,13 @@ def _run(
         raise ToolError(f"{name} did not finish within {timeout:.0f} seconds and was stopped") from error
     except OSError as error:
         raise ToolError(f"{name} cannot be run: {error.strerror}") from error
+
+
+def _words_of_e2fsck(result: subprocess.CompletedProcess[str], place: str) -> str:
+    """What it said, of the file system in place of a file that nobody knows."""
+    name = "the file system"
+    said = result.stdout or result.stderr
+    return _quote(said.replace(place, name).replace(place.partition("?")[0], name))
 
 
 def _quote(text: str) -> str:

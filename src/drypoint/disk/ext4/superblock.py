@@ -133,14 +133,14 @@ class Superblock:
         return bool(self.feature_ro_compat & RO_COMPAT_DIR_NLINK)
 
 
-def read_superblock(device: Device) -> Superblock:
-    """Read the superblock of *device* and make sure that the file system can be written into.
+def read_superblock(device: Device, where: str | None = None) -> Superblock:
+    """Read the superblock of *device*, *where* in messages, and make sure that the file system can be written into.
 
     Raises:
         FilesystemError: no ext2, ext3 or ext4; not cleanly unmounted; marked as faulty; uses a feature that is not supported;
             or is larger than *device*.
     """
-    where = f"the partition {device.name}"
+    where = where or f"the partition {device.name}"
     if device.size < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE:
         raise FilesystemError(f"{where} has {device.size} bytes, too few for an ext4 file system")
     raw = device.read(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE)
@@ -203,22 +203,37 @@ def _parse(raw: bytes) -> Superblock:
     )
 
 
+def why_unclean(device: Device) -> str | None:
+    """What keeps the ext file system on *device* from being written into until e2fsck has run; None if nothing does.
+
+    Goes on from "the file system …".
+
+    Raises:
+        DiskImageError: the device cannot be read.
+    """
+    return _why_unclean(device.read(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE))
+
+
 def _refuse_unclean(raw: bytes, where: str, name_for_e2fsck: str) -> None:
+    reason = _why_unclean(raw)
+    if reason is not None:
+        raise FilesystemError(f"the file system in {where} {reason}; run e2fsck -f{name_for_e2fsck}")
+
+
+def _why_unclean(raw: bytes) -> str | None:
     (state,) = struct.unpack_from("<H", raw, 0x3A)
     (last_orphan,) = struct.unpack_from("<I", raw, 0xE8)
     (incompat,) = struct.unpack_from("<I", raw, 0x60)
     (ro_compat,) = struct.unpack_from("<I", raw, 0x64)
     if state & _STATE_ERROR:
-        reason = "is marked as having errors"
-    elif not state & _STATE_VALID:
-        reason = "was not cleanly unmounted"
-    elif incompat & INCOMPAT_RECOVER:
-        reason = "has a journal that was not replayed"
-    elif last_orphan or ro_compat & RO_COMPAT_ORPHAN_PRESENT:
-        reason = "has deleted files that are not yet freed"
-    else:
-        return
-    raise FilesystemError(f"the file system in {where} {reason}; run e2fsck -f{name_for_e2fsck}")
+        return "is marked as having errors"
+    if incompat & INCOMPAT_RECOVER:
+        return "was not cleanly unmounted: it has a journal that was not replayed"
+    if not state & _STATE_VALID:
+        return "was not cleanly unmounted"
+    if last_orphan or ro_compat & RO_COMPAT_ORPHAN_PRESENT:
+        return "has deleted files that are not yet freed"
+    return None
 
 
 def _refuse_unsupported(superblock: Superblock, where: str) -> None:
@@ -234,7 +249,8 @@ def _refuse_unsupported(superblock: Superblock, where: str) -> None:
                 refused.append(known.get(bit, f"{kind} {bit:#x}"))
     if refused:
         raise FilesystemError(
-            f"the file system in {where} uses features that drypoint cannot write: {', '.join(refused)}"
+            f"the file system in {where} uses features that drypoint cannot write: {', '.join(refused)}. Make it without them "
+            f"(mkfs.ext4 -O {','.join(f'^{name}' for name in refused)}), or take them off where tune2fs can"
         )
     if superblock.block_size not in (1024, 2048, 4096, 8192, 16384, 32768):
         raise FilesystemError(

@@ -1,0 +1,111 @@
+"""A data partition that was not unmounted in order, or is damaged: refused, or mended on demand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..disk import Device, GrowableDevice, ProbedPartition, Window, find_partition, probe_partitions, read_table
+from ..disk.ext4.geometry import read_geometry
+from ..disk.ext4.resize import bring_back, check_filesystem, preen_file, unchecked_copy
+from ..disk.ext4.superblock import read_superblock, why_unclean
+from ..disk.partitions import describe
+from ..errors import FilesystemError
+from ..progress import Progress
+from .inner import open_inner, open_target
+from .request import Target
+
+_WAY_OUT = (
+    "With --fsck, e2fsck mends first what it can without asking, as a device does when it boots; where there is an output, the "
+    "base stays as it is"
+)
+
+
+def find_data_partition(disk: Device, target: Target) -> ProbedPartition:
+    """The partition of *disk*, which is the inner disk image if the target has one, that the store lies in.
+
+    Raises:
+        PartitionTableError: there is no such partition, or more than one.
+        FilesystemError: it holds no ext4 file system.
+    """
+    table = read_table(disk)
+    found = find_partition(disk, table, target.partition)
+    kind = found.filesystem.kind if found.filesystem else None
+    where = f"{disk.name}: partition {found.partition.number}"
+    if kind is not None and kind.is_luks:
+        raise FilesystemError(
+            f"{where} is encrypted ({kind.value}), and without its key nothing can be put into it. Use a disk image that is "
+            "not encrypted"
+        )
+    if kind is None or not kind.is_ext:
+        raise FilesystemError(
+            f"{where} holds {kind.value if kind else 'no known file system'}, but the engine's store needs ext4. Choose "
+            f"another with --data-partition, of {describe(probe_partitions(disk, table))}; or use a disk image with ext4 there"
+        )
+    return found
+
+
+def check_usable(disk: Device, found: ProbedPartition) -> None:
+    """Make sure, before anything is written, that the file system of a partition can be written into and is sound.
+
+    Raises:
+        FilesystemError: it was not unmounted in order, is damaged, or uses features that are not supported.
+        ToolError: e2fsck is missing or took too long.
+        OutputError: no room for the copy that e2fsck needs of what lies scattered.
+    """
+    partition = found.partition
+    window = Window(disk, partition.start, partition.size)
+    reason = why_unclean(window)
+    if reason is not None:
+        raise FilesystemError(f"{_name(disk, found)} {reason}. {_WAY_OUT}")
+    read_superblock(window, f"partition {partition.number} of {disk.name}")
+    read_geometry(window)
+    try:
+        check_filesystem(disk, partition.start, where=_name(disk, found))
+    except FilesystemError as error:
+        raise FilesystemError(f"{error}. {_WAY_OUT}") from error
+
+
+def needs_mending(device: Device, target: Target) -> bool:
+    """Whether e2fsck has anything to do in the data partition of the disk image *device*.
+
+    Raises:
+        DiskImageError: there is no such partition, or nothing that e2fsck could mend.
+        ToolError, OutputError: as :func:`check_usable`.
+    """
+    disk = device if target.container is None else open_inner(device, target.container)
+    found = find_data_partition(disk, target)
+    if why_unclean(Window(disk, found.partition.start, found.partition.size)) is not None:
+        return True
+    try:
+        check_filesystem(disk, found.partition.start)
+    except FilesystemError:
+        return True
+    return False
+
+
+def mend(device: GrowableDevice, target: Target, scratch_dir: Path, progress: Progress, *, now: int) -> None:
+    """Have e2fsck mend the data partition of the disk image *device*, which is written to.
+
+    Args:
+        scratch_dir: where the copy lives that e2fsck works on.
+        now: seconds since the epoch, at least 1, for the file of an inner disk image. The file system keeps its own time.
+
+    Raises:
+        FilesystemError: e2fsck cannot mend it without asking; *device* is as it was.
+        ToolError: e2fsck is missing or took too long.
+        OutputError: no room for the copy.
+        DiskImageError: *device* cannot be read or written.
+    """
+    disk = open_target(device, target, scratch_dir, progress, now=now) or device
+    found = find_data_partition(disk, target)
+    start, size, where = found.partition.start, found.partition.size, _name(disk, found)
+    step = progress.begin(f"mending the file system of partition {found.partition.number}", None)
+    with unchecked_copy(disk, start, size, scratch_dir) as scratch:
+        preen_file(scratch, where, read_geometry(Window(disk, start, size)).last_write)
+        bring_back(scratch, disk, start, size, where)
+    step.end()
+
+
+def _name(disk: Device, found: ProbedPartition) -> str:
+    label = found.filesystem.label if found.filesystem is not None else ""
+    return f"{disk.name}: the file system of partition {found.partition.number}{f' ({label!r})' if label else ''}"
