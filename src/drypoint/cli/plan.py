@@ -21,6 +21,12 @@ Examples:
 
 @click.command("plan", epilog=_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--fsck",
+    is_flag=True,
+    help="As for preload: if the data partition was not unmounted in order, or is damaged, plan for what e2fsck -fp makes of "
+    "a copy of it.",
+)
 @input_options
 @boot_options
 @cloud_options
@@ -30,6 +36,7 @@ def command(
     boot: BootInputs,
     cloud: CloudInputs,
     as_json: bool,
+    fsck: bool,
     quiet: bool,
     verbose: int,
 ) -> None:
@@ -53,6 +60,7 @@ def command(
                 timestamp=wanted.timestamp,
                 index=wanted.index,
                 check_images=wanted.check_images,
+                fsck=fsck,
                 progress=progress,
             )
     if as_json:

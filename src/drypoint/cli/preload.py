@@ -53,6 +53,12 @@ Examples:
     is_flag=True,
     help="Give back the room that the partition's growth has left over, to the last 4 MiB.",
 )
+@click.option(
+    "--fsck",
+    is_flag=True,
+    help="If the data partition was not unmounted in order, or is damaged, have e2fsck mend it first, as far as it can without "
+    "asking (e2fsck -fp), as a device does when it boots.",
+)
 @click.option("--no-verify", is_flag=True, help="Do not read back and prove what was written.")
 @input_options
 @boot_options
@@ -67,6 +73,7 @@ def command(
     overwrite: bool,
     bmap: Path | None,
     shrink_to_fit: bool,
+    fsck: bool,
     no_verify: bool,
     quiet: bool,
     verbose: int,
@@ -105,6 +112,7 @@ def command(
                     timestamp=wanted.timestamp,
                     index=wanted.index,
                     check_images=wanted.check_images,
+                    fsck=fsck,
                     verify=not no_verify,
                     progress=progress,
                 )
