@@ -72,15 +72,19 @@ class Opaque:
 Change: TypeAlias = Add | Link | Whiteout | Opaque
 
 
-def change_of(entry: TarEntry, what: str) -> Change | None:
+def change_of(entry: TarEntry, what: str, cleaned: bytes | None = None) -> Change | None:
     """What *entry* means; None if the engine passes it over: a global header, or the layer's root spelled ``.``.
+
+    Args:
+        cleaned: :func:`~drypoint.layers.tarsplit.clean_name` of its name, where that is known already.
 
     Raises:
         LayerError: the engine would refuse it.
     """
     if entry.typeflag == GLOBAL_HEADER:
         return None
-    cleaned = clean_name(entry.name)
+    if cleaned is None:
+        cleaned = clean_name(entry.name)
     if cleaned == b".":
         return None
     path = _from_root(cleaned)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 import zlib
+from functools import lru_cache
 from typing import NamedTuple
 
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
 
-_COMMON = re.compile(
-    rb"([0-7]{6,7})[ \0]{1,2}([0-7]{6,7})[ \0]{1,2}([0-7]{6,7})[ \0]{1,2}([0-7]{11})[ \0]([0-7]{11})[ \0]([0-7]{6})[ \0]{2}"
-)
-"""mode, uid, gid, size, mtime and checksum as nearly every writer spells them."""
-_COMMON_LENGTH = 56
+_PERMISSIONS = re.compile(rb"([0-7]{6,7})[ \0]{1,2}([0-7]{6,7})[ \0]{1,2}([0-7]{6,7})[ \0]{1,2}")
+_TIME = re.compile(rb"([0-7]{11})[ \0]")
+"""mode, uid and gid, and mtime, as nearly every writer spells them."""
+_ENDS_OF_SIZE = b" \0"
+_ENDS_OF_CHECKSUM = frozenset((b"\0 ", b"  ", b"\0\0", b" \0"))
 _OCTAL = re.compile(rb"[0-7]+")
 _USTAR = b"ustar\x0000"
 _GNU = b"ustar  \0"
@@ -51,12 +52,24 @@ def parse_header(block: bytes) -> Header:
     Raises:
         HeaderError: wrong checksum, or a number that is none.
     """
-    match = _COMMON.fullmatch(block, 100, 100 + _COMMON_LENGTH)
+    permissions, mtime = _permissions(block[100:124]), _time(block[136:148])
+    size_digits, check_digits = block[124:135], block[148:154]
     # Only for an all-ASCII block is Adler-32's first half, a sum modulo 65521, the exact sum.
-    if match is None or not block.isascii():
+    if (
+        permissions is None
+        or mtime is None
+        or not size_digits.isdigit()
+        or block[135] not in _ENDS_OF_SIZE
+        or not check_digits.isdigit()
+        or block[154:156] not in _ENDS_OF_CHECKSUM
+        or not block.isascii()
+    ):
         return _parse_any(block)
-    mode, uid, gid, size, mtime, checksum = match.groups()
-    if (zlib.adler32(block) & 0xFFFF) - 1 - sum(block[148:156]) + 8 * 0x20 != int(checksum, 8):
+    try:
+        size, expected = int(size_digits, 8), int(check_digits, 8)
+    except ValueError:
+        return _parse_any(block)
+    if (zlib.adler32(block) & 0xFFFF) - (zlib.adler32(block[148:156]) & 0xFFFF) + 8 * 0x20 != expected:
         return _parse_any(block)
     magic = block[257:265]
     is_gnu = magic == _GNU
@@ -71,19 +84,22 @@ def parse_header(block: bytes) -> Header:
     if block[329:345] not in _NO_DEVICE:
         major, minor = parse_number(block[329:337]), parse_number(block[337:345])
     linkname = _text(block[157:257]) if block[157] else b""
-    return Header(
-        name,
-        int(mode, 8),
-        int(uid, 8),
-        int(gid, 8),
-        int(size, 8),
-        int(mtime, 8),
-        block[156:157],
-        linkname,
-        major,
-        minor,
-        is_gnu,
-    )
+    mode, uid, gid = permissions
+    return Header(name, mode, uid, gid, size, mtime, block[156:157], linkname, major, minor, is_gnu)
+
+
+@lru_cache(maxsize=1024)
+def _permissions(field: bytes) -> tuple[int, int, int] | None:
+    """Mode, uid and gid, of which a layer has few; None if they are spelled in an uncommon way."""
+    match = _PERMISSIONS.fullmatch(field)
+    return None if match is None else (int(match[1], 8), int(match[2], 8), int(match[3], 8))
+
+
+@lru_cache(maxsize=1024)
+def _time(field: bytes) -> int | None:
+    """A time, which most often is that of the entry before too; None if it is spelled in an uncommon way."""
+    match = _TIME.fullmatch(field)
+    return None if match is None else int(match[1], 8)
 
 
 def _parse_any(block: bytes) -> Header:

@@ -9,7 +9,7 @@ from ..fstree import Content, Regular
 from .change import Add, Change, change_of
 from .pipeline import TarChunks
 from .tar import TarReader
-from .tarsplit import TarSplit, TarSplitWriter, crc_of
+from .tarsplit import TarSplit, TarSplitWriter, clean_name, crc_of
 
 _WINDOW = 32 << 10
 
@@ -64,21 +64,22 @@ class LayerReader:
     def __iter__(self) -> Iterator[tuple[Change, Content | None]]:
         tar, writer = self._tar, self._writer
         for entry in tar:
-            change = change_of(entry, self._what)
-            writer.segment(entry.raw)
+            cleaned = clean_name(entry.name)
+            change = change_of(entry, self._what, cleaned)
             whole = tar.buffered_content()
             content: Content
             streamed: _StreamedContent | None = None
             if whole is not None:
                 # Files are recorded whatever their size, but a checksum only goes with bytes.
-                writer.file(entry.name, entry.size, crc_of(whole) if entry.size > 0 else None)
+                writer.entry(entry.raw, entry.name, entry.size, crc_of(whole) if entry.size > 0 else None, cleaned)
                 content = (whole,)
             else:
+                writer.segment(entry.raw)
                 content = streamed = _StreamedContent(tar.content())
             if change is not None:
                 yield change, content if isinstance(change, Add) and isinstance(change.entry, Regular) else None
             if streamed is not None:
-                writer.file(entry.name, entry.size, streamed.finish() if entry.size > 0 else None)
+                writer.file(entry.name, entry.size, streamed.finish() if entry.size > 0 else None, cleaned)
         self._finish()
 
     def _finish(self) -> None:

@@ -20,6 +20,7 @@ CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"3", b"4", b"5", b"6"
 GLOBAL_HEADER = b"g"
 _EXTENDED_HEADER, _LONG_NAME, _LONG_LINK, _OLD_SPARSE = b"x", b"L", b"K", b"S"
 _WITHOUT_CONTENT = frozenset((LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO))
+_PLAIN = frozenset((REGULAR, DIRECTORY, SYMLINK, LINK))
 _META = frozenset((_EXTENDED_HEADER, GLOBAL_HEADER, _LONG_NAME, _LONG_LINK))
 
 MAX_SPECIAL_BYTES = 1 << 20
@@ -155,6 +156,20 @@ class TarReader:
         if self._remaining or self._fragments is not None:
             for _ in self.content():
                 pass
+        padding = self._padding
+        start = self._position + padding
+        end = start + BLOCK
+        if end <= len(self._chunk) and self._chunk[start + 156 : start + 157] in _PLAIN:
+            # Nearly all entries: one header, at hand in one piece.
+            raw = self._chunk[start - padding : end]
+            self._position, self._padding = end, 0
+            header = parse_header(raw[padding:])
+            name, mode, uid, gid, size, mtime, kind, linkname, major, minor, _ = header
+            self._begin(size, kind)
+            return TarEntry(raw, name, kind, size, mode, uid, gid, mtime * 1_000_000_000, linkname, major, minor, ())
+        return self._next_of_any_kind()
+
+    def _next_of_any_kind(self) -> TarEntry | None:
         parts: list[bytes] = []
         raw_bytes = 0
         records: dict[bytes, bytes] = {}

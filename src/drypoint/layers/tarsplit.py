@@ -21,6 +21,7 @@ _SPOOLED = 16 << 20
 _BATCH = 256 << 10
 _CHUNK = 1 << 20
 _SLASH = 0x2F
+_PLAIN_TO_ESCAPE = bytes(range(0x20)) + b'"\\<>&'
 _TO_ESCAPE = re.compile('[\0-\x1f"\\\\<>&\u2028\u2029]')
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -79,7 +80,7 @@ class TarSplitWriter:
         self._what = what
         self._position = 0
         self._seen: set[bytes] = set()
-        self._lines: list[str] = []
+        self._lines: list[bytes] = []
         self._pending = 0
         # Level 1: base64 of mostly zero headers shrinks well at any level, and this is the busiest thread.
         self._gzip = zlib.compressobj(1, zlib.DEFLATED, 31)
@@ -88,26 +89,25 @@ class TarSplitWriter:
 
     def segment(self, payload: bytes | bytearray) -> None:
         """Record bytes of the tar that are no file's content."""
-        encoded = binascii.b2a_base64(payload, newline=False).decode("ascii")
-        self._add(f'{{"type":2,"payload":"{encoded}","position":{self._position}}}\n')
+        self._add(_segment_line(payload, self._position))
 
-    def file(self, name: bytes, size: int, crc: int | None) -> None:
+    def file(self, name: bytes, size: int, crc: int | None, cleaned: bytes | None = None) -> None:
         """Record an entry; *crc* is that of its content, None if it has none.
+
+        Args:
+            cleaned: :func:`clean_name` of its name, where that is known already.
 
         Raises:
             LayerError: the tar has an entry of that name already; the engine refuses that.
         """
-        cleaned = clean_name(name)
-        if cleaned in self._seen:
-            raise LayerError(
-                f"{self._what}: the tar has two entries called {name[:200]!r}; engines refuse duplicate paths in a layer"
-            )
-        self._seen.add(cleaned)
-        payload = "null"
-        if crc is not None:
-            payload = '"' + binascii.b2a_base64(crc.to_bytes(8, "big"), newline=False).decode("ascii") + '"'
-        size_field = f'"size":{size},' if size else ""
-        self._add(f'{{"type":1,{_name_field(name)}{size_field}"payload":{payload},"position":{self._position}}}\n')
+        self._note_name(name, cleaned)
+        self._add(_file_line(name, size, crc, self._position))
+
+    def entry(self, headers: bytes, name: bytes, size: int, crc: int | None, cleaned: bytes) -> None:
+        """The same as :meth:`segment` and :meth:`file`, one after the other."""
+        self._note_name(name, cleaned)
+        position = self._position
+        self._add(_segment_line(headers, position) + _file_line(name, size, crc, position + 1), 2)
 
     def finish(self) -> TarSplit:
         """Nothing more comes."""
@@ -119,29 +119,52 @@ class TarSplitWriter:
         """Let go of what was written, and of the result with it."""
         self._spool.close()
 
-    def _add(self, line: str) -> None:
-        self._position += 1
-        self._lines.append(line)
-        self._pending += len(line)
+    def _note_name(self, name: bytes, cleaned: bytes | None) -> None:
+        if cleaned is None:
+            cleaned = clean_name(name)
+        if cleaned in self._seen:
+            raise LayerError(
+                f"{self._what}: the tar has two entries called {name[:200]!r}; engines refuse duplicate paths in a layer"
+            )
+        self._seen.add(cleaned)
+
+    def _add(self, lines: bytes, count: int = 1) -> None:
+        self._position += count
+        self._lines.append(lines)
+        self._pending += len(lines)
         if self._pending >= _BATCH:
             self._flush()
 
     def _flush(self) -> None:
-        self._spool.write(self._gzip.compress("".join(self._lines).encode("utf-8")))
+        self._spool.write(self._gzip.compress(b"".join(self._lines)))
         self._lines.clear()
         self._pending = 0
 
 
-def _name_field(name: bytes) -> str:
+def _segment_line(payload: bytes | bytearray, position: int) -> bytes:
+    return b'{"type":2,"payload":"%b","position":%d}\n' % (binascii.b2a_base64(payload, newline=False), position)
+
+
+def _file_line(name: bytes, size: int, crc: int | None, position: int) -> bytes:
+    if crc is None:
+        size_field = b'"size":%d,' % size if size else b""
+        return b'{"type":1,%b%b"payload":null,"position":%d}\n' % (_name_field(name), size_field, position)
+    encoded = binascii.b2a_base64(crc.to_bytes(8, "big"), newline=False)
+    if not size:
+        return b'{"type":1,%b"payload":"%b","position":%d}\n' % (_name_field(name), encoded, position)
+    return b'{"type":1,%b"size":%d,"payload":"%b","position":%d}\n' % (_name_field(name), size, encoded, position)
+
+
+def _name_field(name: bytes) -> bytes:
     if not name:
-        return ""
+        return b""
+    if name.isascii() and len(name.translate(None, _PLAIN_TO_ESCAPE)) == len(name):
+        return b'"name":"%b",' % name
     try:
         text = name.decode("utf-8")
     except UnicodeDecodeError:
-        return f'"name_raw":"{binascii.b2a_base64(name, newline=False).decode("ascii")}",'
-    if _TO_ESCAPE.search(text) is not None:
-        text = _TO_ESCAPE.sub(_escape, text)
-    return f'"name":"{text}",'
+        return b'"name_raw":"%b",' % binascii.b2a_base64(name, newline=False)
+    return b'"name":"%b",' % _TO_ESCAPE.sub(_escape, text).encode()
 
 
 def _escape(match: re.Match[str]) -> str:
