@@ -313,7 +313,10 @@ def test_a_flasher_names_what_it_installs(tmp_path: Path) -> None:
     found = inspect(in_a_partition(tmp_path, root, 0x83))
     assert found.os is not None
     assert found.os.flasher
-    assert found.os.secure_boot
+    # A signature by itself forbids nothing.
+    assert not found.os.secure_boot
+    assert found.inner is None
+    assert [note.partition(": ")[0] for note in found.notes] == ["the disk image that is installed cannot be read"]
     assert [(one.path, one.size, one.signed) for one in found.os.inner_images] == [
         (b"opt/balena-image-x.balenaos-img", 5, True)
     ]

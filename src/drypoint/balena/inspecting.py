@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..disk import Device, Partition, PartitionTable, Window, find_partition, read_table
+from ..disk.ext4.file_device import open_ext4_file
 from ..disk.ext4.reader import Ext4Reader
 from ..disk.formats import opened_image
-from ..errors import FilesystemError, StoreError
+from ..disk.probe import probe_compressed
+from ..errors import DrypointError, FilesystemError, StoreError
 from ..inspection import InspectedDisk, InspectedPartition, InspectedStore, inspect_disk, inspect_store
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
 from ..progress import SILENT, Progress
+from .flasher import installed_image
 from .os_image import OsImage, inspect_os
 from .preloaded import PreloadedApps, SupervisorImage, find_apps, find_supervisors
+
+
+@dataclass(frozen=True, slots=True)
+class InnerInspection:
+    """What the disk image holds that a flasher installs: the file *path* in the partition of that number."""
+
+    partition: int
+    path: bytes
+    found: Inspection
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,7 @@ class Inspection:
         supervisors: the Supervisor's images in the store.
         apps: the applications that an apps.json in the data partition names; None if there is none.
         notes: what could not be read, a sentence each.
+        inner: the disk image that it installs; None if it is no flasher, or that one cannot be read.
     """
 
     disk: InspectedDisk
@@ -36,6 +49,7 @@ class Inspection:
     supervisors: tuple[SupervisorImage, ...]
     apps: PreloadedApps | None
     notes: tuple[str, ...]
+    inner: InnerInspection | None = None
 
 
 def inspect(
@@ -45,12 +59,14 @@ def inspect(
     data_root: bytes = DEFAULT_DATA_ROOT,
     progress: Progress = SILENT,
 ) -> Inspection:
-    """Say what the disk image *image* holds. Nothing is changed, and neither root nor a mount is needed.
+    """Say what the disk image *image* holds, and what the one holds that it installs if it is a flasher.
+
+    Nothing is changed, and neither root nor a mount is needed.
 
     Args:
         image: may be compressed (gzip, xz, zstd, zip); its content tells.
         partition: file-system label, GPT name, or number, of the partition with the engine's store. None: the one labelled
-            resin-data, if there is one and it can be read.
+            resin-data, if there is one and it can be read. In an inner disk image it is always that one.
         data_root: the engine's data root, a clean path in the partition.
         progress: is told what is being done.
 
@@ -71,6 +87,31 @@ def inspect_device(
     device: Device, *, partition: str | int | None = None, data_root: bytes = DEFAULT_DATA_ROOT
 ) -> Inspection:
     """The same as :func:`inspect`, for a disk image that is open already."""
+    found = _inspect(device, partition, data_root)
+    return _with_inner(device, found, data_root) if found.os is not None and found.os.flasher else found
+
+
+def _with_inner(device: Device, found: Inspection, data_root: bytes) -> Inspection:
+    """Adds the disk image that *device* installs. What keeps it from being read is a note."""
+    try:
+        container = installed_image(device)
+        if container is None:
+            return found
+        outer = find_partition(device, read_table(device), container.partition).partition
+        inner = open_ext4_file(Window(device, outer.start, outer.size), container.path, allow_dirty=True)
+        compression = probe_compressed(inner)
+        if compression is not None:
+            path = container.path.decode("utf-8", "backslashreplace")
+            note = f"the disk image that is installed, /{path}, is {compression}-compressed, and not looked into"
+            return replace(found, notes=(*found.notes, note))
+        # One that says that it installs yet another is not followed.
+        inside = InnerInspection(outer.number, container.path, _inspect(inner, None, data_root))
+    except DrypointError as error:
+        return replace(found, notes=(*found.notes, f"the disk image that is installed cannot be read: {error}"))
+    return replace(found, inner=inside)
+
+
+def _inspect(device: Device, partition: str | int | None, data_root: bytes) -> Inspection:
     table = read_table(device)
     disk = inspect_disk(device, table)
     os_image = inspect_os(device, disk.partitions)

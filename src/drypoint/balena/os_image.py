@@ -59,7 +59,10 @@ class OperatingSystem:
 
 @dataclass(frozen=True, slots=True)
 class InnerImage:
-    """A disk image that a flasher installs, a file of *size* bytes; *signed* if there is a signature beside it."""
+    """A disk image that a flasher installs, a file of *size* bytes.
+
+    *signed* if there is a signature beside it, which nobody looks at without secure boot.
+    """
 
     partition: str
     path: bytes
@@ -105,8 +108,8 @@ class OsImage:
 
     @property
     def secure_boot(self) -> bool:
-        """Whether something says that it is for secure boot: then its images are signed, and a change breaks them."""
-        return any(image.signed for image in self.inner_images) or (self.config is not None and self.config.secure_boot)
+        """Whether it is to be installed with secure boot: then an inner image that is changed is not installed any more."""
+        return self.config is not None and self.config.secure_boot
 
 
 def inspect_os(device: Device, partitions: tuple[InspectedPartition, ...]) -> OsImage | None:

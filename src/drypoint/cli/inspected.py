@@ -11,7 +11,7 @@ from ..balena.os_image import OsImage
 from ..balena.preloaded import PreloadedApps
 from ..errors import OutputError
 from ..inspection import InspectedImage, InspectedPartition, InspectedStore
-from ..inspection.picture import draw
+from ..inspection.picture import InnerDisk, draw
 from . import render
 
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
@@ -26,10 +26,19 @@ _SERVICES_SHOWN = 200
 
 def show_inspection(found: Inspection, *, verbose: bool) -> None:
     """Tables of what is there, and what is odd about it; with *verbose* every layer too."""
+    _show_one(found, found.disk.name, verbose=verbose)
+    if found.inner is not None:
+        inner = found.inner
+        render.line()
+        render.line(f"the disk image inside, which it installs, in partition {inner.partition}:")
+        _show_one(inner.found, f"/{_path(inner.path)}", verbose=verbose)
+
+
+def _show_one(found: Inspection, name: str, *, verbose: bool) -> None:
     disk = found.disk
     kind = {"mbr": "MBR", "gpt": "GPT", "none": "no partition table"}[disk.table]
     identity = f", disk id {disk.disk_id}" if disk.disk_id else ""
-    render.line(f"{disk.name}: {render.size(disk.size)}, {kind}, sectors of {disk.sector_size} bytes{identity}")
+    render.line(f"{name}: {render.size(disk.size)}, {kind}, sectors of {disk.sector_size} bytes{identity}")
     for note in disk.notes:
         render.line(f"note: {note}")
     render.line()
@@ -44,12 +53,13 @@ def show_inspection(found: Inspection, *, verbose: bool) -> None:
     render.line()
     if found.os is not None:
         _show_os(found, found.os)
-        render.line()
+        if found.data is not None or not found.os.flasher:
+            render.line()
     if found.store is not None:
         _show_store(found.store, verbose=verbose)
     elif found.data is not None:
         render.line(f"no engine's store in partition {found.data.number}")
-    else:
+    elif found.os is None or not found.os.flasher:
         render.line("no partition with an engine's store; --data-partition and --data-root say where one is")
     if found.apps is not None:
         render.line()
@@ -64,18 +74,28 @@ def write_picture(found: Inspection, image: Path, output: Path) -> None:
     Raises:
         OutputError: it cannot be written, or is *image* itself.
     """
-    subtitle = []
-    if found.os is not None:
-        subtitle += [" ".join(filter(None, (one.name, one.version))) for one in found.os.systems[:1]]
-        subtitle += [found.os.device_type.slug] if found.os.device_type is not None else []
-        subtitle += ["flasher"] if found.os.flasher else []
-    text = draw(found.disk, found.store, title=image.name, subtitle=", ".join(subtitle))
+    inner = None
+    store = found.store
+    if found.inner is not None:
+        inside = found.inner
+        inner = InnerDisk(inside.partition, inside.found.disk, f"/{_path(inside.path)}", _subtitle(inside.found))
+        store = store or inside.found.store
+    text = draw(found.disk, store, title=image.name, subtitle=_subtitle(found), inner=inner)
     try:
         if output.exists() and output.samefile(image):
             raise OutputError(f"{output} is the disk image itself; choose another name for the picture")
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write {output}: {error.strerror}") from error
+
+
+def _subtitle(found: Inspection) -> str:
+    if found.os is None:
+        return ""
+    said = [" ".join(filter(None, (one.name, one.version))) for one in found.os.systems[:1]]
+    said += [found.os.device_type.slug] if found.os.device_type is not None else []
+    said += ["flasher"] if found.os.flasher else []
+    return ", ".join(said)
 
 
 def _partition_row(one: InspectedPartition) -> tuple[str, ...]:
@@ -109,10 +129,10 @@ def _show_os(found: Inspection, os_image: OsImage) -> None:
     if os_image.flasher:
         render.line("flasher: it installs another disk image when it boots")
     for inner in os_image.inner_images:
-        signed = ", signed" if inner.signed else ""
+        signed = ", signed (which only secure boot looks at)" if inner.signed else ""
         render.line(f"  /{_path(inner.path)} in {inner.partition}: {render.size(inner.size)}{signed}")
     if os_image.secure_boot:
-        render.line("for secure boot: what is signed must not be changed")
+        render.line("to be installed with secure boot, so the image in it must stay as it was signed")
     if (config := os_image.config) is not None:
         said = [
             f"application {config.application_id}" if config.application_id is not None else "",

@@ -10,6 +10,16 @@ from ..inspection import InspectedPartition, InspectedStore
 
 def inspection_object(found: Inspection) -> dict[str, object]:
     """The whole of it, one JSON object."""
+    inner = found.inner
+    return {
+        **_inspection_object(found),
+        "inner": None
+        if inner is None
+        else {"partition": inner.partition, "path": _path(inner.path), **_inspection_object(inner.found)},
+    }
+
+
+def _inspection_object(found: Inspection) -> dict[str, object]:
     disk = found.disk
     return {
         "disk": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..disk import FilesystemInfo, PartitionKind
@@ -29,17 +29,27 @@ class _Segment:
     content: InspectedPartition | None
 
 
-def draw_disk(canvas: Canvas, disk: InspectedDisk, x: float, y: float, width: float) -> float:
-    """Draw the bars, ten partitions in each; gives back the y below them."""
+@dataclass(frozen=True, slots=True)
+class DrawnDisk:
+    """The y below a disk, and by number the left and right edge and the y below the bar of each partition in the last row."""
+
+    y: float
+    places: Mapping[int, tuple[float, float, float]]
+
+
+def draw_disk(canvas: Canvas, disk: InspectedDisk, x: float, y: float, width: float) -> DrawnDisk:
+    """Draw the bars, ten partitions in each."""
+    drawn: dict[int, tuple[float, float, float]] = {}
     segments = list(_segments(disk))
     extended = [one for one in disk.partitions if one.partition.kind is PartitionKind.EXTENDED]
     for row in _rows(segments):
-        y = _draw_row(canvas, row, extended, x, y, width)
+        drawn.clear()
+        y = _draw_row(canvas, row, extended, x, y, width, drawn)
     hidden = sum(one.partition.kind is not PartitionKind.EXTENDED for one in disk.partitions) - _MOST_SHOWN
     if hidden > 0:
         canvas.text(x, y + 8, f"and {hidden} more partitions", kind="soft")
         y += 20
-    return y
+    return DrawnDisk(y, drawn)
 
 
 def colour_of(filesystem: FilesystemInfo | None) -> str:
@@ -96,8 +106,15 @@ def _widths(row: Sequence[_Segment], width: float) -> list[float]:
 
 
 def _draw_row(
-    canvas: Canvas, row: Sequence[_Segment], extended: Sequence[InspectedPartition], x: float, y: float, width: float
+    canvas: Canvas,
+    row: Sequence[_Segment],
+    extended: Sequence[InspectedPartition],
+    x: float,
+    y: float,
+    width: float,
+    drawn: dict[int, tuple[float, float, float]],
 ) -> float:
+    """Draw one bar, and note in *drawn* where its partitions are; gives back the y below their labels."""
     widths = _widths(row, width)
     places: list[tuple[_Segment, float, float]] = []
     position = x
@@ -113,6 +130,7 @@ def _draw_row(
             canvas.rect(left, bar + 8, taken, _BAR - 16, fill="url(#free)", extra='fill-opacity="0.55"', title=title)
         else:
             _draw_partition(canvas, segment.content, left, bar, taken)
+            drawn[segment.content.partition.number] = (left, left + taken, bar + _BAR)
     return bar + _BAR + _LABELS
 
 

@@ -128,7 +128,7 @@ def _draw_band(
             width=room - 62,
         )
         canvas.text(left + taken - inset - 4, middle, size, size=11, kind="on", anchor="end", width=62)
-        if len(serving) > 1 and room > 230:
+        if len(serving) > 1 and room > 270:
             text = f"in {len(serving)} images"
             canvas.text(left + taken / 2, middle, text, size=11, kind="on", anchor="middle")
     elif room > 48:

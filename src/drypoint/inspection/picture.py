@@ -5,34 +5,56 @@ The same inspection gives the same bytes. It stands alone: no font, script or im
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..progress import human_size
 from .disk import InspectedDisk
-from .disk_map import EXT, FAT, OTHER, UNKNOWN, draw_disk
+from .disk_map import EXT, FAT, OTHER, UNKNOWN, DrawnDisk, draw_disk
 from .layer_map import GREY, columns_of, draw_layers, width_of
 from .store import InspectedStore
 from .svg import Canvas, measured
 
 _WIDTH = 1120.0
 _MARGIN = 28.0
+_PADDING = 12.0
+_FUNNEL = 26.0
 
 
-def draw(disk: InspectedDisk, store: InspectedStore | None, *, title: str, subtitle: str = "") -> str:
+@dataclass(frozen=True, slots=True)
+class InnerDisk:
+    """A disk image that is a file in the partition of that number: what it is called, and what it is, in a few words."""
+
+    partition: int
+    disk: InspectedDisk
+    title: str
+    subtitle: str = ""
+
+
+def draw(
+    disk: InspectedDisk,
+    store: InspectedStore | None,
+    *,
+    title: str,
+    subtitle: str = "",
+    inner: InnerDisk | None = None,
+) -> str:
     """The picture as an SVG document.
 
     Args:
-        store: None if there is none: then only the disk is drawn.
+        store: None if there is none: then only the disk is drawn. It may lie in *inner*.
         title: what the disk image is called.
         subtitle: what it is, in a few words.
+        inner: the disk image that lies in one of the partitions, to be drawn too.
     """
     canvas = Canvas()
     columns = columns_of(store) if store is not None else None
     width = _WIDTH if store is None or columns is None else width_of(columns, store, _WIDTH)
     y = 46.0
     canvas.text(_MARGIN, y, title, size=20, bold=True, width=width)
-    table = {"mbr": "MBR", "gpt": "GPT", "none": "no partition table"}[disk.table]
-    about = f"{human_size(disk.size)}, {table}" + (f" – {subtitle}" if subtitle else "")
+    about = _about(disk, subtitle)
     canvas.text(_MARGIN, y + 21, about, size=13, kind="soft", width=width)
-    y = draw_disk(canvas, disk, _MARGIN, y + 44, width)
+    drawn = draw_disk(canvas, disk, _MARGIN, y + 44, width)
+    y = drawn.y if inner is None else _draw_inner(canvas, inner, drawn, width)
     y = _legend_of_disk(canvas, _MARGIN, y + 8)
     if store is not None and columns is not None:
         y += 16
@@ -46,6 +68,29 @@ def draw(disk: InspectedDisk, store: InspectedStore | None, *, title: str, subti
         y = draw_layers(canvas, store, columns, _MARGIN, y + 40, width)
         y = _legend_of_layers(canvas, _MARGIN, y + 16)
     return canvas.document(width + 2 * _MARGIN, y + 20, f"{title}: {about}")
+
+
+def _draw_inner(canvas: Canvas, inner: InnerDisk, outer: DrawnDisk, width: float) -> float:
+    """Draw the inner disk in a frame, with lines to it from the partition that it lies in; gives back the y below it."""
+    top = outer.y + _FUNNEL
+    place = outer.places.get(inner.partition)
+    if place is not None:
+        left, right, bottom = place
+        # A little inside, or it would touch the text of the next partition.
+        for edge, corner in ((left, _MARGIN - _PADDING), (right - 4, _MARGIN + width + _PADDING)):
+            canvas.line(edge, bottom, edge, outer.y)
+            canvas.line(edge, outer.y, corner, top)
+    about = _about(inner.disk, inner.subtitle)
+    canvas.text(_MARGIN, top + 24, f"inside: {inner.title}", size=14, bold=True, width=width)
+    canvas.text(_MARGIN, top + 43, about, size=13, kind="soft", width=width)
+    end = draw_disk(canvas, inner.disk, _MARGIN, top + 60, width).y
+    canvas.rect(_MARGIN - _PADDING, top, width + 2 * _PADDING, end - top, kind="frame", extra='rx="4"')
+    return end + 16
+
+
+def _about(disk: InspectedDisk, subtitle: str) -> str:
+    table = {"mbr": "MBR", "gpt": "GPT", "none": "no partition table"}[disk.table]
+    return f"{human_size(disk.size)}, {table}" + (f" – {subtitle}" if subtitle else "")
 
 
 def _legend_of_disk(canvas: Canvas, x: float, y: float) -> float:

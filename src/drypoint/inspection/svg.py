@@ -18,12 +18,14 @@ _STYLE = """\
 .on{fill:#15181c}
 .rule{stroke:#d0d7de}
 .edge{stroke:#59636e}
+.frame{fill:none;stroke:#59636e}
 @media (prefers-color-scheme:dark){
 .card{fill:#161b22;stroke:#3d444d}
 .ink{fill:#e6edf3}
 .soft{fill:#9ea7b0}
 .rule{stroke:#3d444d}
 .edge{stroke:#9ea7b0}
+.frame{stroke:#9ea7b0}
 }
 """
 
