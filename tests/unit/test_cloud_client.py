@@ -220,13 +220,13 @@ def test_a_login_page_is_no_answer() -> None:
 def test_the_supervisors_image_as_balena_cloud_and_as_open_balena_know_it() -> None:
     given = content()
     with serve_cloud(given) as cloud, client_of(cloud, "") as client:
-        image = f"{REGISTRY}/v2/supervisor50@{DIGEST}"
+        image = f"{REGISTRY}/v2/supervisor50:v16.1.10@{DIGEST}"
         assert str(find_supervisor_image(client, "v16.1.10", "aarch64")) == image
         given.supervisor_releases = {
             ("v16.1.10", "aarch64"): f"{REGISTRY}/v2/other@{DIGEST}",
             ("v10.6.33", "rpi"): "balena/rpi-supervisor",
         }
-        assert str(find_supervisor_image(client, "16.1.10", "aarch64")) == f"{REGISTRY}/v2/other@{DIGEST}"
+        assert str(find_supervisor_image(client, "16.1.10", "aarch64")) == f"{REGISTRY}/v2/other:v16.1.10@{DIGEST}"
         assert str(find_supervisor_image(client, "v10.6.33", "rpi")) == "balena/rpi-supervisor:v10.6.33"
         with pytest.raises(SourceError, match=r"knows no Supervisor v16\.1\.10 for rpi"):
             find_supervisor_image(client, "v16.1.10", "rpi")

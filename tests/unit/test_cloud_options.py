@@ -163,7 +163,7 @@ def run(*arguments: str) -> str:
 
 
 def test_the_supervisors_image_is_named(tmp_path: Path) -> None:
-    image = f"{REGISTRY}/v2/supervisor50@{DIGEST}"
+    image = f"{REGISTRY}/v2/supervisor50:v16.1.10@{DIGEST}"
     (tmp_path / "VERSION").write_text("16.1.10\n")
     (tmp_path / "device_type.json").write_text('{"slug": "raspberrypi4-64", "arch": "aarch64"}')
     with serve_cloud(content()) as cloud:

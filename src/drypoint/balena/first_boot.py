@@ -1,20 +1,50 @@
-"""How a device will behave when it first boots from a preloaded disk image, for the person who made it."""
+"""How a device will behave when it first boots from a preloaded disk image, for the person who made it.
+
+Sources: balena-supervisor, src/device-state/preload.ts (at v12.11.43 and v13.1.6 too) for what becomes of apps.json,
+src/api-binder/index.ts for pinning, src/device-state/target-state.ts and src/local-mode.ts for a device without a server;
+meta-balena, balena.service, start-balena-supervisor (the container's name since 2.78.0), resin-init-flasher and
+resin-device-register.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import Enum
+from typing import assert_never
+
 import msgspec
 
+from ..digest import Digest, hex_of
+from ..oci import Image, Reference
+from ..progress import human_size
 from .apps_json import AppsJson
+from .boot_config import other_fleet_warning
 from .compatibility import SupervisorVersion
+from .target_state import Service
 
-_SHOWN_SERVICES = 8
-_TROUBLESHOOTING = """\
-If a service does not start, look on the device:
-  balena-engine images                    should list {images} of the images named in apps.json
-  journalctl -n 400 -u balena.service     images that the engine could not load
-  balena-engine logs balena_supervisor    whether the Supervisor has taken apps.json
-  ls /mnt/data/apps.json*                 apps.json.preloaded once it has
-"""
+_SHOWN_SERVICES = 20
+_SHOWN_IDS = 4
+_ID_DIGITS = 12
+"""Digits of an id, as ``balena-engine images`` shows."""
+_FIRST_TO_RENAME = (12, 11, 24)
+_FIRST_TO_RENAME_WHAT_IT_TOOK = (13, 1, 11)
+_FIRST_TO_SAY_COMPLETE = (8, 0, 0)
+_COMMANDS_WIDTH = len("balena-engine logs balena_supervisor") + 2
+
+
+class Fate(Enum):
+    """What a device does about its fleet once it is online."""
+
+    FOLLOWS = "it registers and follows its fleet, and downloads what differs from this release."
+    STAYS = "it registers and is pinned: it stays at this release until somebody moves it."
+    LEAVES = (
+        "it joins the other fleet that config.json names (see the warning): what is preloaded goes, that fleet's release is "
+        "downloaded."
+    )
+
+
+class _RawConfig(msgspec.Struct, rename="camel"):
+    api_endpoint: str | None = None
 
 
 class _Release(msgspec.Struct):
@@ -24,55 +54,144 @@ class _Release(msgspec.Struct):
 class _App(msgspec.Struct):
     kind: str | None = msgspec.field(default=None, name="class")
     releases: dict[str, _Release] = {}
+    release_id: int | str | None = msgspec.field(default=None, name="releaseId")
 
 
 class _State(msgspec.Struct):
     apps: dict[str, _App] = {}
 
 
-def first_boot(apps: AppsJson, supervisor: SupervisorVersion, *, installs: bool) -> str:
-    """What happens, in a few lines, and where to look if it does not.
+def first_boot(
+    apps: AppsJson,
+    supervisor: SupervisorVersion,
+    *,
+    installs: bool,
+    config: bytes | None = None,
+    images: Mapping[Reference, Image] | None = None,
+    sizes: Mapping[Digest, int] | None = None,
+) -> str:
+    """What was preloaded, what happens with it, and where to look if it does not; some lines.
 
     Args:
         installs: whether the disk image is a flasher, which installs the preloaded one first.
+        config: the config.json that the device boots with; None if it is not known.
+        images: those of the services, by the reference in *apps*.
+        sizes: bytes that layers take in the engine's store, by chain-id.
     """
-    lines: list[str] = []
+    lines = [*_contents(apps, images or {}, sizes or {}), "", "What the device will do:"]
     if installs:
         lines.append(
-            "The device installs the preloaded disk image to its own storage and shuts down; then, at its first boot:"
+            "  First it installs the preloaded disk image to its own storage and shuts down. Then, from its own storage:"
         )
-    for name, release, services in _releases(apps):
-        shown = ", ".join(services[:_SHOWN_SERVICES]) + (", …" if len(services) > _SHOWN_SERVICES else "")
-        lines.append(f"The Supervisor {supervisor} starts {name} at release {release}, without a network too: {shown}.")
-    if apps.pin_device:
-        lines.append("Pinned: once registered, the device stays at this release until somebody moves it.")
-    else:
+    lines.append(
+        f"  At first boot the Supervisor {supervisor} reads apps.json (version {apps.version}) and starts these services. For "
+        "that it needs no network."
+    )
+    online = "As soon as it is online, "
+    if config is not None and not _has_server(config):
         lines.append(
-            "Not pinned: once registered, the device follows its fleet, and downloads what differs from this release."
+            "  config.json names no server, so it goes on like that and joins no fleet until it is configured (--config "
+            "FILE, or 'balena os configure')."
         )
-    return "\n".join(lines) + "\n" + _TROUBLESHOOTING.format(images=len(apps.images))
+        online = "Configured and online, "
+    lines.append(f"  {online}{fate(apps, config).value}")
+    return "\n".join([*lines, "", *_troubleshooting(apps, supervisor, images or {})]) + "\n"
+
+
+def fate(apps: AppsJson, config: bytes | None) -> Fate:
+    """What becomes of a device that is preloaded with *apps* and boots with the config.json *config*."""
+    if other_fleet_warning(config, apps) is not None:
+        return Fate.LEAVES
+    return Fate.STAYS if apps.pin_device else Fate.FOLLOWS
 
 
 def pinned_release(apps: AppsJson) -> int | None:
-    """The id of the release of the app of class fleet, to which *apps* pins the device; None if it pins to nothing."""
+    """The id of the release of the app of class fleet, to which *apps* pins the device; None if it pins to nothing.
+
+    The flasher's registration service, which heeds it, is older than version 3.
+    """
     if not apps.pin_device:
         return None
+    state = msgspec.json.decode(apps.content, type=_State)
+    for app in state.apps.values():
+        if (app.kind or "fleet") != "fleet":
+            continue
+        match apps.version:
+            case 2:
+                found = [] if app.release_id is None else [app.release_id]
+            case 3:
+                found = [release.id for release in app.releases.values()]
+            case _:
+                assert_never(apps.version)
+        if found:
+            return int(found[0])
+    return None
+
+
+def _has_server(config: bytes) -> bool:
     try:
-        state = msgspec.json.decode(apps.content, type=_State)
-    except msgspec.MsgspecError:
-        # Version 2 has its numbers elsewhere; the flashers that know the file are newer than the Supervisors that read it.
-        return None
-    ids = [
-        release.id
-        for app in state.apps.values()
-        if (app.kind or "fleet") == "fleet"
-        for release in app.releases.values()
-    ]
-    return int(ids[0]) if ids else None
+        return bool(msgspec.json.decode(config, type=_RawConfig).api_endpoint)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return False
 
 
-def _releases(apps: AppsJson) -> list[tuple[str, str, list[str]]]:
-    found: dict[tuple[str, str], list[str]] = {}
+def _contents(apps: AppsJson, images: Mapping[Reference, Image], sizes: Mapping[Digest, int]) -> list[str]:
+    """Each release, and its services below it: name, size, repository."""
+    releases: dict[tuple[str, str], list[Service]] = {}
     for service in apps.services:
-        found.setdefault((service.app_name, service.release_uuid), []).append(service.name)
-    return [(name, release, services) for (name, release), services in found.items()]
+        releases.setdefault((service.app_name, service.release_uuid), []).append(service)
+    lines = []
+    for (name, release), services in releases.items():
+        lines.append(f"{name} at release {release}:")
+        shown = services[:_SHOWN_SERVICES]
+        rows = [(one.name, _size(images.get(one.image), sizes), one.image.familiar_name) for one in shown]
+        widths = [max(len(row[column]) for row in rows) for column in range(2)]
+        for service_name, size, repository in rows:
+            sized = f"{size.rjust(widths[1])}  " if widths[1] else ""
+            lines.append(f"  {service_name.ljust(widths[0])}  {sized}{repository}")
+        if len(services) > len(shown):
+            lines.append(f"  and {len(services) - len(shown)} more services")
+    return lines
+
+
+def _size(image: Image | None, sizes: Mapping[Digest, int]) -> str:
+    known = [] if image is None else [sizes.get(layer.chain_id) for layer in image.layers]
+    counted = [size for size in known if size is not None]
+    return human_size(sum(counted)) if counted and len(counted) == len(known) else ""
+
+
+def _troubleshooting(apps: AppsJson, supervisor: SupervisorVersion, images: Mapping[Reference, Image]) -> list[str]:
+    numbers = supervisor.numbers
+    table = [
+        ("balena-engine images", f"lists {_ids(apps, images)}"),
+        ("journalctl -n 400 -u balena.service", "tells of images that the engine could not load"),
+        ("balena-engine logs balena_supervisor", _log(numbers)),
+    ]
+    if numbers >= _FIRST_TO_RENAME_WHAT_IT_TOOK:
+        table.append(("ls /mnt/data/apps.json*", "shows apps.json.preloaded once the Supervisor has taken it"))
+    elif numbers >= _FIRST_TO_RENAME:
+        table.append(
+            ("ls /mnt/data/apps.json*", "shows apps.json.preloaded once the Supervisor has read it, taken or not")
+        )
+    lines = ["If a service does not start, look on the device:"]
+    lines += [f"  {command.ljust(_COMMANDS_WIDTH)}{told}" for command, told in table]
+    if apps.version == 2:
+        lines.append("  (before balenaOS 2.78.0 the container is called resin_supervisor)")
+    return lines
+
+
+def _log(supervisor: tuple[int, int, int]) -> str:
+    if supervisor >= _FIRST_TO_SAY_COMPLETE:
+        return "says 'Preloading complete' once it has taken apps.json, else 'Loading preloaded apps failed'"
+    return "says 'Loading preloaded apps failed' if it does not take apps.json"
+
+
+def _ids(apps: AppsJson, images: Mapping[Reference, Image]) -> str:
+    """The images that a device has to list, by the ids that it shows."""
+    ids = dict.fromkeys(
+        hex_of(images[one].image_id)[:_ID_DIGITS] if one in images else one.familiar_name for one in apps.images
+    )
+    shown = ", ".join(list(ids)[:_SHOWN_IDS])
+    return (
+        shown + (f" and {len(ids) - _SHOWN_IDS} more" if len(ids) > _SHOWN_IDS else "") if ids else "no image of these"
+    )

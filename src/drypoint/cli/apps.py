@@ -23,6 +23,7 @@ from ..oci import Image
 from ..preloading import Target
 from ..preloading.inner import open_inner
 from ..preloading.request import CheckImages, FatFile
+from ..progress import Progress
 from ..sources.registry import RegistryOptions, TokenProvider
 from . import render
 from .cloud_options import CloudInputs, cloud_states
@@ -38,39 +39,52 @@ class WantedApps:
     Attributes:
         apps: None if only images are asked for.
         needs: what the fleets are built for.
-        notes: where the apps come from, a line each.
         token_provider: for the registries that the images are in.
     """
 
     apps: AppsJson | None
     needs: tuple[NeededArchitecture, ...]
-    notes: tuple[str, ...]
     token_provider: TokenProvider
 
 
 @contextmanager
-def wanted_apps(files: Sequence[Path], cloud: CloudInputs, options: RegistryOptions) -> Iterator[WantedApps]:
+def wanted_apps(
+    files: Sequence[Path], cloud: CloudInputs, options: RegistryOptions, progress: Progress
+) -> Iterator[WantedApps]:
     """What *files* and *cloud* come to; the token provider serves as long as the block lasts.
 
     Raises:
         UsageError, SourceError, OutputError: see :func:`.cloud_states`.
     """
     read = [(str(path), read_apps_json(read_file(path), str(path), ANY_VERSION)) for path in files]
-    with cloud_states(cloud, options, read) as found:
+    with cloud_states(cloud, options, read, progress) as found:
+        for note in found.notes:
+            progress.note(note)
         if found.apps is not None and not found.apps.services:
             render.warning("apps.json names no service, so no image is preloaded for it")
-        yield WantedApps(found.apps, found.needs, found.notes, found.token_provider)
+        yield WantedApps(found.apps, found.needs, found.token_provider)
 
 
-def supervisor_of(given: str | None, base: Device | None, target: Target) -> SupervisorVersion | None:
+def supervisor_of(given: str | None, base: Device | None, target: Target, *, comes: bool) -> SupervisorVersion | None:
     """The Supervisor that reads apps.json: the one that is *given*, or else that in the store on *base*; None if neither.
+
+    Args:
+        comes: whether the one that is given is put in.
 
     Raises:
         UsageError: what is given is no version.
         DiskImageError, StoreError: the store cannot be read.
     """
-    if given is not None:
-        return parse_supervisor_version(given)
+    found = _supervisor_on(base, target)
+    if given is None:
+        return found
+    version = parse_supervisor_version(given)
+    if base is not None:
+        _warn_of_other_supervisor(version, found, comes=comes)
+    return version
+
+
+def _supervisor_on(base: Device | None, target: Target) -> SupervisorVersion | None:
     if base is None:
         return None
     disk = base if target.container is None else open_inner(base, target.container)
@@ -109,10 +123,32 @@ def architecture_check(device_type: DeviceType | None, needs: Sequence[NeededArc
     return check
 
 
-def warn_of_other_fleet(apps: AppsJson, base: Device | None, fat_files: Iterable[FatFile]) -> None:
-    """Tell what will happen when config.json, the new or the one there, joins another fleet than the preloaded one."""
+def _warn_of_other_supervisor(given: SupervisorVersion, found: SupervisorVersion | None, *, comes: bool) -> None:
+    """Tell that the Supervisor that apps.json is made for is not the one on the disk image.
+
+    Args:
+        comes: whether the former is put in.
+    """
+    if found is None and not comes:
+        render.warning(
+            f"no Supervisor is found on the disk image: apps.json is made for the Supervisor {given}, as --supervisor-version "
+            "says; without one nothing starts the services (--supervisor-image puts one in)"
+        )
+    if found is not None and found != given:
+        render.warning(
+            f"the disk image has the Supervisor {found}, but apps.json is made for {given}, as you said; which of the two "
+            "starts is up to the operating system on the disk image"
+        )
+
+
+def coming_config(base: Device | None, fat_files: Iterable[FatFile]) -> bytes | None:
+    """The config.json that the device will boot with, the new or the one there; None if there is none, or it is not known."""
     coming = next((file.content for file in fat_files if file.path == "config.json"), None)
-    config = coming if coming is not None or base is None else read_config(base)
+    return coming if coming is not None or base is None else read_config(base)
+
+
+def warn_of_other_fleet(apps: AppsJson, config: bytes | None) -> None:
+    """Tell what will happen when *config* joins another fleet than the preloaded one."""
     warning = other_fleet_warning(config, apps)
     if warning is not None:
         render.warning(warning)

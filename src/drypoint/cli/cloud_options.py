@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import OutputError
+from ..progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from ..balena.apps_json import AppsJson
@@ -137,7 +138,10 @@ def cloud_options(function: Callable[..., object]) -> Callable[..., object]:
 
 @contextmanager
 def cloud_states(
-    inputs: CloudInputs, options: RegistryOptions, files: Sequence[tuple[str, AppsJson]] = ()
+    inputs: CloudInputs,
+    options: RegistryOptions,
+    files: Sequence[tuple[str, AppsJson]] = (),
+    progress: Progress = SILENT,
 ) -> Iterator[CloudStates]:
     """Ask the server for what *inputs* names, and put it together with *files*.
 
@@ -159,7 +163,9 @@ def cloud_states(
             tokens: TokenProvider = stack.enter_context(_LaterTokens(inputs.server, options))
         else:
             client = stack.enter_context(cloud_client(inputs.server, options))
+            step = progress.begin(f"asking {client.settings.host}")
             gathered = gather_states(wishes, client, files)
+            step.end()
             tokens = RegistryTokens(client, gathered.apps.images if gathered is not None else ())
         if gathered is None:
             yield CloudStates(None, (), (), tokens)

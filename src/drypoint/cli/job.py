@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..balena.apps_json import AppsJson
@@ -16,18 +16,20 @@ from ..balena.first_boot import first_boot, pinned_release
 from ..balena.flasher import find_flasher, pinning_file
 from ..balena.previous import previous_images
 from ..balena.supervisor_image import supervisor_tags, version_of
+from ..digest import Digest
 from ..disk import Device
 from ..errors import UsageError
 from ..fstree import clean_path
-from ..oci import Platform, Reference, parse_platform
+from ..oci import Image, Platform, Reference, parse_platform
 from ..preloading import DEFAULT_PARTITION, ExtraFile, FindReplaced, ImageRequest, LayerIndex, Target
 from ..preloading.moment import LATEST
 from ..preloading.request import CheckImages, Container, FatFile
+from ..progress import Progress
 from ..sources import ImageSource, open_archive, parse_location
 from ..sources.compose import read_compose, read_environment
 from ..sources.registry import RegistryOptions, RegistrySource
 from . import render
-from .apps import architecture_check, fitted, supervisor_of, wanted_apps, warn_of_other_fleet
+from .apps import architecture_check, coming_config, fitted, supervisor_of, wanted_apps, warn_of_other_fleet
 from .boot_options import BootInputs, boot_files
 from .cloud_options import CloudInputs
 from .files import read_file
@@ -43,11 +45,13 @@ class App:
 
     Attributes:
         installed: whether a flasher puts it onto the device first.
+        config: the config.json that the device boots with, if it is known.
     """
 
     apps: AppsJson
     supervisor: SupervisorVersion
     installed: bool
+    config: bytes | None = field(repr=False)
 
     @property
     def container_files(self) -> tuple[ExtraFile, ...]:
@@ -55,19 +59,27 @@ class App:
         release = pinned_release(self.apps) if self.installed else None
         return () if release is None else (pinning_file(release),)
 
-    @property
-    def outlook(self) -> str:
-        """How the device will behave on first boot."""
-        return first_boot(self.apps, self.supervisor, installs=self.installed)
+    def outlook(self, images: Sequence[Image], sizes: Mapping[Digest, int] | None = None) -> str:
+        """What was preloaded, and how the device will behave on first boot.
+
+        Args:
+            images: what was asked for, resolved.
+            sizes: bytes that layers take in the engine's store, by chain-id, as far as they are known.
+        """
+        known = {reference: image for image in images for reference in image.references}
+        return first_boot(
+            self.apps,
+            self.supervisor,
+            installs=self.installed,
+            config=self.config,
+            images=known,
+            sizes=sizes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the options mean, ready for :func:`drypoint.preload`.
-
-    Attributes:
-        notes: where the apps come from, a line each.
-    """
+    """What the options mean, ready for :func:`drypoint.preload`."""
 
     requests: tuple[ImageRequest, ...]
     platform: Platform
@@ -80,12 +92,11 @@ class Job:
     timestamp: int | None
     index: LayerIndex | None
     check_images: CheckImages | None
-    notes: tuple[str, ...]
     app: App | None
 
 
 @contextmanager
-def job(inputs: Inputs, base: Device | None, boot: BootInputs, cloud: CloudInputs) -> Iterator[Job]:
+def job(inputs: Inputs, base: Device | None, boot: BootInputs, cloud: CloudInputs, progress: Progress) -> Iterator[Job]:
     """Open what the options name.
 
     Args:
@@ -103,7 +114,7 @@ def job(inputs: Inputs, base: Device | None, boot: BootInputs, cloud: CloudInput
         target = Target(inputs.data_partition, data_root_path(inputs.data_root), _container(inputs, base))
         device_type = None if base is None else read_device_type(base)
         platform = _platform(inputs, device_type)
-        wanted = stack.enter_context(wanted_apps(inputs.apps_json, cloud, options))
+        wanted = stack.enter_context(wanted_apps(inputs.apps_json, cloud, options, progress))
         check = None if cloud.dont_check_arch else architecture_check(device_type, wanted.needs)
         registry = RegistrySource(replace(options, token_provider=wanted.token_provider))
         stack.callback(registry.close)
@@ -115,9 +126,11 @@ def job(inputs: Inputs, base: Device | None, boot: BootInputs, cloud: CloudInput
         apps = None
         if wanted.apps is not None:
             given = inputs.supervisor_version or (None if supervisor is None else _tagged_version(supervisor))
-            apps = App(*fitted(wanted.apps, supervisor_of(given, base, target)), target.container is not None)
+            reads = supervisor_of(given, base, target, comes=supervisor is not None)
+            config = coming_config(base, fat_files)
+            apps = App(*fitted(wanted.apps, reads), target.container is not None, config)
             requests += [ImageRequest(reference, registry) for reference in apps.apps.images]
-            warn_of_other_fleet(apps.apps, base, fat_files)
+            warn_of_other_fleet(apps.apps, config)
         yield Job(
             requests=tuple(dict.fromkeys(requests)),
             platform=platform,
@@ -130,7 +143,6 @@ def job(inputs: Inputs, base: Device | None, boot: BootInputs, cloud: CloudInput
             timestamp=source_date_epoch(),
             index=None if inputs.no_index else LayerIndex(_cache_directory()),
             check_images=check,
-            notes=wanted.notes,
             app=apps,
         )
 

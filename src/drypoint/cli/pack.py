@@ -106,7 +106,7 @@ def command(
                 "layers become orphans, and no layer is shared"
             )
         known = None if base_manifest is None else _read(base_manifest)
-        with job(inputs, device, boot, cloud) as wanted, _written(output, overwrite, inputs.base) as write:
+        with job(inputs, device, boot, cloud, progress) as wanted, _written(output, overwrite, inputs.base) as write:
             packed = pack(
                 base,
                 write,
@@ -130,6 +130,9 @@ def command(
     if output != "-" and not quiet:
         render.line(_summary(packed))
         render.line(f"wrote {output}")
+        if wanted.app is not None:
+            render.line()
+            render.line(wanted.app.outlook(packed.images).rstrip())
 
 
 next(param for param in command.params if param.name == "base").type = _BaseType()

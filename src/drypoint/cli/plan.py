@@ -46,9 +46,7 @@ def command(
     """
     render.set_up(verbose)
     with render.progress(quiet=quiet) as progress, opened_image(inputs.base, progress=progress) as base:
-        with job(inputs, base.device, boot, cloud) as wanted:
-            for note in wanted.notes:
-                progress.note(note)
+        with job(inputs, base.device, boot, cloud, progress) as wanted:
             plan = preloading.plan(
                 base,
                 wanted.requests,

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .. import preloading
+from ..digest import Digest
 from ..disk.formats import opened_image
 from ..errors import UsageError
 from ..preloading.work import Destination, check_destination
@@ -92,9 +93,7 @@ def command(
     scratch = check_destination(inputs.base, Destination(output, overwrite, bmap))
     with render.progress(quiet=quiet) as progress:
         with opened_image(inputs.base, directory=scratch, progress=progress) as base:
-            with job(inputs, base.device, boot, cloud) as wanted:
-                for note in wanted.notes:
-                    progress.note(note)
+            with job(inputs, base.device, boot, cloud, progress) as wanted:
                 result = preloading.preload(
                     base,
                     output,
@@ -122,4 +121,11 @@ def command(
             render.line(f"not verified, as asked; drypoint verify {result.output} does it")
         if wanted.app is not None:
             render.line()
-            render.line(wanted.app.outlook.rstrip())
+            render.line(wanted.app.outlook(result.plan.images, _stored_sizes(result)).rstrip())
+
+
+def _stored_sizes(result: preloading.Result) -> dict[Digest, int]:
+    """What the layers come to in the engine's store, by chain-id."""
+    sizes = {shared.layer.chain_id: shared.size for shared in result.plan.store.shared}
+    sizes.update({layer.planned.chain_id: layer.applied.size for layer in result.layers})
+    return sizes

@@ -94,7 +94,7 @@ def gather_states(
             )
             states.append((what, apps))
             needs.append(_needed(fleet.slug, fleet.device_type))
-            notes.append(f"{what}: {len(apps.services)} services")
+            notes.append(f"{what}: {_services(apps)}")
         if wishes.device is not None:
             device = find_device(model, wishes.device)
             what = f"the device {device.uuid}"
@@ -103,11 +103,16 @@ def gather_states(
             )
             states.append((what, apps))
             needs.append(_needed(f"of {what}", device.device_type))
-            notes.append(f"{what}: {len(apps.services)} services")
+            notes.append(f"{what}: {_services(apps)}")
     states += files
     if not states:
         return None
     return GatheredState(merge_apps_json(states), tuple(needs), tuple(notes))
+
+
+def _services(apps: AppsJson) -> str:
+    count = len(apps.services)
+    return f"{count} {'service' if count == 1 else 'services'}"
 
 
 def _needed(name: str, device_type: CloudDeviceType) -> NeededArchitecture:

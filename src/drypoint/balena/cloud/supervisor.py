@@ -9,6 +9,7 @@ there, and in newer balenaCloud models, a Supervisor is a release of the public 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import msgspec
 
@@ -20,6 +21,7 @@ from .fleet import CloudModel
 
 _VERSION = re.compile(r"v?([0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+_-]*)")
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_TAG = re.compile(r"[0-9A-Za-z._-]{1,128}")
 _NO_SUCH_RESOURCE = frozenset((400, 401, 404))
 
 
@@ -45,7 +47,7 @@ class _RawRelease(msgspec.Struct):
 
 
 def find_supervisor_image(client: CloudClient, version: str, arch: str) -> Reference:
-    """The image of the Supervisor *version* (``v16.1.10``) for *arch* (``aarch64``).
+    """The image of the Supervisor *version* (``v16.1.10``) for *arch* (``aarch64``), with the version as its tag.
 
     Raises:
         UsageError: one of the two is none.
@@ -56,6 +58,7 @@ def find_supervisor_image(client: CloudClient, version: str, arch: str) -> Refer
         raise UsageError(f"{version[:80]!r} is no version of the Supervisor; one looks like v16.1.10")
     if _ARCHITECTURE.fullmatch(arch) is None:
         raise UsageError(f"{arch[:80]!r} is no architecture; expected one of aarch64, amd64, armv7hf, i386, rpi")
+    tag = f"v{match[1]}"
     name = _by_supervisor_release(client, match[1], arch) or _by_release(client, match[1], arch)
     if name is None:
         raise SourceError(
@@ -71,7 +74,11 @@ def find_supervisor_image(client: CloudClient, version: str, arch: str) -> Refer
     if reference.domain == DEFAULT_DOMAIN and reference.digest is None and reference.tag == "latest":
         # Of releases before those in balena's own registry, only the repository on Docker Hub is noted; it is tagged by
         # version.
-        return Reference(reference.domain, reference.path, f"v{match[1]}")
+        return Reference(reference.domain, reference.path, tag)
+    if reference.digest is not None and reference.tag is None and _TAG.fullmatch(tag) is not None:
+        # The digest alone chooses the image. The tag tells people and --supervisor-image the version, which the image itself
+        # need not.
+        return replace(reference, tag=tag)
     return reference
 
 
