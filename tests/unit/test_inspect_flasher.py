@@ -64,6 +64,7 @@ def test_what_is_inside_is_what_it_is_alone(tmp_path: Path, inner: DiskImage) ->
 def test_both_are_in_the_table_and_in_the_picture(tmp_path: Path, inner: DiskImage) -> None:
     flasher = build_flasher_image(tmp_path / "flasher.img", inner.path)
     said = command(flasher.disk.path, "--svg", tmp_path / "x.svg")
+    assert command(flasher.disk.path, "--data-partition", "resin-data") == said
     outer, _, inside = said.partition("the disk image inside, which it installs, in partition 2:\n")
     assert "flash-rootA" in outer
     assert "resin-data" not in outer

@@ -115,7 +115,8 @@ def _inspect(device: Device, partition: str | int | None, data_root: bytes) -> I
     table = read_table(device)
     disk = inspect_disk(device, table)
     os_image = inspect_os(device, disk.partitions)
-    if partition is not None:
+    # Of a flasher it is the inner disk image that has one so called.
+    if partition is not None and not (partition == DEFAULT_PARTITION and os_image is not None and os_image.flasher):
         data = _asked_for(device, table, partition)
         return _with_data(device, disk, os_image, data, data_root)
     candidates = _data_partitions(disk)
