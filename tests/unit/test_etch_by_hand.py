@@ -389,7 +389,11 @@ def test_an_archive_without_a_disk_image_first(place: Path) -> None:
     )
     refused(make(place, "tar", "cf", "test.tar", "-T", "/dev/null"), ContentError, "holds no disk image")
     (place / "test.tar").write_bytes(b"no archive " * 100)
-    refused(place / "test.tar", ContentError, "test.tar: entry 1, at byte")
+    refused(place / "test.tar", ContentError, "test.tar is no archive that drypoint pack or tar has made")
+    shutil.copy(place / "image.img", place / "test.tar")
+    refused(place / "test.tar", ContentError, "test.tar is no archive .*as in tar cf ARCHIVE disk.img inject")
+    (place / "test.tar").write_bytes(b"")
+    refused(place / "test.tar", ContentError, "test.tar is empty")
 
 
 def test_a_disk_image_that_is_none(place: Path) -> None:

@@ -9,31 +9,51 @@ import io
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from fastcrc import crc64
 
 import drypoint
 from drypoint import ExtraFile, ImageRequest, OciLayoutSource, inject, pack, preload, pulled
 from drypoint.disk import FileDevice, Window, find_partition, read_table
 from drypoint.disk.ext4.reader import Ext4Reader
-from drypoint.engine import read_state
-from drypoint.errors import ContentError, DigestMismatchError, DiskImageError, TransferError, UsageError
+from drypoint.engine import placement, read_state
+from drypoint.engine.identity import choose_cache_id, choose_link
+from drypoint.errors import (
+    ContentError,
+    DigestMismatchError,
+    DiskImageError,
+    TransferError,
+    UsageError,
+    VerificationError,
+)
 from drypoint.oci import Image, Layer, Platform, Reference, parse_platform
 from drypoint.preloading.base_stream import BaseStream, read_stream, url_stream
 from drypoint.preloading.request import FatFile
 from drypoint.sources import ImageSource
+from drypoint.sources.registry import RegistrySource
 from drypoint.testing.disk_images import IMAGE_TOOLS, MIB, PartitionTable, Sizes, build_disk_image
-from drypoint.testing.images import BuiltImage, Compression, build_image, build_layer, write_oci_layout
+from drypoint.testing.images import (
+    BuiltImage,
+    Compression,
+    build_image,
+    build_layer,
+    registry_content,
+    write_oci_layout,
+)
 from drypoint.testing.layers import LayerBuilder, file_capability
+from drypoint.testing.registry import serve_registry
 from drypoint.testing.samples import sample_content
 
 pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs")
 
 PLATFORM = parse_platform("linux/amd64")
+SIZES = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=16 * MIB)
 SUPERVISOR, APP, OTHER = "example.com/supervisor:1", "example.com/app:1", "example.com/other:1"
 
 
@@ -81,8 +101,7 @@ def requests(source: ImageSource, *names: str) -> list[ImageRequest]:
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, source: OciLayoutSource) -> Path:
     """A disk image with the Supervisor in it, as preload puts it in."""
     directory = tmp_path_factory.mktemp("base")
-    sizes = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=16 * MIB)
-    empty = build_disk_image(directory / "empty.img", table=request.param, sizes=sizes).path
+    empty = build_disk_image(directory / "empty.img", table=request.param, sizes=SIZES).path
     preload(empty, directory / "base.img", requests(source, SUPERVISOR), platform=PLATFORM)
     empty.unlink()
     return directory / "base.img"
@@ -187,6 +206,82 @@ def test_way_b_puts_the_supervisor_in_again(tmp_path: Path, base: Path, source: 
     assert [one for one in report.findings if one.severity.name == "ERROR"] == []
 
 
+@pytest.fixture
+def pulled_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Layers get other names than drypoint's, as an engine that pulled them has drawn them; undoing it ends that."""
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            placement, "choose_cache_id", lambda chain, _: choose_cache_id(chain, {choose_cache_id(chain, ())})
+        )
+        patch.setattr(placement, "choose_link", lambda chain, _: choose_link(chain, {choose_link(chain, ())}))
+        yield patch
+
+
+def test_way_b_over_what_an_engine_pulled(tmp_path: Path, pulled_names: pytest.MonkeyPatch) -> None:
+    """The same Supervisor under other names, and an image of another repository with one of its layers, packed otherwise."""
+    built = images()
+    layer = built[SUPERVISOR].layers[0]
+    repacked = build_image([build_layer(layer.tar, Compression.NONE)], created="2022-01-01T00:00:00Z")
+    served = {"team/supervisor:1": built[SUPERVISOR], "team/app:1": built[APP], "team/beside:1": repacked}
+    with serve_registry(registry_content(served)) as registry, RegistrySource() as source:
+        supervisor, app, beside = (requests(source, f"{registry.host}/{name}")[0] for name in served)
+        empty = build_disk_image(tmp_path / "empty.img", sizes=SIZES).path
+        preload(empty, tmp_path / "base.img", [beside, supervisor], platform=PLATFORM)
+        pulled_names.undo()
+        with (tmp_path / "base.img").open("rb") as file:
+            archive = packed(read_stream(file, None), tmp_path / "b.etch", [supervisor, app], unseen=True)
+        host = registry.host
+    out = injected(archive)
+    with store(tmp_path / "base.img") as before, store(out) as reader:
+        old, state = read_state(before, b"docker"), read_state(reader, b"docker")
+    assert set(state.repositories) == {f"{host}/team/{name}" for name in ("supervisor", "app", "beside")}
+    assert all(image.usable for image in state.images.values())
+    chain = layer.diff_id
+    assert old.layers[chain].cache_id != state.layers[chain].cache_id
+    # Either blob is known for the layer still; of the repositories that have it, only those that the archive knows.
+    blobs = {layer.descriptor.digest, repacked.layers[0].descriptor.digest}
+    assert {blob for blob, diff_id in state.diff_ids.items() if diff_id == chain} == blobs
+    assert [one.source_repository for one in old.origins[chain]] == [f"{host}/team/beside", f"{host}/team/supervisor"]
+    assert [one.source_repository for one in state.origins[chain]] == [f"{host}/team/supervisor", f"{host}/team/app"]
+    # What is left of the old names is what an engine removes as nobody's.
+    report = drypoint.verify(out, partition="resin-data", data_root=b"docker")
+    assert [one for one in report.findings if one.severity.name == "ERROR"] == []
+    assert f"docker/overlay2/{old.layers[chain].cache_id}".encode() in {one.path for one in report.findings}
+
+
+def test_way_b_that_would_take_layers_from_another_image(
+    tmp_path: Path, source: OciLayoutSource, pulled_names: pytest.MonkeyPatch
+) -> None:
+    """The application stands on a layer of the Supervisor, by the name that the engine gave it: that would become nobody's."""
+    empty = build_disk_image(tmp_path / "empty.img", sizes=SIZES).path
+    preload(empty, tmp_path / "base.img", requests(source, SUPERVISOR, APP), platform=PLATFORM)
+    pulled_names.undo()
+    with (tmp_path / "base.img").open("rb") as file:
+        archive = packed(read_stream(file, None), tmp_path / "b.etch", requests(source, SUPERVISOR), unseen=True)
+    with pytest.raises(VerificationError, match=r"does not read back as it should.*lower"):
+        injected(archive)
+    assert not (tmp_path / "b.img").exists()
+
+
+def test_a_fault_in_a_layer_is_found_at_the_end(tmp_path: Path, base: Path, source: OciLayoutSource) -> None:
+    """With a checksum to match, only the proof can find it; without the proof, it gets through."""
+    archive = packed(base, tmp_path / "a.etch", requests(source, OTHER))
+    content = bytearray(archive.read_bytes())
+    with tarfile.open(archive) as tar:
+        member = next(one for one in tar if one.name.endswith("/diff/other"))
+        last = tar.getmembers()[-1]
+    content[member.offset_data] ^= 1
+    content[last.offset_data : last.offset_data + 16] = b"%016x" % crc64.xz(bytes(content[: last.offset_data]))
+    archive.write_bytes(content)
+    with pytest.raises(VerificationError, match=r"does not read back as it should, in 1 places: .*other"):
+        injected(archive)
+    assert not (tmp_path / "a.img").exists()
+    with store(injected(archive, verify=False)) as reader:
+        found = reader.lookup(member.name.split("/", 2)[2].encode())
+        assert found is not None
+        assert b"".join(bytes(piece) for piece in reader.read(found)) == b"n"
+
+
 def test_a_stream_of_which_nothing_is_known(tmp_path: Path, base: Path, source: OciLayoutSource) -> None:
     stream = BaseStream(iter((b"x",)), 1)
     out = io.BytesIO()
@@ -203,9 +298,8 @@ def test_the_manifest_of_another_base_is_found_out(tmp_path: Path, base: Path, s
     """It promises layers that are not there; what comes of it does not read back."""
     with FileDevice(base) as device:
         known = drypoint.base_manifest(device, "resin-data", b"docker")
-    sizes = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=16 * MIB)
     table = PartitionTable.MBR if b'"partition": 6' in known else PartitionTable.GPT
-    empty = build_disk_image(tmp_path / "empty.img", table=table, sizes=sizes).path
+    empty = build_disk_image(tmp_path / "empty.img", table=table, sizes=SIZES).path
     with empty.open("rb") as file:
         archive = packed(read_stream(file, None), tmp_path / "a.etch", requests(source, APP), base_manifest=known)
     with pytest.raises(drypoint.DrypointError, match=r"no such|does not read back"):

@@ -175,6 +175,8 @@ class EtchReader:
                 return manifest, entry
             elif entry.typeflag != DIRECTORY:
                 raise self._refusal(name, "is no regular file, but a disk image comes first")
+        if not self._tar.bytes_read:
+            raise ContentError(f"{self._name} is empty: has what should have written it failed?")
         raise ContentError(f"{self._name} holds no disk image: it is to be the archive's first file")
 
     def _is_passed_over(self, entry: TarEntry) -> bool:
@@ -199,7 +201,7 @@ class EtchReader:
         name = entry.name
         if name.startswith(b"/"):
             raise self._refusal(
-                name, "has an absolute path: make the archive with paths from where its files lie (tar -C)"
+                name, "has an absolute path: make the archive without tar's -P, which strips the first slash then"
             )
         if len(name) > _MAX_PATH:
             raise self._refusal(name, f"has a path of {len(name)} bytes, more than the {_MAX_PATH} that Linux takes")
@@ -315,7 +317,12 @@ class EtchReader:
         try:
             yield
         except LayerError as error:
-            raise ContentError(str(error)) from error
+            if self._tar.entries:
+                raise ContentError(str(error)) from error
+            raise ContentError(
+                f"{self._name} is no archive that drypoint pack or tar has made ({error}); make one of a disk image and what goes "
+                "into it, as in tar cf ARCHIVE disk.img inject"
+            ) from error
 
 
 def _owner(number: int) -> int:
