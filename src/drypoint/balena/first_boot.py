@@ -48,13 +48,13 @@ class _RawConfig(msgspec.Struct, rename="camel"):
 
 
 class _Release(msgspec.Struct):
-    id: int | str
+    id: int | float | str
 
 
 class _App(msgspec.Struct):
     kind: str | None = msgspec.field(default=None, name="class")
     releases: dict[str, _Release] = {}
-    release_id: int | str | None = msgspec.field(default=None, name="releaseId")
+    release_id: int | float | str | None = msgspec.field(default=None, name="releaseId")
 
 
 class _State(msgspec.Struct):
@@ -75,7 +75,7 @@ def first_boot(
     Args:
         installs: whether the disk image is a flasher, which installs the preloaded one first.
         config: the config.json that the device boots with; None if it is not known.
-        images: those of the services, by the reference in *apps*.
+        images: those of the services, by the names that they have in the store.
         sizes: bytes that layers take in the engine's store, by chain-id.
     """
     lines = [*_contents(apps, images or {}, sizes or {}), "", "What the device will do:"]
@@ -144,7 +144,7 @@ def _contents(apps: AppsJson, images: Mapping[Reference, Image], sizes: Mapping[
     for (name, release), services in releases.items():
         lines.append(f"{name} at release {release}:")
         shown = services[:_SHOWN_SERVICES]
-        rows = [(one.name, _size(images.get(one.image), sizes), one.image.familiar_name) for one in shown]
+        rows = [(one.name, _size(images.get(_stored(one.image)), sizes), one.image.familiar_name) for one in shown]
         widths = [max(len(row[column]) for row in rows) for column in range(2)]
         for service_name, size, repository in rows:
             sized = f"{size.rjust(widths[1])}  " if widths[1] else ""
@@ -186,10 +186,16 @@ def _log(supervisor: tuple[int, int, int]) -> str:
     return "says 'Loading preloaded apps failed' if it does not take apps.json"
 
 
+def _stored(image: Reference) -> Reference:
+    """How the store names it: a digest goes without a tag."""
+    return image if image.digest is None else image.with_digest(image.digest)
+
+
 def _ids(apps: AppsJson, images: Mapping[Reference, Image]) -> str:
     """The images that a device has to list, by the ids that it shows."""
     ids = dict.fromkeys(
-        hex_of(images[one].image_id)[:_ID_DIGITS] if one in images else one.familiar_name for one in apps.images
+        hex_of(images[one].image_id)[:_ID_DIGITS] if one in images else one.familiar_name
+        for one in map(_stored, apps.images)
     )
     shown = ", ".join(list(ids)[:_SHOWN_IDS])
     return (
