@@ -12,8 +12,8 @@ STAMP := $(VENV)/.complete
 RUNTIME_PACKAGES := e2fsprogs mtools
 DEMO_PACKAGES := dosfstools fdisk
 # The judges: a real engine, a real registry, and the tools that read tables and file systems.
-TEST_PACKAGES := 7zip docker.io docker-registry debootstrap acl attr bmap-tools bsdextrautils ca-certificates gdisk libarchive-tools \
-	libcap2-bin openssl strace tar-split unzip xz-utils zip zstd
+TEST_PACKAGES := 7zip docker.io docker-registry debootstrap acl attr bmap-tools bsdextrautils btrfs-progs ca-certificates cryptsetup-bin \
+	f2fs-tools gdisk libarchive-tools libcap2-bin openssl strace tar-split unzip xz-utils zip zstd
 
 .PHONY: venv bench demo test lint unit engine test-engines docs fuzz fuzz-quick lock clean
 

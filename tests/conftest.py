@@ -25,7 +25,7 @@ ENGINE_PROGRAMS = ("dockerd", "docker", "docker-registry", "unshare", "setpriv",
 
 def pytest_configure(config: pytest.Config) -> None:
     # A directory that cannot be made: no test depends on what layers an earlier one wrote, or leaves that to the user.
-    os.environ["DRYPOINT_CACHE"] = "/nonexistent/drypoint/cache"
+    os.environ["DRYPOINT_CACHE"] = "/dev/null/drypoint/cache"
     config.addinivalue_line(
         "markers", "needs(*programs, root=False): real programs, or root, that the test cannot do without"
     )

@@ -16,6 +16,7 @@ SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _PACKAGES = {
     "7zz": "7zip",
     "chroot": "coreutils",
+    "cryptsetup": "cryptsetup-bin",
     "debootstrap": "debootstrap",
     "debugfs": "e2fsprogs",
     "docker": "docker.io",
@@ -24,7 +25,9 @@ _PACKAGES = {
     "e2fsck": "e2fsprogs",
     "losetup": "mount",
     "mcopy": "mtools",
+    "mkfs.btrfs": "btrfs-progs",
     "mkfs.ext4": "e2fsprogs",
+    "mkfs.f2fs": "f2fs-tools",
     "mkfs.vfat": "dosfstools",
     "mount": "mount",
     "openssl": "openssl",
