@@ -230,7 +230,8 @@ def test_refused_before_anything_is_written(tmp_path: Path, good: DiskImage, lay
     base = copy_of(good, tmp_path)
     refusal.spoil(base, good)
     before = base.read_bytes()
-    for command in (["plan", base], ["preload", base, "-o", tmp_path / "out.img"], ["preload", base, "--in-place"]):
+    in_place = ["preload", str(base), "--in-place"]
+    for command in (["plan", str(base)], ["preload", str(base), "-o", str(tmp_path / "out.img")], in_place):
         error = refused([*command, "-q", "--image", layout, *refusal.options])
         assert type(error) in (refusal.error, *refusal.error.__subclasses__()), error
         for expected in refusal.says:
