@@ -18,14 +18,14 @@ from ..balena.previous import previous_images
 from ..balena.supervisor_image import supervisor_tags, version_of
 from ..digest import Digest
 from ..disk import Device
-from ..errors import UsageError
+from ..errors import ImageNotFoundError, UsageError
 from ..fstree import clean_path
 from ..oci import Image, Platform, Reference, parse_platform
 from ..preloading import DEFAULT_PARTITION, ExtraFile, FindReplaced, ImageRequest, LayerIndex, Target
 from ..preloading.moment import LATEST
 from ..preloading.request import CheckImages, Container, FatFile
 from ..progress import Progress
-from ..sources import ImageSource, open_archive, parse_location
+from ..sources import ImageSource, OciLayoutSource, open_archive, parse_location
 from ..sources.compose import read_compose, read_environment
 from ..sources.registry import RegistryOptions, RegistrySource
 from . import render
@@ -120,7 +120,8 @@ def job(inputs: Inputs, base: Device | None, boot: BootInputs, cloud: CloudInput
         stack.callback(registry.close)
         supervisor = supervisor_request(inputs, registry, platform, stack)
         requests = [] if supervisor is None else [supervisor]
-        requests += _image_requests(inputs.images, registry, stack)
+        at_hand = _AtHand(() if wanted.apps is None else wanted.apps.images, registry, platform)
+        requests += _image_requests(inputs.images, registry, at_hand, stack)
         requests += [ImageRequest(reference, registry) for reference in _compose_images(inputs)]
         fat_files = () if base is None else boot_files(boot, base)
         apps = None
@@ -129,7 +130,7 @@ def job(inputs: Inputs, base: Device | None, boot: BootInputs, cloud: CloudInput
             reads = supervisor_of(given, base, target, comes=supervisor is not None)
             config = coming_config(base, fat_files)
             apps = App(*fitted(wanted.apps, reads), target.container is not None, config)
-            requests += [ImageRequest(reference, registry) for reference in apps.apps.images]
+            requests += [at_hand.request(reference) for reference in apps.apps.images]
             warn_of_other_fleet(apps.apps, config)
         yield Job(
             requests=tuple(dict.fromkeys(requests)),
@@ -212,7 +213,36 @@ def source_date_epoch() -> int | None:
     return int(text)
 
 
-def _image_requests(images: Sequence[str], registry: ImageSource, stack: ExitStack) -> Iterator[ImageRequest]:
+class _AtHand:
+    """Which images of apps.json are in OCI layouts on this machine, by their digest; the others are the registry's to give."""
+
+    def __init__(self, wanted: Sequence[Reference], registry: ImageSource, platform: Platform) -> None:
+        self._wanted = wanted
+        self._registry = registry
+        self._platform = platform
+        self._found: dict[Reference, ImageSource] = {}
+
+    def look_in(self, layout: OciLayoutSource) -> bool:
+        """Whether *layout* has any of them."""
+        found = False
+        for reference in self._wanted:
+            if reference.digest is None:
+                continue
+            try:
+                layout.resolve(reference, self._platform)
+            except ImageNotFoundError:
+                continue
+            self._found.setdefault(reference, layout)
+            found = True
+        return found
+
+    def request(self, reference: Reference) -> ImageRequest:
+        return ImageRequest(reference, self._found.get(reference, self._registry))
+
+
+def _image_requests(
+    images: Sequence[str], registry: ImageSource, at_hand: _AtHand, stack: ExitStack
+) -> Iterator[ImageRequest]:
     for text in images:
         location = parse_location(text)
         if isinstance(location, Reference):
@@ -220,6 +250,9 @@ def _image_requests(images: Sequence[str], registry: ImageSource, stack: ExitSta
             continue
         archive = open_archive(location)
         stack.callback(archive.close)
+        if location.name is None and isinstance(archive, OciLayoutSource) and at_hand.look_in(archive):
+            # What else is in it was not asked for.
+            continue
         for reference in archive.references:
             yield ImageRequest(reference, archive)
 
@@ -230,7 +263,7 @@ def supervisor_request(
     """The Supervisor's image that is to be put in, with the names that balenaOS gives it; None if none is."""
     if inputs.supervisor_image is None:
         return None
-    found = list(_image_requests([inputs.supervisor_image], registry, stack))
+    found = list(_image_requests([inputs.supervisor_image], registry, _AtHand((), registry, platform), stack))
     if len(found) != 1:
         raise UsageError(f"--supervisor-image {inputs.supervisor_image} names {len(found)} images; it has to be one")
     request = found[0]

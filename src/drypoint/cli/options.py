@@ -48,7 +48,7 @@ def input_options(function: Callable[..., object]) -> Callable[..., object]:
         click.option(
             "--image", "images", multiple=True, metavar="REF",
             help="An image: a registry reference, oci:PATH[:IMAGE] or docker-archive:PATH[:IMAGE], the latter two also as "
-            "NAME=oci:PATH. May be repeated.",
+            "NAME=oci:PATH. An OCI layout with images that apps.json names by digest gives those. May be repeated.",
         ),
         click.option(
             "--apps-json", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
