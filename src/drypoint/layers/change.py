@@ -7,7 +7,8 @@ that climbs above the root ends at the root, as it does for any process.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TypeAlias
 
 from ..errors import LayerError
@@ -114,7 +115,9 @@ def _addition(entry: TarEntry, path: bytes, what: str) -> Add | Link:
     if kind == SYMLINK:
         # A link has no mode of its own. Its time is set by another call, with other limits, than that of all else.
         mode, mtime = 0o777, _link_mtime(entry.mtime)
-    metadata = Metadata(mode, _owner(entry.uid), _owner(entry.gid), mtime, xattrs)
+    metadata = _metadata(mode, entry.uid, entry.gid, mtime)
+    if xattrs:
+        metadata = replace(metadata, xattrs=xattrs)
     if kind == REGULAR:
         return Add(Regular(path, metadata, entry.size))
     if kind == DIRECTORY:
@@ -132,6 +135,12 @@ def _addition(entry: TarEntry, path: bytes, what: str) -> Add | Link:
     if kind == BLOCK_DEVICE:
         return Add(BlockDevice(path, metadata, major, minor))
     raise _refusal(entry, what, f"tar entries of type {kind!r} are not supported by engines")
+
+
+@lru_cache(maxsize=1024)
+def _metadata(mode: int, uid: int, gid: int, mtime: int) -> Metadata:
+    """Files of one package have these in common."""
+    return Metadata(mode, _owner(uid), _owner(gid), mtime)
 
 
 def _from_root(cleaned: bytes) -> bytes:

@@ -102,6 +102,10 @@ class Ext4Sink:
         self._directories = OpenDirectories(self._fs, self._allocator, self._writer, self._content)
         self.meter = Meter(self._fs, self._allocator, self._directories)
         self._near = self._fs.superblock.first_inode
+        # Most often that of the next entry too.
+        self._checked: Metadata | None = None
+        self._block_size = self._fs.block_size
+        self._sectors_per_block = self._block_size // 512
         self._data_flags = EXT4_EXTENTS_FL if self._fs.superblock.extents else 0
 
     # What is there
@@ -142,8 +146,8 @@ class Ext4Sink:
         """See :meth:`drypoint.fstree.TreeSink.add`."""
         if not entry.path:
             raise FilesystemError("the root of the tree exists already")
-        path = join(self._root, entry.path)
-        parent_path, name = parent_and_name(path)
+        path = self._root + b"/" + entry.path if self._root else entry.path
+        parent_path, _, name = path.rpartition(b"/")
         if len(name) > NAME_MAX:
             raise FilesystemError(f"{path!r}: a name has at most {NAME_MAX} bytes, this one has {len(name)}")
         if name in (b".", b"..") or b"\0" in name:
@@ -153,8 +157,9 @@ class Ext4Sink:
             raise FilesystemError(f"{path!r} exists already")
         if (content is not None) != isinstance(entry, Regular):
             raise FilesystemError(f"{path!r}: a regular file comes with content, and nothing else does")
-        if not isinstance(entry, HardLink):
+        if not isinstance(entry, HardLink) and entry.metadata is not self._checked:
             _check_metadata(path, entry.metadata)
+            self._checked = entry.metadata
         try:
             self._add(parent, name, path, entry, content)
         except NoSpaceError as error:
@@ -174,6 +179,7 @@ class Ext4Sink:
         raw = self._fs.read_inode(ino)
         self._fs.write_inode(ino, replace_metadata(raw, mode, metadata.uid, metadata.gid, metadata.mtime, self._fs.now))
         clear_xattrs(self._fs, ino)
+        self._allocator.freed()
         self._set_xattrs(ino, path, metadata)
 
     def remove(self, path: bytes) -> None:
@@ -245,17 +251,18 @@ class Ext4Sink:
     def _add_regular(self, path: bytes, entry: Regular, content: Content) -> int:
         fs = self._fs
         size = entry.size
-        blocks = -(-size // fs.block_size)
+        blocks = -(-size // self._block_size)
         if size < 0 or blocks >= 1 << 32:
             raise FilesystemError(f"{path!r}: a file of {size} bytes is more than {fs} can hold")
         self._require(blocks + overhead_bound(fs, blocks, blocks) + _MARGIN_BLOCKS, 1)
         extents = self._content.store(path, size, content)
         ino = self._new_inode()
-        mapping = map_blocks(fs, Owner(ino), extents, self._allocator.take)
-        sectors = (sum(extent.length for extent in extents) + mapping.overhead) * (fs.block_size // 512)
+        block, overhead = map_blocks(fs, Owner(ino), extents, self._allocator.take)
+        mapped = extents[0].length if len(extents) == 1 else sum(extent.length for extent in extents)
+        sectors = (mapped + overhead) * self._sectors_per_block
         if size >= _LARGE_FILE:
             fs.note_large_file()
-        self._write_inode(ino, path, entry.metadata, S_IFREG, size, sectors, self._data_flags, mapping.block)
+        self._write_inode(ino, path, entry.metadata, S_IFREG, size, sectors, self._data_flags, block)
         return ino
 
     def _add_directory(self, parent: OpenDirectory, name: bytes, path: bytes, metadata: Metadata) -> None:
@@ -320,17 +327,11 @@ class Ext4Sink:
         self, ino: int, path: bytes, metadata: Metadata, kind: int, size: int, sectors: int, flags: int, block: bytes
     ) -> None:
         inode = NewInode(
-            mode=kind | metadata.mode,
-            uid=metadata.uid,
-            gid=metadata.gid,
-            mtime=metadata.mtime,
-            size=size,
-            sectors=sectors,
-            flags=flags,
-            block=block,
+            kind | metadata.mode, metadata.uid, metadata.gid, metadata.mtime, size, sectors, 1, flags, block
         )
         self._fs.write_new_inode(ino, inode)
-        self._set_xattrs(ino, path, metadata)
+        if metadata.xattrs:
+            self._set_xattrs(ino, path, metadata)
 
     def _set_xattrs(self, ino: int, path: bytes, metadata: Metadata) -> None:
         if metadata.xattrs:
@@ -386,8 +387,9 @@ class Ext4Sink:
 
     def _require(self, blocks: int, inodes: int) -> None:
         """Have so many blocks and inodes free before anything is taken: nothing is half done when the file system grows."""
-        self.meter.wanted(self.free_blocks - blocks)
-        if self._on_full is None:
+        left = self.free_blocks - blocks
+        self.meter.wanted(left)
+        if self._on_full is None or (left >= 0 and self._fs.free_inodes >= inodes):
             return
         while True:
             missing_blocks = max(0, blocks - self.free_blocks)

@@ -43,7 +43,8 @@ class Meter:
 
     def wanted(self, free: int) -> None:
         """*free* blocks would be left if what is about to be written took all that it may."""
-        self._lowest = min(self._lowest, free - self._grown_blocks)
+        if free - self._grown_blocks < self._lowest:
+            self._lowest = free - self._grown_blocks
 
     def grew(self, blocks: int, inodes: int) -> None:
         """The file system has so many free blocks and inodes more than before."""

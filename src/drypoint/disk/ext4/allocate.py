@@ -35,11 +35,14 @@ class BlockAllocator:
         self._left = 0
         # The length of which no free run is known to exist; freeing blocks makes it unknown again.
         self._too_long = 1 << 62
+        self._free = -1
 
     @property
     def free_blocks(self) -> int:
         """Blocks that can still be taken, reserved ones included."""
-        return self._fs.free_blocks + self._left
+        if self._free < 0:
+            self._free = self._fs.free_blocks + self._left
+        return self._free
 
     def prepare(self, count: int) -> None:
         """The next *count* blocks are for one file: look for one run that holds them all, if there is one.
@@ -64,6 +67,7 @@ class BlockAllocator:
         start = self._start
         self._start += got
         self._left -= got
+        self._free -= got  # stays below 0 while it is not known
         return start, got
 
     def release(self) -> None:
@@ -76,10 +80,12 @@ class BlockAllocator:
         """The library is about to take a block by itself: make sure that not all free ones are reserved."""
         if not self._fs.free_blocks:
             self.release()
+        self._free = -1
 
     def freed(self) -> None:
         """Blocks were freed behind the allocator's back."""
         self._too_long = 1 << 62
+        self._free = -1
 
     def _reserve_more(self, count: int) -> None:
         wanted = max(count, self._reserve)

@@ -83,8 +83,11 @@ class ContentWriter:
             if total > size:
                 raise FilesystemError(f"{path!r}: its content is longer than its size of {size} bytes")
             if len(view) == size:
-                # Nearly all contents come in one piece.
-                self._store_end(0, view, extents, blocks)
+                # Nearly all contents come in one piece, and most are too short for a hole.
+                if size < HOLE_BYTES:
+                    self.place(0, view, extents, blocks)
+                else:
+                    self._store_end(0, view, extents, blocks)
                 continue
             while view:
                 if not filled and len(view) >= _PENDING_BYTES:
@@ -104,7 +107,8 @@ class ContentWriter:
                     filled = 0
         if total != size:
             raise FilesystemError(f"{path!r}: its content ends after {total} of {size} bytes")
-        self._store_end(position, pending[:filled], extents, blocks)
+        if filled:
+            self._store_end(position, pending[:filled], extents, blocks)
         return extents
 
     def place(self, logical: int, data: bytes | memoryview, extents: list[Extent], blocks: int) -> None:
@@ -117,7 +121,13 @@ class ContentWriter:
         """
         view = memoryview(data)
         while view:
-            start, got = self._allocator.take(-(-len(view) // self._block_size), blocks - logical)
+            wanted = -(-len(view) // self._block_size)
+            start, got = self._allocator.take(wanted, blocks - logical)
+            if got == wanted and not extents:
+                # Most files and directories are one run.
+                self._writer.put(start, view)
+                extents.append(Extent(logical, start, got))
+                return
             self._writer.put(start, view[: got * self._block_size])
             last = extents[-1] if extents else None
             if last and last.logical + last.length == logical and last.physical + last.length == start:

@@ -37,6 +37,8 @@ _TIME_MAX_EXTRA = (1 << 34) - 1 + _TIME_MIN
 _BASE = struct.Struct("<HHIIIIIHHIII60sIIIIHHHHHH")
 # i_extra_isize i_checksum_hi i_ctime_extra i_mtime_extra i_atime_extra i_crtime i_crtime_extra i_version_hi i_projid
 _EXTRA = struct.Struct("<HHIIIIIII")
+# What _Frame's parts go around; the tail comes behind it.
+_FRAMED = struct.Struct("<4sI20sI8s60s")
 _LINKS = struct.Struct("<H")
 _LINKS_OFFSET = 26
 
@@ -72,49 +74,42 @@ class NewInode(NamedTuple):
     block: bytes = b""
 
 
+class _Frame(NamedTuple):
+    """A new inode around what differs from file to file: the parts before, between and after size, blocks and i_block."""
+
+    head: bytes
+    times: bytes
+    flags: bytes
+    tail: bytes
+
+
 def encode_inode(shape: InodeShape, inode: NewInode, now: int) -> bytes:
     """The whole inode. Access time is the modification time; change and creation time are *now*, in seconds.
 
     Times that the file system cannot hold become the nearest one that it can, as the kernel does it.
     """
-    extended = shape.extra_isize >= 4
-    mtime, mtime_extra = encode_time(inode.mtime, extended=shape.extra_isize >= 12)
-    ctime, ctime_extra = _encode_now(now, shape.extra_isize >= 8)
-    base = _BASE.pack(
-        inode.mode,
-        inode.uid & 0xFFFF,
-        inode.size & 0xFFFFFFFF,
-        mtime,
-        ctime,
-        mtime,
-        0,
-        inode.gid & 0xFFFF,
-        inode.links,
-        inode.sectors & 0xFFFFFFFF,
-        inode.flags,
-        0,
-        inode.block,
-        0,
-        0,
-        inode.size >> 32,
-        0,
-        inode.sectors >> 32,
-        0,
-        inode.uid >> 16,
-        inode.gid >> 16,
-        0,
-        0,
-    )
-    if not extended:
-        return base.ljust(shape.size, b"\0")
-    extra = _EXTRA.pack(shape.extra_isize, 0, ctime_extra, mtime_extra, mtime_extra, ctime, ctime_extra, 0, 0)
-    return (base + extra[: shape.extra_isize]).ljust(shape.size, b"\0")
+    mode, uid, gid, mtime, size, sectors, links, flags, block = inode
+    head, times, flag_words, tail = _frame(shape.size, shape.extra_isize, mode, uid, gid, mtime, links, flags, now)
+    raw = _FRAMED.pack(head, size & 0xFFFFFFFF, times, sectors & 0xFFFFFFFF, flag_words, block) + tail
+    return raw if size < 1 << 32 else replace_content(raw, size, sectors, flags, raw[40:100])
 
 
-@lru_cache(maxsize=8)
-def _encode_now(now: int, extended: bool) -> tuple[int, int]:
-    """The same for every inode of a file system."""
-    return encode_time(now * NSEC_PER_SEC, extended=extended)
+@lru_cache(maxsize=1024)
+def _frame(
+    inode_size: int, extra_isize: int, mode: int, uid: int, gid: int, mtime: int, links: int, flags: int, now: int
+) -> _Frame:
+    """Files of one package have these in common."""
+    mtime, mtime_extra = encode_time(mtime, extended=extra_isize >= 12)
+    ctime, ctime_extra = encode_time(now * NSEC_PER_SEC, extended=extra_isize >= 8)
+    # In the order of _BASE's fields.
+    raw = _BASE.pack(
+        mode, uid & 0xFFFF, 0, mtime, ctime, mtime, 0, gid & 0xFFFF, links, 0, flags, 0, b"",
+        0, 0, 0, 0, 0, 0, uid >> 16, gid >> 16, 0, 0,
+    )  # fmt: skip
+    if extra_isize >= 4:
+        extra = _EXTRA.pack(extra_isize, 0, ctime_extra, mtime_extra, mtime_extra, ctime, ctime_extra, 0, 0)
+        raw += extra[:extra_isize]
+    return _Frame(raw[:4], raw[8:28], raw[32:40], raw[100:].ljust(inode_size - 100, b"\0"))
 
 
 def encode_time(nanoseconds: int, *, extended: bool) -> tuple[int, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...errors import FilesystemError
@@ -42,8 +41,7 @@ class Mapping(NamedTuple):
     overhead: int
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """The inode that blocks belong to: their checksums depend on it."""
 
     ino: int
@@ -52,6 +50,8 @@ class Owner:
 
 def overhead_bound(filesystem: Ext4Filesystem, blocks: int, pieces: int) -> int:
     """At most so many blocks are needed to map *blocks* data blocks that lie in *pieces* runs."""
+    if blocks <= _ROOT_ENTRIES:
+        return 0
     if not filesystem.superblock.extents:
         per_block = filesystem.block_size // 4
         return 0 if blocks <= _DIRECT else blocks // per_block + blocks // per_block**2 + 4
