@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from drypoint import inject
 from drypoint.disk import FileDevice, Window, find_partition, read_table
@@ -29,6 +30,11 @@ pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "tar", "bsdtar", "e2fsck", "mcopy")
 
 SIZES = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=8 * MIB)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices and files of others")
+
+
+def slow(value: object) -> ParameterSet:
+    """A case that others stand for when time is short."""
+    return pytest.param(value, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +107,7 @@ def test_the_example_of_the_format(place: Path) -> None:
     assert look(out, b"remove_me_to_reset")[0].entry.metadata == Metadata(0o644, mtime=EPOCH * 10**9)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("tar", ["tar", "bsdtar"])
+@pytest.mark.parametrize("tar", ["tar", slow("bsdtar")])
 def test_paths_as_they_were_given_to_tar(place: Path, tar: str) -> None:
     """An absolute path loses its first slash only. Whatever lies above is called inject too here, to lead astray."""
     work = place / "inject/6/inject"
@@ -143,10 +149,10 @@ def test_two_runs_give_the_same_bytes(place: Path) -> None:
     "pack",
     [
         lambda place: gnu_tar(place, "--format=pax", "--xattrs", "--xattrs-include=*", "--acls"),
-        lambda place: gnu_tar(place, "--format=posix", "--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner"),
-        lambda place: bsdtar(place, "--format=pax", "--xattrs", "--acls"),
+        slow(lambda place: gnu_tar(place, "--format=posix", "--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner")),
+        slow(lambda place: bsdtar(place, "--format=pax", "--xattrs", "--acls")),
         lambda place: bsdtar(place, "--format=pax", "--xattrs", "--acls", "--options", "xattrheader=LIBARCHIVE"),
-        lambda place: bsdtar(place, "--format=pax", "--xattrs", "--acls", "--options", "xattrheader=SCHILY"),
+        slow(lambda place: bsdtar(place, "--format=pax", "--xattrs", "--acls", "--options", "xattrheader=SCHILY")),
     ],
     ids=["gnu", "gnu-numeric", "bsd", "bsd-libarchive", "bsd-schily"],
 )  # fmt: skip
@@ -204,7 +210,12 @@ def test_every_kind_of_entry(place: Path, pack: Callable[[Path], Path]) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["--format=gnu"], *[["--format=posix", f"--sparse-version={version}"] for version in ("0.0", "0.1", "1.0")]],
+    [
+        ["--format=gnu"],
+        slow(["--format=posix", "--sparse-version=0.0"]),
+        slow(["--format=posix", "--sparse-version=0.1"]),
+        ["--format=posix", "--sparse-version=1.0"],
+    ],
     ids=["gnu", "0.0", "0.1", "1.0"],
 )
 def test_sparse_files_of_gnu_tar(place: Path, options: list[str]) -> None:
@@ -245,7 +256,7 @@ def test_several_partitions_and_fat(place: Path) -> None:
         assert {entry.name for entry in list_fat_directory(window) or ()} >= {"config.json", "splash"}
 
 
-@pytest.mark.parametrize("kind", ["gzip", "xz", "zstd", "zip", "whole", "nested"])
+@pytest.mark.parametrize("kind", ["gzip", slow("xz"), slow("zstd"), "zip", slow("whole"), slow("nested")])
 @pytest.mark.needs("zstd")
 def test_a_compressed_disk_image(place: Path, kind: str) -> None:
     (place / "inject/6/f").write_bytes(b"x")
@@ -418,7 +429,7 @@ def test_a_manifest_of_another_disk_image(place: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("cut", [1, 512, 1024, 3 * 512 + 10, 6 * MIB])
+@pytest.mark.parametrize("cut", [slow(1), 512, slow(1024), 3 * 512 + 10, slow(6 * MIB)])
 def test_an_archive_that_ends_early(place: Path, cut: int) -> None:
     (place / "inject/6/f").write_bytes(b"x" * 700)
     archive = make(place, "tar", "cf", "test.tar", "-b1", "image.img", "inject")

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 from fastcrc import crc64
 
 import drypoint
@@ -55,6 +56,11 @@ pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs")
 PLATFORM = parse_platform("linux/amd64")
 SIZES = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=16 * MIB)
 SUPERVISOR, APP, OTHER = "example.com/supervisor:1", "example.com/app:1", "example.com/other:1"
+
+
+def slow(value: object) -> ParameterSet:
+    """A case that others stand for when time is short."""
+    return pytest.param(value, marks=pytest.mark.slow)
 
 
 def images() -> dict[str, BuiltImage]:
@@ -127,7 +133,7 @@ def store(image: Path) -> Iterator[Ext4Reader]:
         yield Ext4Reader(Window(device, found.start, found.size))
 
 
-@pytest.mark.parametrize("growth", ["none", "before", "amidst", "trimmed"])
+@pytest.mark.parametrize("growth", ["none", slow("before"), slow("amidst"), "trimmed"])
 def test_the_bytes_are_those_of_preload(tmp_path: Path, base: Path, source: OciLayoutSource, growth: str) -> None:
     wanted = requests(source, APP, OTHER)
     files = [ExtraFile(b"apps.json", b"{}"), ExtraFile(b"remove_me_to_reset", b"changed", 0o600)]
@@ -164,7 +170,7 @@ def test_images_are_replaced_as_preload_replaces_them(tmp_path: Path, base: Path
         assert set(read_state(reader, b"docker").repositories) == {"example.com/supervisor", "example.com/other"}
 
 
-@pytest.mark.parametrize("how", ["stream", "compressed"])
+@pytest.mark.parametrize("how", ["stream", slow("compressed")])
 def test_way_a_from_a_manifest_of_the_base(tmp_path: Path, base: Path, source: OciLayoutSource, how: str) -> None:
     with FileDevice(base) as device:
         known = drypoint.base_manifest(device, "resin-data", b"docker")
@@ -376,7 +382,7 @@ def test_a_layer_that_is_not_what_it_should_be_ends_it(base: Path, source: OciLa
     assert issubclass(DigestMismatchError, ContentError)
 
 
-@pytest.mark.parametrize("place", ["image", "member", "header", "checksum"])
+@pytest.mark.parametrize("place", ["image", slow("member"), slow("header"), "checksum"])
 def test_a_changed_byte_is_found(tmp_path: Path, base: Path, source: OciLayoutSource, place: str) -> None:
     content = bytearray(packed(base, tmp_path / "a.etch", requests(source, OTHER)).read_bytes())
     image = base.stat().st_size

@@ -320,8 +320,8 @@ class EtchReader:
             if self._tar.entries:
                 raise ContentError(str(error)) from error
             raise ContentError(
-                f"{self._name} is no archive that drypoint pack or tar has made ({error}); make one of a disk image and what goes "
-                "into it, as in tar cf ARCHIVE disk.img inject"
+                f"{self._name} is no archive that drypoint pack or tar has made ({error}); make one of a disk image and what "
+                "goes into it, as in tar cf ARCHIVE disk.img inject"
             ) from error
 
 
