@@ -26,6 +26,8 @@ _SCIENCE = (
     "scikit-learn==1.5.0",
     "matplotlib==3.9.0",
     "pyarrow==16.1.0",
+    "numba==0.59.1",
+    "polars==1.1.0",
 )
 _RECIPE = 2
 """Part of the cached files' names: raise it with every change above."""
