@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..disk import GrowableDevice, Partition, read_table
@@ -12,6 +13,7 @@ from ..disk.formats import OpenedImage
 from ..errors import UsageError
 from ..oci import Platform
 from ..progress import SILENT, Progress
+from .alongside import alongside
 from .fat_files import put_fat_files
 from .gathering import Gathered, Plan, Wishes, gather, opened_base
 from .growing import GrowingPartition
@@ -132,9 +134,10 @@ def preload(
             if shrink_to_fit:
                 inner.shrink_outer()
         put_fat_files(disk, read_table(disk), fat_files, gathered.timestamp)
-        if verify:
-            _verify(gathered, growing, inner, progress)
-        work.finish(gathered.timestamp, progress)
+        # Nothing writes to the disk image any more: it is compressed while it is read back.
+        with alongside(partial(work.finish, gathered.timestamp), progress):
+            if verify:
+                _verify(gathered, growing, inner, progress)
     return Result(gathered.plan, written, tuple(fat_files), output or path, growing.partition)
 
 
