@@ -69,21 +69,24 @@ def _partition() -> _Tree:
     return tree
 
 
-@cache
-def _archives() -> tuple[bytes, ...]:
-    metadata = Metadata(0o644, 1, 2, 1_600_000_000_000_000_001, ((b"user.a", b"1"),))
-    by_hand = b"".join(
+def _by_hand(metadata: Metadata, above: bytes) -> bytes:
+    return b"".join(
         (
             entry_header(Regular(b"./image.img", metadata, 3)) + b"img" + padding(3),
-            entry_header(Directory(b"inject", metadata)),
-            entry_header(Directory(b"inject/6", metadata)),
-            entry_header(Directory(b"inject/6/d/new", metadata)),
-            entry_header(Regular(b"inject/6/d/f", metadata, 5)) + b"hello" + padding(5),
-            entry_header(HardLink(b"inject/6/h", b"inject/6/d/f")),
-            entry_header(Symlink(b"inject/6/s", metadata, b"d")),
+            entry_header(Directory(above + b"inject", metadata)),
+            entry_header(Directory(above + b"inject/6", metadata)),
+            entry_header(Directory(above + b"inject/6/d/new", metadata)),
+            entry_header(Regular(above + b"inject/6/d/f", metadata, 5)) + b"hello" + padding(5),
+            entry_header(HardLink(above + b"inject/6/h", above + b"inject/6/d/f")),
+            entry_header(Symlink(above + b"inject/6/s", metadata, b"d")),
             END_OF_ARCHIVE,
         )
     )
+
+
+@cache
+def _archives() -> tuple[bytes, ...]:
+    metadata = Metadata(0o644, 1, 2, 1_600_000_000_000_000_001, ((b"user.a", b"1"),))
     out = io.BytesIO()
     writer = EtchWriter(out.write, 1_600_000_000)
     writer.manifest(
@@ -100,7 +103,8 @@ def _archives() -> tuple[bytes, ...]:
     sink.amend(b"e", Metadata(0o700))
     sink.finish()
     writer.finish()
-    return by_hand, out.getvalue()
+    # tar strips the first slash of an absolute path, and keeps the rest.
+    return _by_hand(metadata, b""), _by_hand(metadata, b"home/inject/"), out.getvalue()
 
 
 def read_any_manifest(data: bytes) -> None:
@@ -118,8 +122,8 @@ def _manifests() -> Iterator[bytes]:
     import msgspec
 
     yield b'M{"image": "registry/image", "inject": [{"partition": 6, "partitionName": "resin-data", "inject": 6}]}'
-    start = _archives()[1].index(b"{")
-    yield b"M" + _archives()[1][start:].partition(b"\0")[0]
+    start = _archives()[-1].index(b"{")
+    yield b"M" + _archives()[-1][start:].partition(b"\0")[0]
     yield b"B" + msgspec.json.encode(_Document(1, 6, "resin-data", 4096, 1000, 10, StoreState(b"docker")))
 
 
