@@ -158,6 +158,24 @@ def test_the_bytes_are_those_of_preload(tmp_path: Path, base: Path, source: OciL
     assert filecmp.cmp(tmp_path / "out.img", injected(again), shallow=False)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["gz", "xz", "zst", "zip"])
+def test_outputs_are_packed_as_preload_packs_them(
+    tmp_path: Path, base: Path, source: OciLayoutSource, suffix: str
+) -> None:
+    wanted = requests(source, OTHER)
+    archive = packed(base, tmp_path / "a.etch", wanted)
+    for program in ("preload", "inject"):
+        (tmp_path / program).mkdir()
+        out, block_map = tmp_path / program / f"out.img.{suffix}", tmp_path / program / "out.bmap"
+        if program == "preload":
+            preload(base, out, wanted, platform=PLATFORM, block_map=block_map)
+        else:
+            inject(archive, out, block_map=block_map)
+    for name in (f"out.img.{suffix}", "out.bmap"):
+        assert filecmp.cmp(tmp_path / "preload" / name, tmp_path / "inject" / name, shallow=False)
+
+
 def test_images_are_replaced_as_preload_replaces_them(tmp_path: Path, base: Path, source: OciLayoutSource) -> None:
     old = tmp_path / "old.img"
     preload(base, old, requests(source, APP), platform=PLATFORM)
