@@ -121,6 +121,7 @@ class CloudFaults:
         models: which versions of the OData model there are.
         fleet_states: whether there are target states of fleets: not before open-balena-api 7.13.
         token_seconds: how long registry tokens live; with 0 or less they have lapsed when they are given.
+        token_age: how long ago registry tokens say that they were given: as of a server whose clock is behind.
         withheld: repositories that nobody may pull.
         other_scope: registry tokens are for another repository than they say in their claims for the asker: "" is for none.
         redirect: where everything is redirected to.
@@ -133,6 +134,7 @@ class CloudFaults:
     models: tuple[str, ...] = ("v6", "v7")
     fleet_states: bool = True
     token_seconds: float = 4 * 3600
+    token_age: float = 0.0
     withheld: frozenset[str] = frozenset()
     other_scope: str = ""
     redirect: str = ""
@@ -165,7 +167,7 @@ class TestCloud:
 
     def token(self, access: Sequence[Mapping[str, object]], subject: str = "") -> str:
         """A registry token; signed, if the stand-in has a key."""
-        now = time.time()
+        now = time.time() - self.faults.token_age
         claims: dict[str, object] = {
             "jti": str(uuid.uuid4()), "nbf": int(now) - 10, "iat": int(now) - (3600 if self.faults.token_seconds <= 0 else 0),
             "exp": int(now + self.faults.token_seconds), "access": list(access), "iss": ISSUER, "aud": AUDIENCE, "sub": subject,
