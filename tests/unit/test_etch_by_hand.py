@@ -22,7 +22,8 @@ from drypoint import inject
 from drypoint.disk import FileDevice, Window, find_partition, read_table
 from drypoint.disk.ext4.reader import Ext4Reader
 from drypoint.disk.fat import list_fat_directory, read_fat_file
-from drypoint.errors import ContentError, DiskImageError, DrypointError, FilesystemError, OutputError
+from drypoint.engine.repositories import MAX_REPOSITORIES_BYTES
+from drypoint.errors import ContentError, DiskImageError, DrypointError, FilesystemError, OutputError, StoreError
 from drypoint.fstree import BlockDevice, CharDevice, Directory, Fifo, Metadata, Regular, Stat, Symlink
 from drypoint.testing.disk_images import EPOCH, IMAGE_TOOLS, MIB, Sizes, build_disk_image
 
@@ -310,6 +311,18 @@ def test_a_manifest_names_what_is_replaced_and_which_partition(place: Path) -> N
     (place / "inject/data/remove_me_to_reset").write_bytes(b"new")
     out = injected(make(place, "tar", "cf", "test.tar", "manifest.json", "image.img", "inject"))
     assert look(out, b"remove_me_to_reset")[1] == b"new"
+
+
+def test_what_is_to_be_merged_is_no_repositories_file(place: Path) -> None:
+    """It is held to be merged, so its length is looked at first."""
+    (place / "manifest.json").write_text('{"inject": [{"partition": 6, "inject": 6, "merge": ["remove_me_to_reset"]}]}')
+    member = place / "inject/6/remove_me_to_reset"
+    with member.open("wb") as file:
+        file.truncate(MAX_REPOSITORIES_BYTES + 1)
+    command = ["tar", "cSf", "test.tar", "manifest.json", "image.img", "inject"]
+    refused(make(place, *command), FilesystemError, r"has \d+ bytes, more than a repositories.json takes")
+    member.write_bytes(b"[]")
+    refused(make(place, *command), StoreError, "repositories.json")
 
 
 def test_a_file_on_fat_is_replaced_on_demand_only(place: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol, TypeAlias, assert_never
 
+from ..engine.repositories import MAX_REPOSITORIES_BYTES
 from ..errors import FilesystemError
 from ..fstree import Content, Directory, HardLink, Metadata, Regular, TreeSink, parent_and_name
 from .manifest import Injection
@@ -107,6 +108,8 @@ class Injector:
         kind = self._sink.kind(path)
         if kind is not None:
             if path in self._merge and isinstance(entry, Regular):
+                if entry.size > MAX_REPOSITORIES_BYTES:
+                    raise FilesystemError(f"it has {entry.size} bytes, more than a repositories.json takes")
                 merged = self._merged(self._present.get(path, b""), b"".join(bytes(piece) for piece in content or ()))
                 entry, content = Regular(path, entry.metadata, len(merged)), (merged,)
                 self._sink.remove(path)
