@@ -88,7 +88,7 @@ def change_of(entry: TarEntry, what: str, cleaned: bytes | None = None) -> Chang
         cleaned = clean_name(entry.name)
     if cleaned == b".":
         return None
-    path = _from_root(cleaned)
+    path = cleaned if cleaned[0] not in b"/." else _from_root(cleaned)
     parent, _, base = path.rpartition(b"/")
     if base.startswith(_WHITEOUT):
         return _whiteout(entry, parent, base, what)

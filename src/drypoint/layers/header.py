@@ -17,6 +17,8 @@ ZERO_BLOCK = bytes(BLOCK)
 _PERMISSIONS = re.compile(rb"([0-7]{6,7})[ \0]{1,2}([0-7]{6,7})[ \0]{1,2}([0-7]{6,7})[ \0]{1,2}")
 _TIME = re.compile(rb"([0-7]{11})[ \0]")
 """mode, uid and gid, and mtime, as nearly every writer spells them."""
+_HEAD = 156
+"""Bytes before the typeflag: what differs from file to file."""
 _ENDS_OF_SIZE = b" \0"
 _ENDS_OF_CHECKSUM = frozenset((b"\0 ", b"  ", b"\0\0", b" \0"))
 _OCTAL = re.compile(rb"[0-7]+")
@@ -52,40 +54,69 @@ def parse_header(block: bytes) -> Header:
     Raises:
         HeaderError: wrong checksum, or a number that is none.
     """
-    permissions, mtime = _permissions(block[100:124]), _time(block[136:148])
-    size_digits, check_digits = block[124:135], block[148:154]
-    # Only for an all-ASCII block is Adler-32's first half, a sum modulo 65521, the exact sum.
+    head, rest = block[:_HEAD], _rest(block[_HEAD:])
+    permissions, mtime = _permissions(head[100:124]), _time(head[136:148])
+    size_digits, check_digits = head[124:135], head[148:154]
     if (
-        permissions is None
+        rest is None
+        or permissions is None
         or mtime is None
         or not size_digits.isdigit()
-        or block[135] not in _ENDS_OF_SIZE
+        or head[135] not in _ENDS_OF_SIZE
         or not check_digits.isdigit()
-        or block[154:156] not in _ENDS_OF_CHECKSUM
-        or not block.isascii()
+        or head[154:156] not in _ENDS_OF_CHECKSUM
+        or not head.isascii()
     ):
         return _parse_any(block)
     try:
         size, expected = int(size_digits, 8), int(check_digits, 8)
     except ValueError:
         return _parse_any(block)
-    if (zlib.adler32(block) & 0xFFFF) - (zlib.adler32(block[148:156]) & 0xFFFF) + 8 * 0x20 != expected:
+    typeflag, linkname, major, minor, is_gnu, prefix, sum_of_rest = rest
+    if _sum(head) - _sum(head[148:]) + 8 * 0x20 + sum_of_rest != expected:
         return _parse_any(block)
-    magic = block[257:265]
-    is_gnu = magic == _GNU
-    if not is_gnu and (magic != _USTAR or block[508:] == b"tar\0"):
-        return _parse_any(block)
-    if is_gnu and (block[345] or block[357]):
-        return _parse_any(block)
-    name = block[: block.find(b"\0", 0, 100)] if not block[99] else _text(block[:100])
-    if not is_gnu and block[345]:
-        name = _text(block[345:500]) + b"/" + name
-    major = minor = 0
-    if block[329:345] not in _NO_DEVICE:
-        major, minor = parse_number(block[329:337]), parse_number(block[337:345])
-    linkname = _text(block[157:257]) if block[157] else b""
+    name = head[: head.find(b"\0", 0, 100)] if not head[99] else _text(head[:100])
+    if prefix:
+        name = prefix + b"/" + name
     mode, uid, gid = permissions
-    return Header(name, mode, uid, gid, size, mtime, block[156:157], linkname, major, minor, is_gnu)
+    return Header(name, mode, uid, gid, size, mtime, typeflag, linkname, major, minor, is_gnu)
+
+
+def _sum(text: bytes) -> int:
+    """The sum of ASCII characters, few enough that it is Adler-32's first half, which is a sum modulo 65521."""
+    return (zlib.adler32(text) & 0xFFFF) - 1
+
+
+class _Rest(NamedTuple):
+    """What a header says from its typeflag on, and the sum of those bytes."""
+
+    typeflag: bytes
+    linkname: bytes
+    major: int
+    minor: int
+    is_gnu: bool
+    prefix: bytes
+    sum: int
+
+
+@lru_cache(maxsize=1024)
+def _rest(block: bytes) -> _Rest | None:
+    """The part of a header that is the same for nearly all files of a layer; None if it is uncommon."""
+    magic = block[101:109]
+    is_gnu = magic == _GNU
+    if not block.isascii() or (not is_gnu and (magic != _USTAR or block[352:] == b"tar\0")):
+        return None
+    if is_gnu and (block[189] or block[201]):
+        return None
+    major = minor = 0
+    if block[173:189] not in _NO_DEVICE:
+        try:
+            major, minor = parse_number(block[173:181]), parse_number(block[181:189])
+        except HeaderError:
+            return None
+    linkname = _text(block[1:101]) if block[1] else b""
+    prefix = _text(block[189:344]) if block[189] and not is_gnu else b""
+    return _Rest(block[:1], linkname, major, minor, is_gnu, prefix, _sum(block))
 
 
 @lru_cache(maxsize=1024)

@@ -21,6 +21,7 @@ _SPOOLED = 16 << 20
 _BATCH = 256 << 10
 _CHUNK = 1 << 20
 _SLASH = 0x2F
+_SEGMENT = b'{"type":2,"payload":"'
 _PLAIN_TO_ESCAPE = bytes(range(0x20)) + b'"\\<>&'
 _TO_ESCAPE = re.compile('[\0-\x1f"\\\\<>&\u2028\u2029]')
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -35,10 +36,8 @@ def clean_name(name: bytes) -> bytes:
     """What Go's filepath.Clean makes of *name*, the form in which the engine looks for duplicates."""
     # Nearly all names need at most a leading "./" or a trailing "/" taken off.
     short = name[2:] if name.startswith(b"./") else name
-    if short.endswith(b"/"):
-        short = short[:-1]
-    if short and short[0] not in b"./" and b"/." not in short and b"//" not in short and short[-1] != _SLASH:
-        return short
+    if short and short[0] not in b"./" and b"/." not in short and b"//" not in short:
+        return short[:-1] if short[-1] == _SLASH else short
     rooted = name.startswith(b"/")
     parts: list[bytes] = []
     for part in name.split(b"/"):
@@ -89,7 +88,8 @@ class TarSplitWriter:
 
     def segment(self, payload: bytes | bytearray) -> None:
         """Record bytes of the tar that are no file's content."""
-        self._add(_segment_line(payload, self._position))
+        encoded = binascii.b2a_base64(payload, newline=False)
+        self._add(b'%b%b","position":%d}\n' % (_SEGMENT, encoded, self._position))
 
     def file(self, name: bytes, size: int, crc: int | None, cleaned: bytes | None = None) -> None:
         """Record an entry; *crc* is that of its content, None if it has none.
@@ -107,7 +107,13 @@ class TarSplitWriter:
         """The same as :meth:`segment` and :meth:`file`, one after the other."""
         self._note_name(name, cleaned)
         position = self._position
-        self._add(_segment_line(headers, position) + _file_line(name, size, crc, position + 1), 2)
+        encoded = binascii.b2a_base64(headers, newline=False)
+        rest = b'","position":%d}\n%b' % (position, _file_line(name, size, crc, position + 1))
+        self._position = position + 2
+        self._lines += (_SEGMENT, encoded, rest)
+        self._pending += len(encoded) + len(rest)
+        if self._pending >= _BATCH:
+            self._flush()
 
     def finish(self) -> TarSplit:
         """Nothing more comes."""
@@ -128,10 +134,10 @@ class TarSplitWriter:
             )
         self._seen.add(cleaned)
 
-    def _add(self, lines: bytes, count: int = 1) -> None:
-        self._position += count
-        self._lines.append(lines)
-        self._pending += len(lines)
+    def _add(self, line: bytes) -> None:
+        self._position += 1
+        self._lines.append(line)
+        self._pending += len(line)
         if self._pending >= _BATCH:
             self._flush()
 
@@ -139,10 +145,6 @@ class TarSplitWriter:
         self._spool.write(self._gzip.compress(b"".join(self._lines)))
         self._lines.clear()
         self._pending = 0
-
-
-def _segment_line(payload: bytes | bytearray, position: int) -> bytes:
-    return b'{"type":2,"payload":"%b","position":%d}\n' % (binascii.b2a_base64(payload, newline=False), position)
 
 
 def _file_line(name: bytes, size: int, crc: int | None, position: int) -> bytes:
