@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.disk import FileDevice
+from drypoint.disk import FileDevice, Window
+from drypoint.disk.ext4.file_device import Ext4FileDevice
 from drypoint.disk.ext4.reader import Ext4Reader
+from drypoint.disk.ext4.reader_blocks import Extent
 from drypoint.engine import read_state
 from drypoint.errors import ToolError
 from drypoint.testing.ext4_images import make_ext4
@@ -43,6 +45,15 @@ def test_processes_find_what_threads_find(image: Path, monkeypatch: pytest.Monke
         expected = verify_store(Ext4Reader(device), b"docker")
         assert verify_store(Ext4Reader(device), b"docker", processes=shared) == expected
     assert {one.code for one in expected.findings} == {"changed-mode"}
+
+
+def test_a_device_in_one_piece_is_shared_and_no_other(image: Path) -> None:
+    with FileDevice(image) as device:
+        window = Window(device, 4096, 8192)
+        assert LayerProcesses.on(window, 2) == LayerProcesses(image, 4096, 8192, 2)
+        assert LayerProcesses.on(window, 1) is None
+        scattered = Ext4FileDevice(device, b"inner", 8192, 4096, [Extent(0, 5, 1), Extent(1, 3, 1)])
+        assert LayerProcesses.on(scattered, 2) is None
 
 
 def test_little_work_is_not_worth_a_process(image: Path) -> None:

@@ -6,8 +6,7 @@ Format: see :mod:`drypoint.layers.tarsplit`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -21,15 +20,13 @@ MAX_LINE_BYTES = 2 * MAX_RAW_BYTES
 _FILE, _SEGMENT = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """Bytes of the tar that are no file's content."""
 
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FileRecord:
+class FileRecord(NamedTuple):
     """An entry's place in the tar.
 
     Attributes:

@@ -80,7 +80,9 @@ def verify(
         if not any(one.code in _UNREADABLE and (one.disk_image, one.partition) == place for one in findings):
             step = progress.begin("verifying the engine's store")
             window = Window(disk, found.start, found.size)
-            shared = _shared(outer, inner, found, processes) if processes > 1 else None
+            shared = LayerProcesses.on(window, processes)
+            if shared is None and inner is not None and processes > 1:
+                shared = _scattered(outer, inner, found, processes)
             report = _store(window, data_root, references, demand, shared)
             step.end()
         findings += [replace(one, partition=found.number, disk_image=path) for one in report.findings]
@@ -117,13 +119,12 @@ def _check_disk(
     return [replace(one, disk_image=path) for one in findings], file_systems
 
 
-def _shared(outer: Device, inner: InnerDisk | None, partition: Partition, count: int) -> LayerProcesses | None:
+def _scattered(outer: Device, inner: InnerDisk, partition: Partition, count: int) -> LayerProcesses | None:
+    """Processes that find the blocks of the inner disk image for themselves."""
     location = outer.location
     if location is None:
         return None
     file, offset = location
-    if inner is None:
-        return LayerProcesses(file, offset + partition.start, partition.size, count)
     within = OuterPlace(offset + inner.offset, inner.size, inner.path)
     return LayerProcesses(file, partition.start, partition.size, count, within)
 

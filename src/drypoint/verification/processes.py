@@ -48,6 +48,12 @@ class LayerProcesses:
     count: int
     within: OuterPlace | None = None
 
+    @classmethod
+    def on(cls, device: Device, count: int) -> LayerProcesses | None:
+        """Those that read the file system on *device*; None for one process, or if its bytes do not lie in one piece."""
+        location = device.location
+        return None if location is None or count < 2 else cls(*location, device.size, count)
+
     def worthwhile(self, tasks: Sequence[LayerTask]) -> bool:
         """Whether *tasks*, the largest first, are more than one process does well: what lies beside the largest counts."""
         return self.count > 1 and sum(task.layer.size or 0 for task in tasks[1:]) >= _WORTHWHILE

@@ -13,6 +13,13 @@ _REMEMBERED = 1 << 16
 _MAX_SYMLINKS = 40
 
 
+def path_below(name: bytes) -> bytes:
+    """The clean path that *name* means in a chroot, where nothing leads above the root."""
+    path = clean_name(name)
+    # Names are cleaned far quicker without a slash in front; with one, what leads above the root ends there.
+    return clean_name(b"/" + name)[1:] if path[:1] in (b".", b"/") else path
+
+
 class LayerTree:
     """The tree at *diff* of *reader*. Paths are relative to it.
 
@@ -38,7 +45,7 @@ class LayerTree:
 
     def find(self, name: bytes) -> Stat | None:
         """What the layer's tar calls *name*, through symbolic links above it as the engine goes when it unpacks in a chroot."""
-        path = clean_name(b"/" + name)[1:]
+        path = path_below(name)
         parent, _, last = path.rpartition(b"/")
         found = self._names(parent).get(last)
         return found if found is not None else self._behind_links(parent, last)

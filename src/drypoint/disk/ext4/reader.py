@@ -232,7 +232,8 @@ class Ext4Reader:
             if start >= inode.size:
                 break
             end = min(start + extent.length * block_size, inode.size)
-            yield from _zeros(start - position)
+            if start > position:
+                yield from _zeros(start - position)
             if extent.physical:
                 blocks = -(-(end - start) // block_size)
                 for done in range(0, blocks, at_once):
@@ -241,7 +242,8 @@ class Ext4Reader:
             else:
                 yield from _zeros(end - start)
             position = end
-        yield from _zeros(inode.size - position)
+        if position < inode.size:
+            yield from _zeros(inode.size - position)
 
     def _value_inode(self, number: int) -> tuple[Inode, bytes]:
         inode = self._inodes.inode(number)

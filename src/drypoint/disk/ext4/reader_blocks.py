@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .reader_inode import EXTENTS_FLAG, Inode, inode_seed
 from .reader_superblock import crc32c, stored
@@ -24,8 +24,7 @@ _DIRECT_BLOCKS = 12
 _ROOT_CAPACITY = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """*length* blocks of a file from its block *logical* on, at *physical* on the disk (0: they read as zeros)."""
 
     logical: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .reader_inode import Inode, inode_seed
 from .reader_superblock import crc32c, stored
@@ -21,8 +21,7 @@ _INDEX_TAIL_SIZE = 8
 _INLINE_FIRST = 60 - 4
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryEntry:
+class DirectoryEntry(NamedTuple):
     """A name in a directory. ``kind`` is the format's file type, 0 where the file system does not record it."""
 
     name: bytes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import stat
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...errors import FilesystemError
 from .reader_superblock import crc32c, stored
@@ -29,8 +29,7 @@ _CHECKSUM_HIGH_END, _MTIME_EXTRA_END = 0x84 - _CORE_SIZE, 0x8C - _CORE_SIZE
 _NANOSECONDS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Inode:
+class Inode(NamedTuple):
     """An inode in use.
 
     Attributes:
@@ -167,15 +166,14 @@ class InodeTable:
     def _check(self, number: int, generation: int, raw: memoryview, extra_size: int, low: int) -> None:
         seed = inode_seed(self._volume, number, generation)
         # The checksum's own two halves count as zeros; most inodes have both.
+        content = bytearray(raw)
+        content[_CHECKSUM_LOW_AT : _CHECKSUM_LOW_AT + 2] = b"\0\0"
+        expected, mask = low, 0xFFFF
         if len(raw) > _CORE_SIZE and extra_size >= _CHECKSUM_HIGH_END:
-            expected = low | int.from_bytes(raw[_CHECKSUM_HIGH_AT : _CHECKSUM_HIGH_AT + 2], "little") << 16
+            expected |= (raw[_CHECKSUM_HIGH_AT] | raw[_CHECKSUM_HIGH_AT + 1] << 8) << 16
             mask = 0xFFFFFFFF
-            rest = b"".join((raw[_CHECKSUM_LOW_AT + 2 : _CHECKSUM_HIGH_AT], b"\0\0", raw[_CHECKSUM_HIGH_AT + 2 :]))
-        else:
-            expected, mask = low, 0xFFFF
-            rest = bytes(raw[_CHECKSUM_LOW_AT + 2 :])
-        crc = crc32c(b"".join((raw[:_CHECKSUM_LOW_AT], b"\0\0", rest)), seed)
-        if stored(crc) & mask != expected:
+            content[_CHECKSUM_HIGH_AT : _CHECKSUM_HIGH_AT + 2] = b"\0\0"
+        if stored(crc32c(memoryview(content), seed)) & mask != expected:
             raise self._volume.damage(f"inode {number}", "its checksum is wrong")
 
 
