@@ -8,6 +8,7 @@ text in JSON, and are not shown: they say nothing that the status does not.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from contextlib import closing
@@ -27,6 +28,7 @@ from .settings import TOKEN_VARIABLE, CloudSettings
 MAX_ANSWER_BYTES = 32 << 20
 _PASSING = frozenset((408, 425))
 _Shape = TypeVar("_Shape")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class CloudClient:
         while True:
             try:
                 with closing(self._fetch(url)) as answer:
+                    # Without the query, which names what is the user's own affair.
+                    _log.debug("%s: status %d", shown(answer.url), answer.status)
                     return self._taken(answer, {200, *expected})
             except TransientError as failure:
                 patience.failed(failure)

@@ -180,15 +180,16 @@ class Transport:
             reason = _tls_reason(error)
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise TransferError(
-                    f"{shown(url)}: the certificate is not trusted: {reason.verify_message}. If the registry has an "
-                    f"authority of its own, give its certificate, or put it in {self._options.certs_directory}/{self._domain}/"
+                    f"{shown(url)}: the certificate is not trusted: {reason.verify_message}. If the server has an "
+                    f"authority of its own, give its certificate with --add-certificate, or put it in "
+                    f"{self._options.certs_directory}/{self._domain}/"
                 ) from error
             raise TransientError(_why(error)) from error
         except exceptions.NameResolutionError as error:
             cause = error.__cause__
             if isinstance(cause, socket.gaierror) and cause.errno in _NO_SUCH_HOST:
                 raise TransferError(
-                    f"{shown(url)}: there is no host of this name; check the reference, the network and the proxy settings"
+                    f"{shown(url)}: there is no host of this name; check the name, the network and the proxy settings"
                 ) from error
             raise TransientError(_why(error)) from error
         except (exceptions.LocationValueError, UnicodeError):
