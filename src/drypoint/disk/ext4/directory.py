@@ -27,6 +27,8 @@ TAIL_SIZE = 12
 LONGEST_ENTRY = 264
 
 _HEAD = struct.Struct("<IHBB")
+# An entry with its name and the zeros up to a multiple of 4, by a quarter of its length.
+_ENTRIES = tuple(struct.Struct(f"<IHBB{max(0, 4 * quarter - 8)}s") for quarter in range(LONGEST_ENTRY // 4 + 1))
 _TAIL = struct.Struct("<IHBBI")
 _TAIL_TYPE = 0xDE
 
@@ -72,29 +74,26 @@ class BlockPacker:
         self._filetype = filetype
         self._parts: list[bytes] = []
         self._used = 0
-        self._last = (b"", 0, 0)
+        self._last = b""
 
     def put(self, entry: NamedInode) -> bytes | None:
         """Add *entry*. When the block at hand has no room left, that block is given, and *entry* starts the next."""
-        size = entry_size(entry[0])
+        name, ino, file_type = entry
+        size = len(name) + 11 & ~3
         full = self.take() if self._used + size > self._room else None
         if self._used:
-            name, ino, file_type = self._last
-            self._parts.append(self._pack(name, ino, file_type, entry_size(name)))
-        self._last = entry
+            self._parts.append(self._last)
+        self._last = _ENTRIES[size >> 2].pack(ino, size, len(name), file_type if self._filetype else 0, name)
         self._used += size
         return full
 
     def take(self) -> bytes:
         """The block at hand, its last entry stretched to the end; the packer is empty afterwards."""
-        name, ino, file_type = self._last
-        self._parts.append(self._pack(name, ino, file_type, self._room - self._used + entry_size(name)))
+        length = self._room - self._used + len(self._last)
+        self._parts += (self._last[:4], length.to_bytes(2, "little"), self._last[6:].ljust(length - 6, b"\0"))
         block = b"".join(self._parts)
         self._parts, self._used = [], 0
         return block
-
-    def _pack(self, name: bytes, ino: int, file_type: int, length: int) -> bytes:
-        return (_HEAD.pack(ino, length, len(name), file_type if self._filetype else 0) + name).ljust(length, b"\0")
 
 
 def linear_blocks(
