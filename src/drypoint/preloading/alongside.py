@@ -54,7 +54,8 @@ def alongside(work: Callable[[Progress], None], progress: Progress) -> Iterator[
         under_way = thread.submit(work, told)
         try:
             yield
+            # An interrupt may well come here, where all that is left is to wait.
+            under_way.result()
         except BaseException:
             told.stopped.set()
             raise
-        under_way.result()
