@@ -239,6 +239,14 @@ def test_pack_and_inject_make_what_preload_makes(cloud: CloudServer, workplace: 
     assert f"lights at release {COMMIT}:" in packed
     drypoint(workplace, "inject", "out.etch", "injected.img")
     assert digest_of_file(workplace / "preloaded.img") == digest_of_file(workplace / "injected.img")
+    # A base that is only passed on: what it holds, the Supervisor too, was written down before.
+    drypoint(workplace, "inspect", plain, "--base-manifest", "base.manifest")
+    run_tool("gzip", "-k1", plain)
+    passed = ("pack", f"{plain}.gz", "-o", "passed.etch", "--platform", "linux/amd64", *wanted)
+    assert "give --base-manifest FILE" in drypoint_failing(workplace, *passed)
+    drypoint(workplace, *passed, "--base-manifest", "base.manifest")
+    drypoint(workplace, "inject", "passed.etch", "passed.img")
+    assert digest_of_file(workplace / "passed.img") == digest_of_file(workplace / "preloaded.img")
     planned = drypoint(workplace, "plan", plain, *wanted)
     assert "to fetch" in planned
     check_secrets(workplace, packed + planned, cloud)

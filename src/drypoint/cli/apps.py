@@ -18,6 +18,7 @@ from ..disk.ext4.reader import Ext4Reader
 from ..engine import StoreState, read_state
 from ..engine.layout import config_path
 from ..engine.state import store_path
+from ..errors import UsageError
 from ..fstree import Regular, TreeReader
 from ..oci import Image
 from ..preloading import Target
@@ -65,21 +66,30 @@ def wanted_apps(
         yield WantedApps(found.apps, found.needs, found.token_provider)
 
 
-def supervisor_of(given: str | None, base: Device | None, target: Target, *, comes: bool) -> SupervisorVersion | None:
+def supervisor_of(
+    given: str | None, base: Device | None, target: Target, known: StoreState | None, *, comes: bool
+) -> SupervisorVersion | None:
     """The Supervisor that reads apps.json: the one that is *given*, or else that in the store on *base*; None if neither.
 
     Args:
+        known: the store on a base that cannot be looked into, if somebody looked before.
         comes: whether the one that is given is put in.
 
     Raises:
-        UsageError: what is given is no version.
+        UsageError: what is given is no version; or nothing is given or known of such a base.
         DiskImageError, StoreError: the store cannot be read.
     """
-    found = _supervisor_on(base, target)
+    found = _supervisor_on(base, target) if known is None else supervisor_in_store(known)
+    looked = base is not None or known is not None
     if given is None:
+        if not looked:
+            raise UsageError(
+                "the disk image cannot be looked into while it streams by, so it cannot be told which Supervisor reads "
+                "apps.json: give --base-manifest FILE, or --supervisor-version VERSION"
+            )
         return found
     version = parse_supervisor_version(given)
-    if base is not None:
+    if looked:
         _warn_of_other_supervisor(version, found, comes=comes)
     return version
 

@@ -18,6 +18,7 @@ from ..balena.previous import previous_images
 from ..balena.supervisor_image import supervisor_tags, version_of
 from ..digest import Digest
 from ..disk import Device
+from ..engine import StoreState
 from ..errors import ImageNotFoundError, UsageError
 from ..fstree import clean_path
 from ..oci import Image, Platform, Reference, parse_platform
@@ -96,11 +97,19 @@ class Job:
 
 
 @contextmanager
-def job(inputs: Inputs, base: Device | None, boot: BootInputs, cloud: CloudInputs, progress: Progress) -> Iterator[Job]:
+def job(
+    inputs: Inputs,
+    base: Device | None,
+    boot: BootInputs,
+    cloud: CloudInputs,
+    progress: Progress,
+    known: StoreState | None = None,
+) -> Iterator[Job]:
     """Open what the options name.
 
     Args:
         base: the disk image; None if it cannot be looked into, and ``--platform`` is given.
+        known: the store on such a disk image, if somebody has looked before.
 
     Raises:
         UsageError: they contradict each other, or a file or name is not what it should be.
@@ -127,7 +136,7 @@ def job(inputs: Inputs, base: Device | None, boot: BootInputs, cloud: CloudInput
         apps = None
         if wanted.apps is not None:
             given = inputs.supervisor_version or (None if supervisor is None else _tagged_version(supervisor))
-            reads = supervisor_of(given, base, target, comes=supervisor is not None)
+            reads = supervisor_of(given, base, target, known, comes=supervisor is not None)
             config = coming_config(base, fat_files)
             apps = App(*fitted(wanted.apps, reads), target.container is not None, config)
             requests += [at_hand.request(reference) for reference in apps.apps.images]

@@ -13,7 +13,7 @@ import click
 from ..disk import Device, FileDevice, whole_file
 from ..disk.formats import ImageFormat, format_of_content
 from ..errors import UsageError
-from ..etch.base_manifest import MAX_BYTES
+from ..etch.base_manifest import MAX_BYTES, parse_base_manifest
 from ..preloading.base_stream import BaseStream, read_stream, url_stream
 from ..preloading.packing import Packed, pack
 from ..preloading.pulling import Write
@@ -106,7 +106,11 @@ def command(
                 "layers become orphans, and no layer is shared"
             )
         known = None if base_manifest is None else _read(base_manifest)
-        with job(inputs, device, boot, cloud, progress) as wanted, _written(output, overwrite, inputs.base) as write:
+        state = None if known is None else parse_base_manifest(known, str(base_manifest)).state
+        with (
+            job(inputs, device, boot, cloud, progress, state) as wanted,
+            _written(output, overwrite, inputs.base) as write,
+        ):
             packed = pack(
                 base,
                 write,
