@@ -6,6 +6,7 @@ import filecmp
 import gzip
 import http.server
 import io
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from fastcrc import crc64
 
 import drypoint
 from drypoint import ExtraFile, ImageRequest, OciLayoutSource, inject, pack, preload, pulled
+from drypoint.balena.demand import AppsJsonDemand
 from drypoint.disk import FileDevice, Window, find_partition, read_table
 from drypoint.disk.ext4.reader import Ext4Reader
 from drypoint.engine import placement, read_state
@@ -547,3 +549,34 @@ def test_memory_does_not_depend_on_the_size() -> None:
     ]
     assert peaks[1] < peaks[0] + 32 * MIB
     assert peaks[1] < 200 * MIB
+
+
+def test_an_apps_json_whose_image_is_not_there_is_found_at_the_end(
+    tmp_path: Path, base: Path, source: OciLayoutSource
+) -> None:
+    """By inject and preload alike; what was wrong with the base already is not the archive's fault."""
+
+    def apps_json(image: str) -> list[ExtraFile]:
+        service = {"id": 1, "image_id": 1, "image": image, "environment": {}, "labels": {}, "composition": {}}
+        release = {"id": 1, "services": {"main": service}, "volumes": {}, "networks": {}}
+        app = {"id": 1, "name": "demo", "is_host": False, "class": "fleet", "releases": {"cafe": release}}
+        return [ExtraFile(b"apps.json", json.dumps({"apps": {"beef": app}, "config": {}}).encode())]
+
+    demand, wanted = AppsJsonDemand(), requests(source, OTHER)
+    good = packed(base, tmp_path / "good.etch", wanted, files=apps_json(OTHER))
+    injected(good, demand=demand)
+    bad = packed(base, tmp_path / "bad.etch", wanted, files=apps_json("example.com/missing:1"))
+    with pytest.raises(VerificationError, match="nothing in the store is called so"):
+        injected(bad, demand=demand)
+    broken = injected(bad)
+    again = packed(broken, tmp_path / "again.etch", requests(source, APP))
+    injected(again, demand=demand)
+    with pytest.raises(VerificationError, match="nothing in the store is called so"):
+        preload(
+            base,
+            tmp_path / "out.img",
+            wanted,
+            platform=PLATFORM,
+            files=apps_json("example.com/missing:1"),
+            demand=demand,
+        )

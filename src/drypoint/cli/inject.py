@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ..balena.demand import AppsJsonDemand
 from ..errors import UsageError
 from ..preloading.injecting import Injected, inject
 from . import render
@@ -72,6 +73,7 @@ def command(
             shrink_to_fit=shrink_to_fit,
             block_map=bmap,
             verify=not no_verify,
+            demand=AppsJsonDemand(),
             progress=progress,
         )
         if out == "-":

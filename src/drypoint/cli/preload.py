@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .. import preloading
+from ..balena.demand import AppsJsonDemand
 from ..digest import Digest
 from ..disk.formats import opened_image
 from ..errors import UsageError
@@ -113,6 +114,7 @@ def command(
                     check_images=wanted.check_images,
                     fsck=fsck,
                     verify=not no_verify,
+                    demand=None if wanted.app is None else AppsJsonDemand(),
                     progress=progress,
                 )
     if not quiet:

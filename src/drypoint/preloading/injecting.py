@@ -16,6 +16,7 @@ from ..disk.scratch import nameless_file, path_of, scratch_directory
 from ..errors import DiskImageError, OutputError, UsageError
 from ..etch import EtchReader, Manifest
 from ..progress import SILENT, Progress
+from ..verification import DemandReader
 from .injection_targets import InjectedPartition, Partitions
 from .work import Destination, working_file
 
@@ -62,6 +63,7 @@ def inject(
     shrink_to_fit: bool = False,
     block_map: Path | None = None,
     verify: bool = True,
+    demand: DemandReader | None = None,
     progress: Progress = SILENT,
 ) -> Injected:
     """Make a disk image of an .etch archive: the one in it, with all that is below ``inject/`` put into its partitions.
@@ -78,6 +80,7 @@ def inject(
         shrink_to_fit: whether what the growth of partitions has left over is given back, even if the manifest does not say so.
         block_map: a file to write a block map of the *output* file to, for bmaptool.
         verify: whether the file systems are checked in the end, and an engine's store is read back and proved.
+        demand: tells who will ask for images on the device, which is held against what is there; for *verify*.
         progress: is told how far it is.
 
     Raises:
@@ -94,7 +97,7 @@ def inject(
         if isinstance(archive, Path):
             inputs, name = (archive,), str(archive) if name is None else name
             archive = stack.enter_context(_opened(archive))
-        job = _Job(name or "the archive", overwrite_files, shrink_to_fit, verify, progress)
+        job = _Job(name or "the archive", overwrite_files, shrink_to_fit, verify, demand, progress)
         if isinstance(output, Path):
             destination = Destination(output, overwrite, block_map)
             work = stack.enter_context(working_file(output, destination, inputs))
@@ -117,6 +120,7 @@ class _Job:
     overwrite_files: bool
     shrink_to_fit: bool
     verify: bool
+    demand: DemandReader | None
     progress: Progress
 
     @contextmanager
@@ -137,6 +141,7 @@ class _Job:
             overwrite=self.overwrite_files,
             shrink_to_fit=self.shrink_to_fit,
             verify=self.verify,
+            demand=self.demand,
             progress=self.progress,
         )
         with closing(partitions):

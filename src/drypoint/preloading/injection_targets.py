@@ -19,7 +19,7 @@ from ..fstree import Content, Directory, Regular, TreeReader, join
 from ..oci import Reference, parse_reference
 from ..progress import Progress
 from ..sinks.ext4 import Ext4Sink
-from ..verification import Severity, check_file_system
+from ..verification import DemandReader, Severity, check_file_system, unmet
 from .fat_injection import FatInjector
 from .growing import GrowingPartition
 from .injection_sessions import Ext4Session, FatSession, Known, Session, Work
@@ -59,6 +59,7 @@ class Partitions:
         overwrite: bool,
         shrink_to_fit: bool,
         verify: bool,
+        demand: DemandReader | None,
         progress: Progress,
     ) -> None:
         """Do what the manifest wants to be done before anything comes.
@@ -78,6 +79,7 @@ class Partitions:
         self._least_disk_size = disk.size
         self._shrink_to_fit = shrink_to_fit
         self._verify = verify
+        self._demand = demand
         self._known: dict[int, Known] = {}
         self._open: tuple[bytes, Session] | None = None
         self._injections = {} if reader.manifest is None else {one.directory: one for one in reader.manifest.injections}
@@ -237,7 +239,11 @@ class Partitions:
         findings: frozenset[tuple[str, bytes]] = frozenset()
         stat = reader.lookup(data_root)
         if stat is not None and isinstance(stat.entry, Directory):
-            findings = frozenset((one.code, one.path) for one in read_state(reader, data_root).findings)
+            state = read_state(reader, data_root)
+            found_before: set[tuple[str, bytes]] = {(one.code, one.path) for one in state.findings}
+            if self._demand is not None:
+                found_before |= {(one.code, one.path) for one in unmet(self._demand(reader, state.repositories), state)}
+            findings = frozenset(found_before)
         merge = () if injection is None else injection.merge
         self._known[number] = Known(
             {path: _content(reader, path) for path in sorted(merge)}, findings, data_root, store
@@ -265,6 +271,7 @@ class Partitions:
             references=() if known.store is None else _references(known.store),
             layers=None if known.store is None else _layers(known.store),
             known=known.findings,
+            demand=self._demand,
             progress=self._work.progress,
         )
         self._done[number] = replace(self._done[number], proved=True)

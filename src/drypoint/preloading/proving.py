@@ -10,7 +10,7 @@ from ..disk.ext4.reader import Ext4Reader
 from ..errors import VerificationError
 from ..oci import Reference
 from ..progress import Progress
-from ..verification import Severity, check_file_system, verify_store
+from ..verification import DemandReader, Severity, check_file_system, verify_store
 
 
 def prove(
@@ -21,6 +21,7 @@ def prove(
     layers: Collection[Digest] | None,
     known: Collection[tuple[str, bytes]],
     around: Device | None = None,
+    demand: DemandReader | None = None,
     progress: Progress,
 ) -> None:
     """Prove the store at *data_root*, and the file system it lies in.
@@ -29,13 +30,14 @@ def prove(
         references: names that must lead to an image that loads.
         layers: chain-ids whose content is rebuilt and hashed; None for all.
         around: the file system that holds the disk image of *partition* as a file, if one does; it is checked too.
+        demand: tells who will ask for images on the device: each of them has to be there.
         known: (code, path) of findings that were there before: they are not this job's fault, and do not stop it.
 
     Raises:
         VerificationError: something does not read back as it should.
     """
     step = progress.begin("verifying")
-    report = verify_store(Ext4Reader(partition), data_root, references=references, layers=layers)
+    report = verify_store(Ext4Reader(partition), data_root, references=references, layers=layers, demand=demand)
     outer = () if around is None else check_file_system(around)
     faults = [
         finding

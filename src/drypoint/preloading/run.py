@@ -13,6 +13,7 @@ from ..disk.formats import OpenedImage
 from ..errors import UsageError
 from ..oci import Platform
 from ..progress import SILENT, Progress
+from ..verification import DemandReader
 from .alongside import alongside
 from .fat_files import put_fat_files
 from .gathering import Gathered, Plan, Wishes, gather, opened_base
@@ -66,6 +67,7 @@ def preload(
     check_images: CheckImages | None = None,
     fsck: bool = False,
     verify: bool = True,
+    demand: DemandReader | None = None,
     progress: Progress = SILENT,
 ) -> Result:
     """Make *output*, a copy of the disk image *base* whose engine store holds *images* too.
@@ -95,6 +97,7 @@ def preload(
             that without asking. Without it such a base is refused.
         check_images: may refuse the images once it is known what they are.
         verify: whether what was written is read back and proved before *output* appears.
+        demand: tells who will ask for images on the device, which is held against what is there; for *verify*.
         progress: is told how far it is.
 
     Raises:
@@ -137,7 +140,7 @@ def preload(
         # Nothing writes to the disk image any more: it is compressed while it is read back.
         with alongside(partial(work.finish, gathered.timestamp), progress):
             if verify:
-                _verify(gathered, growing, inner, progress)
+                _verify(gathered, growing, inner, demand, progress)
     return Result(gathered.plan, written, tuple(fat_files), output or path, growing.partition)
 
 
@@ -159,7 +162,13 @@ def _targets(
     return inner, GrowingPartition(whole, gathered.table, gathered.plan.partition, work.scratch_dir, progress)
 
 
-def _verify(gathered: Gathered, growing: GrowingPartition, inner: InnerImage | None, progress: Progress) -> None:
+def _verify(
+    gathered: Gathered,
+    growing: GrowingPartition,
+    inner: InnerImage | None,
+    demand: DemandReader | None,
+    progress: Progress,
+) -> None:
     plan = gathered.plan
     prove(
         growing.window,
@@ -168,5 +177,6 @@ def _verify(gathered: Gathered, growing: GrowingPartition, inner: InnerImage | N
         layers={planned.chain_id for planned in plan.store.layers},
         known={(finding.code, finding.path) for finding in plan.state.findings},
         around=None if inner is None else inner.outer.window,
+        demand=demand,
         progress=progress,
     )

@@ -6,7 +6,7 @@ from .filesystem import check_file_system
 from .finding import CODES, FileSystemVerdict, Finding, ImageVerdict, Report, ServiceVerdict, finding
 from .image import verify
 from .kinds import KINDS, Kind, Severity
-from .store import verify_store
+from .store import unmet, verify_store
 
 __all__ = [
     "CODES",
@@ -25,6 +25,7 @@ __all__ = [
     "Wish",
     "check_file_system",
     "finding",
+    "unmet",
     "verify",
     "verify_store",
 ]

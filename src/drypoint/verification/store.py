@@ -54,8 +54,7 @@ def verify_store(
     services: tuple[ServiceVerdict, ...] = ()
     if demand is not None:
         wanted = demand(reader, state.repositories)
-        findings.extend(wanted.findings)
-        findings.extend(_unfulfilled(state, wanted))
+        findings.extend(unmet(wanted, state))
         services = _services(state, wanted)
     return Report(
         findings=tuple(sorted(findings, key=by_weight)),
@@ -112,7 +111,9 @@ def _references(state: StoreState, references: Iterable[Reference]) -> Iterator[
             yield finding("image-does-not-load", path, f"{reference} names {image_id}, which the engine cannot load")
 
 
-def _unfulfilled(state: StoreState, demand: Demand) -> Iterator[Finding]:
+def unmet(demand: Demand, state: StoreState) -> Iterator[Finding]:
+    """What is wrong with *demand*, and what it asks for in vain of the store *state*."""
+    yield from demand.findings
     path = demand.path or join(state.data_root, layout.REPOSITORIES)
     for wish in demand.wishes:
         if wish.image_id is None:
