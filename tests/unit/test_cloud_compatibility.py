@@ -17,9 +17,11 @@ from drypoint.balena.compatibility import (
     version_for,
 )
 from drypoint.balena.demand import images_not_there
+from drypoint.cli.apps import supervisor_of
 from drypoint.engine import StoreState
 from drypoint.errors import UsageError
 from drypoint.oci import parse_reference
+from drypoint.preloading import Target
 
 from .test_apps_json import APP, DIGEST, RELEASE, STATE
 
@@ -259,3 +261,38 @@ def test_images_that_would_be_missing_are_told_by_service() -> None:
     assert images_not_there(apps, {}, [parse_reference(f"registry.example/v2/abc:tag@{DIGEST}")]) == ()
     # Another image of the repository is what the Supervisor would take, which is not the one meant.
     assert [service.name for service in images_not_there(apps, other)] == ["main", "other"]
+
+
+TAGGED = StoreState(b"docker", repositories={"balena_supervisor": {"balena_supervisor:v16.1.10": "sha256:" + "1" * 64}})
+
+
+@pytest.mark.parametrize(
+    ("given", "known", "comes", "expected", "warned"),
+    [
+        (None, TAGGED, False, "16.1.10", ""),
+        ("v16.1.10", TAGGED, False, "16.1.10", ""),
+        ("12.11.43", TAGGED, False, "12.11.43", "has the Supervisor 16.1.10, but apps.json is made for 12.11.43"),
+        ("12.11.43", TAGGED, True, "12.11.43", "has the Supervisor 16.1.10"),
+        ("12.11.43", StoreState(b"docker"), False, "12.11.43", "no Supervisor is found"),
+        ("12.11.43", StoreState(b"docker"), True, "12.11.43", ""),
+        ("12.11.43", None, False, "12.11.43", ""),
+    ],
+)
+def test_who_reads_apps_json_and_what_contradicts_that(
+    capsys: pytest.CaptureFixture[str],
+    given: str | None,
+    known: StoreState | None,
+    comes: bool,
+    expected: str,
+    warned: str,
+) -> None:
+    assert str(supervisor_of(given, None, Target(), known, comes=comes)) == expected
+    said = capsys.readouterr().err
+    assert warned in said
+    assert bool(said) == bool(warned)
+
+
+def test_a_base_that_nobody_looks_into_has_to_be_told_of() -> None:
+    with pytest.raises(UsageError, match="give --base-manifest FILE, or --supervisor-version"):
+        supervisor_of(None, None, Target(), None, comes=False)
+    assert supervisor_of(None, None, Target(), StoreState(b"docker"), comes=False) is None
