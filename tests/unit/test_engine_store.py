@@ -369,6 +369,19 @@ def test_data_root_deep_in_the_tree() -> None:
     ]
 
 
+def test_a_data_root_that_is_missing_below_directories_that_are_there() -> None:
+    tree = MemoryTree()
+    for path in (b"var", b"var/lib"):
+        tree.add(Directory(path, Metadata(0o755)))
+    tree.add(Symlink(b"srv", Metadata(0o777), b"var"))
+    plan = plan_store(read_state(tree, b"var/lib/engine/docker"), [], timestamp=STAMP)
+    assert [one.path for one in plan.directories[:2]] == [b"var/lib/engine", b"var/lib/engine/docker"]
+    write_store(plan, tree, open_layer)
+    assert plan_store(read_state(tree, b"var/lib/engine/docker"), [], timestamp=STAMP).directories == ()
+    with pytest.raises(StoreError, match="the data root 'srv/docker' cannot be made: 'srv' is not a directory"):
+        read_state(tree, b"srv/docker")
+
+
 @pytest.mark.parametrize(
     ("damage", "code"),
     [

@@ -196,7 +196,8 @@ def _missing_directories(state: StoreState, layers: bool, records: bool, timesta
     above: list[Directory] = []
     if b"" not in state.directories:
         parts = state.data_root.split(b"/")
-        above = [Directory(b"/".join(parts[:end]), Metadata(0o755, mtime=timestamp)) for end in range(1, len(parts))]
+        missing_above = range(state.above + 1, len(parts))
+        above = [Directory(b"/".join(parts[:end]), Metadata(0o755, mtime=timestamp)) for end in missing_above]
     missing = [
         Directory(store_path(state, path), Metadata(mode, mtime=timestamp))
         for path, mode in wanted

@@ -46,6 +46,7 @@ class StoreState:
         origins: which blobs the engine remembers for a diff-id, oldest first; empty for a damaged record.
         users: who needs images and layers besides their names.
         findings: everything that is wrong, sorted by path.
+        above: where there is no data root, how many of the directories above it exist, counted from the tree's root.
     """
 
     data_root: bytes
@@ -62,17 +63,18 @@ class StoreState:
     origins: Mapping[Digest, tuple[V2Metadata, ...]] = field(default_factory=dict)
     users: StoreUsers = field(default_factory=StoreUsers)
     findings: tuple[Finding, ...] = ()
+    above: int = 0
 
 
 def read_state(reader: TreeReader, data_root: bytes) -> StoreState:
     """Read the store at *data_root*, a clean path. No data root, or an empty one, is an empty store.
 
     Raises:
-        StoreError: the data root is no directory, or holds more than anything real does.
+        StoreError: the data root is no directory, or lies below something else than one, or holds more than anything real does.
     """
     stat = reader.lookup(data_root)
     if stat is None:
-        return StoreState(data_root)
+        return StoreState(data_root, above=_existing_above(reader, data_root))
     if not isinstance(stat.entry, Directory):
         raise StoreError(f"the data root {data_root.decode('utf-8', 'backslashreplace')!r} is not a directory")
     store = StoreReader(reader, data_root)
@@ -99,6 +101,21 @@ def read_state(reader: TreeReader, data_root: bytes) -> StoreState:
         users=users,
         findings=tuple(sorted(store.findings, key=lambda finding: (finding.path, finding.code, finding.text))),
     )
+
+
+def _existing_above(reader: TreeReader, data_root: bytes) -> int:
+    parts = data_root.split(b"/")
+    for count in range(1, len(parts)):
+        path = b"/".join(parts[:count])
+        stat = reader.lookup(path)
+        if stat is None:
+            return count - 1
+        if not isinstance(stat.entry, Directory):
+            raise StoreError(
+                f"the data root {data_root.decode('utf-8', 'backslashreplace')!r} cannot be made: "
+                f"{path.decode('utf-8', 'backslashreplace')!r} is not a directory"
+            )
+    return len(parts) - 1
 
 
 def _directories(store: StoreReader) -> frozenset[bytes]:

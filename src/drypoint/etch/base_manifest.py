@@ -117,7 +117,9 @@ def parse_base_manifest(content: bytes, name: str) -> BaseManifest:
 
 def _check(document: _Document) -> None:
     """What becomes part of paths, and what is counted with, is what it should be."""
-    numbers = (document.partition, document.block_size, document.free_bytes, document.free_inodes)
+    numbers = (
+        document.partition, document.block_size, document.free_bytes, document.free_inodes, document.store.above,
+    )  # fmt: skip
     if min(numbers) < 0 or max(numbers) >= 1 << 62 or not 1024 <= document.block_size <= 1 << 16:
         raise ValueError("a number in it is out of range")
     state = document.store
