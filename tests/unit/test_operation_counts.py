@@ -7,10 +7,12 @@ for every MiB; raise the bound only for a reason.
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from drypoint.disk import FileDevice
 from drypoint.disk.ext4 import filesystem
 from drypoint.disk.ext4.bindings import library as load_library
 from drypoint.engine.overlay2 import apply_changes
+from drypoint.fstree import join
 from drypoint.layers import LayerReader, pipeline, tar_chunks
 from drypoint.oci import Layer
 from drypoint.sinks import Ext4Sink
@@ -76,6 +79,34 @@ def layer() -> BuiltLayer:
             builder.file(f"srv/{directory:02}/file-{number:02}", sample_content(f"{directory} {number}", SMALL_BYTES))
     builder.file("srv/large", sample_content("large", LARGE_BYTES))
     return build_layer(builder.finish())
+
+
+def calls_of_python(function: Callable[[], object]) -> int:
+    """Calls of functions of ours that *function* makes in this thread, generators that go on included."""
+    count = 0
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        nonlocal count
+        # What makes dataclasses and named tuples has no file.
+        if event == "call" and (frame.f_code.co_filename == "<string>" or "/drypoint/" in frame.f_code.co_filename):
+            count += 1
+
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def written(tar: bytes, image: Path) -> None:
+    with (
+        LayerReader(iter([tar]), "layer") as reader,
+        FileDevice(image, writable=True) as device,
+        Ext4Sink(device, now=NOW) as sink,
+    ):
+        apply_changes(reader, sink, b"", NOW)
+        sink.finish()
 
 
 @pytest.fixture
@@ -143,6 +174,16 @@ def test_numbers_of_inodes_are_taken_in_runs(counts: Counts) -> None:
     assert counts.library["ext2fs_inode_alloc_stats2"] <= 3, counts.library
 
 
+def test_calls_of_python_for_each_file(layer: BuiltLayer, tmp_path: Path) -> None:
+    # A time would depend on the machine; this does not, and each call is a tenth of a microsecond or more.
+    image = make_ext4(tmp_path / "image", 64 * MIB, "-T", "default", "-b", "4096", "-i", "8192")
+    assert isinstance(layer.tar, bytes)
+    tar = layer.tar
+    load_library()
+    calls = calls_of_python(lambda: written(tar, image))
+    assert calls <= 69 * ENTRIES, calls / ENTRIES
+
+
 def blocks_of_inodes(library: Counter[str]) -> int:
     """Calls for reading and writing whole blocks of the inode table."""
     names = ("ext2fs_inode_table_loc", "io_channel_read_blk64", "io_channel_write_blk64", "ext2fs_flush_icache")
@@ -160,6 +201,10 @@ def test_hand_offs_between_threads(counts: Counts, layer: BuiltLayer) -> None:
     # The blob's chunks are handed on as they came, the tar's by the MiB, twice: inflated, then hashed.
     assert isinstance(layer.tar, bytes)
     assert len(counts.handed) <= counts.blob_chunks + 2 * (len(layer.tar) // MIB + 4), counts.handed
+
+
+def test_calls_of_python_are_counted() -> None:
+    assert calls_of_python(lambda: [join(b"a", b"b") for _ in range(7)]) == 7
 
 
 def test_the_counters_count(layer: BuiltLayer, counts: Counts) -> None:
