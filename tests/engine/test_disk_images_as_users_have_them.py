@@ -232,6 +232,25 @@ def _described(path: Path) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def test_an_engine_that_never_ran(workplace: Path) -> None:
+    """There is /var/lib, and no data root in it yet."""
+    tree = workplace / "tree"
+    (tree / "var/lib").mkdir(parents=True)
+    base, out = workplace / "base.img", workplace / "out.img"
+    base.touch()
+    os.truncate(base, 64 * MIB)
+    run_tool("mkfs.ext4", "-q", "-L", "rootfs", "-d", tree, base)
+    os.chown(base, NOBODY, NOBODY)
+    where = ["--data-partition", "rootfs", "--data-root", "/var/lib/docker"]
+    with serve_registry(registry_content(sample_images())) as registry:
+        name = f"{registry.host}/demo/weather:1.0"
+        drypoint(workplace, "preload", base, "-o", out, *where, "--image", name)
+    judge_ext4(out)
+    with mounted(out, writable=True) as point, DockerEngine(point / "var/lib/docker", offline=True) as engine:
+        assert engine.run(name) == OUTPUT["demo/weather:1.0"]
+        assert engine.complaints() == ()
+
+
 def test_a_base_copied_from_a_device_that_ran(workplace: Path) -> None:
     """Its journal holds what the file system does not have yet; the kernel itself wrote it."""
     image = build_disk_image(workplace / "device.img")
