@@ -15,8 +15,8 @@ from .inner import open_inner, open_target
 from .request import Target
 
 _WAY_OUT = (
-    "With --fsck, e2fsck mends first what it can without asking, as a device does when it boots; where there is an output, the "
-    "base stays as it is"
+    "With --fsck, e2fsck mends first what it can without asking, as a device does when it boots (preload and plan have it); "
+    "where there is an output, the base stays as it is"
 )
 
 
