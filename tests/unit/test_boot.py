@@ -59,6 +59,7 @@ def apply(disk: Path, inputs: BootInputs, os_version: str | None = None) -> tupl
     return files
 
 
+@pytest.mark.slow
 def test_all_wishes_at_once_and_nothing_else(base: DiskImage, tmp_path: Path) -> None:
     disk, offset = boot_copy(base, tmp_path), base.partition("resin-boot").offset
     (tmp_path / "logo.png").write_bytes(png_image(width=64, height=32, colour=6))
@@ -97,6 +98,7 @@ def test_all_wishes_at_once_and_nothing_else(base: DiskImage, tmp_path: Path) ->
     run_tool("fsck.vfat", "-n", tmp_path / "boot.fat")
 
 
+@pytest.mark.slow
 def test_the_same_wishes_again_change_nothing(base: DiskImage, tmp_path: Path) -> None:
     disk = boot_copy(base, tmp_path)
     wishes = BootInputs(settings=("hostname=demo",), static_ip="10.0.0.1/24")

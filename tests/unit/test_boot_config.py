@@ -145,6 +145,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     before=st.dictionaries(st.text(), JSON, max_size=4),
     key=st.text(st.characters(exclude_characters=".\\=", exclude_categories=["Cs"]), min_size=1),

@@ -79,6 +79,7 @@ def pattern(blocks: list[int], size: int) -> bytes:
     return b"".join(bytes([number]) * UNIT for number in blocks)[:size]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     blocks=st.lists(st.integers(0, 3), min_size=12, max_size=40),

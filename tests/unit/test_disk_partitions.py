@@ -240,6 +240,7 @@ MBR_DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", MBR_DAMAGE)
 def test_damaged_mbr_is_refused(mbr: Path, damage: str) -> None:
     spoil, message = MBR_DAMAGE[damage]
@@ -388,6 +389,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, bytes]
     return directory / "mutated.img", small.read_bytes(), table.read_bytes()
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_mutations_raise_only_our_errors(seeds: tuple[Path, bytes, bytes], data: st.DataObject) -> None:

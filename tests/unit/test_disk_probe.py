@@ -162,6 +162,7 @@ def test_compression_is_told_by_its_magic(tmp_path: Path, command: str, name: st
         assert probe_compressed(device) == name
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=200, deadline=None)
 def test_random_superblocks_raise_nothing(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

@@ -243,6 +243,7 @@ def pulled_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch
         yield patch
 
 
+@pytest.mark.slow
 def test_way_b_over_what_an_engine_pulled(tmp_path: Path, pulled_names: pytest.MonkeyPatch) -> None:
     """The same Supervisor under other names, and an image of another repository with one of its layers, packed otherwise."""
     built = images()

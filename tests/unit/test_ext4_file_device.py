@@ -158,6 +158,7 @@ def test_what_debugfs_wrote_in_pieces_is_read(tmp_path: Path, sparse: Path, opti
         assert held < 3 * MIB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("-b", "1024"), ("-O", "^metadata_csum,^64bit"), ("-O", "^flex_bg")])
 def test_holes_get_blocks_and_the_file_grows(tmp_path: Path, sparse: Path, options: tuple[str, ...]) -> None:
     scattered = ScatteredFile(tmp_path / "outer", sparse, *options)
@@ -271,6 +272,7 @@ def same_as_in_one_piece(work: Path, scattered: ScatteredFile, plain: Path) -> N
     assert digest(dumped.read_bytes()) == digest(plain.read_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("-b", "1024"), ("-O", "^metadata_csum,^64bit"), ("-t", "ext3")])
 def test_a_tree_is_written_and_removed(tmp_path: Path, options: tuple[str, ...]) -> None:
     plain = make_ext4(tmp_path / "inner", 16 * MIB, *options)
@@ -294,6 +296,7 @@ def test_a_tree_is_written_and_removed(tmp_path: Path, options: tuple[str, ...])
     same_as_in_one_piece(tmp_path, scattered, plain)
 
 
+@pytest.mark.slow
 def test_10_000_files(tmp_path: Path, inner: Path) -> None:
     run_tool("mkfs.ext4", "-q", "-F", "-N", "12000", inner)
     scattered = ScatteredFile(tmp_path / "outer", inner)
@@ -307,6 +310,7 @@ def test_10_000_files(tmp_path: Path, inner: Path) -> None:
     same_as_in_one_piece(tmp_path, scattered, inner)
 
 
+@pytest.mark.slow
 def test_a_full_file_system_grows_and_the_work_goes_on(tmp_path: Path, inner: Path) -> None:
     scattered = ScatteredFile(tmp_path / "outer", inner, size=96 * MIB)
     grown: list[Shortage] = []
@@ -374,6 +378,7 @@ class Failing:
             raise self._error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [DiskImageError("the disk broke"), KeyboardInterrupt("enough")])
 def test_what_the_device_raises_comes_out_again(tmp_path: Path, inner: Path, error: BaseException) -> None:
     scattered = ScatteredFile(tmp_path / "outer", inner)

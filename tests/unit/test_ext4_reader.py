@@ -154,6 +154,7 @@ def test_a_directory_is_read_in_few_reads() -> None:
     assert device.reads - before <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "large blocks"])
 @settings(max_examples=60, deadline=2000)
 @given(data=st.data())
@@ -171,6 +172,7 @@ def test_tampering_never_leads_astray(shape: str, data: st.DataObject) -> None:
     assert device.reads < 5000
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=2000)
 @given(position=st.integers(0, 1023), value=st.integers(0, 255), shape=st.sampled_from(list(SHAPES)))
 def test_any_superblock_is_taken_or_refused(position: int, value: int, shape: str) -> None:

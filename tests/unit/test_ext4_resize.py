@@ -111,6 +111,7 @@ def test_garbage_is_cleared_to_the_last_byte(tmp_path: Path) -> None:
     assert clean.read_bytes() == dirty.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes_whatever_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,11 +188,14 @@ def test_a_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatc
         find_tool("resize2fs", "e2fsprogs")
 
 
-def test_a_tool_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
-    path = tmp_path / "disk.img"
+def test_a_tool_that_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, tool = tmp_path / "disk.img", tmp_path / "e2fsck"
     make_image(path, 16 * MIB)
+    tool.write_text("#!/bin/sh\nexec sleep 60\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with FileDevice(path) as device, pytest.raises(ToolError, match="e2fsck did not finish within 0 seconds"):
-        check_filesystem(device, OFFSET, timeout=0.0001)
+        check_filesystem(device, OFFSET, timeout=0.2)
 
 
 def test_no_place_for_the_copy(tmp_path: Path) -> None:
@@ -252,6 +256,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_arithmetic_is_resize2fs_own(tmp_path: Path, layout: str) -> None:
     size, options = LAYOUTS[layout]

@@ -29,6 +29,7 @@ def test_entries_are_padded_to_four_bytes(length: int, size: int) -> None:
     assert entry_size(b"n" * length) == size
 
 
+@pytest.mark.slow
 @given(
     st.binary(min_size=1024, max_size=1024)
     | st.lists(st.sampled_from([0, 1, 4, 8, 12, 16, 255]), min_size=1024, max_size=1024).map(bytes)

@@ -387,6 +387,7 @@ def test_a_program_that_does_not_end_is_ended(disk16: Path, tmp_path: Path) -> N
 NAMES = st.text(st.characters(codec="utf-8", categories=("L", "N"), max_codepoint=0x52F), min_size=9, max_size=30)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(["12", "16", "32"]),

@@ -56,6 +56,7 @@ def unconfigured(line: str = "") -> dict[str, bytes]:
     return {"etc/resin-init-flasher.conf": f"INTERNAL_DEVICE_KERNEL=sda\n{line}\n".encode()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", PartitionTable)
 def test_the_image_to_install_is_found(tmp_path: Path, inner: DiskImage, table: PartitionTable) -> None:
     image = build_flasher_image(tmp_path / "flasher.img", inner.path, table=table)
@@ -73,6 +74,7 @@ def test_a_disk_image_that_is_no_flasher(inner: DiskImage) -> None:
         assert find_flasher(device) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("beside", "expected"),
     [

@@ -154,6 +154,7 @@ def test_equal_work_gives_equal_bytes(tmp_path: Path, inner: DiskImage) -> None:
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_holes_get_blocks_where_something_is_written(tmp_path: Path, inner: DiskImage) -> None:
     flasher = build_flasher_image(tmp_path / "flasher.img", inner.path, table=inner.table)
     whole = bytearray(inner.path.read_bytes())
@@ -192,6 +193,7 @@ def hollow(tmp_path_factory: pytest.TempPathFactory) -> DiskImage:
     return build_disk_image(tmp_path_factory.mktemp("hollow") / "inner.img", sizes=sizes)
 
 
+@pytest.mark.slow
 def test_the_outer_partition_grows_in_the_middle_of_a_write(tmp_path: Path, hollow: DiskImage) -> None:
     """Nothing says beforehand that the holes are wanted: libext2fs' first write finds one, and e2fsck and resize2fs run."""
     flasher = build_flasher_image(tmp_path / "flasher.img", hollow.path)
@@ -249,6 +251,7 @@ def test_it_is_trimmed_with_the_outer_partition(tmp_path: Path, inner: DiskImage
     filled(judge(flasher, tmp_path), 1)
 
 
+@pytest.mark.slow
 def test_files_beside_it(tmp_path: Path, inner: DiskImage) -> None:
     flasher = build_flasher_image(tmp_path / "flasher.img", inner.path, table=inner.table)
     before = other_files(flasher, tmp_path)
@@ -265,6 +268,7 @@ def test_files_beside_it(tmp_path: Path, inner: DiskImage) -> None:
     assert set(after) - set(before) == {"etc/resin-device-pinning.conf"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "field", "message"),
     [
@@ -304,6 +308,7 @@ def test_what_is_no_container(tmp_path: Path, inner: DiskImage) -> None:
         assert forecast_outer(disk, Target(), 0) is None
 
 
+@pytest.mark.slow
 def test_the_judges_convict(tmp_path: Path, inner: DiskImage) -> None:
     """A block that two files share, and a damaged inode inside the inner image."""
     flasher = build_flasher_image(tmp_path / "flasher.img", inner.path, table=inner.table)

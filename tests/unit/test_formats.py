@@ -146,6 +146,7 @@ def test_the_real_tools_take_what_we_write(image: Path, tmp_path: Path, kind: Im
     assert path.stat().st_size < image.stat().st_size / 2
 
 
+@pytest.mark.slow
 @pytest.mark.needs("xz")
 def test_xz_lists_blocks_that_can_be_undone_in_parallel(
     image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -175,6 +176,7 @@ def test_gzip_says_the_time_and_no_name(image: Path, tmp_path: Path) -> None:
     assert head == b"\x1f\x8b\x08\0" + (1_700_000_000).to_bytes(4, "little") + b"\0\3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ImageFormat)
 def test_the_number_of_cores_changes_no_byte(
     image: Path, tmp_path: Path, kind: ImageFormat, monkeypatch: pytest.MonkeyPatch

@@ -67,6 +67,7 @@ def image(tmp_path: Path) -> Path:
 tools = pytest.mark.needs("mkfs.ext4", "debugfs", "e2fsck", "fallocate", "bmaptool", "xz", "gzip", "zstd")
 
 
+@pytest.mark.slow
 @tools
 @pytest.mark.parametrize("suffix", [".img", ".img.gz", ".img.xz", ".img.zip"])
 def test_bmaptool_copies_by_our_map(image: Path, tmp_path: Path, suffix: str) -> None:

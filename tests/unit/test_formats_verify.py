@@ -41,6 +41,7 @@ def compressed(image: Path, target: Path) -> Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".img.gz", ".img.zip"])
 def test_processes_read_the_unpacked_image(
     image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
@@ -53,6 +54,7 @@ def test_processes_read_the_unpacked_image(
     assert {one.code for one in found.findings} == {"changed-mode"}
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_compressed_image(image: Path, tmp_path: Path) -> None:
     told = []
     for path in (image, compressed(image, tmp_path / "x.img.xz")):
@@ -64,6 +66,7 @@ def test_the_command_takes_a_compressed_image(image: Path, tmp_path: Path) -> No
     assert "changed-mode" in told[0]
 
 
+@pytest.mark.slow
 def test_a_download_that_was_cut_short_is_told(image: Path, tmp_path: Path) -> None:
     path = compressed(image, tmp_path / "x.img.gz")
     path.write_bytes(path.read_bytes()[:-1000])

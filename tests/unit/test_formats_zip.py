@@ -173,6 +173,7 @@ def test_names_are_shown_harmlessly(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.slow
 @given(edits=st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4))
 @settings(max_examples=300, deadline=None)
 def test_damage_never_passes(tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[int, int]]) -> None:

@@ -105,6 +105,7 @@ def test_without_the_fuzzer_the_runner_says_so(
     assert "nothing was fuzzed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @needs_fuzzer
 def test_the_runner_finds_a_planted_fault(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path

@@ -128,6 +128,7 @@ def test_registry_content_has_every_manifest_by_digest_and_tag() -> None:
     assert set(content.blobs) == {layer.descriptor.digest, images[0].image_id, images[1].image_id}
 
 
+@pytest.mark.slow
 def test_samples_are_the_same_each_time_and_share_their_base() -> None:
     first, second = sample_images(), sample_images()
     assert first == second

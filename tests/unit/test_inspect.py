@@ -107,6 +107,7 @@ def test_partitions_are_where_sfdisk_finds_them(tmp_path: Path, table: Partition
     assert [one.version for one in whole.os.systems] == ["6.1.24"]
 
 
+@pytest.mark.slow
 def test_free_room_of_ext4_is_what_dumpe2fs_tells(filled: DiskImage) -> None:
     found = inspect(filled.path)
     for label in ("resin-rootA", "resin-state", "resin-data"):
@@ -175,6 +176,7 @@ def in_a_partition(tmp_path: Path, content: Path, kind: int) -> Path:
     return disk
 
 
+@pytest.mark.slow
 def test_balena_os_says_what_it_is(filled: DiskImage) -> None:
     found = inspect(filled.path)
     assert found.os is not None
@@ -189,6 +191,7 @@ def test_balena_os_says_what_it_is(filled: DiskImage) -> None:
     assert [one.version for one in found.supervisors] == ["17.3.2"]
 
 
+@pytest.mark.slow
 def test_images_layers_and_who_shares_them(filled: DiskImage) -> None:
     store = inspect(filled.path).store
     samples = sample_images()
@@ -205,6 +208,7 @@ def test_images_layers_and_who_shares_them(filled: DiskImage) -> None:
     assert (store.orphans.layers, store.orphans.directories, store.findings, store.containers) == ((), (), (), ())
 
 
+@pytest.mark.slow
 def test_services_of_apps_json_resolve_or_not(filled: DiskImage) -> None:
     apps = inspect(filled.path).apps
     assert apps is not None
@@ -231,6 +235,7 @@ def test_a_compressed_image_is_looked_into_as_it_is(filled: DiskImage, tmp_path:
     assert replace(found, disk=replace(found.disk, name=str(filled.path))) == inspect(filled.path)
 
 
+@pytest.mark.slow
 def test_a_store_with_damage_and_leftovers_is_shown(tmp_path: Path) -> None:
     image = build_disk_image(tmp_path / "disk.img", sizes=SMALL)
     with partition_of(image, "resin-data") as window:
@@ -395,6 +400,7 @@ def test_the_supervisors_version_is_found(
     assert [one.version for one in inspect(disk, data_root=b"").supervisors] == [version]
 
 
+@pytest.mark.slow
 def test_the_command_prints_tables_json_and_a_picture(filled: DiskImage, tmp_path: Path) -> None:
     svg = tmp_path / "out.svg"
     done = CliRunner().invoke(cli, ["inspect", "-q", str(filled.path), "--svg", str(svg), "-v"])

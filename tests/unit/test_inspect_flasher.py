@@ -105,6 +105,7 @@ def test_a_compressed_one_is_named(tmp_path: Path) -> None:
     assert [one.label for one in found.disk.partitions][:2] == ["flash-boot", "flash-rootA"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [

@@ -155,6 +155,7 @@ def test_a_large_partition_is_drawn_larger() -> None:
     assert second / first == pytest.approx(3, rel=0.05)
 
 
+@pytest.mark.slow
 def test_many_images_and_deep_ones_stay_bounded() -> None:
     rnd = random.Random(1)
     chains = [[f"base {rnd.randint(0, 3)}", *(f"{number} {depth}" for depth in range(125))] for number in range(130)]

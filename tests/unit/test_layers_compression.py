@@ -119,6 +119,7 @@ def test_what_is_not_recognised_is_passed_on(start: bytes) -> None:
     assert undo(cut(start, step=1)) == start
 
 
+@pytest.mark.slow
 def test_a_bomb_costs_no_memory() -> None:
     member = gzip.compress(bytes(64 << 20), 9)
     tracemalloc.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +89,7 @@ def contents_of(tar: bytes) -> tuple[dict[bytes, bytes], bool, bytes]:
     return found, complete, reader.end
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     wanted=st.lists(members, max_size=5),

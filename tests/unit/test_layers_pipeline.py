@@ -180,6 +180,7 @@ def test_a_generator_is_closed_by_its_own_thread() -> None:
     assert closed_by == ["drypoint-fetch"]
 
 
+@pytest.mark.slow
 def test_closing_does_not_wait_for_a_blob_that_stalls() -> None:
     goes_on = threading.Event()
     closed = threading.Event()

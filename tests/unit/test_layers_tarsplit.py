@@ -175,6 +175,7 @@ def test_newer_engines_write_no_empty_segment() -> None:
     assert json.loads(lines[-1])["payload"] == ""
 
 
+@pytest.mark.slow
 def test_the_same_tar_gives_the_same_bytes_and_a_large_one_can_be_read_twice() -> None:
     tar = archive({b"%06d" % index: NOISE[index : index + 20] for index in range(3000)})
     assert split(tar) == split(tar, 5001)
@@ -222,6 +223,7 @@ def test_assembling_finds_wrong_content() -> None:
             rebuild(compressed, files | {name: content})
 
 
+@pytest.mark.slow
 def test_damaged_tar_splits_are_refused() -> None:
     lines = gzip.decompress(split(ODD_NAMES)).splitlines(keepends=True)
 

@@ -38,6 +38,7 @@ def sizes_of(path: Path, container: Container) -> dict[str, int]:
         return {"inner": inner.size, "data": data.size, "outer": device.size, "root": root.size}
 
 
+@pytest.mark.slow
 def test_both_growths_are_foretold_and_nothing_grows_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRYPOINT_CACHE", str(tmp_path / "cache"))
     layer = LayerBuilder()

@@ -56,6 +56,7 @@ def planned(place: Path, base: str, *names: str) -> list[str]:
     ).splitlines()
 
 
+@pytest.mark.slow
 def test_layers_are_shared_within_the_plan(place: Path) -> None:
     lines = planned(place, "base.img", "example.com/two:2", LONG)
     assert lines[0].split() == ["layer", "compressed", "unpacked", "files"]
@@ -72,6 +73,7 @@ def test_layers_are_shared_within_the_plan(place: Path) -> None:
     assert "partition 6: stays at 16.0 MiB" in lines
 
 
+@pytest.mark.slow
 def test_layers_are_shared_with_images_that_are_there(place: Path) -> None:
     lines = planned(place, "one.img", "example.com/two:2", "example.com/one:1")
     assert lines[2].endswith("there, in example.com/one:1")
@@ -80,6 +82,7 @@ def test_layers_are_shared_with_images_that_are_there(place: Path) -> None:
     assert lines[5].endswith("there already")
 
 
+@pytest.mark.slow
 def test_what_was_seen_is_exact(place: Path) -> None:
     lines = planned(place, "base.img", "example.com/one:1")
     assert not any("~" in line for line in lines)
@@ -102,6 +105,7 @@ def test_json_says_all_of_it(place: Path) -> None:
     assert said["growth"]["disk_bytes"] == (place / "one.img").stat().st_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [72, 80, 120])
 def test_no_line_of_the_table_is_wider_than_the_terminal(place: Path, columns: int) -> None:
     ours, theirs = pty.openpty()

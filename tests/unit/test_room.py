@@ -158,6 +158,7 @@ def told_by_dumpe2fs(path: Path) -> tuple[int, int]:
     return found["blocks"], found["inodes"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_blocks_and_inodes_are_those_that_dumpe2fs_misses(setup: Setup, tmp_path: Path, kind: str) -> None:
     index = LayerIndex(tmp_path / "cache")
@@ -170,6 +171,7 @@ def test_blocks_and_inodes_are_those_that_dumpe2fs_misses(setup: Setup, tmp_path
     assert (before[0] - after[0], before[1] - after[1]) == (taken.blocks, taken.inodes)
 
 
+@pytest.mark.slow
 def test_the_second_time_it_grows_once_to_what_is_needed(
     setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -567,6 +567,7 @@ def test_what_cannot_be_added_is_refused_by_name(tmp_path: Path, entry: Entry, c
     image.edit(work)
 
 
+@pytest.mark.slow
 def test_an_inode_has_at_most_65000_names(tmp_path: Path) -> None:
     image = Image(tmp_path / "image", 16 * MIB, "-b", "4096")
 

@@ -76,6 +76,7 @@ def test_the_images_of_the_services_that_start_are_taken_once() -> None:
     assert found.left_out == ("debug",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -120,6 +120,7 @@ def test_a_file_that_cannot_be_read_is_a_finding(flasher: FlasherImage) -> None:
     assert (report.layers, report.disk_image) == (0, b"")
 
 
+@pytest.mark.slow
 def test_processes_find_what_one_finds(flasher: FlasherImage, monkeypatch: pytest.MonkeyPatch) -> None:
     flip(flasher.disk.path, CONTENTS[2][:1000])
     alone = verified(flasher.disk.path)
