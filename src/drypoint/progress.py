@@ -51,3 +51,8 @@ def human_size(amount: int) -> str:
         value /= 1024
         unit += 1
     return f"{value:.1f} {_UNITS[unit]}" if unit else f"{amount} B"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 layer``, ``2 layers``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

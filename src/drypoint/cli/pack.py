@@ -17,6 +17,7 @@ from ..etch.base_manifest import MAX_BYTES, parse_base_manifest
 from ..preloading.base_stream import BaseStream, read_stream, url_stream
 from ..preloading.packing import Packed, pack
 from ..preloading.pulling import Write
+from ..progress import counted
 from . import render
 from .boot_options import BootInputs, boot_options
 from .cloud_options import CloudInputs, cloud_options
@@ -194,7 +195,7 @@ def _read(path: Path) -> bytes:
 def _summary(packed: Packed) -> str:
     store = packed.store
     return (
-        f"packed {packed.manifest.image}, {len(packed.images)} images and {len(store.layers)} layers "
+        f"packed {packed.manifest.image}, {counted(len(packed.images), 'image')} and {counted(len(store.layers), 'layer')} "
         f"({render.size(store.fetch_bytes)} fetched), {len(store.shared)} shared with what is there; "
         f"{render.size(packed.archive_bytes)} in all"
     )

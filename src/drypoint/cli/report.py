@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..disk import Partition
 from ..preloading import Plan, Result, how_found
 from ..preloading.forecast import Growth
+from ..progress import counted
 from . import render
 from .plan_table import image_name, layer_lines, layer_object, show_layers
 
@@ -19,9 +20,9 @@ def show_plan(plan: Plan) -> None:
     show_layers(plan)
     render.line()
     count = len(store.layers)
-    render.line(f"to fetch: {render.size(store.fetch_bytes)} in {count} {'layer' if count == 1 else 'layers'}")
+    render.line(f"to fetch: {render.size(store.fetch_bytes)} in {counted(count, 'layer')}")
     count = len(store.shared)
-    render.line(f"there already: {count} {'layer' if count == 1 else 'layers'} ({render.size(store.shared_bytes)})")
+    render.line(f"there already: {counted(count, 'layer')} ({render.size(store.shared_bytes)})")
     show_removal(plan)
     needed, free = plan.room, plan.free
     render.line(f"room needed: {render.size(needed.blocks * plan.block_size)} and {needed.inodes:,} inodes")
@@ -61,7 +62,7 @@ def show_result(result: Result) -> None:
         render.line(f"{image_name(image)}  {image.image_id[:_SHORT]}  {state}")
     show_removal(plan)
     if plan.images:
-        layers = "1 layer" if len(result.layers) == 1 else f"{len(result.layers)} layers"
+        layers = counted(len(result.layers), "layer")
         inodes = sum(layer.applied.inodes for layer in result.layers)
         size = sum(layer.applied.size for layer in result.layers)
         render.line(

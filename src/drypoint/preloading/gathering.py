@@ -17,7 +17,7 @@ from ..engine import StorePlan, StoreState, plan_store, read_state
 from ..errors import OutputError
 from ..oci import Image, Platform
 from ..oci.platform import preference
-from ..progress import SILENT, Progress
+from ..progress import SILENT, Progress, counted
 from ..sources import ImageSource
 from .files import to_be_written
 from .forecast import Growth, OuterForecast, forecast
@@ -207,7 +207,7 @@ def look_up(
     """
     if not requests:
         return (), {}
-    step = progress.begin(f"looking up {len(requests)} image{'s' if len(requests) > 1 else ''}")
+    step = progress.begin(f"looking up {counted(len(requests), 'image')}")
     resolved = resolve_all(requests, platform)
     step.end()
     sources: dict[Digest, ImageSource] = {}

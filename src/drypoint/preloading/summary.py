@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from ..disk import Partition
-from ..progress import human_size
+from ..progress import counted, human_size
 from .forecast import Growth
 from .gathering import Plan
 from .sizes import Found
@@ -37,11 +37,7 @@ def how_found(plan: Plan) -> str:
     if plan.is_exact:
         return "exact: all layers were seen before" if plan.sizes else "exact: no layer is written"
     counts = Counter(size.found for size in plan.sizes.values())
-    told = [
-        f"{counts[found]} {'layer' if counts[found] == 1 else 'layers'} {_WORDS[found]}"
-        for found in Found
-        if counts[found]
-    ]
+    told = [f"{counted(counts[found], 'layer')} {_WORDS[found]}" for found in Found if counts[found]]
     return "estimated: " + ", ".join(told)
 
 

@@ -13,7 +13,7 @@ from ..engine.overlay2 import AppliedLayer
 from ..engine.placement import PlannedLayer
 from ..fstree import TreeReader
 from ..layers import LayerReader
-from ..progress import SILENT, Progress
+from ..progress import SILENT, Progress, counted
 from ..sinks.ext4 import Ext4Sink
 from ..sinks.ext4_meter import Taken
 from .fetch import LayerFetcher, LayerJob
@@ -65,7 +65,7 @@ def fetching(gathered: Gathered, progress: Progress) -> Iterator[LayerFetcher]:
     jobs = [
         LayerJob(planned.image, planned.layer, gathered.sources[planned.image.image_id]) for planned in store.layers
     ]
-    step = progress.begin(f"fetching {len(jobs)} layers", store.fetch_bytes) if jobs else SILENT.begin("")
+    step = progress.begin(f"fetching {counted(len(jobs), 'layer')}", store.fetch_bytes) if jobs else SILENT.begin("")
     with LayerFetcher(jobs, step) as fetcher:
         fetcher.prefetch()
         yield fetcher
