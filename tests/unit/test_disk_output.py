@@ -68,7 +68,12 @@ with whole_file(Path({str(tmp_path / "out.img")!r})) as part:
     part.write_bytes(b"half")
     time.sleep(60)
 """
-    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as process:
+    # The tests themselves may run in the background, where interrupts are ignored.
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         for _ in range(500):
             if any(item.stat().st_size for item in tmp_path.iterdir()):
                 break

@@ -27,7 +27,7 @@ from drypoint.errors import ContentError, DiskImageError, DrypointError, Filesys
 from drypoint.fstree import BlockDevice, CharDevice, Directory, Fifo, Metadata, Regular, Stat, Symlink
 from drypoint.testing.disk_images import EPOCH, IMAGE_TOOLS, MIB, Sizes, build_disk_image
 
-pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "tar", "bsdtar", "e2fsck", "mcopy")
+pytestmark = [pytest.mark.needs(*IMAGE_TOOLS, "tar", "bsdtar", "e2fsck", "mcopy"), pytest.mark.slow]
 
 SIZES = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=8 * MIB)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices and files of others")

@@ -24,7 +24,7 @@ from drypoint.testing.ext4_images import ask_debugfs, judge_ext4, make_ext4
 from drypoint.testing.scattered import INNER, NOW, OFFSET, ScatteredFile
 from drypoint.testing.tools import run_tool
 
-pytestmark = pytest.mark.needs("mkfs.ext4", "e2fsck", "debugfs")
+pytestmark = [pytest.mark.needs("mkfs.ext4", "e2fsck", "debugfs"), pytest.mark.slow]
 
 MIB = 1 << 20
 META = Metadata(0o640, 1000, 1001, 1_600_000_000_000_000_000)

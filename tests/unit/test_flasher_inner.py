@@ -27,7 +27,7 @@ from drypoint.testing.ext4_images import judge_ext4
 from drypoint.testing.flasher_images import FlasherImage, build_flasher_image
 from drypoint.testing.tools import run_tool
 
-pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs")
+pytestmark = [pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs"), pytest.mark.slow]
 
 SMALL = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=8 * MIB)
 CONTENT = random.Random(1).randbytes(3 * MIB)

@@ -21,7 +21,7 @@ from drypoint.testing.layers import LayerBuilder
 from drypoint.testing.stores import fill_store
 from drypoint.testing.tools import run_tool
 
-pytestmark = pytest.mark.needs(*IMAGE_TOOLS)
+pytestmark = [pytest.mark.needs(*IMAGE_TOOLS), pytest.mark.slow]
 
 SMALL = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=8 * MIB)
 SIGNATURE = {"opt/balena-image-genericx86-64-ext.balenaos-img.sig": b"x"}

@@ -18,7 +18,7 @@ from drypoint.testing.flasher_images import build_flasher_image
 from drypoint.testing.images import build_image, build_layer, write_docker_archive
 from drypoint.testing.layers import LayerBuilder
 
-pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs")
+pytestmark = [pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs"), pytest.mark.slow]
 
 SMALL = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=8 * MIB)
 

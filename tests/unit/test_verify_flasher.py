@@ -23,7 +23,7 @@ from drypoint.testing.stores import fill_store
 from drypoint.testing.tools import run_tool
 from drypoint.verification import Report, processes, verify
 
-pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "fsck.vfat", "e2fsck")
+pytestmark = [pytest.mark.needs(*IMAGE_TOOLS, "fsck.vfat", "e2fsck"), pytest.mark.slow]
 
 SMALL = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=16 * MIB)
 CONTENTS = [random.Random(number).randbytes(6000) for number in range(3)]
