@@ -52,13 +52,13 @@ class Services:
     def apps_json(self, path: Path, *apps: Sequence[str]) -> Path:
         """An apps.json of version 3 with an app for each of *apps*, which are names of images."""
         state = {
-            f"{number:032x}": {
+            f"cafe{number:028x}": {
                 "id": number,
                 "name": f"app-{number}",
                 "is_host": False,
                 "class": "fleet",
                 "releases": {
-                    f"{number + 100:032x}": {
+                    f"beef{number + 100:028x}": {
                         "id": number,
                         "services": self._services(names),
                         "volumes": {},

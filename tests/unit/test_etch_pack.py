@@ -466,7 +466,7 @@ def test_the_command_line(tmp_path: Path, base: Path) -> None:
         assert (done.returncode != 0) == fails, done.stderr
         return done.stdout + done.stderr
 
-    assert "1 images and 2 layers" in run(f'"$0" pack {base} -o a.etch "$@"')
+    assert "1 image and 2 layers" in run(f'"$0" pack {base} -o a.etch "$@"')
     assert "its store is proved" in run('"$0" inject a.etch a.img')
     run(f'"$0" pack {base} -o - "$@" | "$0" inject - b.img -q && cmp a.img b.img')
     run('"$0" inject - - -q < a.etch | cmp - a.img')

@@ -105,6 +105,7 @@ def run(arguments: list[str] | None = None) -> None:
     except OSError as error:
         # The machine's own trouble: standard output on a disk that is full, a terminal that is gone.
         _tell(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), error)
+        _forget_output()
         sys.exit(DrypointError.exit_code)
     sys.exit(status if isinstance(status, int) else 0)
 
@@ -124,6 +125,13 @@ def _open_standard_streams() -> None:
     # Python has None for those that it found closed.
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as the program runs
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def _forget_output() -> None:
+    """Let what could not be written be lost: Python would try once more when it ends, and have a status of its own for that."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)
 
 
 def _tell(text: str, error: BaseException | None = None) -> None:
