@@ -118,3 +118,16 @@ def _copy_by_hand(source_fd: int, source_offset: int, target_fd: int, target_off
         while written < count:
             written += os.pwrite(target_fd, view[written:count], target_offset + done + written)
         done += count
+
+
+def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
+    """Put *data* at *offset*, however many calls that takes.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view = view[written:]
+        offset += written

@@ -5,7 +5,6 @@ Offsets and lengths are bytes. A device knows nothing of partitions or file syst
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ..errors import DiskImageError
+from .copy import data_extents
 
 
 class Device(Protocol):
@@ -113,23 +113,11 @@ class FileDevice:
         return self._path, 0
 
     def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        position, end = offset, offset + length
-        while position < end:
-            try:
-                data = os.lseek(self._fd, position, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno == errno.ENXIO:
-                    return
-                if error.errno == errno.EINVAL:
-                    # A block device, or a file system that knows no holes.
-                    yield position, end - position
-                    return
-                raise DiskImageError(f"cannot read {self._name}: {error.strerror}") from error
-            if data >= end:
-                return
-            hole = min(os.lseek(self._fd, data, os.SEEK_HOLE), end)
-            yield data, hole - data
-            position = hole
+        # A block device knows no holes, and gives one run over everything.
+        try:
+            yield from data_extents(self._fd, offset, offset + length)
+        except OSError as error:
+            raise DiskImageError(f"cannot read {self._name}: {error.strerror}") from error
 
     def fileno(self) -> int:
         """The open descriptor, for calls that move bytes inside the kernel."""

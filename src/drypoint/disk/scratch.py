@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputError
+from .copy import write_all
 from .device import Device
 
 _CHUNK = 1 << 20
@@ -82,15 +83,7 @@ def copy_out(device: Device, offset: int, length: int, fd: int) -> None:
             for chunk in range(start, start + size, _CHUNK):
                 data = device.read(chunk, min(_CHUNK, start + size - chunk))
                 if data.count(0) != len(data):
-                    _write_all(fd, data, chunk - offset)
+                    write_all(fd, data, chunk - offset)
         os.ftruncate(fd, length)
     except OSError as error:
         raise OutputError(f"cannot copy {length} bytes of {device.name} to a scratch file: {error.strerror}") from error
-
-
-def _write_all(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        offset += written
-        view = view[written:]

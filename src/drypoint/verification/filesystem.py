@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..disk.device import Device
-from ..disk.scratch import in_one_piece
+from ..disk.scratch import copy_out, in_one_piece
 from ..disk.tools import tool_path
 from .finding import Finding, finding
 
 _QUOTED = 2000
 _TIMEOUT = 3600.0
-_CHUNK = 1 << 20
 _LARGEST_FAT = 4 << 30
 _DAMAGED_FAT = 1
 
@@ -63,17 +62,14 @@ def judge_fat(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
 
     Raises:
         DiskImageError: the device cannot be read.
+        OutputError: there is no room for the copy.
     """
     if device.size > _LARGEST_FAT:
         return _unfinished("fsck.vfat", _Outcome(None, f"its {device.size} bytes are too many to copy"))
     if tool_path("fsck.vfat") is None:
         return _unfinished("fsck.vfat", _Outcome(None, ""))
     with tempfile.NamedTemporaryFile(prefix="drypoint-") as copy:
-        for offset in range(0, device.size, _CHUNK):
-            chunk = device.read(offset, min(_CHUNK, device.size - offset))
-            if chunk.strip(b"\0"):
-                os.pwrite(copy.fileno(), chunk, offset)
-        os.ftruncate(copy.fileno(), device.size)
+        copy_out(device, 0, device.size, copy.fileno())
         outcome = _run("fsck.vfat", ["-n", copy.name], timeout)
         said = outcome.said.replace(f"{copy.name}: ", "").replace(copy.name, "the file system")
     if outcome.status is None:

@@ -8,6 +8,7 @@ shrinks as they grow, the reserve keeps its share).
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...errors import FilesystemError
@@ -198,13 +199,18 @@ def needed_size(geometry: Geometry, blocks_needed: int, inodes_needed: int) -> i
             )
         too_small, enough = enough, enough * 2
     enough = min(enough, largest)
+    return _least(too_small, enough, suffices) * geometry.block_size
+
+
+def _least(too_small: int, enough: int, suffices: Callable[[int], bool]) -> int:
+    """The least number that *suffices*, of those above *too_small*, up to *enough*."""
     while enough - too_small > 1:
         middle = (too_small + enough) // 2
         if suffices(middle):
             enough = middle
         else:
             too_small = middle
-    return enough * geometry.block_size
+    return enough
 
 
 def trimmed_size(geometry: Geometry, used_groups: int, blocks_needed: int, inodes_needed: int) -> int:
@@ -225,13 +231,7 @@ def trimmed_size(geometry: Geometry, used_groups: int, blocks_needed: int, inode
         )
 
     too_small, enough = geometry.first_data_block, geometry.blocks_count
-    while enough - too_small > 1:
-        middle = (too_small + enough) // 2
-        if suffices(middle):
-            enough = middle
-        else:
-            too_small = middle
-    return enough * geometry.block_size
+    return _least(too_small, enough, suffices) * geometry.block_size
 
 
 def _check(geometry: Geometry, where: str) -> None:

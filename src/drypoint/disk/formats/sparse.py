@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from ...errors import DiskImageError
-from ..copy import data_extents
+from ..copy import data_extents, write_all
 
 HOLE_SIZE = 4096
 """Bytes of the smallest hole, aligned: a block of most file systems."""
@@ -30,18 +30,6 @@ def write_sparse(chunks: Iterable[bytes], fd: int) -> int:
         position += len(chunk)
     os.ftruncate(fd, position)
     return position
-
-
-def write_all(fd: int, data: memoryview, offset: int) -> None:
-    """Put *data* at *offset*, however many calls that takes.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    while data:
-        written = os.pwrite(fd, data, offset)
-        data = data[written:]
-        offset += written
 
 
 def _runs(chunk: bytes, position: int) -> Iterator[tuple[int, int]]:
