@@ -86,7 +86,7 @@ def parse_state(content: bytes, what: str) -> JsonObject:
         UsageError: it is too large, or something else.
     """
     if len(content) > MAX_BYTES:
-        raise UsageError(f"{what} has {len(content)} bytes; an apps.json of more than {MAX_BYTES} bytes is not taken")
+        raise UsageError(f"{what} has more than {MAX_BYTES} bytes, too many for an apps.json")
     try:
         state: Json = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

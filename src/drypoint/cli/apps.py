@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..balena.apps_json import ANY_VERSION, AppsJson, read_apps_json
+from ..balena.apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
 from ..balena.architecture import NeededArchitecture, check_architecture
 from ..balena.boot import read_config
 from ..balena.boot_config import other_fleet_warning
@@ -57,7 +57,7 @@ def wanted_apps(
     Raises:
         UsageError, SourceError, OutputError: see :func:`.cloud_states`.
     """
-    read = [(str(path), read_apps_json(read_file(path), str(path), ANY_VERSION)) for path in files]
+    read = [(str(path), read_apps_json(read_file(path, MAX_BYTES), str(path), ANY_VERSION)) for path in files]
     with cloud_states(cloud, options, read, progress) as found:
         for note in found.notes:
             progress.note(note)

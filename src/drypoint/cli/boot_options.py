@@ -6,15 +6,14 @@ file with ``config inject``, --splash-image with ``preload``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import wraps
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import UsageError
+from .files import read_file
+from .option_group import Command, option_group
 
 if TYPE_CHECKING:
     from ..disk import Device
@@ -36,15 +35,9 @@ class BootInputs:
         return self == BootInputs()
 
 
-def boot_options(function: Callable[..., object]) -> Callable[..., object]:
+def boot_options(function: Command) -> Command:
     """The options, given to *function* together, as ``boot``."""
-
-    @wraps(function)
-    def gathering(**given: Any) -> object:
-        boot = BootInputs(**{field.name: given.pop(field.name) for field in fields(BootInputs)})
-        return function(boot=boot, **given)
-
-    decorators = [
+    options = [
         click.option(
             "--config", type=click.Path(path_type=Path), metavar="FILE",
             help="A config.json to put into the boot partition, in place of the one there.",
@@ -70,10 +63,7 @@ def boot_options(function: Callable[..., object]) -> Callable[..., object]:
             "without a gateway stays off the internet.",
         ),
     ]  # fmt: skip
-    decorated: Callable[..., object] = gathering
-    for decorate in reversed(decorators):
-        decorated = decorate(decorated)
-    return decorated
+    return option_group(function, "boot", BootInputs, options)
 
 
 def boot_files(inputs: BootInputs, device: Device, *, os_version: str | None = None) -> tuple[FatFile, ...]:
@@ -96,23 +86,15 @@ def boot_files(inputs: BootInputs, device: Device, *, os_version: str | None = N
 
     config, splash = inputs.config, inputs.splash_image
     connections = [
-        read_connection(path.name, _read(path, MAX_CONNECTION_BYTES), str(path)) for path in inputs.network_connections
+        read_connection(path.name, read_file(path, MAX_CONNECTION_BYTES), str(path))
+        for path in inputs.network_connections
     ]
     if inputs.static_ip is not None:
         connections.append(static_ip_connection(inputs.static_ip))
     wishes = BootWishes(
-        config=check_config(_read(config, MAX_CONFIG_BYTES), str(config)) if config is not None else None,
+        config=check_config(read_file(config, MAX_CONFIG_BYTES), str(config)) if config is not None else None,
         settings=tuple(parse_setting(text) for text in inputs.settings),
-        splash_image=check_png(_read(splash, MAX_SPLASH_BYTES), str(splash)) if splash is not None else None,
+        splash_image=check_png(read_file(splash, MAX_SPLASH_BYTES), str(splash)) if splash is not None else None,
         connections=tuple(connections),
     )
     return boot_partition_files(device, wishes, os_version=os_version)
-
-
-def _read(path: Path, limit: int) -> bytes:
-    """The file, with one byte more than *limit* at most, so that its reader sees it is too large."""
-    try:
-        with path.open("rb") as file:
-            return file.read(limit + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields
-from functools import wraps
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import OutputError
 from ..progress import SILENT, Progress
+from .option_group import Command, Decorator, option_group
 
 if TYPE_CHECKING:
     from ..balena.apps_json import AppsJson
@@ -78,29 +78,14 @@ class CloudStates:
     token_provider: TokenProvider
 
 
-def server_options(function: Callable[..., object]) -> Callable[..., object]:
+def server_options(function: Command) -> Command:
     """--token and --api-url, given to *function* together, as ``server``."""
-
-    @wraps(function)
-    def gathering(**given: Any) -> object:
-        server = ServerInputs(given.pop("token"), given.pop("api_url"))
-        return function(server=server, **given)
-
-    decorated: Callable[..., object] = gathering
-    for decorate in reversed(_server_decorators()):
-        decorated = decorate(decorated)
-    return decorated
+    return option_group(function, "server", ServerInputs, _server_options())
 
 
-def cloud_options(function: Callable[..., object]) -> Callable[..., object]:
+def cloud_options(function: Command) -> Command:
     """All of the options, given to *function* together, as ``cloud``."""
-
-    @wraps(function)
-    def gathering(**given: Any) -> object:
-        cloud = CloudInputs(**{one.name: given.pop(one.name) for one in fields(CloudInputs)})
-        return function(cloud=cloud, **given)
-
-    decorators: list[Callable[[Callable[..., object]], Callable[..., object]]] = [
+    options: list[Decorator] = [
         click.option(
             "--fleet", "fleets", multiple=True, metavar="ORG/FLEET",
             help="A fleet on balenaCloud or openBalena, by slug, uuid or id: its target state is preloaded. May be "
@@ -120,7 +105,7 @@ def cloud_options(function: Callable[..., object]) -> Callable[..., object]:
             help="Keep the device at the preloaded release when it joins its fleet. Default: it follows the fleet, or does as "
             "the --apps-json says.",
         ),
-        *_server_decorators(),
+        *_server_options(),
         click.option(
             "--save-apps-json", type=click.Path(path_type=Path), metavar="FILE",
             help="Also write the apps.json to FILE, for --apps-json without a server.",
@@ -130,10 +115,7 @@ def cloud_options(function: Callable[..., object]) -> Callable[..., object]:
             help="Do not hold the processor of the disk image's device type against the fleet's and the images'.",
         ),
     ]  # fmt: skip
-    decorated: Callable[..., object] = gathering
-    for decorate in reversed(decorators):
-        decorated = decorate(decorated)
-    return decorated
+    return option_group(function, "cloud", CloudInputs, options)
 
 
 @contextmanager
@@ -226,7 +208,7 @@ class _LaterTokens:
         return self._tokens(registry, scopes, refused)
 
 
-def _server_decorators() -> list[Callable[[Callable[..., object]], Callable[..., object]]]:
+def _server_options() -> list[Decorator]:
     return [
         click.option(
             "--token", metavar="TOKEN",

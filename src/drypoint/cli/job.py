@@ -27,6 +27,7 @@ from ..preloading.moment import LATEST
 from ..preloading.request import CheckImages, Container, FatFile
 from ..progress import Progress
 from ..sources import ImageSource, OciLayoutSource, open_archive, parse_location
+from ..sources.compose import MAX_BYTES as MAX_COMPOSE_BYTES
 from ..sources.compose import read_compose, read_environment
 from ..sources.registry import RegistryOptions, RegistrySource
 from . import render
@@ -193,8 +194,10 @@ def _compose_images(inputs: Inputs) -> tuple[Reference, ...]:
     if inputs.compose is None:
         return ()
     beside = inputs.compose.parent / ".env"
-    environment = read_environment(read_file(beside), str(beside)) if beside.is_file() else {}
-    found = read_compose(read_file(inputs.compose), str(inputs.compose), {**environment, **os.environ})
+    environment = read_environment(read_file(beside, MAX_COMPOSE_BYTES), str(beside)) if beside.is_file() else {}
+    found = read_compose(
+        read_file(inputs.compose, MAX_COMPOSE_BYTES), str(inputs.compose), {**environment, **os.environ}
+    )
     if found.left_out:
         render.warning(f"{inputs.compose}: left out, since they start only with a profile: {', '.join(found.left_out)}")
     return found.images

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import wraps
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
+from .option_group import Command, option_group
 
 DEFAULT_PLATFORM = "linux/amd64"
 
@@ -35,15 +33,9 @@ class Inputs:
     compose: Path | None = None
 
 
-def input_options(function: Callable[..., object]) -> Callable[..., object]:
+def input_options(function: Command) -> Command:
     """BASE and the options that go with it, given to *function* together, as ``inputs``."""
-
-    @wraps(function)
-    def gathering(**given: Any) -> object:
-        inputs = Inputs(**{field.name: given.pop(field.name) for field in fields(Inputs)})
-        return function(inputs=inputs, **given)
-
-    decorators = [
+    options = [
         click.argument("base", type=click.Path(path_type=Path)),
         click.option(
             "--image", "images", multiple=True, metavar="REF",
@@ -107,7 +99,4 @@ def input_options(function: Callable[..., object]) -> Callable[..., object]:
             "every run, whatever the cache holds.",
         ),
     ]  # fmt: skip
-    decorated: Callable[..., object] = gathering
-    for decorate in reversed(decorators):
-        decorated = decorate(decorated)
-    return decorated
+    return option_group(function, "inputs", Inputs, options)

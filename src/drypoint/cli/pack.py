@@ -21,6 +21,7 @@ from ..progress import counted
 from . import render
 from .boot_options import BootInputs, boot_options
 from .cloud_options import CloudInputs, cloud_options
+from .files import read_file
 from .job import job
 from .options import Inputs, input_options
 
@@ -106,7 +107,7 @@ def command(
                 f"nobody knows what {base.name} holds: the Supervisor is put in again, over the one that may be there, whose "
                 "layers become orphans, and no layer is shared"
             )
-        known = None if base_manifest is None else _read(base_manifest)
+        known = None if base_manifest is None else read_file(base_manifest, MAX_BYTES)
         state = None if known is None else parse_base_manifest(known, str(base_manifest)).state
         with (
             job(inputs, device, boot, cloud, progress, state) as wanted,
@@ -182,14 +183,6 @@ def _writer(fd: int) -> Write:
             view = view[os.write(fd, view) :]
 
     return write
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _summary(packed: Packed) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..balena.apps_json import read_apps_json
+from ..balena.apps_json import MAX_BYTES, read_apps_json
 from ..balena.demand import AppsJsonDemand
 from ..balena.flasher import installed_image
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
@@ -60,7 +60,7 @@ def command(
     installs is verified as well, where it lies. The exit status is 0 only if everything holds; -v tells every finding in full.
     """
     render.set_up(verbose)
-    apps = read_apps_json(read_file(apps_json), str(apps_json)) if apps_json is not None else None
+    apps = read_apps_json(read_file(apps_json, MAX_BYTES), str(apps_json)) if apps_json is not None else None
     with render.progress(quiet=quiet or as_json) as progress:
         found = verify(
             image,

@@ -93,9 +93,7 @@ def parse_base_manifest(content: bytes, name: str) -> BaseManifest:
         ContentError: *content* is something else, or damaged.
     """
     if len(content) > MAX_BYTES:
-        raise ContentError(
-            f"{name} has {len(content)} bytes, more than the {MAX_BYTES} that a base's manifest may have"
-        )
+        raise ContentError(f"{name} has more than {MAX_BYTES} bytes, too many for a base's manifest")
     try:
         document = msgspec.json.decode(content, type=_Document)
         if document.format != FORMAT:

@@ -92,7 +92,7 @@ def interpolate(text: str, environment: Mapping[str, str], where: str) -> str:
 
 def _decode(content: bytes, what: str) -> str:
     if len(content) > MAX_BYTES:
-        raise UsageError(f"{what} has {len(content)} bytes; more than {MAX_BYTES} are not taken")
+        raise UsageError(f"{what} has more than {MAX_BYTES} bytes, too many for a Compose file or its variables")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
