@@ -1,6 +1,6 @@
 """The ways there are to get images into a disk image, each a program of its own: so its processor time and memory can be told.
 
-    contestants.py engine BASE OUT BYTES INODES REFERENCE...      as balena preload does it, without its container build
+    contestants.py engine BASE OUT BYTES REFERENCE...             as balena preload does it, without its container build
     contestants.py one-hash ARGUMENT...                           drypoint, but blobs are not hashed, only the tars in them
     contestants.py skopeo DIRECTORY REFERENCE...                  only fetches and checks: nothing is inflated
     contestants.py podman DIRECTORY REFERENCE...                  into an empty store on the host
@@ -26,11 +26,11 @@ from drypoint.testing.mounts import mounted
 _SECTOR = 512
 
 
-def engine(base: str, out: str, more: str, inodes: str, *references: str) -> None:
-    """Grow, mount, let the engine pull all images at once, stop, unmount, flush."""
+def engine(base: str, out: str, more: str, *references: str) -> None:
+    """Grow by *more* bytes, mount, let the engine pull all images at once, stop, unmount, flush."""
     image = Path(out)
     _run("cp", "--sparse=always", "--reflink=auto", base, out)
-    offset, size = _grow(image, int(more), int(inodes))
+    offset, size = _grow(image, int(more))
     with mounted(image, offset=offset, size=size, writable=True) as point:
         with DockerEngine(point / "docker", pigz=True) as docker, ThreadPoolExecutor() as threads:
             for done in [threads.submit(docker.pull, reference) for reference in references]:
@@ -93,14 +93,13 @@ def floor(out: str, *layers: str) -> None:
     _flush(Path(out))
 
 
-def _grow(image: Path, more: int, inodes: int) -> tuple[int, int]:
-    """Make the data partition, the last one, *more* bytes larger, and by what it takes to have *inodes* more."""
+def _grow(image: Path, more: int) -> tuple[int, int]:
+    """Make the data partition, the last one, *more* bytes larger; its offset and size."""
     lines = _said("sfdisk", "--dump", str(image)).splitlines()
     last = next(line for line in reversed(lines) if "start=" in line)
     start = int(last.partition("start=")[2].split(",")[0])
     size = int(last.partition("size=")[2].split(",")[0])
-    # One inode for 8 KiB, as mkfs made it.
-    added = max(more, inodes * 8192) // (4 << 20) * (4 << 20) + (64 << 20)
+    added = more // (4 << 20) * (4 << 20) + (64 << 20)
     os.truncate(image, image.stat().st_size + added)
     number = last.split(":")[0].removeprefix(str(image)).strip()
     extended = next((line for line in lines if "type=f" in line or "type=5" in line), None)
