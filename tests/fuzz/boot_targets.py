@@ -13,8 +13,9 @@ from drypoint.balena.splash import check_png
 from drypoint.disk.fat_chains import check_chains
 from drypoint.disk.fat_table import free_clusters, read_fat_table
 from drypoint.errors import DiskImageError, UsageError
+from drypoint.testing.devices import PatchedDevice
 
-from .material import Material, PatchedDevice, patch
+from .material import Material, patch
 from .target import PropertyError, Target
 
 _SECTOR = 512

@@ -20,9 +20,10 @@ from drypoint.disk.gpt import REVISION, GptEntry, GptHeader, pack_entry
 from drypoint.disk.probe import probe_compressed
 from drypoint.errors import DiskImageError, DrypointError, FilesystemError
 from drypoint.fstree import Directory, Regular, Stat
+from drypoint.testing.devices import MemoryDevice, PatchedDevice
 from drypoint.testing.tools import run_tool
 
-from .material import Material, PatchedDevice, patch
+from .material import Material, patch
 from .target import PropertyError, Target
 
 _MIB = 1 << 20
@@ -197,7 +198,7 @@ def read_any_ext4(data: bytes) -> None:
     changed = bytearray(content)
     for offset, part in parts.items():
         changed[offset : offset + len(part)] = part
-    device = PatchedDevice(len(content), {0: changed})
+    device = MemoryDevice(changed)
     reader = Ext4Reader(device, allow_dirty=True)
     for _ in islice(reader.groups(), 64):
         pass
@@ -256,25 +257,15 @@ def _filesystem(shape: int) -> tuple[bytes, tuple[int, ...], int]:
         run_tool("debugfs", "-w", "-f", "/dev/stdin", image, script="\n".join(commands))
         content = image.read_bytes()
     size = int(options[options.index("-b") + 1])
-    device = _Recorder(content)
+    device = MemoryDevice(content)
     reader = Ext4Reader(device)
     for found in _walk(reader):
         if isinstance(found.entry, Regular):
             for _ in reader.read(found):
                 pass
     # Long runs are the inode table, whose used part is at its start, or files' content.
-    offsets = {offset + done for offset, length in device.ranges for done in range(0, min(length, 8 * size), size)}
+    offsets = {offset + done for offset, length in device.reads for done in range(0, min(length, 8 * size), size)}
     return content, tuple(sorted(offset - offset % size for offset in offsets)), size
-
-
-class _Recorder(PatchedDevice):
-    def __init__(self, content: bytes) -> None:
-        super().__init__(len(content), {0: content})
-        self.ranges: set[tuple[int, int]] = set()
-
-    def read(self, offset: int, length: int) -> bytes:
-        self.ranges.add((offset, length))
-        return super().read(offset, length)
 
 
 def _mend_superblock(parts: dict[int, bytearray], size: int) -> None:

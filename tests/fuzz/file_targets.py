@@ -13,10 +13,11 @@ import fastcrc
 from drypoint.disk.ext4.file_blocks import allocate_file, truncate_file
 from drypoint.disk.ext4.file_device import open_ext4_file
 from drypoint.errors import DiskImageError
+from drypoint.testing.devices import MemoryDevice
 from drypoint.testing.flasher_images import write_in_pieces
 from drypoint.testing.tools import run_tool
 
-from .material import Material, PatchedDevice, patch
+from .material import Material, patch
 from .target import PropertyError, Target
 
 _SIZE = 1 << 20
@@ -28,24 +29,11 @@ _MOST_SHOWN = 1 << 20
 _SHAPES = (("-O", "^metadata_csum,^64bit,^flex_bg"), ("-O", "metadata_csum,64bit"))
 
 
-class _Memory(PatchedDevice):
-    """A device in memory that can be written to."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = bytearray(content)
-        super().__init__(len(content), {0: self.content})
-
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        if offset < 0 or offset + len(data) > self.size:
-            raise PropertyError(f"{len(data)} bytes are written at {offset}, outside of {self.size}")
-        self.content[offset : offset + len(data)] = data
-
-
 def change_any_file(data: bytes) -> None:
     """Numbers in the file system's metadata are changed; then the file is read, changed, and read again."""
     material = Material(data)
     content, blocks = _filesystem(material.number() % len(_SHAPES))
-    device = _Memory(content)
+    device = MemoryDevice(content, writable=True)
     size = _BLOCK * material.number() if material.number() & 1 else 300_000
     for _ in range(_MOST_EDITS):
         if not material:
@@ -65,7 +53,7 @@ def change_any_file(data: bytes) -> None:
         raise PropertyError(f"{device.bytes_read} bytes are read of {_SIZE}")
 
 
-def _show(device: _Memory) -> None:
+def _show(device: MemoryDevice) -> None:
     file = open_ext4_file(device, _FILE)
     length = min(file.size, _MOST_SHOWN)
     if sum(size for _, size, _ in file.runs(0, length)) != length or len(file.read(0, length)) != length:
@@ -88,20 +76,10 @@ def _filesystem(shape: int) -> tuple[bytes, tuple[int, ...]]:
         content = image.read_bytes()
         told = run_tool("debugfs", "-R", f"ex {_FILE.decode()}", image)
     node = int(next(line for line in told.splitlines() if line.strip().startswith("0/")).split()[7])
-    device = _Recorder(content)
+    device = MemoryDevice(content)
     open_ext4_file(device, _FILE)
-    places = {offset - offset % _BLOCK for offset in device.offsets}
+    places = {offset - offset % _BLOCK for offset, _ in device.reads}
     return content, tuple(sorted({*places, node * _BLOCK, *range(_BLOCK, 8 * _BLOCK, _BLOCK)}))
-
-
-class _Recorder(_Memory):
-    def __init__(self, content: bytes) -> None:
-        super().__init__(content)
-        self.offsets: set[int] = set()
-
-    def read(self, offset: int, length: int) -> bytes:
-        self.offsets.add(offset)
-        return super().read(offset, length)
 
 
 def _edits() -> Iterator[bytes]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
-
-from drypoint.errors import DiskImageError
 
 _T = TypeVar("_T")
 BLOCK = 512
@@ -69,40 +67,6 @@ def as_file(content: bytes) -> Iterator[Path]:
         yield Path(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
-
-
-class PatchedDevice:
-    """A device of *size* bytes that holds *parts* at their offsets, and zeros elsewhere. It cannot be written."""
-
-    def __init__(self, size: int, parts: Mapping[int, bytes | bytearray]) -> None:
-        self.size = size
-        self.bytes_read = 0
-        self._parts = parts
-
-    @property
-    def name(self) -> str:
-        return "device"
-
-    @property
-    def location(self) -> None:
-        return None
-
-    def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        yield offset, length
-
-    def read(self, offset: int, length: int) -> bytes:
-        if offset < 0 or length < 0 or offset + length > self.size:
-            raise DiskImageError(f"bytes {offset} to {offset + length} of {self.size}")
-        self.bytes_read += length
-        content = bytearray(length)
-        for start, part in self._parts.items():
-            first, last = max(start, offset), min(start + len(part), offset + length)
-            if first < last:
-                content[first - offset : last - offset] = part[first - start : last - start]
-        return bytes(content)
-
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        raise AssertionError("a reader writes")
 
 
 def patch(content: bytearray, offset: int, material: Material) -> None:

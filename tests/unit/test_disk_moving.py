@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,42 +16,10 @@ from drypoint.disk.device import Device, FileDevice
 from drypoint.disk.fallocate import collapse_range, insert_range
 from drypoint.disk.moving import Move, clear_range, move_range
 from drypoint.errors import DiskImageError
+from drypoint.testing.devices import MemoryDevice
 
 KIB = 1 << 10
 UNIT = 4 * KIB
-
-
-class Memory:
-    """Bytes in memory as a device whose bytes lie nowhere in one piece."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = bytearray(data)
-
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
-    @property
-    def name(self) -> str:
-        return "memory"
-
-    @property
-    def location(self) -> None:
-        return None
-
-    def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        for start in range(offset, offset + length, 512):
-            size = min(512, offset + length - start)
-            if any(self.data[start : start + size]):
-                yield start, size
-
-    def read(self, offset: int, length: int) -> bytes:
-        assert 0 <= offset <= offset + length <= len(self.data)
-        return bytes(self.data[offset : offset + length])
-
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        assert 0 <= offset <= offset + len(data) <= len(self.data)
-        self.data[offset : offset + len(data)] = data
 
 
 def modelled(before: bytes, move: Move) -> bytes:
@@ -101,9 +68,9 @@ def test_moving_is_what_the_model_says(
     move = Move(low + delta, length, -delta) if down else Move(low, length, delta)
     expected = modelled(before, move)
     if ways == "memory":
-        memory = Memory(before)
+        memory = MemoryDevice(before, writable=True)
         move_range(memory, move)
-        assert bytes(memory.data) == expected
+        assert bytes(memory.content) == expected
         return
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         path = Path(directory) / "disk.img"
@@ -161,7 +128,7 @@ def test_holes_stay_holes_when_copied(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_leaves_the_device_is_refused() -> None:
     for move in (Move(0, 10, 95), Move(10, 10, -11), Move(95, 6, -1)):
         with pytest.raises(DiskImageError, match="cannot move by"):
-            move_range(Memory(bytes(100)), move)
+            move_range(MemoryDevice(bytes(100), writable=True), move)
 
 
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +152,7 @@ def test_clearing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, punched: bool
         monkeypatch.setattr(moving, "punch_hole", lambda *_: False)
     path = tmp_path / "disk.img"
     path.write_bytes(b"\1" * 30000)
-    memory: Device = Memory(b"\1" * 30000)
+    memory: Device = MemoryDevice(b"\1" * 30000, writable=True)
     with FileDevice(path, writable=True) as device:
         for target in (device, memory):
             clear_range(target, 5000, 20000)

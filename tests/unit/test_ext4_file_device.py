@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from drypoint.disk.ext4.reader_blocks import Extent
 from drypoint.errors import DiskImageError, FilesystemError, NoSpaceError, ToolError
 from drypoint.fstree import Directory, Metadata, Regular
 from drypoint.sinks import Ext4Sink
+from drypoint.testing.devices import MemoryDevice
 from drypoint.testing.ext4_images import ask_debugfs, judge_ext4, make_ext4
 from drypoint.testing.scattered import INNER, NOW, OFFSET, ScatteredFile
 from drypoint.testing.tools import run_tool
@@ -29,33 +29,6 @@ pytestmark = [pytest.mark.needs("mkfs.ext4", "e2fsck", "debugfs"), pytest.mark.s
 MIB = 1 << 20
 META = Metadata(0o640, 1000, 1001, 1_600_000_000_000_000_000)
 BLOCK = 512
-
-
-class Memory:
-    """A device of bytes in memory."""
-
-    name = "memory"
-    location = None
-
-    def __init__(self, data: bytes) -> None:
-        self.data = bytearray(data)
-
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
-    def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        # Halves, to see that what the outer device says comes through.
-        yield offset, length // 2
-        yield offset + length // 2, length - length // 2
-
-    def read(self, offset: int, length: int) -> bytes:
-        assert offset + length <= self.size
-        return bytes(self.data[offset : offset + length])
-
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        assert offset + len(data) <= self.size
-        self.data[offset : offset + len(data)] = data
 
 
 @st.composite
@@ -76,12 +49,12 @@ def files(draw: st.DrawFn) -> tuple[list[Extent], int]:
 @settings(deadline=None)
 def test_any_range_is_what_the_extents_say(file: tuple[list[Extent], int], data: st.DataObject) -> None:
     extents, size = file
-    outer = Memory(random.Random(1).randbytes(40 * BLOCK))
+    outer = MemoryDevice(random.Random(1).randbytes(40 * BLOCK), writable=True)
     whole = bytearray(size)
     for extent in extents:
         if extent.physical:
             start = extent.logical * BLOCK
-            part = outer.data[extent.physical * BLOCK :][: extent.length * BLOCK]
+            part = outer.content[extent.physical * BLOCK :][: extent.length * BLOCK]
             whole[start : start + len(part)] = part[: max(0, size - start)]
     del whole[size:]
     device = Ext4FileDevice(outer, b"f", size, BLOCK, extents)
@@ -111,7 +84,7 @@ def test_no_number_of_pieces_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(file_device, "MAX_EXTENTS", 10)
     extents = [Extent(2 * number, 4 + 2 * number, 1) for number in range(11)]
     with pytest.raises(FilesystemError, match=r"/f in memory lies in more than 10 pieces"):
-        Ext4FileDevice(Memory(bytes(1 << 15)), b"f", 1 << 14, BLOCK, extents)
+        Ext4FileDevice(MemoryDevice(bytes(1 << 15)), b"f", 1 << 14, BLOCK, extents)
 
 
 def test_a_file_in_one_piece_has_a_place(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from drypoint.disk.ext4.geometry import Geometry, capacity_at, needed_size, read
 from drypoint.disk.ext4.resize import check_filesystem, grow_filesystem
 from drypoint.disk.tools import find_tool
 from drypoint.errors import DiskImageError, DrypointError, FilesystemError, OutputError, ToolError
+from drypoint.testing.devices import MemoryDevice
 
 MIB = 1 << 20
 KIB = 1 << 10
@@ -343,32 +343,6 @@ def superblock(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()[:2048]
 
 
-class _Bytes:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    @property
-    def size(self) -> int:
-        return len(self._data)
-
-    @property
-    def name(self) -> str:
-        return "memory"
-
-    @property
-    def location(self) -> None:
-        return None
-
-    def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        yield offset, length
-
-    def read(self, offset: int, length: int) -> bytes:
-        return self._data[offset : offset + length]
-
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        raise AssertionError("nothing is written here")
-
-
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_mutated_superblocks_raise_only_our_errors(superblock: bytes, data: st.DataObject) -> None:
@@ -377,7 +351,7 @@ def test_mutated_superblocks_raise_only_our_errors(superblock: bytes, data: st.D
         offset = 1024 + data.draw(st.one_of(st.integers(0, 120), st.sampled_from([0xCE, 0xFE, 0x104, 0x150, 0x158])))
         mutated[offset : offset + 4] = data.draw(st.binary(min_size=4, max_size=4))
     try:
-        geometry = read_geometry(_Bytes(bytes(mutated)))
+        geometry = read_geometry(MemoryDevice(mutated))
         assert needed_size(geometry, 100000, 10000) >= geometry.size
     except DrypointError:
         return

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,46 +20,13 @@ from drypoint.disk.ext4.resize import check_filesystem, grow_filesystem
 from drypoint.disk.ext4.trim import shrink_filesystem
 from drypoint.errors import FilesystemError
 from drypoint.fstree import Directory, Regular
+from drypoint.testing.devices import OpaqueDisk
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("mkfs.ext4", "debugfs", "dumpe2fs", "e2fsck", "resize2fs")]
 
 MIB = 1 << 20
 OFFSET = 4 * MIB
 STEP = 4 * MIB
-
-
-class Scattered:
-    """A disk image whose bytes nobody finds in one piece."""
-
-    def __init__(self, device: FileDevice) -> None:
-        self._device = device
-
-    @property
-    def size(self) -> int:
-        return self._device.size
-
-    @property
-    def name(self) -> str:
-        return "the inner disk image"
-
-    @property
-    def location(self) -> None:
-        return None
-
-    def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        return self._device.data_extents(offset, length)
-
-    def read(self, offset: int, length: int) -> bytes:
-        return self._device.read(offset, length)
-
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        self._device.write(offset, data)
-
-    def extend(self, size: int) -> None:
-        self._device.extend(size)
-
-    def truncate(self, size: int) -> None:
-        self._device.truncate(size)
 
 
 def make_image(path: Path, size: int, tree: Path | None = None, options: str = "-b 4096 -i 8192") -> None:
@@ -91,7 +57,7 @@ def debugfs(path: Path, commands: str) -> str:
 
 def shrink(path: Path, size: int, least: int = 0, keep: int = 1, inodes: int = 0, *, scattered: bool = False) -> int:
     with FileDevice(path, writable=True) as file:
-        device = Scattered(file) if scattered else file
+        device = OpaqueDisk(file) if scattered else file
         return shrink_filesystem(
             device, OFFSET, size, least, path.parent, keep_blocks=keep, keep_inodes=inodes, step=STEP
         )  # fmt: skip
@@ -264,7 +230,7 @@ def test_a_scattered_device_grows_as_any_other(tmp_path: Path) -> None:
     other.write_bytes(one.read_bytes())
     for path in (one, other):
         with FileDevice(path, writable=True) as file:
-            device = file if path is one else Scattered(file)
+            device = file if path is one else OpaqueDisk(file)
             device.extend(OFFSET + 300 * MIB)
             assert grow_filesystem(device, OFFSET, 16 * MIB, 300 * MIB, tmp_path).size == 300 * MIB
             check_filesystem(device, OFFSET)
@@ -274,7 +240,7 @@ def test_a_scattered_device_grows_as_any_other(tmp_path: Path) -> None:
         FileDevice(other, writable=True) as file,
         pytest.raises(FilesystemError, match=r"the inner disk image.*damaged"),
     ):
-        check_filesystem(Scattered(file), OFFSET)
+        check_filesystem(OpaqueDisk(file), OFFSET)
 
 
 @given(st.integers(1, 3), st.integers(0, 30000), st.integers(0, 20000))

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drypoint.disk import Device, FileDevice, Window
+from drypoint.disk import FileDevice, Window
 from drypoint.disk.fat import FatEntry, list_fat_directory, read_fat_file, write_fat_file, write_fat_files
 from drypoint.disk.fat_table import free_clusters, read_fat_table
 from drypoint.errors import FilesystemError, NoSpaceError, ToolError, UsageError
+from drypoint.testing.devices import OpaqueDevice
 from drypoint.testing.tools import run_tool
 
 pytestmark = pytest.mark.needs("mkfs.vfat", "mcopy")
@@ -325,40 +326,10 @@ def test_a_short_alias_of_another_file_is_no_way_to_it(disk16: Path) -> None:
     assert disk16.read_bytes() == before
 
 
-class Scattered:
-    """A device whose bytes lie in no one piece of a file."""
-
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self.written = 0
-
-    @property
-    def size(self) -> int:
-        return self._device.size
-
-    @property
-    def name(self) -> str:
-        return "an inner image"
-
-    @property
-    def location(self) -> None:
-        return None
-
-    def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        return self._device.data_extents(offset, length)
-
-    def read(self, offset: int, length: int) -> bytes:
-        return self._device.read(offset, length)
-
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        self.written += len(data)
-        self._device.write(offset, data)
-
-
 def test_a_device_that_lies_scattered_is_written_too(disk: Path, tmp_path: Path) -> None:
     before = everything(disk)
     with opened(disk) as window:
-        device = Scattered(window)
+        device = OpaqueDevice(window)
         write_fat_file(device, "splash/new.png", b"png", timestamp=TIME)
         assert read_fat_file(device, "splash/new.png", 3) == b"png"
         assert [entry.name for entry in list_fat_directory(device, "splash") or ()] == ["balena-logo.png", "new.png"]

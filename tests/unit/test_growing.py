@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from drypoint.errors import DiskImageError
 from drypoint.preloading.growing import GrowingPartition
 from drypoint.preloading.room import Room
 from drypoint.progress import SILENT
+from drypoint.testing.devices import OpaqueDisk
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("sfdisk", "sgdisk", "mkfs.ext4", "e2fsck", "resize2fs", "debugfs")]
 
@@ -152,7 +152,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
         path = tmp_path / way / "disk.img"
         path.write_bytes((tmp_path / "base.img").read_bytes())
         with FileDevice(path, writable=True) as disk:
-            part = growing(disk if way == "one" else Inner(disk), 2, tmp_path)
+            part = growing(disk if way == "one" else OpaqueDisk(disk), 2, tmp_path)
             part.make_room(Room(70 * MIB // 4096, 100))
             part.on_full(Shortage(1, 0))
             part.shrink_to_fit(MIB, part.partition.size - 60 * MIB)
@@ -185,40 +185,6 @@ def test_what_grew_for_nothing_goes_back_to_the_base(tmp_path: Path) -> None:
     assert path.stat().st_size == size
     assert path.read_bytes()[: chosen.start] == tables
     judge(path, chosen.start, "dos")
-
-
-class Inner:
-    """A disk image that lies scattered inside something else: it grows and can be cut, but no program can open it."""
-
-    def __init__(self, device: FileDevice) -> None:
-        self._device = device
-
-    @property
-    def size(self) -> int:
-        return self._device.size
-
-    @property
-    def name(self) -> str:
-        return "inner"
-
-    @property
-    def location(self) -> None:
-        return None
-
-    def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        return self._device.data_extents(offset, length)
-
-    def read(self, offset: int, length: int) -> bytes:
-        return self._device.read(offset, length)
-
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        self._device.write(offset, data)
-
-    def extend(self, size: int) -> None:
-        self._device.extend(size)
-
-    def truncate(self, size: int) -> None:
-        self._device.truncate(size)
 
 
 class Fixed:
