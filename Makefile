@@ -15,7 +15,7 @@ DEMO_PACKAGES := dosfstools fdisk
 TEST_PACKAGES := 7zip docker.io docker-registry debootstrap acl attr bmap-tools bsdextrautils btrfs-progs ca-certificates cryptsetup-bin \
 	f2fs-tools gdisk libarchive-tools libcap2-bin openssl strace tar-split unzip xz-utils zip zstd
 
-.PHONY: venv bench demo test lint unit engine test-engines docs fuzz fuzz-quick lock clean
+.PHONY: venv bench demo test lint unit engine test-engines docs bindings fuzz fuzz-quick lock clean
 
 venv: $(STAMP)
 
@@ -59,6 +59,10 @@ test-engines: venv
 docs: venv
 	@$(BIN)/python scripts/cli_reference.py > docs/reference/cli.md
 	@$(BIN)/python scripts/findings_reference.py > docs/reference/findings.md
+
+# The declarations of libext2fs, in the form that needs no parser at every start.
+bindings: venv
+	@$(BIN)/python scripts/libext2fs_declarations.py > src/drypoint/disk/ext4/_libext2fs.py
 
 # Looks for inputs that the parsers of hostile data cannot bear: make fuzz SECONDS=600 (for each target), TARGETS="tar ext4".
 SECONDS ?= 60

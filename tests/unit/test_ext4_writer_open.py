@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from drypoint.disk import FileDevice, Window
-from drypoint.disk.ext4 import Ext4Filesystem, bindings
+from drypoint.disk.ext4 import Ext4Filesystem, _libext2fs, bindings
 from drypoint.errors import DiskImageError, FilesystemError, ToolError
 from drypoint.testing.ext4_images import judge_ext4, make_ext4
 
@@ -118,12 +118,11 @@ def test_now_is_a_time(tmp_path: Path, now: int) -> None:
 
 
 def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cffi import FFI
+    class Ffi:
+        def dlopen(self, name: str) -> object:
+            raise OSError(f"{name}: cannot open shared object file")
 
-    def dlopen(self: FFI, name: str) -> object:
-        raise OSError(f"{name}: cannot open shared object file")
-
-    monkeypatch.setattr(FFI, "dlopen", dlopen)
+    monkeypatch.setattr(_libext2fs, "ffi", Ffi())
     bindings.library.cache_clear()
     try:
         with pytest.raises(ToolError, match=r"libext2fs\.so\.2 cannot be loaded .* in the package libext2fs2"):

@@ -55,25 +55,24 @@ class DeviceIo:
         manager = self._manager
         manager.magic = EXT2_ET_MAGIC_IO_MANAGER
         manager.name = self._name
-        manager.open = self._callback("errcode_t(const char *, int, io_channel *)", self._open)
-        manager.close = self._callback("errcode_t(io_channel)", self._close)
-        manager.set_blksize = self._callback("errcode_t(io_channel, int)", self._set_block_size)
-        manager.read_blk = self._callback("errcode_t(io_channel, unsigned long, int, void *)", self._read)
-        manager.write_blk = self._callback("errcode_t(io_channel, unsigned long, int, const void *)", self._write)
-        manager.read_blk64 = self._callback("errcode_t(io_channel, unsigned long long, int, void *)", self._read)
-        manager.write_blk64 = self._callback(
-            "errcode_t(io_channel, unsigned long long, int, const void *)", self._write
-        )
-        manager.flush = self._callback("errcode_t(io_channel)", self._flush)
-        manager.zeroout = self._callback(
-            "errcode_t(io_channel, unsigned long long, unsigned long long)", self._zero_out
-        )
-        manager.get_stats = self._callback("errcode_t(io_channel, io_stats *)", self._get_stats)
-        manager.write_byte = self._callback(
-            "errcode_t(io_channel, unsigned long, int, const void *)", self._write_bytes
-        )
+        functions: dict[str, Callable[..., None]] = {
+            "open": self._open,
+            "close": self._close,
+            "set_blksize": self._set_block_size,
+            "read_blk": self._read,
+            "write_blk": self._write,
+            "read_blk64": self._read,
+            "write_blk64": self._write,
+            "flush": self._flush,
+            "zeroout": self._zero_out,
+            "get_stats": self._get_stats,
+            "write_byte": self._write_bytes,
+        }
+        fields = dict(self._ffi.typeof("struct struct_io_manager").fields)
+        for name, function in functions.items():
+            setattr(manager, name, self._callback(fields[name].type, function))
 
-    def _callback(self, signature: str, function: Callable[..., None]) -> Any:
+    def _callback(self, signature: Any, function: Callable[..., None]) -> Any:
         """*function* for C to call: 0 when it returns, EIO when it raises."""
 
         def call(*arguments: Any) -> int:
