@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -81,13 +82,14 @@ def test_a_process_that_dies_is_an_error(image: Path) -> None:
 
 
 _WAITING = """
-import multiprocessing, os, sys, time
+import multiprocessing, os, time
 from concurrent.futures import ProcessPoolExecutor
 from drypoint.verification import processes
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=processes._end_with_parent) as pool:
+    wanted, want = context.Pipe(duplex=False)
+    with ProcessPoolExecutor(1, context, processes._end_when_unwanted, (wanted,)) as pool:
         print(pool.submit(os.getpid).result(), flush=True)
         time.sleep(60)
 """
@@ -105,3 +107,36 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     while Path(f"/proc/{worker}").exists():
         assert time.monotonic() < deadline, "the worker outlived its parent"
         time.sleep(0.05)
+
+
+class _Slow(LayerProcesses):
+    """Its processes take their time."""
+
+    def _check(self, data_root: bytes, task: LayerTask) -> LayerResult:
+        time.sleep(60)
+        raise AssertionError("it was not stopped")
+
+
+class _InterruptError(Exception):
+    pass
+
+
+def test_processes_are_not_waited_for_once_nobody_wants_them(image: Path) -> None:
+    with FileDevice(image) as device:
+        (layer, *_) = read_state(Ext4Reader(device), b"docker").layers.values()
+    assert layer.diff_id is not None
+    assert layer.cache_id is not None
+
+    def interrupt(*_: object) -> None:
+        raise _InterruptError
+
+    task = LayerTask(layer, layer.diff_id, layer.cache_id)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    began = time.monotonic()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 2)
+        with pytest.raises(_InterruptError):
+            _Slow(image, 0, 0, 2).check(b"docker", [task] * 3)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < 20

@@ -74,6 +74,7 @@ def command(
             block_map=bmap,
             verify=not no_verify,
             demand=AppsJsonDemand(),
+            processes=len(os.sched_getaffinity(0)),
             progress=progress,
         )
         if out == "-":

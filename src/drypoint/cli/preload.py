@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -115,6 +116,7 @@ def command(
                     fsck=fsck,
                     verify=not no_verify,
                     demand=None if wanted.app is None else AppsJsonDemand(),
+                    processes=len(os.sched_getaffinity(0)),
                     progress=progress,
                 )
     if not quiet:

@@ -64,6 +64,7 @@ def inject(
     block_map: Path | None = None,
     verify: bool = True,
     demand: DemandReader | None = None,
+    processes: int = 1,
     progress: Progress = SILENT,
 ) -> Injected:
     """Make a disk image of an .etch archive: the one in it, with all that is below ``inject/`` put into its partitions.
@@ -81,6 +82,9 @@ def inject(
         block_map: a file to write a block map of the *output* file to, for bmaptool.
         verify: whether the file systems are checked in the end, and an engine's store is read back and proved.
         demand: tells who will ask for images on the device, which is held against what is there; for *verify*.
+        processes: how many processes may share the work of *verify* on a large store. They are started as the standard
+            library's multiprocessing does, and run the caller's main module again: a script that asks for more than one must
+            guard its own work with ``__name__ == "__main__"``.
         progress: is told how far it is.
 
     Raises:
@@ -90,14 +94,14 @@ def inject(
         StoreError: the store on the disk image cannot be merged with.
         OutputError: *output* cannot be written.
         VerificationError: the result does not read back as what it should be.
-        ToolError: libext2fs, e2fsck, resize2fs or mtools is missing.
+        ToolError: libext2fs, e2fsck, resize2fs or mtools is missing; or one of the processes was killed.
     """
     with ExitStack() as stack:
         inputs: tuple[Path, ...] = ()
         if isinstance(archive, Path):
             inputs, name = (archive,), str(archive) if name is None else name
             archive = stack.enter_context(_opened(archive))
-        job = _Job(name or "the archive", overwrite_files, shrink_to_fit, verify, demand, progress)
+        job = _Job(name or "the archive", overwrite_files, shrink_to_fit, verify, demand, processes, progress)
         if isinstance(output, Path):
             destination = Destination(output, overwrite, block_map)
             work = stack.enter_context(working_file(output, destination, inputs))
@@ -121,6 +125,7 @@ class _Job:
     shrink_to_fit: bool
     verify: bool
     demand: DemandReader | None
+    processes: int
     progress: Progress
 
     @contextmanager
@@ -142,6 +147,7 @@ class _Job:
             shrink_to_fit=self.shrink_to_fit,
             verify=self.verify,
             demand=self.demand,
+            processes=self.processes,
             progress=self.progress,
         )
         with closing(partitions):

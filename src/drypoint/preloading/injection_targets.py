@@ -19,7 +19,7 @@ from ..fstree import Content, Directory, Regular, TreeReader, join
 from ..oci import Reference, parse_reference
 from ..progress import Progress
 from ..sinks.ext4 import Ext4Sink
-from ..verification import DemandReader, Severity, check_file_system, unmet
+from ..verification import DemandReader, LayerProcesses, Severity, check_file_system, unmet
 from .fat_injection import FatInjector
 from .growing import GrowingPartition
 from .injection_sessions import Ext4Session, FatSession, Known, Session, Work
@@ -60,6 +60,7 @@ class Partitions:
         shrink_to_fit: bool,
         verify: bool,
         demand: DemandReader | None,
+        processes: int,
         progress: Progress,
     ) -> None:
         """Do what the manifest wants to be done before anything comes.
@@ -80,6 +81,7 @@ class Partitions:
         self._shrink_to_fit = shrink_to_fit
         self._verify = verify
         self._demand = demand
+        self._processes = processes
         self._known: dict[int, Known] = {}
         self._open: tuple[bytes, Session] | None = None
         self._injections = {} if reader.manifest is None else {one.directory: one for one in reader.manifest.injections}
@@ -272,6 +274,7 @@ class Partitions:
             layers=None if known.store is None else _layers(known.store),
             known=known.findings,
             demand=self._demand,
+            processes=LayerProcesses.on(window, self._processes),
             progress=self._work.progress,
         )
         self._done[number] = replace(self._done[number], proved=True)

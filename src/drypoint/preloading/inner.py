@@ -76,6 +76,11 @@ class InnerImage:
         return self._outer
 
     @property
+    def path(self) -> bytes:
+        """The file's, in that partition."""
+        return self._path
+
+    @property
     def size(self) -> int:
         return self._file.size
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterable
+from functools import partial
+from itertools import chain
 
 from ..digest import Digest
 from ..disk import Device
@@ -10,7 +13,15 @@ from ..disk.ext4.reader import Ext4Reader
 from ..errors import VerificationError
 from ..oci import Reference
 from ..progress import Progress
-from ..verification import DemandReader, Severity, check_file_system, verify_store
+from ..verification import (
+    DemandReader,
+    Finding,
+    LayerProcesses,
+    Severity,
+    check_file_system,
+    checkers,
+    verify_store,
+)
 
 
 def prove(
@@ -22,6 +33,7 @@ def prove(
     known: Collection[tuple[str, bytes]],
     around: Device | None = None,
     demand: DemandReader | None = None,
+    processes: LayerProcesses | None = None,
     progress: Progress,
 ) -> None:
     """Prove the store at *data_root*, and the file system it lies in.
@@ -31,17 +43,23 @@ def prove(
         layers: chain-ids whose content is rebuilt and hashed; None for all.
         around: the file system that holds the disk image of *partition* as a file, if one does; it is checked too.
         demand: tells who will ask for images on the device: each of them has to be there.
+        processes: has layers read by processes, where that is worth it; else threads of this one do it.
         known: (code, path) of findings that were there before: they are not this job's fault, and do not stop it.
 
     Raises:
         VerificationError: something does not read back as it should.
+        ToolError: one of the processes was killed.
     """
     step = progress.begin("verifying")
-    report = verify_store(Ext4Reader(partition), data_root, references=references, layers=layers, demand=demand)
-    outer = () if around is None else check_file_system(around)
+    with checkers() as beside:
+        checks = [beside.start(partial(_checked, device)) for device in (around, partition) if device is not None]
+        report = verify_store(
+            Ext4Reader(partition), data_root, references=references, layers=layers, demand=demand, processes=processes
+        )
+        file_systems = [check.result() for check in checks]
     faults = [
         finding
-        for finding in (*outer, *check_file_system(partition), *report.findings)
+        for finding in (*chain.from_iterable(file_systems), *report.findings)
         if finding.severity is Severity.ERROR and (finding.code, finding.path) not in known
     ]
     step.end()
@@ -54,3 +72,7 @@ def prove(
             "No output was made. If e2fsck -fn finds nothing wrong with the base, please report this, "
             "with the images' names"
         )
+
+
+def _checked(device: Device, stopped: threading.Event) -> tuple[Finding, ...]:
+    return check_file_system(device, stopped=stopped)

@@ -13,7 +13,7 @@ from ..disk.formats import OpenedImage
 from ..errors import UsageError
 from ..oci import Platform
 from ..progress import SILENT, Progress
-from ..verification import DemandReader
+from ..verification import DemandReader, LayerProcesses
 from .alongside import alongside
 from .fat_files import put_fat_files
 from .gathering import Gathered, Plan, Wishes, gather, opened_base
@@ -68,6 +68,7 @@ def preload(
     fsck: bool = False,
     verify: bool = True,
     demand: DemandReader | None = None,
+    processes: int = 1,
     progress: Progress = SILENT,
 ) -> Result:
     """Make *output*, a copy of the disk image *base* whose engine store holds *images* too.
@@ -98,6 +99,9 @@ def preload(
         check_images: may refuse the images once it is known what they are.
         verify: whether what was written is read back and proved before *output* appears.
         demand: tells who will ask for images on the device, which is held against what is there; for *verify*.
+        processes: how many processes may share the work of *verify* on a large store. They are started as the standard
+            library's multiprocessing does, and run the caller's main module again: a script that asks for more than one must
+            guard its own work with ``__name__ == "__main__"``.
         progress: is told how far it is.
 
     Raises:
@@ -106,7 +110,7 @@ def preload(
         DiskImageError: the disk image, its table, the partition or its file system is not what is needed.
         OutputError: *output* cannot be written.
         VerificationError: what was written does not read back as what it should be.
-        ToolError: libext2fs, e2fsck, resize2fs or mtools is missing.
+        ToolError: libext2fs, e2fsck, resize2fs or mtools is missing; or one of the processes was killed.
         UsageError: files are for a container that there is none of, or the base cannot be changed in place.
     """
     target = target or Target()
@@ -140,7 +144,7 @@ def preload(
         # Nothing writes to the disk image any more: it is compressed while it is read back.
         with alongside(partial(work.finish, gathered.timestamp), progress):
             if verify:
-                _verify(gathered, growing, inner, demand, progress)
+                _verify(gathered, growing, inner, demand, processes, progress)
     return Result(gathered.plan, written, tuple(fat_files), output or path, growing.partition)
 
 
@@ -159,7 +163,9 @@ def _targets(
     """The inner disk image, if the store lies in one, and the partition with the store."""
     inner = open_target(disk, wishes.target, work.scratch_dir, progress, now=max(gathered.timestamp, 1))
     whole = disk if inner is None else inner
-    return inner, GrowingPartition(whole, gathered.table, gathered.plan.partition, work.scratch_dir, progress)
+    # Gathering has had e2fsck look at it.
+    growing = GrowingPartition(whole, gathered.table, gathered.plan.partition, work.scratch_dir, progress, sound=True)
+    return inner, growing
 
 
 def _verify(
@@ -167,16 +173,23 @@ def _verify(
     growing: GrowingPartition,
     inner: InnerImage | None,
     demand: DemandReader | None,
+    processes: int,
     progress: Progress,
 ) -> None:
     plan = gathered.plan
+    window = growing.window
+    shared = LayerProcesses.on(window, processes)
+    if shared is None and inner is not None:
+        start = growing.partition.start
+        shared = LayerProcesses.inside(inner.outer.window, inner.path, start, window.size, processes)
     prove(
-        growing.window,
+        window,
         plan.store.data_root,
         references=[reference for image in plan.images for reference in (*image.references, *image.tags)],
         layers={planned.chain_id for planned in plan.store.layers},
         known={(finding.code, finding.path) for finding in plan.state.findings},
         around=None if inner is None else inner.outer.window,
         demand=demand,
+        processes=shared,
         progress=progress,
     )

@@ -1,11 +1,13 @@
 """Reads a finished disk image back and proves it, byte for byte, changing nothing."""
 
+from .beside import checkers
 from .container import Container, FindContainer
 from .demand import Demand, DemandReader, Wish
 from .filesystem import check_file_system
 from .finding import CODES, FileSystemVerdict, Finding, ImageVerdict, Report, ServiceVerdict, finding
 from .image import verify
 from .kinds import KINDS, Kind, Severity
+from .processes import LayerProcesses
 from .store import unmet, verify_store
 
 __all__ = [
@@ -19,11 +21,13 @@ __all__ = [
     "Finding",
     "ImageVerdict",
     "Kind",
+    "LayerProcesses",
     "Report",
     "ServiceVerdict",
     "Severity",
     "Wish",
     "check_file_system",
+    "checkers",
     "finding",
     "unmet",
     "verify",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +17,7 @@ from .finding import Finding, finding
 
 _QUOTED = 2000
 _TIMEOUT = 3600.0
+_ASKED_EVERY = 0.1
 _LARGEST_FAT = 4 << 30
 _DAMAGED_FAT = 1
 
@@ -33,20 +36,23 @@ class _Outcome:
     said: str
 
 
-def check_file_system(device: Device, *, timeout: float = _TIMEOUT) -> tuple[Finding, ...]:
+def check_file_system(
+    device: Device, *, timeout: float = _TIMEOUT, stopped: threading.Event | None = None
+) -> tuple[Finding, ...]:
     """The findings of :func:`judge_ext`."""
-    return judge_ext(device, timeout=timeout).findings
+    return judge_ext(device, timeout=timeout, stopped=stopped).findings
 
 
-def judge_ext(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
+def judge_ext(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.Event | None = None) -> Judgement:
     """Have ``e2fsck -fn`` look at the ext2, ext3 or ext4 file system on *device*, which it does not change.
 
     Args:
         timeout: seconds after which it is stopped, which is a finding then.
+        stopped: once this is set it is stopped soon, and what is returned means nothing.
     """
     with in_one_piece(device) as (path, offset):
         place = f"{path}?offset={offset}" if offset else str(path)
-        outcome = _run("e2fsck", ["-fn", place], timeout)
+        outcome = _run("e2fsck", ["-fn", place], timeout, stopped)
     if outcome.status is None:
         return _unfinished("e2fsck", outcome)
     # The file may be one without a name, whose place in /proc tells nobody anything.
@@ -57,8 +63,11 @@ def judge_ext(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
     return Judgement((finding("damaged-file-system", b"", text),), f"finds errors (status {outcome.status})")
 
 
-def judge_fat(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
+def judge_fat(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.Event | None = None) -> Judgement:
     """Have ``fsck.vfat -n`` look at a copy of the FAT file system on *device*: it takes no offset in a file.
+
+    Args:
+        timeout, stopped: as for :func:`judge_ext`.
 
     Raises:
         DiskImageError: the device cannot be read.
@@ -70,7 +79,7 @@ def judge_fat(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
         return _unfinished("fsck.vfat", _Outcome(None, ""))
     with tempfile.NamedTemporaryFile(prefix="drypoint-") as copy:
         copy_out(device, 0, device.size, copy.fileno())
-        outcome = _run("fsck.vfat", ["-n", copy.name], timeout)
+        outcome = _run("fsck.vfat", ["-n", copy.name], timeout, stopped)
         said = outcome.said.replace(f"{copy.name}: ", "").replace(copy.name, "the file system")
     if outcome.status is None:
         return _unfinished("fsck.vfat", outcome)
@@ -93,23 +102,31 @@ def _unfinished(program: str, outcome: _Outcome) -> Judgement:
 _TIMED_OUT = "did not end in time"
 
 
-def _run(program: str, arguments: Sequence[str], timeout: float) -> _Outcome:
+def _run(program: str, arguments: Sequence[str], timeout: float, stopped: threading.Event | None) -> _Outcome:
     """Run a checker; the status is None if it cannot be run to its end, with the reason as what it said."""
     path = tool_path(program)
     if path is None:
         return _Outcome(None, "")
+    deadline = time.monotonic() + timeout
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [path, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, "LC_ALL": "C.UTF-8"},
-            timeout=timeout,
-            check=False,
         )
-    except subprocess.TimeoutExpired:
-        return _Outcome(None, _TIMED_OUT)
     except OSError as error:
         return _Outcome(None, f"{program} cannot be started: {error.strerror}")
-    return _Outcome(done.returncode, done.stdout.decode(errors="replace").strip())
+    with process:
+        try:
+            while (left := deadline - time.monotonic()) > 0 and not (stopped is not None and stopped.is_set()):
+                try:
+                    said, _ = process.communicate(timeout=min(left, _ASKED_EVERY))
+                except subprocess.TimeoutExpired:
+                    continue
+                return _Outcome(process.returncode, said.decode(errors="replace").strip())
+        finally:
+            # Does nothing to one that has ended.
+            process.kill()
+    return _Outcome(None, _TIMED_OUT)

@@ -6,20 +6,20 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ..disk import Device, Partition, PartitionTable, Window, find_partition, probe_partitions, read_table
+from ..disk import Device, Partition, PartitionTable, Window, find_partition, read_table
 from ..disk.ext4.reader import Ext4Reader
 from ..disk.formats import opened_image
 from ..errors import FilesystemError
 from ..oci import Reference
 from ..progress import SILENT, Progress
+from .beside import checkers
 from .container import FindContainer, InnerDisk, open_inner_disk
 from .demand import DemandReader
-from .finding import FileSystemVerdict, Finding, Report, by_weight, finding
-from .partitions import check_partition, check_table
-from .processes import LayerProcesses, OuterPlace
+from .finding import Finding, Report, by_weight, finding
+from .partitions import DiskCheck
+from .processes import LayerProcesses
 from .store import verify_store
 
-_UNREADABLE = frozenset({"damaged-superblock", "damaged-group-descriptor"})
 _NOTHING = Report((), (), 0, 0)
 
 
@@ -56,36 +56,39 @@ def verify(
         StoreError: what is at the data root is no store at all.
         ToolError: one of the processes was killed.
     """
-    with opened_image(image, progress=progress) as opened:
+    with opened_image(image, progress=progress) as opened, checkers() as beside:
         outer = opened.device
         table = read_table(outer)
         try:
             inner = _inner_disk(outer, container)
         except FilesystemError as error:
             # The checks of the outer file systems say what is wrong with the one that should hold it.
-            findings, file_systems = _check_disk(outer, table, b"", progress)
+            findings, file_systems = DiskCheck(outer, table, b"", beside, progress).result()
             findings.append(finding("unreadable", b"", str(error)))
             return replace(_NOTHING, findings=_sorted(findings), file_systems=tuple(file_systems))
         # Looked up before anything is checked: nobody wants to hear after minutes that there is no such partition.
         disk, path = (outer, b"") if inner is None else (inner.device, inner.path)
         inner_table = table if inner is None else read_table(disk)
         found = _ext_partition(disk, inner_table, partition)
-        findings, file_systems = _check_disk(outer, table, b"", progress)
+        checks = [DiskCheck(outer, table, b"", beside, progress)]
         if inner is not None:
-            inner_findings, inner_file_systems = _check_disk(disk, inner_table, path, progress)
-            findings += inner_findings
-            file_systems += inner_file_systems
+            checks.append(DiskCheck(disk, inner_table, path, beside, progress))
         report = _NOTHING
-        place = (path, found.number)
-        if not any(one.code in _UNREADABLE and (one.disk_image, one.partition) == place for one in findings):
+        if checks[-1].is_readable(found.number):
             step = progress.begin("verifying the engine's store")
             window = Window(disk, found.start, found.size)
             shared = LayerProcesses.on(window, processes)
-            if shared is None and inner is not None and processes > 1:
-                shared = _scattered(outer, inner, found, processes)
+            if shared is None and inner is not None:
+                within = Window(outer, inner.offset, inner.size)
+                shared = LayerProcesses.inside(within, inner.path, found.start, found.size, processes)
             report = _store(window, data_root, references, demand, shared)
             step.end()
-        findings += [replace(one, partition=found.number, disk_image=path) for one in report.findings]
+        findings = [replace(one, partition=found.number, disk_image=path) for one in report.findings]
+        file_systems = []
+        for check in checks:
+            faults, verdicts = check.result()
+            findings += faults
+            file_systems += verdicts
     return replace(report, findings=_sorted(findings), file_systems=tuple(file_systems), disk_image=path)
 
 
@@ -100,33 +103,6 @@ def _ext_partition(device: Device, table: PartitionTable, selector: str | int) -
         kind = found.filesystem.kind.value if found.filesystem else "no known file system"
         raise FilesystemError(f"{device.name}: partition {found.partition.number} holds {kind}, expected ext4")
     return found.partition
-
-
-def _check_disk(
-    device: Device, table: PartitionTable, path: bytes, progress: Progress
-) -> tuple[list[Finding], list[FileSystemVerdict]]:
-    """A disk image's table and file systems; *path* says which one it is."""
-    findings = list(check_table(table))
-    file_systems = []
-    inside = " of the inner disk image" if path else ""
-    for probed in probe_partitions(device, table):
-        step = progress.begin(f"checking the file system of partition {probed.partition.number}{inside}")
-        verdict, faults = check_partition(device, probed)
-        step.end()
-        findings += faults
-        if verdict is not None:
-            file_systems.append(replace(verdict, disk_image=path))
-    return [replace(one, disk_image=path) for one in findings], file_systems
-
-
-def _scattered(outer: Device, inner: InnerDisk, partition: Partition, count: int) -> LayerProcesses | None:
-    """Processes that find the blocks of the inner disk image for themselves."""
-    location = outer.location
-    if location is None:
-        return None
-    file, offset = location
-    within = OuterPlace(offset + inner.offset, inner.size, inner.path)
-    return LayerProcesses(file, partition.start, partition.size, count, within)
 
 
 def _store(

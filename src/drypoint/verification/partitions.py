@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
 
-from ..disk import Device, PartitionTable, ProbedPartition, Window
+from ..disk import Device, PartitionTable, Window, probe_partitions
 from ..disk.ext4.reader import Ext4Reader
 from ..disk.gpt import GptTable
 from ..errors import FilesystemError
+from ..progress import Progress
+from .beside import Checkers
 from .filesystem import Judgement, judge_ext, judge_fat
 from .finding import FileSystemVerdict, Finding, finding
+
+_UNREADABLE = frozenset({"damaged-superblock", "damaged-group-descriptor"})
+
+
+class _Judge(Protocol):
+    def __call__(self, device: Device, /, *, stopped: threading.Event) -> Judgement: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    verdict: FileSystemVerdict
+    structure: tuple[Finding, ...]
+    judgement: Future[Judgement] | None
 
 
 def check_table(table: PartitionTable) -> Iterator[Finding]:
@@ -20,26 +39,73 @@ def check_table(table: PartitionTable) -> Iterator[Finding]:
         yield finding("damaged-table-copy" if note in damage else "odd-partition-table", b"", note)
 
 
-def check_partition(device: Device, probed: ProbedPartition) -> tuple[FileSystemVerdict | None, tuple[Finding, ...]]:
-    """Check the file system of one partition of *device*, if it is an ext or a FAT one; others are named, not checked.
+class DiskCheck:
+    """The check of a disk image: what its table and the structures of its file systems say, and checkers still at work.
+
+    Args:
+        path: which disk image it is, see :class:`Finding`.
+        checkers: has the file systems checked beside each other.
 
     Raises:
         DiskImageError: the device cannot be read.
     """
-    if probed.filesystem is None:
-        return None, ()
-    partition, kind = probed.partition, probed.filesystem.kind
-    window = Window(device, partition.start, partition.size)
-    judgement = Judgement((), "not checked")
-    findings: list[Finding] = []
-    if kind.is_ext:
-        findings += check_structure(window)
-        judgement = judge_ext(window)
-    elif kind.is_fat:
-        judgement = judge_fat(window)
-    findings += judgement.findings
-    verdict = FileSystemVerdict(partition.number, probed.filesystem.label, kind.value, judgement.words)
-    return verdict, tuple(replace(one, partition=partition.number) for one in findings)
+
+    def __init__(
+        self, device: Device, table: PartitionTable, path: bytes, checkers: Checkers, progress: Progress
+    ) -> None:
+        self._path = path
+        self._table = list(check_table(table))
+        self._started: list[_Started] = []
+        for probed in probe_partitions(device, table):
+            if probed.filesystem is None:
+                continue
+            window = Window(device, probed.partition.start, probed.partition.size)
+            is_ext = probed.filesystem.kind.is_ext
+            structure = tuple(check_structure(window)) if is_ext else ()
+            judge: _Judge | None = judge_ext if is_ext else judge_fat if probed.filesystem.kind.is_fat else None
+            verdict = FileSystemVerdict(
+                probed.partition.number, probed.filesystem.label, probed.filesystem.kind.value, "not checked", path
+            )
+            judgement = None
+            if judge is not None:
+                inside = " of the inner disk image" if path else ""
+                what = f"checking the file system of partition {probed.partition.number}{inside}"
+                judgement = checkers.start(partial(_judged, judge, window, what, progress))
+            self._started.append(_Started(verdict, structure, judgement))
+
+    def is_readable(self, number: int) -> bool:
+        """Whether the ext file system in partition *number* can be read at all; known before the checkers have ended."""
+        return not any(
+            one.code in _UNREADABLE
+            for started in self._started
+            if started.verdict.partition == number
+            for one in started.structure
+        )
+
+    def result(self) -> tuple[list[Finding], list[FileSystemVerdict]]:
+        """All findings and verdicts, in the order of the partitions, once the checkers have ended.
+
+        Raises:
+            DiskImageError: the device cannot be read.
+            OutputError: there is no room for a copy that a checker needs.
+        """
+        findings = self._table
+        verdicts = []
+        for started in self._started:
+            judgement = (
+                Judgement((), started.verdict.verdict) if started.judgement is None else started.judgement.result()
+            )
+            number = started.verdict.partition
+            findings += [replace(one, partition=number) for one in (*started.structure, *judgement.findings)]
+            verdicts.append(replace(started.verdict, verdict=judgement.words))
+        return [replace(one, disk_image=self._path) for one in findings], verdicts
+
+
+def _judged(judge: _Judge, window: Window, what: str, progress: Progress, stopped: threading.Event) -> Judgement:
+    step = progress.begin(what)
+    judgement = judge(window, stopped=stopped)
+    step.end()
+    return judgement
 
 
 def check_structure(device: Device) -> Iterator[Finding]:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ..disk import Device, FileDevice, Window
@@ -54,6 +57,20 @@ class LayerProcesses:
         location = device.location
         return None if location is None or count < 2 else cls(*location, device.size, count)
 
+    @classmethod
+    def inside(cls, outer: Device, path: bytes, offset: int, size: int, count: int) -> LayerProcesses | None:
+        """Those that read the file system of *size* bytes at *offset* of a disk image that is a file itself.
+
+        They find its blocks for themselves, which need not lie in one piece.
+
+        Args:
+            outer: has the file system with that file, *path*.
+        """
+        location = outer.location
+        if location is None or count < 2:
+            return None
+        return cls(location[0], offset, size, count, OuterPlace(location[1], outer.size, path))
+
     def worthwhile(self, tasks: Sequence[LayerTask]) -> bool:
         """Whether *tasks*, the largest first, are more than one process does well: what lies beside the largest counts."""
         return self.count > 1 and sum(task.layer.size or 0 for task in tasks[1:]) >= _WORTHWHILE
@@ -64,15 +81,22 @@ class LayerProcesses:
         Raises:
             ToolError: a process was killed.
         """
-        # Not by a plain fork, which would copy locks that other threads hold.
+        # Not by a plain fork, which would copy locks that other threads hold. What the processes are forked from has imported
+        # what they need; "__main__" is what it imports by default.
         context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["__main__", __name__])
         workers = min(self.count, len(tasks))
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
-            futures = [pool.submit(self._check, data_root, task) for task in tasks]
+        wanted, want = context.Pipe(duplex=False)
+        with wanted, want, ProcessPoolExecutor(workers, context, _end_when_unwanted, (wanted,)) as pool:
             try:
+                futures = [pool.submit(self._check, data_root, task) for task in tasks]
                 return [future.result() for future in futures]
             except BrokenProcessPool as error:
                 raise ToolError("a process that verified layers was killed, by lack of memory perhaps") from error
+            except BaseException:
+                # The pool would wait for all that was asked of it.
+                want.close()
+                raise
 
     def _check(self, data_root: bytes, task: LayerTask) -> LayerResult:
         # A layer makes no garbage in cycles, but inodes by the ten thousand, which collections would go through time and again.
@@ -88,14 +112,17 @@ class LayerProcesses:
         return open_ext4_file(outer, self.within.path, allow_dirty=True)
 
 
-def _end_with_parent() -> None:
-    """A worker waits for work for ever; where its parent is killed, nobody would tell it that there is no more."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
+def _end_when_unwanted(wanted: Connection) -> None:
+    """End this process as soon as nobody holds the other end of *wanted*, be it closed, or its owner killed.
+
+    A worker waits for work for ever, and would end what it is at before it heard of anything else.
+    """
+    # Whoever presses Ctrl-C means all processes, but it is for the one that started this to clean up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
-        parent.join()
+        with suppress(EOFError, OSError):
+            wanted.recv_bytes()
         os._exit(1)
 
-    threading.Thread(target=watch, name="drypoint-parent", daemon=True).start()
+    threading.Thread(target=watch, name="drypoint-wanted", daemon=True).start()
