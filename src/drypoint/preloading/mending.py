@@ -6,13 +6,15 @@ from pathlib import Path
 
 from ..disk import Device, GrowableDevice, ProbedPartition, Window, find_partition, probe_partitions, read_table
 from ..disk.ext4.geometry import read_geometry
+from ..disk.ext4.reader import Ext4Reader
 from ..disk.ext4.resize import bring_back, check_filesystem, preen_file, unchecked_copy
 from ..disk.ext4.superblock import read_superblock, why_unclean
 from ..disk.partitions import describe
 from ..errors import FilesystemError
+from ..fstree import Regular
 from ..progress import Progress
 from .inner import open_inner, open_target
-from .request import Target
+from .request import Container, Target
 
 _WAY_OUT = (
     "With --fsck, e2fsck mends first what it can without asking, as a device does when it boots (preload and plan have it); "
@@ -88,7 +90,8 @@ def mend(device: GrowableDevice, target: Target, scratch_dir: Path, progress: Pr
 
     Args:
         scratch_dir: where the copy lives that e2fsck works on.
-        now: seconds since the epoch, at least 1, for the file of an inner disk image. The file system keeps its own time.
+        now: seconds since the epoch, at least 1, for the file of an inner disk image if that was not modified later. The file
+            system keeps its own time.
 
     Raises:
         FilesystemError: e2fsck cannot mend it without asking; *device* is as it was.
@@ -96,6 +99,8 @@ def mend(device: GrowableDevice, target: Target, scratch_dir: Path, progress: Pr
         OutputError: no room for the copy.
         DiskImageError: *device* cannot be read or written.
     """
+    if target.container is not None:
+        now = max(now, _modified(device, target.container))
     disk = open_target(device, target, scratch_dir, progress, now=now) or device
     found = find_data_partition(disk, target)
     start, size, where = found.partition.start, found.partition.size, _name(disk, found)
@@ -104,6 +109,13 @@ def mend(device: GrowableDevice, target: Target, scratch_dir: Path, progress: Pr
         preen_file(scratch, where, read_geometry(Window(disk, start, size)).last_write)
         bring_back(scratch, disk, start, size, where)
     step.end()
+
+
+def _modified(device: Device, container: Container) -> int:
+    """When the file of the inner disk image was modified, in seconds since the epoch."""
+    outer = find_partition(device, read_table(device), container.partition).partition
+    stat = Ext4Reader(Window(device, outer.start, outer.size)).lookup(container.path)
+    return stat.entry.metadata.mtime // 10**9 if stat is not None and isinstance(stat.entry, Regular) else 0
 
 
 def _name(disk: Device, found: ProbedPartition) -> str:
