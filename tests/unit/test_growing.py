@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.disk import FileDevice, GrowableDevice, Partition, read_table
+from drypoint.disk import FileDevice, GrowableDevice, Partition, Window, read_table
 from drypoint.disk.ext4.allocate import Shortage
+from drypoint.disk.ext4.geometry import read_geometry
 from drypoint.errors import DiskImageError
+from drypoint.fstree import Directory, Metadata, Regular
 from drypoint.preloading.growing import GrowingPartition
 from drypoint.preloading.room import Room
 from drypoint.progress import SILENT
+from drypoint.sinks.ext4 import Ext4Sink
 from drypoint.testing.devices import OpaqueDisk
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("sfdisk", "sgdisk", "mkfs.ext4", "e2fsck", "resize2fs", "debugfs")]
@@ -141,6 +144,39 @@ def test_grown_filled_grown_again_and_trimmed(tmp_path: Path, name: str) -> None
     for item in base.values():
         if item.start >= chosen.end:
             assert after[item.number].start == item.start + delta
+
+
+def fill(window: Window, files: int) -> None:
+    with Ext4Sink(window, now=1) as sink:
+        sink.add(Directory(b"many", Metadata(0o755)))
+        for number in range(files):
+            sink.add(Regular(b"many/%d" % number, Metadata(0o644), 1000), (b"x" * 1000,))
+        sink.finish()
+
+
+def test_where_inodes_run_short_there_will_be_enough_for_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    make(path, "gpt, last")
+    with FileDevice(path, writable=True) as disk:
+        part = growing(disk, 2, tmp_path)
+        # A third of the inodes that a block each will take.
+        part.make_room(Room(24_000, 8_000))
+        fill(part.window, 8_000)
+        free = read_geometry(part.on_full(Shortage(0, 1))).free_inodes
+        assert 16_000 <= free <= 26_000, "for what is to come, but not for much more"
+
+
+def test_small_files_that_all_come_first_are_not_taken_for_the_whole(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    make(path, "gpt, last")
+    with FileDevice(path, writable=True) as disk:
+        part = growing(disk, 2, tmp_path)
+        part.make_room(Room(200_000, 3_000))
+        fill(part.window, 2_000)
+        free = read_geometry(part.window).free_inodes
+        grown = read_geometry(part.on_full(Shortage(0, 1))).free_inodes
+        step = part.partition.size // 4 // 8192
+        assert free < grown <= free + 2 * step, "200,000 more would make the disk image four times as large"
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ..disk import (
     plan_shrink,
 )
 from ..disk.ext4.allocate import Shortage
-from ..disk.ext4.geometry import needed_size, read_geometry
+from ..disk.ext4.geometry import Geometry, needed_size, read_geometry
 from ..disk.ext4.resize import grow_filesystem
 from ..disk.ext4.trim import shrink_filesystem
 from ..disk.growth import ALIGNMENT
@@ -25,9 +25,12 @@ from ..progress import Progress
 from .room import Room, spare_room
 
 # What each growth in the middle of writing adds at least, so that there are few of them: each costs a check and a copy of
-# the partition. How much has been fetched by then would tell more, but not the same in each run.
+# the partition.
 _LEAST_STEP = 64 << 20
 _STEP_SHARE = 4
+# Inodes still to come are reckoned from those that came, and a quarter more, since how many blocks are to come is an
+# estimate too; but not beyond twice as many as came, since the small files may all have come first.
+_MOST_OUTLOOK = 2
 # As in balenaOS's own data partitions.
 _BYTES_PER_INODE = 8 << 10
 
@@ -38,6 +41,8 @@ class GrowingPartition:
     The disk image is a file, a block device, or a file inside another disk image. What lies behind the partition moves.
 
     Args:
+        sound: whether e2fsck has found nothing wrong with the file system already. It is not asked again then, nor before a
+            second growth: what drypoint writes keeps a file system sound, and is proved in the end.
         least_disk_size: how small trimming may make the disk image, in bytes; default: as it is now.
     """
 
@@ -49,6 +54,7 @@ class GrowingPartition:
         scratch_dir: Path,
         progress: Progress,
         *,
+        sound: bool = False,
         least_disk_size: int | None = None,
     ) -> None:
         self._disk = disk
@@ -56,6 +62,10 @@ class GrowingPartition:
         self._partition = partition
         self._scratch_dir = scratch_dir
         self._progress = progress
+        self._sound = sound
+        # What make_room was asked for, and what was free before any of it was used.
+        self._room = Room(0, 0)
+        self._free = Room(0, 0)
         self._least_disk_size = disk.size if least_disk_size is None else least_disk_size
 
     @property
@@ -77,16 +87,27 @@ class GrowingPartition:
         geometry = read_geometry(self.window)
         size = needed_size(geometry, room.blocks, room.inodes)
         if size > geometry.size:
-            self._grow(size)
+            geometry = self._grow(size)
+        self._room, self._free = room, Room(geometry.free_blocks, geometry.free_inodes)
 
     def on_full(self, shortage: Shortage) -> Device:
         """Add what is missing and some more, for the sink that ran out of it; the device to go on with."""
         geometry = read_geometry(self.window)
+        taken = Room(self._free.blocks - geometry.free_blocks, self._free.inodes - geometry.free_inodes)
         step = max(_LEAST_STEP, geometry.size // _STEP_SHARE)
         blocks = geometry.free_blocks + shortage.blocks + step // geometry.block_size
         inodes = geometry.free_inodes + shortage.inodes + (step // _BYTES_PER_INODE if shortage.inodes else 0)
-        self._grow(max(needed_size(geometry, blocks, inodes), geometry.size + step))
+        inodes = max(inodes, shortage.inodes + self._inodes_to_come(taken))
+        grown = self._grow(max(needed_size(geometry, blocks, inodes), geometry.size + step))
+        self._free = Room(grown.free_blocks + taken.blocks, grown.free_inodes + taken.inodes)
         return self.window
+
+    def _inodes_to_come(self, taken: Room) -> int:
+        """Inodes for the rest of the blocks that room was made for, at what the *taken* ones needed, and some more."""
+        blocks_left = self._room.blocks - taken.blocks
+        if blocks_left <= 0 or taken.blocks <= 0 or taken.inodes <= 0:
+            return 0
+        return min(blocks_left * taken.inodes // taken.blocks * 5 // 4, _MOST_OUTLOOK * taken.inodes)
 
     def shrink_to_fit(self, additional_space: int, least_size: int) -> None:
         """Give back what growth left over, so that no more than *additional_space* bytes and some rounding stay free.
@@ -124,11 +145,15 @@ class GrowingPartition:
             self._partition = plan.partition
         step.end()
 
-    def _grow(self, size: int) -> None:
+    def _grow(self, size: int) -> Geometry:
         old = self._partition
         plan = plan_growth(self._table, self._disk.size, old, size)
         step = self._progress.begin(f"growing partition {old.number}", None)
         self._table = apply_growth(self._disk, plan)
         self._partition = plan.partition
-        grow_filesystem(self._disk, old.start, old.size, plan.partition.size, self._scratch_dir)
+        grown = grow_filesystem(
+            self._disk, old.start, old.size, plan.partition.size, self._scratch_dir, sound=self._sound
+        )
+        self._sound = True
         step.end()
+        return grown

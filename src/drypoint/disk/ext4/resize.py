@@ -58,6 +58,7 @@ def grow_filesystem(
     new_size: int,
     scratch_dir: Path,
     *,
+    sound: bool = False,
     timeout: float = RESIZE_TIMEOUT,
 ) -> Geometry:
     """Grow the ext file system at *offset* to fill *new_size* bytes; the partition has been grown before.
@@ -71,6 +72,8 @@ def grow_filesystem(
         old_size: bytes of the partition before.
         new_size: bytes of the partition now.
         scratch_dir: where the nameless copy lives; best on the device's own file system.
+        sound: whether e2fsck has found nothing wrong with it already, and what was written since keeps it so. Without it
+            e2fsck is asked first.
         timeout: seconds that resize2fs may take.
 
     Returns:
@@ -91,9 +94,11 @@ def grow_filesystem(
     check_unmounted(geometry, where)
     blocks = new_size // geometry.block_size
     if blocks <= geometry.blocks_count:
-        check_filesystem(device, offset)
+        if not sound:
+            check_filesystem(device, offset)
         return geometry
-    with filesystem_copy(device, offset, geometry.size, scratch_dir) as scratch:
+    copy = unchecked_copy if sound else filesystem_copy
+    with copy(device, offset, geometry.size, scratch_dir) as scratch:
         resize_file(scratch, geometry, blocks, where, timeout)
         bring_back(scratch, device, offset, blocks * geometry.block_size, where)
     return read_geometry(Window(device, offset, new_size))
@@ -212,7 +217,7 @@ def resize_file(fd: int, geometry: Geometry, blocks: int, where: str, timeout: f
             os.ftruncate(fd, blocks * geometry.block_size)
         except OSError as error:
             raise OutputError(f"{where} cannot be resized: {error.strerror}") from error
-    # -f: without it resize2fs asks for a check noted in the superblock; ours, just passed, notes nothing.
+    # -f: without it resize2fs asks for a check noted in the superblock; ours, passed before, notes nothing.
     arguments = ["-f", f"/proc/self/fd/{fd}", str(blocks)]
     result = _run("resize2fs", arguments, fd, timeout, _environment(geometry.last_write))
     if result.returncode != 0:
