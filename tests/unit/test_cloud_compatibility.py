@@ -87,11 +87,9 @@ def test_the_version_that_a_supervisor_reads(supervisor: str, version: int) -> N
     assert version_for(parse_supervisor_version(supervisor)) == version
 
 
-def test_older_and_unknown_supervisors_are_refused() -> None:
+def test_older_supervisors_and_what_is_none_are_refused() -> None:
     with pytest.raises(UsageError, match=r"Supervisor 6\.6\.0, .* version 1"):
         version_for(SupervisorVersion(6, 6, 0))
-    with pytest.raises(UsageError, match="--supervisor-version"):
-        version_for(None)
     for text in ("", "latest", "1.2", "v1.2.x"):
         with pytest.raises(UsageError, match="no version"):
             parse_supervisor_version(text)
@@ -295,4 +293,7 @@ def test_who_reads_apps_json_and_what_contradicts_that(
 def test_a_base_that_nobody_looks_into_has_to_be_told_of() -> None:
     with pytest.raises(UsageError, match="give --base-manifest FILE, or --supervisor-version"):
         supervisor_of(None, None, Target(), None, comes=False)
-    assert supervisor_of(None, None, Target(), StoreState(b"docker"), comes=False) is None
+    with pytest.raises(
+        UsageError, match=r"cannot be told which Supervisor .*Give the version with --supervisor-version"
+    ):
+        supervisor_of(None, None, Target(), StoreState(b"docker"), comes=False)

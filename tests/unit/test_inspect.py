@@ -18,11 +18,13 @@ import pytest
 from click.testing import CliRunner
 
 import drypoint
+from drypoint.balena.compatibility import parse_supervisor_version, read_supervisor
 from drypoint.balena.inspecting import Inspection, inspect
 from drypoint.cli.app import cli
 from drypoint.cli.inspected_json import inspection_object
 from drypoint.digest import hex_of
 from drypoint.disk import FileDevice, FilesystemKind, Window
+from drypoint.disk.ext4 import Ext4Reader
 from drypoint.errors import DiskImageError, FilesystemError, PartitionTableError
 from drypoint.inspection import InspectedPartition
 from drypoint.inspection.picture import draw
@@ -388,6 +390,7 @@ def test_other_disk_images_are_shown_and_a_wrong_partition_is_an_error(tmp_path:
         ("balena_supervisor:v17.3.2", {}, "17.3.2"),
         ("balena/aarch64-supervisor:v16.1.0", {}, "16.1.0"),
         ("balena/aarch64-supervisor:latest", {"Env": ["PATH=/bin", "VERSION=15.0.1"]}, "15.0.1"),
+        ("registry.example/my/supervisor:latest", {"Env": ["VERSION=v14.1.0"]}, "14.1.0"),
         ("balena/aarch64-supervisor:latest", {}, None),
     ],
 )
@@ -397,7 +400,9 @@ def test_the_supervisors_version_is_found(
     disk = make_ext4(tmp_path / "data.img", 16 * MIB, "-L", "resin-data")
     with FileDevice(disk, writable=True) as device:
         fill_store(device, b"", {reference: supervisor(**config)})
+        reads_apps = read_supervisor(Ext4Reader(device), b"")
     assert [one.version for one in inspect(disk, data_root=b"").supervisors] == [version]
+    assert reads_apps == (None if version is None else parse_supervisor_version(version)), "preload thinks likewise"
 
 
 @pytest.mark.slow

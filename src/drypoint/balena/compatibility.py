@@ -14,17 +14,21 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ..engine import StoreState
+from ..digest import Digest
+from ..engine import StoreState, read_state
+from ..engine.layout import config_path
+from ..engine.reading import StoreReader
 from ..errors import UsageError
+from ..fstree import TreeReader
+from ..oci.manifest import MAX_CONFIG_BYTES
 from .apps_json import ONLY_2, AppsJson, AppsJsonVersion, parse_state, read_apps_json
 from .apps_json_v2 import to_version_2
-from .supervisor_image import REPOSITORY
+from .supervisor_image import REPOSITORY, is_supervisor, version_in_config
 
 _VERSION = re.compile(r"v?([0-9]{1,6})\.([0-9]{1,6})\.([0-9]{1,6})(?:[-+_.].*)?", re.DOTALL)
 _FIRST_OF_VERSION_2 = (7, 0, 0)
 _FIRST_TO_PIN = (7, 11, 0)
 _FIRST_OF_VERSION_3 = (13, 0, 0)
-_SUPERVISOR_NAME = re.compile(r"(?:.+/)?(?:[a-z0-9]+-)*supervisor")
 _VERSION_LABEL = "org.opencontainers.image.version"
 
 
@@ -69,8 +73,7 @@ def supervisor_in_store(state: StoreState, configs: Mapping[str, bytes] | None =
     by_tag = supervisor_by_tag(state.repositories)
     if by_tag is not None:
         return by_tag
-    named = [state.repositories.get(REPOSITORY, {}), *_other_supervisors(state.repositories)]
-    ids = dict.fromkeys(image_id for references in named for image_id in references.values())
+    ids = _supervisor_ids(state.repositories)
     found = [version for image_id in ids if (version := _in_config((configs or {}).get(image_id, b""))) is not None]
     return max(found, default=None)
 
@@ -83,18 +86,29 @@ def supervisor_by_tag(repositories: Mapping[str, Mapping[str, str]]) -> Supervis
     return max(found, default=None)
 
 
-def version_for(supervisor: SupervisorVersion | None) -> AppsJsonVersion:
+def read_supervisor(reader: TreeReader, data_root: bytes) -> SupervisorVersion | None:
+    """The version of the Supervisor in the store at *data_root* of the tree *reader*, None if it cannot be told.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    state = read_state(reader, data_root)
+    by_tag = supervisor_by_tag(state.repositories)
+    if by_tag is not None:
+        return by_tag
+    store = StoreReader(reader, data_root)
+    ids = _supervisor_ids(state.repositories) & state.images.keys()
+    return supervisor_in_store(
+        state, {image_id: store.content(config_path(Digest(image_id)), MAX_CONFIG_BYTES) or b"" for image_id in ids}
+    )
+
+
+def version_for(supervisor: SupervisorVersion) -> AppsJsonVersion:
     """The version of apps.json that *supervisor* reads, without a network too.
 
     Raises:
-        UsageError: it is too old, or not known.
+        UsageError: it is too old.
     """
-    if supervisor is None:
-        raise UsageError(
-            "it cannot be told which Supervisor the disk image has, and so not which version of apps.json it reads: no tag "
-            f"{REPOSITORY}:VERSION is in its store, and no image says so. Give the version with "
-            "--supervisor-version (on a device: balena-engine images)"
-        )
     if supervisor.numbers < _FIRST_OF_VERSION_2:
         raise UsageError(
             f"the disk image has the Supervisor {supervisor}, which knows one container only and reads an apps.json of "
@@ -103,7 +117,7 @@ def version_for(supervisor: SupervisorVersion | None) -> AppsJsonVersion:
     return 2 if supervisor.numbers < _FIRST_OF_VERSION_3 else 3
 
 
-def fit(apps: AppsJson, supervisor: SupervisorVersion | None, what: str = "apps.json") -> AppsJson:
+def fit(apps: AppsJson, supervisor: SupervisorVersion, what: str = "apps.json") -> AppsJson:
     """*apps* as *supervisor* can read it: as it is, or made into version 2.
 
     Args:
@@ -118,7 +132,7 @@ def fit(apps: AppsJson, supervisor: SupervisorVersion | None, what: str = "apps.
             f"{what} is of version 2, and the disk image has the Supervisor {supervisor}, which reads such a file only when it "
             "can ask the API for each app's uuid, and not offline. Get one of version 3 (--fleet, or --save-apps-json)"
         )
-    if apps.pin_device and supervisor is not None and supervisor.numbers < _FIRST_TO_PIN:
+    if apps.pin_device and supervisor.numbers < _FIRST_TO_PIN:
         raise UsageError(
             f"{what} pins the device to its release, of which the disk image's Supervisor {supervisor} knows nothing: "
             "{}.{}.{} or later is needed. Take a newer balenaOS, or do not pin".format(*_FIRST_TO_PIN)
@@ -131,11 +145,14 @@ def fit(apps: AppsJson, supervisor: SupervisorVersion | None, what: str = "apps.
     )
 
 
+def _supervisor_ids(repositories: Mapping[str, Mapping[str, str]]) -> set[str]:
+    named = [repositories.get(REPOSITORY, {}), *_other_supervisors(repositories)]
+    return {image_id for references in named for image_id in references.values()}
+
+
 def _other_supervisors(repositories: Mapping[str, Mapping[str, str]]) -> list[Mapping[str, str]]:
     return [
-        references
-        for name, references in sorted(repositories.items())
-        if name != REPOSITORY and _SUPERVISOR_NAME.fullmatch(name) is not None
+        references for name, references in sorted(repositories.items()) if name != REPOSITORY and is_supervisor(name)
     ]
 
 
@@ -149,7 +166,6 @@ def _tagged(references: Iterable[str]) -> Iterable[SupervisorVersion]:
 
 
 class _RawContainerConfig(msgspec.Struct, rename="pascal"):
-    env: list[str | None] | None = None
     labels: dict[str, str | None] | None = None
 
 
@@ -158,16 +174,17 @@ class _RawConfig(msgspec.Struct):
 
 
 def _in_config(content: bytes) -> SupervisorVersion | None:
-    try:
-        config = msgspec.json.decode(content, type=_RawConfig).config
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
-    if config is None:
-        return None
     # The Supervisor's Dockerfile sets the variable. A label comes second: it may be that of the image it was built on.
-    told = [text.removeprefix("VERSION=") for text in config.env or () if text and text.startswith("VERSION=")]
-    told.append((config.labels or {}).get(_VERSION_LABEL) or "")
-    for text in told:
+    for text in (version_in_config(content) or "", _label(content)):
         if (match := _VERSION.fullmatch(text)) is not None:
             return SupervisorVersion(int(match[1]), int(match[2]), int(match[3]))
     return None
+
+
+def _label(content: bytes) -> str:
+    try:
+        config = msgspec.json.decode(content, type=_RawConfig).config
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return ""
+    labels = config.labels if config is not None else None
+    return (labels or {}).get(_VERSION_LABEL) or ""

@@ -126,8 +126,9 @@ def _at_most(chunks: Iterator[memoryview], limit: int) -> Iterator[bytes]:
 
 def _is_for_version_2(repositories: Mapping[str, Mapping[str, str]]) -> bool:
     """Whether the Supervisor in the store reads version 2 as it is."""
+    supervisor = supervisor_by_tag(repositories)
     try:
-        return version_for(supervisor_by_tag(repositories)) == 2
+        return supervisor is not None and version_for(supervisor) == 2
     except UsageError:
         return False
 

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 
 from ..digest import Digest
 from ..engine import layout
-from ..errors import InvalidReferenceError, ManifestError, UsageError
-from ..fstree import Regular, TreeReader, join
+from ..engine.reading import StoreReader
+from ..errors import InvalidReferenceError, UsageError
+from ..fstree import Regular, TreeReader
 from ..inspection import InspectedStore
-from ..oci import Image, parse_config, parse_reference
+from ..oci import parse_reference
 from ..oci.manifest import MAX_CONFIG_BYTES
 from .apps_json import MAX_BYTES, AppsJson, read_apps_json
 from .demand import AppsJsonDemand
-from .supervisor_image import REPOSITORY, version_of
-
-_SUPERVISORS = "-supervisor"
-"""How repositories of the Supervisor's images end: ``balena/aarch64-supervisor``."""
+from .supervisor_image import REPOSITORY, is_supervisor, version_in_config, version_in_tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def find_supervisors(reader: TreeReader, store: InspectedStore) -> tuple[Supervi
     found: dict[Digest, str | None] = {}
     # Last, so that it counts, what a balenaOS build names it besides: balena_supervisor:VERSION.
     for name, references in sorted(store.repositories.items(), key=lambda item: (item[0] == REPOSITORY, item[0])):
-        if name != REPOSITORY and not name.endswith(_SUPERVISORS):
+        if not is_supervisor(name):
             continue
         for text, image_id in sorted(references.items()):
             version = _version(reader, store, text, Digest(image_id))
@@ -124,15 +122,10 @@ def _apps_json(reader: TreeReader, path: bytes) -> AppsJson | None:
 
 def _version(reader: TreeReader, store: InspectedStore, text: str, image_id: Digest) -> str | None:
     try:
-        reference = parse_reference(text)
+        version = version_in_tag(parse_reference(text))
     except InvalidReferenceError:
         return None
-    stat = reader.lookup(join(store.data_root, layout.config_path(image_id)))
-    if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size > MAX_CONFIG_BYTES:
-        return None
-    content = b"".join(bytes(chunk) for chunk in reader.read(stat))
-    try:
-        version = version_of(reference, Image((reference,), parse_config(content, text), ()))
-    except ManifestError:
-        return None
+    if version is None:
+        content = StoreReader(reader, store.data_root).content(layout.config_path(image_id), MAX_CONFIG_BYTES)
+        version = version_in_config(content) if content is not None else None
     return version.removeprefix("v") if version is not None else None

@@ -17,6 +17,7 @@ from ..oci import Image, Reference, parse_reference
 
 REPOSITORY = "balena_supervisor"
 
+_NAME = re.compile(r"(?:.+/)?(?:[a-z0-9]+-)*supervisor")
 _VERSION = re.compile(r"v?([0-9]+\.[0-9]+\.[0-9]+.*)", re.DOTALL)
 
 
@@ -44,11 +45,27 @@ def supervisor_tags(reference: Reference, version: str) -> tuple[Reference, ...]
     return (replace(reference, tag="latest", digest=None), own)
 
 
+def is_supervisor(repository: str) -> bool:
+    """Whether a repository's name is one that images of the Supervisor have: ``balena/aarch64-supervisor`` for one."""
+    return repository == REPOSITORY or _NAME.fullmatch(repository) is not None
+
+
 def version_of(reference: Reference, image: Image) -> str | None:
     """The Supervisor's version, as its tag says, or else its image (``ENV VERSION``, its Dockerfile); None if neither does."""
-    if reference.tag is not None and _VERSION.fullmatch(reference.tag):
-        return reference.tag
-    config = msgspec.json.decode(image.config.content, type=_Config).config
+    return version_in_tag(reference) or version_in_config(image.config.content)
+
+
+def version_in_tag(reference: Reference) -> str | None:
+    """The Supervisor's version, as the tag of its image says; None if it does not."""
+    return reference.tag if reference.tag is not None and _VERSION.fullmatch(reference.tag) else None
+
+
+def version_in_config(content: bytes) -> str | None:
+    """The Supervisor's version, as the config of its image says; None if it does not, or is no config."""
+    try:
+        config = msgspec.json.decode(content, type=_Config).config
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
     for variable in (config.env if config is not None else None) or ():
         name, _, value = (variable or "").partition("=")
         if name == "VERSION" and _VERSION.fullmatch(value):

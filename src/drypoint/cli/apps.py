@@ -11,26 +11,23 @@ from ..balena.apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
 from ..balena.architecture import NeededArchitecture, check_architecture
 from ..balena.boot import read_config
 from ..balena.boot_config import other_fleet_warning
-from ..balena.compatibility import SupervisorVersion, fit, parse_supervisor_version, supervisor_in_store
+from ..balena.compatibility import SupervisorVersion, parse_supervisor_version, read_supervisor, supervisor_in_store
 from ..balena.device_type import DeviceType
-from ..disk import Device, Window, find_partition, read_table
+from ..balena.supervisor_image import REPOSITORY
+from ..disk import Device, Window
 from ..disk.ext4.reader import Ext4Reader
-from ..engine import StoreState, read_state
-from ..engine.layout import config_path
-from ..engine.state import store_path
+from ..engine import StoreState
 from ..errors import UsageError
-from ..fstree import Regular, TreeReader
 from ..oci import Image
 from ..preloading import Target
 from ..preloading.inner import open_inner
+from ..preloading.mending import find_data_partition
 from ..preloading.request import CheckImages, FatFile
 from ..progress import Progress
 from ..sources.registry import RegistryOptions, TokenProvider
 from . import render
 from .cloud_options import CloudInputs, cloud_states
 from .files import read_file
-
-_MAX_CONFIG_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +65,15 @@ def wanted_apps(
 
 def supervisor_of(
     given: str | None, base: Device | None, target: Target, known: StoreState | None, *, comes: bool
-) -> SupervisorVersion | None:
-    """The Supervisor that reads apps.json: the one that is *given*, or else that in the store on *base*; None if neither.
+) -> SupervisorVersion:
+    """The Supervisor that reads apps.json: the one that is *given*, or else that in the store on *base*.
 
     Args:
         known: the store on a base that cannot be looked into, if somebody looked before.
         comes: whether the one that is given is put in.
 
     Raises:
-        UsageError: what is given is no version; or nothing is given or known of such a base.
+        UsageError: what is given is no version; or nothing is given, and it cannot be told.
         DiskImageError, StoreError: the store cannot be read.
     """
     found = _supervisor_on(base, target) if known is None else supervisor_in_store(known)
@@ -86,6 +83,12 @@ def supervisor_of(
             raise UsageError(
                 "the disk image cannot be looked into while it streams by, so it cannot be told which Supervisor reads "
                 "apps.json: give --base-manifest FILE, or --supervisor-version VERSION"
+            )
+        if found is None:
+            raise UsageError(
+                "it cannot be told which Supervisor the disk image has, and so not which version of apps.json it reads: no tag "
+                f"{REPOSITORY}:VERSION is in its store, and no image says so. Give the version with --supervisor-version (on a "
+                "device: balena-engine images)"
             )
         return found
     version = parse_supervisor_version(given)
@@ -98,25 +101,11 @@ def _supervisor_on(base: Device | None, target: Target) -> SupervisorVersion | N
     if base is None:
         return None
     disk = base if target.container is None else open_inner(base, target.container)
-    found = find_partition(disk, read_table(disk), target.partition)
-    if found.filesystem is None or not found.filesystem.kind.is_ext:
-        return None
+    partition = find_data_partition(disk, target).partition
     # Whether it was unmounted in order is told when the images are planned, and better.
-    reader = Ext4Reader(Window(disk, found.partition.start, found.partition.size), allow_dirty=True)
-    state = read_state(reader, target.data_root)
-    return supervisor_in_store(state) or supervisor_in_store(state, _configs(reader, state))
-
-
-def fitted(apps: AppsJson, supervisor: SupervisorVersion | None) -> tuple[AppsJson, SupervisorVersion]:
-    """*apps* as *supervisor* reads it.
-
-    Raises:
-        UsageError: it cannot; see :func:`drypoint.balena.compatibility.fit`.
-    """
-    made = fit(apps, supervisor)
-    if supervisor is None:
-        raise AssertionError("an unknown Supervisor is refused")
-    return made, supervisor
+    return read_supervisor(
+        Ext4Reader(Window(disk, partition.start, partition.size), allow_dirty=True), target.data_root
+    )
 
 
 def architecture_check(device_type: DeviceType | None, needs: Sequence[NeededArchitecture]) -> CheckImages:
@@ -162,12 +151,3 @@ def warn_of_other_fleet(apps: AppsJson, config: bytes | None) -> None:
     warning = other_fleet_warning(config, apps)
     if warning is not None:
         render.warning(warning)
-
-
-def _configs(reader: TreeReader, state: StoreState) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for image_id in state.images:
-        stat = reader.lookup(store_path(state, config_path(image_id)))
-        if stat is not None and isinstance(stat.entry, Regular) and stat.entry.size <= _MAX_CONFIG_BYTES:
-            found[image_id] = b"".join(bytes(chunk) for chunk in reader.read(stat))
-    return found

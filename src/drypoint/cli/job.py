@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..balena.apps_json import AppsJson
-from ..balena.compatibility import SupervisorVersion
+from ..balena.compatibility import SupervisorVersion, fit
 from ..balena.device_type import DeviceType, read_device_type
 from ..balena.first_boot import first_boot, pinned_release
 from ..balena.flasher import find_flasher, pinning_file
@@ -31,7 +31,7 @@ from ..sources.compose import MAX_BYTES as MAX_COMPOSE_BYTES
 from ..sources.compose import read_compose, read_environment
 from ..sources.registry import RegistryOptions, RegistrySource
 from . import render
-from .apps import architecture_check, coming_config, fitted, supervisor_of, wanted_apps, warn_of_other_fleet
+from .apps import architecture_check, coming_config, supervisor_of, wanted_apps, warn_of_other_fleet
 from .boot_options import BootInputs, boot_files
 from .cloud_options import CloudInputs
 from .files import read_file
@@ -139,7 +139,7 @@ def job(
             given = inputs.supervisor_version or (None if supervisor is None else _tagged_version(supervisor))
             reads = supervisor_of(given, base, target, known, comes=supervisor is not None)
             config = coming_config(base, fat_files)
-            apps = App(*fitted(wanted.apps, reads), target.container is not None, config)
+            apps = App(fit(wanted.apps, reads), reads, target.container is not None, config)
             requests += [at_hand.request(reference) for reference in apps.apps.images]
             warn_of_other_fleet(apps.apps, config)
         yield Job(
