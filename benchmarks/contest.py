@@ -138,8 +138,8 @@ def _commands(field: Field) -> dict[str, list[str]]:
     contest, scratch = field.contest, field.directory / "out"
     images = [f"--image={reference}" for reference in field.references]
     job = ["preload", str(field.base), "-o", str(scratch / "out.img"), "--quiet", "--no-index", *images]
-    # For what is unpacked, and an inode each: what is added to so small a file system has one for 16 KiB. Beside them the engine
-    # keeps blobs for a while.
+    # For what is unpacked, and an inode each: what is added to so small a file system has one for 16 KiB. Beside them the
+    # engine keeps blobs for a while.
     more = str(max(contest.tar_bytes * 13 // 10, contest.files * 16384) + contest.blob_bytes)
     layers = [
         f"http://{field.host}/v2/{repository}/blobs/{layer.descriptor.digest},{_file(layer.content)},{_file(layer.tar)}"
