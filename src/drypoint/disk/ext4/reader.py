@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
+from operator import attrgetter
 from stat import S_IFMT, S_IFREG
 
-from ...errors import FilesystemError
+from ...errors import DiskImageError, FilesystemError
 from ...fstree.entry import (
     BlockDevice,
     CharDevice,
@@ -25,7 +27,7 @@ from ...fstree.entry import (
 from ...fstree.path import join
 from ...fstree.protocols import Stat
 from ..device import Device
-from .reader_blocks import Extent, extents
+from .reader_blocks import Extent, extents, sole_extent
 from .reader_directory import DirectoryEntry, DirectoryParser
 from .reader_inode import EXTENTS_FLAG, INLINE_DATA_FLAG, Inode, InodeTable, device_number
 from .reader_superblock import ROOT_INODE, Group, Superblock
@@ -33,6 +35,7 @@ from .reader_volume import Cache, Volume
 from .reader_xattr import AttributeReader
 
 _CHUNK = 1 << 20
+_SMALL, _AHEAD = 64 << 10, 256 << 10
 _ZEROS = memoryview(bytes(_CHUNK))
 _FAST_SYMLINK = 60
 _LONGEST_TARGET = 4096
@@ -40,6 +43,7 @@ _LARGEST_VALUE = 65536
 _ENTRIES_CACHED = 1 << 17
 _DIRECTORIES_CACHED = 1 << 14
 
+_INODE_NUMBER = attrgetter("inode")
 _FILE_TYPES = {
     1: stat.S_IFREG,
     2: stat.S_IFDIR,
@@ -72,6 +76,7 @@ class Ext4Reader:
         self._inodes = InodeTable(self._volume)
         self._attributes = AttributeReader(self._volume, self._value_inode)
         self._names: Cache[int, tuple[int, dict[bytes, DirectoryEntry]]] = Cache(_ENTRIES_CACHED)
+        self._ahead = (0, b"")
         self._paths: Cache[bytes, tuple[int, int]] = Cache(_DIRECTORIES_CACHED)
 
     @property
@@ -101,14 +106,16 @@ class Ext4Reader:
         found = self._find(path)
         if found is None or not found[0].is_directory:
             raise FilesystemError(f"{path!r} is no directory of the file system on {self._volume.name}")
-        for entry in sorted(self._entries(*found).values(), key=_inode_number):
-            yield self._stat(join(path, entry.name), self._named(found[0], entry))
+        prefix = path + b"/" if path else b""
+        for entry in sorted(self._entries(*found).values(), key=_INODE_NUMBER):
+            yield self._stat(prefix + entry.name, self._named(found[0], entry))
 
     def read(self, stat: Stat) -> Iterator[memoryview]:
         inode = self._inodes.inode(stat.inode)
         if not _has_type(inode, S_IFREG):
             raise FilesystemError(f"{stat.entry.path!r} is no regular file of the file system on {self._volume.name}")
-        return self._content(inode)
+        whole = self._small(inode)
+        return self._content(inode) if whole is None else iter((whole,))
 
     def extents(self, stat: Stat) -> Iterator[Extent]:
         """Where the content of a regular file lies, in order, holes left out; what reads as zeros is at block 0.
@@ -214,6 +221,37 @@ class Ext4Reader:
         if position != count:
             raise self._volume.damage(owner, f"its block {position} is missing")
 
+    def _small(self, inode: Inode) -> memoryview | None:
+        """The content of a small file in one piece, as nearly all are; None if it is another."""
+        size = inode.size
+        if not 0 < size <= _SMALL or inode.flags & INLINE_DATA_FLAG:
+            return None
+        block_size = self.superblock.block_size
+        blocks = -(-size // block_size)
+        extent = sole_extent(self._volume, inode)
+        if extent is None or extent[1] < blocks:
+            return None
+        physical = extent[0]
+        # Small files were written one after the other: what lies behind one is most likely asked for next. As one value, since
+        # other threads may replace it.
+        first, data = self._ahead
+        start = (physical - first) * block_size
+        if not 0 <= start <= len(data) - blocks * block_size:
+            goes_on = start == len(data)
+            start, data = 0, self._read_ahead(physical, blocks, goes_on, inode)
+            self._ahead = physical, data
+        return memoryview(data)[start : start + size]
+
+    def _read_ahead(self, physical: int, blocks: int, goes_on: bool, inode: Inode) -> bytes:
+        superblock = self.superblock
+        owner = f"inode {inode.number}"
+        if goes_on:
+            more = min(_AHEAD // superblock.block_size, superblock.blocks_count - physical)
+            # What cannot be read behind the file is no fault of the file.
+            with suppress(DiskImageError):
+                return self._volume.read(physical, max(blocks, more), owner)
+        return self._volume.read(physical, blocks, owner)
+
     def _content(self, inode: Inode) -> Iterator[memoryview]:
         block_size = self.superblock.block_size
         owner = f"inode {inode.number}"
@@ -290,10 +328,6 @@ class Ext4Reader:
 
 def _has_type(inode: Inode, file_type: int) -> bool:
     return S_IFMT(inode.mode) == file_type
-
-
-def _inode_number(entry: DirectoryEntry) -> int:
-    return entry.inode
 
 
 def _zeros(length: int) -> Iterator[memoryview]:

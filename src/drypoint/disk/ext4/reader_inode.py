@@ -17,12 +17,14 @@ ENCRYPT_FLAG = 0x800
 EXTENTS_FLAG = 0x80000
 EA_INODE_FLAG = 0x200000
 INLINE_DATA_FLAG = 0x10000000
+XATTR_MAGIC = b"\x00\x00\x02\xea"
 
 _TABLE_CHUNK = 64 * 1024
 _TABLE_CHUNKS_CACHED = 128
 _INODES_CACHED = 4096
 
 _CORE = struct.Struct("<HHIIIiIHHIII60sIIII6H")
+_SEED = struct.Struct("<II")
 _CHECKSUM_LOW_AT, _CORE_SIZE = 0x7C, 0x80
 _EXTRA_SIZE_AT, _CHECKSUM_HIGH_AT, _MTIME_EXTRA_AT = 0x80, 0x82, 0x88
 _CHECKSUM_HIGH_END, _MTIME_EXTRA_END = 0x84 - _CORE_SIZE, 0x8C - _CORE_SIZE
@@ -37,7 +39,7 @@ class Inode(NamedTuple):
         mtime: nanoseconds since the epoch.
         block: the 60 bytes of ``i_block``: the root of a block map, a symbolic link's target, a device number, inline data.
         xattr_block: where more extended attributes lie, or 0.
-        xattr_area: what follows the extra fields inside the inode, its magic number included; empty where there is no room.
+        xattr_area: the extended attributes inside the inode, with the magic number before them; empty where there are none.
         value_hash: for an inode that holds an extended attribute's value, what the value hashes to.
     """
 
@@ -140,6 +142,8 @@ class InodeTable:
             raise FilesystemError(
                 f"inode {number} of the file system on {self._volume.name} is encrypted: it cannot be read"
             )
+        # An extra size of 0 comes from a time before in-inode attributes: what follows then means nothing.
+        area = _CORE_SIZE + extra_size
         time = mtime * _NANOSECONDS
         if extra_size >= _MTIME_EXTRA_END:
             extra = int.from_bytes(raw[_MTIME_EXTRA_AT : _MTIME_EXTRA_AT + 4], "little")
@@ -158,13 +162,12 @@ class InodeTable:
             generation=generation,
             block=block,
             xattr_block=xattr_block | xattr_block_high << 32,
-            # An extra size of 0 comes from a time before in-inode attributes: what follows then means nothing.
-            xattr_area=bytes(raw[_CORE_SIZE + extra_size :]) if extra_size else b"",
+            xattr_area=bytes(raw[area:]) if extra_size and raw[area : area + 4] == XATTR_MAGIC else b"",
             value_hash=atime,
         )
 
     def _check(self, number: int, generation: int, raw: memoryview, extra_size: int, low: int) -> None:
-        seed = inode_seed(self._volume, number, generation)
+        seed = crc32c(_SEED.pack(number, generation), self._volume.superblock.checksum_seed)
         # The checksum's own two halves count as zeros; most inodes have both.
         content = bytearray(raw)
         content[_CHECKSUM_LOW_AT : _CHECKSUM_LOW_AT + 2] = b"\0\0"
@@ -179,7 +182,7 @@ class InodeTable:
 
 def inode_seed(volume: Volume, number: int, generation: int) -> int:
     """What the checksums of an inode, and of the blocks that belong to it alone, start from."""
-    return crc32c(struct.pack("<II", number, generation), volume.superblock.checksum_seed)
+    return crc32c(_SEED.pack(number, generation), volume.superblock.checksum_seed)
 
 
 def device_number(block: bytes) -> tuple[int, int]:

@@ -70,7 +70,7 @@ class AttributeReader:
         """
         pairs: list[tuple[bytes, bytes]] = []
         area = inode.xattr_area
-        if len(area) > 8 and area[:4] == b"\x00\x00\x02\xea":
+        if len(area) > 8:
             pairs.extend(self._entries(inode, area, 4, 4))
         if inode.xattr_block:
             block = self._block(inode)
