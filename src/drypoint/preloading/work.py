@@ -26,6 +26,7 @@ from ..disk.formats import (
 from ..disk.output import adopt, check_target
 from ..disk.scratch import nameless_file, path_of, scratch_directory
 from ..disk.undo import check_unused, undoing
+from ..disk.writeback import early_writeback
 from ..errors import OutputError, UsageError
 from ..progress import Progress
 
@@ -121,6 +122,7 @@ def working_file(path: Path, destination: Destination, inputs: tuple[Path, ...])
                 whole_file(destination.block_map, overwrite=destination.overwrite, inputs=inputs)
             )
         part = stack.enter_context(whole_file(path, overwrite=destination.overwrite, inputs=inputs))
+        stack.enter_context(early_writeback(part))
         # What is opened for the work is closed before the file gets its name, so it belongs to a stack of its own.
         with ExitStack() as opened:
             yield _Copy(path, kind, part, block_map, opened)
