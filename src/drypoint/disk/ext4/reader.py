@@ -29,8 +29,9 @@ from ...fstree.protocols import Stat
 from ..device import Device
 from .reader_blocks import Extent, extents, sole_extent
 from .reader_directory import DirectoryEntry, DirectoryParser
+from .reader_group import Group
 from .reader_inode import EXTENTS_FLAG, INLINE_DATA_FLAG, Inode, InodeTable, device_number
-from .reader_superblock import ROOT_INODE, Group, Superblock
+from .reader_superblock import ROOT_INODE, Superblock
 from .reader_volume import Cache, Volume
 from .reader_xattr import AttributeReader
 

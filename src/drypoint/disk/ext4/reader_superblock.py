@@ -1,7 +1,7 @@
-"""The superblock and the group descriptors of an ext2, ext3 or ext4 file system, as values.
+"""The superblock of an ext2, ext3 or ext4 file system, as a value.
 
-Format: the kernel's Documentation/filesystems/ext4 (super.rst, group_descr.rst); the names of fields and features are those
-that ``dumpe2fs`` prints. Written apart from the library that writes file systems, so that one can judge the other.
+Format: the kernel's Documentation/filesystems/ext4 (super.rst); the names of fields and features are those that ``dumpe2fs``
+prints. Written apart from the library that writes file systems, so that one can judge the other.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import fastcrc
 
 from ...errors import FilesystemError
+from .reader_features import UNREADABLE_FEATURES, feature_names
 
 SUPERBLOCK_OFFSET = 1024
 SUPERBLOCK_SIZE = 1024
@@ -22,61 +23,6 @@ _GOOD_OLD_INODE_SIZE = 128
 _CRC32C_CHECKSUMS = 1
 _STATE_CLEAN, _STATE_ERRORS = 1, 2
 _OS_HURD = 1
-
-COMPAT_FEATURES = {
-    0x1: "dir_prealloc",
-    0x2: "imagic_inodes",
-    0x4: "has_journal",
-    0x8: "ext_attr",
-    0x10: "resize_inode",
-    0x20: "dir_index",
-    0x40: "lazy_bg",
-    0x80: "exclude_inode",
-    0x100: "snapshot_bitmap",
-    0x200: "sparse_super2",
-    0x400: "fast_commit",
-    0x800: "stable_inodes",
-    0x1000: "orphan_file",
-}
-INCOMPAT_FEATURES = {
-    0x1: "compression",
-    0x2: "filetype",
-    0x4: "needs_recovery",
-    0x8: "journal_dev",
-    0x10: "meta_bg",
-    0x40: "extent",
-    0x80: "64bit",
-    0x100: "mmp",
-    0x200: "flex_bg",
-    0x400: "ea_inode",
-    0x1000: "dirdata",
-    0x2000: "metadata_csum_seed",
-    0x4000: "large_dir",
-    0x8000: "inline_data",
-    0x10000: "encrypt",
-    0x20000: "casefold",
-}
-RO_COMPAT_FEATURES = {
-    0x1: "sparse_super",
-    0x2: "large_file",
-    0x4: "btree_dir",
-    0x8: "huge_file",
-    0x10: "uninit_bg",
-    0x20: "dir_nlink",
-    0x40: "extra_isize",
-    0x80: "has_snapshot",
-    0x100: "quota",
-    0x200: "bigalloc",
-    0x400: "metadata_csum",
-    0x800: "replica",
-    0x1000: "read-only",
-    0x2000: "project",
-    0x4000: "shared_blocks",
-    0x8000: "verity",
-    0x10000: "orphan_present",
-}
-UNREADABLE_FEATURES = frozenset({"compression", "journal_dev", "dirdata"})
-"""Incompatible features known by name under which files would be misread; an unknown incompatible bit counts too."""
 
 # Offsets are those of struct ext4_super_block. Behind the label only a few fields matter, each read by its own offset.
 _FRONT = struct.Struct("<7I 4x 3I 12x 2H 12x 2I 4x I 2H 3I 16s 16s")
@@ -136,30 +82,6 @@ class Superblock:
         return feature in self.features
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A block group's descriptor: where its parts lie (block numbers), and what is free in it."""
-
-    number: int
-    block_bitmap: int
-    inode_bitmap: int
-    inode_table: int
-    free_blocks: int
-    free_inodes: int
-    used_directories: int
-    flags: int
-    unused_inodes: int
-
-
-def _names(bits: int, table: dict[int, str], kind: str) -> set[str]:
-    found = set()
-    for position in range(32):
-        bit = 1 << position
-        if bits & bit:
-            found.add(table.get(bit, f"unknown_{kind}_{bit:#x}"))
-    return found
-
-
 def parse_superblock(raw: bytes, device_size: int, name: str) -> Superblock:
     """Read the 1024 bytes *raw* at offset 1024 of the file system called *name* in messages.
 
@@ -195,11 +117,7 @@ def parse_superblock(raw: bytes, device_size: int, name: str) -> Superblock:
         raise FilesystemError(
             f"{name} holds no ext2, ext3 or ext4 file system: its superblock's magic number is missing"
         )
-    features = (
-        _names(compat, COMPAT_FEATURES, "compat")
-        | _names(incompat, INCOMPAT_FEATURES, "incompat")
-        | _names(ro_compat, RO_COMPAT_FEATURES, "ro_compat")
-    )
+    features = feature_names(compat, incompat, ro_compat)
     refused = sorted(f for f in features if f in UNREADABLE_FEATURES or f.startswith("unknown_incompat"))
     if refused:
         raise FilesystemError(f"{name} uses {', '.join(refused)}, under which files cannot be read right")
@@ -271,7 +189,7 @@ def parse_superblock(raw: bytes, device_size: int, name: str) -> Superblock:
         backup_groups=struct.unpack_from("<2I", raw, _BACKUP_GROUPS_AT),
         label=label.split(b"\0", 1)[0],
         uuid=uuid,
-        features=frozenset(features),
+        features=features,
         clean=bool(state & _STATE_CLEAN) and not state & _STATE_ERRORS,
         checksum_seed=seed,
     )
@@ -279,84 +197,3 @@ def parse_superblock(raw: bytes, device_size: int, name: str) -> Superblock:
 
 def _damaged(name: str, why: str) -> FilesystemError:
     return FilesystemError(f"the superblock of {name} is damaged: {why}; e2fsck may mend it")
-
-
-def descriptor_block(superblock: Superblock, index: int) -> int:
-    """The block that holds part *index* of the group descriptor table."""
-    # With 1 KiB blocks and clusters the first block is left to boot code although the first data block is 0.
-    shift = 1 if superblock.block_size == 1024 and superblock.cluster_blocks > 1 else 0
-    if index < superblock.first_meta_bg:
-        return superblock.first_data_block + 1 + index + shift
-    group = index * (superblock.block_size // superblock.descriptor_size)
-    block = superblock.first_data_block + group * superblock.blocks_per_group
-    return block + (1 if _holds_superblock(superblock, group) else 0) + (shift if group == 0 else 0)
-
-
-def _holds_superblock(superblock: Superblock, group: int) -> bool:
-    if group == 0:
-        return True
-    if superblock.has("sparse_super2"):
-        return group in superblock.backup_groups
-    if group == 1 or not superblock.has("sparse_super"):
-        return True
-    return any(_is_power(group, base) for base in (3, 5, 7))
-
-
-def _is_power(number: int, base: int) -> bool:
-    while number % base == 0:
-        number //= base
-    return number == 1
-
-
-_LOW = struct.Struct("<3I4H4x2H2H")
-_HIGH = struct.Struct("<3I4H")
-_GROUP_CHECKSUM_AT = 0x1E
-
-
-def parse_group(superblock: Superblock, number: int, raw: bytes, name: str) -> Group:
-    """Read the descriptor *raw* of group *number*.
-
-    Raises:
-        FilesystemError: its checksum is wrong, or it puts a part of the group outside the file system.
-    """
-    bitmap, inode_bitmap, table, free_blocks, free_inodes, directories, flags, _, _, unused, checksum = (
-        _LOW.unpack_from(raw)
-    )
-    if superblock.descriptor_size >= 64:
-        high = _HIGH.unpack_from(raw, 32)
-        bitmap |= high[0] << 32
-        inode_bitmap |= high[1] << 32
-        table |= high[2] << 32
-        free_blocks |= high[3] << 16
-        free_inodes |= high[4] << 16
-        directories |= high[5] << 16
-        unused |= high[6] << 16
-    if _group_checksum(superblock, number, raw) not in (None, checksum):
-        raise FilesystemError(
-            f"the descriptor of group {number} of {name} is damaged: its checksum is wrong; run e2fsck"
-        )
-    table_blocks = superblock.inodes_per_group * superblock.inode_size // superblock.block_size
-    for what, block, length in (
-        ("block bitmap", bitmap, 1),
-        ("inode bitmap", inode_bitmap, 1),
-        ("inode table", table, table_blocks),
-    ):
-        if not superblock.first_data_block < block <= superblock.blocks_count - length:
-            raise FilesystemError(
-                f"the descriptor of group {number} of {name} is damaged: "
-                f"it puts the {what} at block {block} of {superblock.blocks_count}; run e2fsck"
-            )
-    # Unlike the superblock, descriptors count clusters.
-    free_blocks *= superblock.cluster_blocks
-    return Group(number, bitmap, inode_bitmap, table, free_blocks, free_inodes, directories, flags, unused)
-
-
-def _group_checksum(superblock: Superblock, number: int, raw: bytes) -> int | None:
-    before = raw[:_GROUP_CHECKSUM_AT]
-    after = raw[_GROUP_CHECKSUM_AT + 2 :]
-    numbered = struct.pack("<I", number)
-    if superblock.has("metadata_csum"):
-        return stored(crc32c(numbered + before + b"\0\0" + after, superblock.checksum_seed)) & 0xFFFF
-    if superblock.has("uninit_bg"):
-        return fastcrc.crc16.modbus(superblock.uuid + numbered + before + after)
-    return None

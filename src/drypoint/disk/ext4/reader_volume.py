@@ -9,15 +9,8 @@ from typing import Generic, TypeVar
 
 from ...errors import FilesystemError
 from ..device import Device
-from .reader_superblock import (
-    SUPERBLOCK_OFFSET,
-    SUPERBLOCK_SIZE,
-    Group,
-    Superblock,
-    descriptor_block,
-    parse_group,
-    parse_superblock,
-)
+from .reader_group import Group, descriptor_block, parse_group
+from .reader_superblock import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock, parse_superblock
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
