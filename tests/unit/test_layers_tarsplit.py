@@ -22,7 +22,6 @@ from drypoint.errors import LayerError
 from drypoint.layers import (
     FileRecord,
     LayerReader,
-    Segment,
     TarReader,
     TarSplitWriter,
     assemble,
@@ -148,7 +147,7 @@ def segments_after_last_file(tar: bytes, blob: bytes) -> list[int]:
             pass
         records = list(read_tar_split(reader.tar_split.chunks(), "layer"))
     last = max(index for index, record in enumerate(records) if isinstance(record, FileRecord))
-    return [len(record.payload) for record in records[last + 1 :] if isinstance(record, Segment)]
+    return [len(record) for record in records[last + 1 :] if isinstance(record, bytes)]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Layers as streams: from a compressed blob, verified on its way, to what each tar entry means, and the tar-split beside it."""
 
 from ..decompression import compression_of
-from .assemble import FileRecord, Segment, assemble, read_tar_split
+from .assemble import FileRecord, assemble, read_tar_split
 from .change import Add, Change, Link, Opaque, Whiteout, change_of
 from .compression import decompress
 from .pipeline import TarChunks, tar_chunks
@@ -17,7 +17,6 @@ __all__ = [
     "LayerReader",
     "Link",
     "Opaque",
-    "Segment",
     "TarChunks",
     "TarEntry",
     "TarReader",

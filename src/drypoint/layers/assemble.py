@@ -20,27 +20,24 @@ MAX_LINE_BYTES = 2 * MAX_RAW_BYTES
 _FILE, _SEGMENT = 1, 2
 
 
-class Segment(NamedTuple):
-    """Bytes of the tar that are no file's content."""
-
-    payload: bytes
-
-
 class FileRecord(NamedTuple):
     """An entry's place in the tar.
 
     Attributes:
         name: as the tar has it, not cleaned.
+        path: the same cleaned.
         size: bytes of content; 0 or less for none.
         crc: CRC-64 of the content; None if there is none.
     """
 
     name: bytes
+    path: bytes
     size: int
     crc: int | None
 
 
-Record: TypeAlias = Segment | FileRecord
+Record: TypeAlias = bytes | FileRecord
+"""Bytes of the tar that are no file's content, or an entry's place."""
 
 
 class _Line(msgspec.Struct):
@@ -72,7 +69,7 @@ def read_tar_split(chunks: Iterator[bytes], what: str) -> Iterator[Record]:
         if line.position != position:
             raise LayerError(f"{what}: the tar-split has position {line.position} where {position} is due")
         if line.type == _SEGMENT:
-            yield Segment(line.payload or b"")
+            yield line.payload or b""
         elif line.type == _FILE:
             yield _file_record(line, seen, what)
         else:
@@ -93,9 +90,9 @@ def assemble(
         LayerError: a file's content has not the length or the checksum in its record.
     """
     for record in records:
-        if isinstance(record, Segment):
-            if record.payload:
-                yield record.payload
+        if isinstance(record, bytes):
+            if record:
+                yield record
         elif record.size > 0:
             yield from _checked_content(record, open_file(record.name), what)
 
@@ -124,10 +121,10 @@ def _file_record(line: _Line, seen: set[bytes], what: str) -> FileRecord:
         raise LayerError(f"{what}: the tar-split names {name[:300]!r} twice")
     seen.add(cleaned)
     if line.payload is None:
-        return FileRecord(name, line.size, None)
+        return FileRecord(name, cleaned, line.size, None)
     if len(line.payload) != 8:
         raise LayerError(f"{what}: the tar-split has a checksum of {len(line.payload)} bytes for {name[:300]!r}")
-    return FileRecord(name, line.size, int.from_bytes(line.payload, "big"))
+    return FileRecord(name, cleaned, line.size, int.from_bytes(line.payload, "big"))
 
 
 def _lines(chunks: Iterator[bytes], what: str) -> Iterator[bytes]:

@@ -157,6 +157,9 @@ class TarReader:
             for _ in self.content():
                 pass
         padding = self._padding
+        if self._headers_only:
+            # A piece for each entry. The one before is used up here, so that what is asked for is this entry's.
+            self._available()
         start = self._position + padding
         end = start + BLOCK
         if end <= len(self._chunk) and self._chunk[start + 156 : start + 157] in _PLAIN:

@@ -11,7 +11,7 @@ from ..digest import Digest
 from ..engine import StoredLayer, apply_changes, layout
 from ..errors import FilesystemError, LayerError
 from ..fstree import Content, Regular, TreeReader, join
-from ..layers.assemble import FileRecord, Segment, read_tar_split
+from ..layers.assemble import FileRecord, read_tar_split
 from ..layers.change import Change, change_of
 from ..layers.tar import TarEntry, TarReader
 from ..layers.tarsplit import crc_of
@@ -116,11 +116,11 @@ class _LayerCheck:
             raise LayerError(f"{self._what}: there is no tar-split")
         chunks = (bytes(chunk) for chunk in self._reader.read(stat))
         for record in read_tar_split(chunks, self._what):
-            if isinstance(record, Segment):
-                self._sha256.update(record.payload)
-                self._tar_bytes += len(record.payload)
-                if record.payload:
-                    yield record.payload
+            if isinstance(record, bytes):
+                self._sha256.update(record)
+                self._tar_bytes += len(record)
+                if record:
+                    yield record
             else:
                 if self._loss is None and self._tar.is_sparse:
                     self._loss = f"tar-split does not tell how the tar stores {record.name[:300]!r}"
@@ -137,14 +137,15 @@ class _LayerCheck:
             )
         if self._loss is None and stored != record.size:
             self._loss = f"the tar stores {stored} bytes of {record.name[:300]!r}, but tar-split has {record.size}"
-        stat = self._tree.find(record.name)
+        stat = self._tree.find(record.path)
         if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size != record.size:
             self._faithful = False
             return
         crc = 0
+        update = self._sha256.update
         for chunk in self._tree.read(stat):
             crc = crc_of(chunk, crc)
-            self._sha256.update(chunk)
+            update(chunk)
         self._tar_bytes += record.size
         # Nothing was recorded of what a link's header claims to be its content.
         if crc != record.crc and stored:

@@ -13,11 +13,9 @@ _REMEMBERED = 1 << 16
 _MAX_SYMLINKS = 40
 
 
-def path_below(name: bytes) -> bytes:
-    """The clean path that *name* means in a chroot, where nothing leads above the root."""
-    path = clean_name(name)
-    # Names are cleaned far quicker without a slash in front; with one, what leads above the root ends there.
-    return clean_name(b"/" + name)[1:] if path[:1] in (b".", b"/") else path
+def path_below(path: bytes) -> bytes:
+    """The path that a cleaned name means in a chroot, where nothing leads above the root."""
+    return path if path[:1] not in (b".", b"/") else clean_name(b"/" + path)[1:]
 
 
 class LayerTree:
@@ -41,10 +39,12 @@ class LayerTree:
             path, stat = pending.pop()
             yield path, stat
             if isinstance(stat.entry, Directory):
-                pending.extend((join(path, name), child) for name, child in self._names(path).items())
+                prefix = path + b"/" if path else b""
+                pending.extend([(prefix + name, child) for name, child in self._names(path).items()])
 
     def find(self, name: bytes) -> Stat | None:
-        """What the layer's tar calls *name*, through symbolic links above it as the engine goes when it unpacks in a chroot."""
+        """What the layer's tar calls *name*, which is clean, through symbolic links above it, as an engine goes that unpacks in
+        a chroot."""
         path = path_below(name)
         parent, _, last = path.rpartition(b"/")
         found = self._names(parent).get(last)
@@ -88,10 +88,11 @@ class LayerTree:
             self._known.move_to_end(path)
             return found
         found = {}
-        stat = self._reader.lookup(join(self.diff, path))
+        where = join(self.diff, path)
+        stat = self._reader.lookup(where)
         if stat is not None and isinstance(stat.entry, Directory):
-            for child in self._reader.children(stat.entry):
-                found[child.entry.path.rpartition(b"/")[2]] = child
+            above = len(where) + 1 if where else 0
+            found = {child.entry.path[above:]: child for child in self._reader.children(stat.entry)}
         self._known[path] = found
         self._entries += len(found) + 1
         while self._entries > _REMEMBERED and len(self._known) > 1:
