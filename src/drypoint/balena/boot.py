@@ -13,7 +13,7 @@ from ..disk.fat import list_fat_directory, read_fat_file
 from ..errors import FilesystemError, PartitionTableError
 from ..preloading.request import FatFile
 from .boot_config import CONFIG_FILE, MAX_CONFIG_BYTES, Setting, merge_config
-from .device_type import BOOT_LABELS
+from .boot_partition import BOOT_LABELS, read_boot_file
 from .network import CONNECTIONS_DIRECTORY, NetworkConnection, check_distinct
 from .splash import SPLASH_DIRECTORY, splash_path
 
@@ -84,7 +84,7 @@ def read_config(device: Device) -> bytes | None:
     if not found:
         return None
     probed = _the_one(device, found)
-    return read_fat_file(Window(device, probed.partition.start, probed.partition.size), CONFIG_FILE, MAX_CONFIG_BYTES)
+    return read_boot_file(device, probed.partition, CONFIG_FILE, MAX_CONFIG_BYTES)
 
 
 def find_boot_partition(device: Device) -> ProbedPartition:

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ..disk import Device, FilesystemKind, Window, probe_partitions, read_table
-from ..disk.fat import read_fat_file
+from ..disk import Device, probe_partitions, read_table
 from ..errors import DiskImageError, UsageError
 from ..oci import Platform, parse_platform
+from .boot_partition import boot_partitions, read_boot_file
 
-BOOT_LABELS = ("resin-boot", "flash-boot", "balena-boot")
 _FILE = "device-type.json"
 _MAX_BYTES = 1 << 20
-_FAT = frozenset({FilesystemKind.FAT12, FilesystemKind.FAT16, FilesystemKind.FAT32})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +53,8 @@ def read_device_type(device: Device) -> DeviceType | None:
         DiskImageError: the partition table is damaged, or ``device-type.json`` is no such file.
         ToolError: mtools is missing.
     """
-    for probed in probe_partitions(device, read_table(device)):
-        filesystem = probed.filesystem
-        if filesystem is None or filesystem.kind not in _FAT or filesystem.label.lower() not in BOOT_LABELS:
-            continue
-        window = Window(device, probed.partition.start, probed.partition.size)
-        content = read_fat_file(window, _FILE, _MAX_BYTES)
+    for probed in boot_partitions(probe_partitions(device, read_table(device))):
+        content = read_boot_file(device, probed.partition, _FILE, _MAX_BYTES)
         if content is not None:
             return parse_device_type(content, f"{_FILE} in the boot partition of {device.name}")
     return None

@@ -16,12 +16,12 @@ import msgspec
 from ..disk import Device, FilesystemKind, ProbedPartition, Window, probe_partitions, read_table
 from ..disk.ext4.file_device import open_ext4_file
 from ..disk.ext4.reader import Ext4Reader
-from ..disk.fat import read_fat_file
 from ..disk.probe import probe_compressed
 from ..errors import DiskImageError, FilesystemError, UsageError
 from ..fstree import Directory, Regular, join
 from ..preloading import ExtraFile
 from ..preloading.request import Container
+from .boot_partition import boot_partitions, read_boot_file
 
 ROOT_LABELS = ("flash-rootA", "flash-root")
 """Of the partition that holds the image to install; the second is resinOS 1's."""
@@ -82,7 +82,7 @@ def find_flasher(device: Device) -> Flasher | None:
     root = _labelled(probed, ROOT_LABELS)
     if root is None:
         return None
-    boot = _boot_partitions(probed)
+    boot = tuple(boot_partitions(probed, BOOT_LABELS))
     _refuse_secure_boot(device, boot)
     flasher = _flasher(device, root, boot, allow_dirty=False)
     inner = open_ext4_file(Window(device, root.partition.start, root.partition.size), flasher.container.path)
@@ -105,7 +105,9 @@ def recognise_flasher(device: Device) -> Flasher | None:
     """
     probed = probe_partitions(device, read_table(device))
     root = _labelled(probed, ROOT_LABELS)
-    return None if root is None else _flasher(device, root, _boot_partitions(probed), allow_dirty=True)
+    return (
+        None if root is None else _flasher(device, root, tuple(boot_partitions(probed, BOOT_LABELS)), allow_dirty=True)
+    )
 
 
 def installed_image(device: Device) -> Container | None:
@@ -155,7 +157,7 @@ def _refuse_encrypted(device: Device, probed: Sequence[ProbedPartition]) -> None
 
 def _refuse_secure_boot(device: Device, boot: Sequence[ProbedPartition]) -> None:
     for item in boot:
-        content = _read_boot_file(device, item, "config.json")
+        content = read_boot_file(device, item.partition, "config.json", _MAX_BYTES)
         if content is None:
             continue
         if _asks_for_secure_boot(content, f"config.json in partition {item.partition.number} of {device.name}"):
@@ -221,7 +223,7 @@ def _configured(reader: Ext4Reader) -> list[bytes]:
 def _deployed(device: Device, boot: Sequence[ProbedPartition]) -> list[bytes]:
     """The name that follows from the flasher's own."""
     for item in boot:
-        content = _read_boot_file(device, item, "device-type.json")
+        content = read_boot_file(device, item.partition, "device-type.json", _MAX_BYTES)
         if content is None:
             continue
         try:
@@ -235,14 +237,6 @@ def _deployed(device: Device, boot: Sequence[ProbedPartition]) -> list[bytes]:
     return []
 
 
-def _read_boot_file(device: Device, item: ProbedPartition, name: str) -> bytes | None:
-    return read_fat_file(Window(device, item.partition.start, item.partition.size), name, _MAX_BYTES)
-
-
-def _boot_partitions(probed: Sequence[ProbedPartition]) -> list[ProbedPartition]:
-    return [item for item in probed if _label(item).lower() in BOOT_LABELS and _is_fat(item)]
-
-
 def _labelled(probed: Sequence[ProbedPartition], labels: Sequence[str]) -> ProbedPartition | None:
     for label in labels:
         for item in probed:
@@ -253,10 +247,6 @@ def _labelled(probed: Sequence[ProbedPartition], labels: Sequence[str]) -> Probe
 
 def _label(item: ProbedPartition) -> str:
     return item.filesystem.label if item.filesystem is not None else ""
-
-
-def _is_fat(item: ProbedPartition) -> bool:
-    return item.filesystem is not None and item.filesystem.kind.is_fat
 
 
 def _shown(path: bytes) -> str:

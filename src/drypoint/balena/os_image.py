@@ -15,11 +15,12 @@ import msgspec
 
 from ..disk import Device, Window
 from ..disk.ext4.reader import Ext4Reader
-from ..disk.fat import read_fat_file
 from ..errors import DrypointError, FilesystemError
 from ..fstree import Directory, Regular, TreeReader, join
 from ..inspection import InspectedPartition
-from .device_type import BOOT_LABELS, DeviceType, read_device_type
+from .boot_config import CONFIG_FILE, MAX_CONFIG_BYTES
+from .boot_partition import BOOT_LABELS, boot_partitions, read_boot_file
+from .device_type import DeviceType, read_device_type
 
 ROOT_LABELS = ("resin-rootA", "resin-rootB", "flash-rootA", "flash-rootB", "balena-rootA", "balena-rootB")
 _OTHER_LABELS = ("resin-state", "resin-data", "flash-state", "flash-data", "balena-state", "balena-data")
@@ -28,7 +29,6 @@ _STORES = (b"docker/overlay2", b"balena/overlay2")
 _RELEASE_FILES = (b"etc/os-release", b"usr/lib/os-release")
 _IMAGE_SUFFIXES = (b".balenaos-img", b".resinos-img", b".img")
 _MAX_RELEASE_BYTES = 64 << 10
-_MAX_CONFIG_BYTES = 1 << 20
 _MAX_LOWER_BYTES = 16 << 10
 _MAX_NAMES = 4096
 _MAX_TEXT = 200
@@ -245,16 +245,9 @@ class _Config(msgspec.Struct, rename="camel"):
 
 
 def _boot_config(device: Device, partitions: tuple[InspectedPartition, ...], notes: list[str]) -> BootConfig | None:
-    boot = [
-        one
-        for one in partitions
-        if one.label.lower() in BOOT_LABELS and one.filesystem is not None and one.filesystem.kind.is_fat
-    ]
-    for one in boot:
+    for one in boot_partitions(partitions):
         try:
-            content = read_fat_file(
-                Window(device, one.partition.start, one.partition.size), "config.json", _MAX_CONFIG_BYTES
-            )
+            content = read_boot_file(device, one.partition, CONFIG_FILE, MAX_CONFIG_BYTES)
         except DrypointError as error:
             notes.append(str(error))
             continue
