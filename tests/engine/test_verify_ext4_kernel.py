@@ -11,10 +11,10 @@ import random
 import stat
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from drypoint.disk.device import FileDevice
 from drypoint.disk.ext4.reader import Ext4Reader

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from drypoint.balena.apps_json import ANY_VERSION, AppsJson, read_apps_json
 from drypoint.balena.architecture import NeededArchitecture, check_architecture, runs_on

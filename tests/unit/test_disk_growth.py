@@ -5,12 +5,12 @@ import os
 import shutil
 import struct
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from drypoint.disk.device import FileDevice
 from drypoint.disk.growth import ALIGNMENT, TableWrite, apply_growth, plan_growth

@@ -6,13 +6,13 @@ import struct
 import subprocess
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from drypoint.disk.device import FileDevice
 from drypoint.disk.gpt import GptEntry, GptHeader, pack_entry

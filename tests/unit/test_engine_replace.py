@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from drypoint.balena.previous import previous_images
 from drypoint.balena.supervisor_image import supervisor_tags, version_of

@@ -6,12 +6,12 @@ import hashlib
 import os
 import re
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from drypoint.disk.device import FileDevice, Window
 from drypoint.disk.ext4 import Ext4Reader, trim

@@ -11,11 +11,11 @@ import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 import drypoint
 from drypoint.balena.compatibility import parse_supervisor_version, read_supervisor

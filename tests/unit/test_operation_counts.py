@@ -10,12 +10,13 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from drypoint.disk import FileDevice
 from drypoint.disk.ext4 import filesystem
@@ -115,7 +116,7 @@ def counts(layer: BuiltLayer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     calls: Counter[str] = Counter()
     library = load_library()
     counting = replace(
-        library, ext2=CountingLibrary(library.ext2, calls), short=CountingLibrary(library.short, calls)  # type: ignore[arg-type]
+        library, ext2=CountingLibrary(library.ext2, calls), short=CountingLibrary(library.short, calls)
     )  # fmt: skip
     writes: list[int] = []
     handed: list[int] = []

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from drypoint.digest import digest_of
 from drypoint.errors import (
@@ -86,7 +87,7 @@ def test_a_pull_by_tag(docker: bool) -> None:
         found = resolve(registry)
         assert pull(registry, QUICK) == [layer.content for layer in built.layers]
     name = Reference(registry.host, "team/app")
-    assert found.references == (replace(name, tag="1.0"), replace(name, digest=built.digest))
+    assert found.references == (structs.replace(name, tag="1.0"), structs.replace(name, digest=built.digest))
     assert found.repository == name
     assert found.image_id == built.image_id
     assert found.config.content == built.config
@@ -123,7 +124,7 @@ def test_the_source_is_an_image_source() -> None:
 
 def test_an_image_from_elsewhere_has_no_layers_here() -> None:
     with serve_registry(holding(image())) as registry:
-        found = replace(resolve(registry), repository=None)
+        found = structs.replace(resolve(registry), repository=None)
     with RegistrySource(QUICK) as source, pytest.raises(SourceError, match="did not come from a registry"):
         source.open_layer(found, found.layers[0])
 

@@ -71,7 +71,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
 
 
-class _Dying(LayerProcesses):
+class _Dying(LayerProcesses, frozen=True):
     """Its processes end as if killed for lack of memory."""
 
     def _check(self, data_root: bytes, task: LayerTask) -> LayerResult:
@@ -118,7 +118,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
-class _Slow(LayerProcesses):
+class _Slow(LayerProcesses, frozen=True):
     """Its processes take their time."""
 
     def _check(self, data_root: bytes, task: LayerTask) -> LayerResult:

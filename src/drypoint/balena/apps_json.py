@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -31,8 +30,7 @@ ONLY_3: Collection[AppsJsonVersion] = frozenset((3,))
 ANY_VERSION: Collection[AppsJsonVersion] = frozenset((2, 3))
 
 
-@dataclass(frozen=True, slots=True)
-class AppsJson:
+class AppsJson(msgspec.Struct, frozen=True):
     """A checked apps.json; ``content`` is its exact bytes.
 
     Attributes:

@@ -7,7 +7,8 @@ ARM, one with ARMv7 what was built for ARMv6; and an amd64 processor runs i386 p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import UsageError
 from ..oci import Image, Platform
@@ -25,8 +26,7 @@ _WAY_OUT = "If that is what you want, say --dont-check-arch"
 _SHOWN = 10
 
 
-@dataclass(frozen=True, slots=True)
-class NeededArchitecture:
+class NeededArchitecture(msgspec.Struct, frozen=True):
     """What a fleet is built for: its name, its device type's slug, and that one's processor in balena's words."""
 
     fleet: str

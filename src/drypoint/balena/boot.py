@@ -6,7 +6,7 @@ On a flasher image it is the outer one, flash-boot: the flasher copies config.js
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..disk import Device, ProbedPartition, Window, describe, probe_partitions, read_table
 from ..disk.fat import list_fat_directory, read_fat_file
@@ -18,8 +18,7 @@ from .network import CONNECTIONS_DIRECTORY, NetworkConnection, check_distinct
 from .splash import SPLASH_DIRECTORY, splash_path
 
 
-@dataclass(frozen=True, slots=True)
-class BootWishes:
+class BootWishes(msgspec.Struct, frozen=True):
     """What is to be in the boot partition, each part checked already; None or empty leaves things as they are.
 
     Attributes:

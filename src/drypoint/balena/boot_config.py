@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -25,8 +24,7 @@ _COMPACT, _ONE_LINE = -1, 0
 _MAX_INDENT = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """A key, from the top of the object down, and its value as JSON."""
 
     key: tuple[str, ...]
@@ -37,8 +35,7 @@ class Setting:
         return ".".join(self.key)
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigApplication:
+class ConfigApplication(msgspec.Struct, frozen=True):
     """The fleet that a config.json makes a device join; *name* is "" where the file gives none."""
 
     application_id: int

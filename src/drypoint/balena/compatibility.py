@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -32,8 +31,7 @@ _FIRST_OF_VERSION_3 = (13, 0, 0)
 _VERSION_LABEL = "org.opencontainers.image.version"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SupervisorVersion:
+class SupervisorVersion(msgspec.Struct, frozen=True, order=True):
     """A release of the Supervisor; what follows the three numbers does not matter here."""
 
     major: int

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -41,8 +40,7 @@ _LUKS = (FilesystemKind.LUKS1, FilesystemKind.LUKS2)
 _DATA_LABEL = "resin-data"
 
 
-@dataclass(frozen=True, slots=True)
-class Flasher:
+class Flasher(msgspec.Struct, frozen=True):
     """Where the disk image lies that is installed; *signed*: with a signature, which no longer fits when it is changed."""
 
     container: Container

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from ..disk import Device, Partition, PartitionTable, Window, find_partition, read_table
 from ..disk.ext4.file_device import open_ext4_file
@@ -19,8 +21,7 @@ from .os_image import OsImage, inspect_os
 from .preloaded import PreloadedApps, SupervisorImage, find_apps, find_supervisors
 
 
-@dataclass(frozen=True, slots=True)
-class InnerInspection:
+class InnerInspection(msgspec.Struct, frozen=True):
     """What the disk image holds that a flasher installs: the file *path* in the partition of that number."""
 
     partition: int
@@ -28,8 +29,7 @@ class InnerInspection:
     found: Inspection
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(msgspec.Struct, frozen=True):
     """What a disk image holds.
 
     Attributes:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from ..disk.fat import check_fat_path
 from ..errors import UsageError
@@ -24,8 +25,7 @@ _TEMPORARY = re.compile(r".*\.[A-Za-z0-9]{6}", re.DOTALL)
 _NAMELESS = ipaddress.ip_network("0.0.0.0/8")
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkConnection:
+class NetworkConnection(msgspec.Struct, frozen=True):
     """A connection profile: the name of its file, all of it, and its ``connection.id`` and ``uuid`` ("" for none)."""
 
     name: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -36,8 +35,7 @@ _ASSIGNMENT = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|
 _ISSUE = re.compile(r"(balenaOS|Resin OS|resinOS)\s+(\S+)")
 
 
-@dataclass(frozen=True, slots=True)
-class OperatingSystem:
+class OperatingSystem(msgspec.Struct, frozen=True):
     """The OS in one root partition.
 
     Attributes:
@@ -57,8 +55,7 @@ class OperatingSystem:
     supervisor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class InnerImage:
+class InnerImage(msgspec.Struct, frozen=True):
     """A disk image that a flasher installs, a file of *size* bytes.
 
     *signed* if there is a signature beside it, which nobody looks at without secure boot.
@@ -70,8 +67,7 @@ class InnerImage:
     signed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class BootConfig:
+class BootConfig(msgspec.Struct, frozen=True):
     """What config.json says that is no secret; None where it says nothing.
 
     Attributes:
@@ -86,8 +82,7 @@ class BootConfig:
     secure_boot: bool
 
 
-@dataclass(frozen=True, slots=True)
-class OsImage:
+class OsImage(msgspec.Struct, frozen=True):
     """A balenaOS disk image.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..digest import Digest
 from ..engine import layout
@@ -17,16 +17,14 @@ from .demand import AppsJsonDemand
 from .supervisor_image import REPOSITORY, is_supervisor, version_in_config, version_in_tag
 
 
-@dataclass(frozen=True, slots=True)
-class SupervisorImage:
+class SupervisorImage(msgspec.Struct, frozen=True):
     """An image of the Supervisor in the store; *version*, without a v, is None where neither a tag nor the image says it."""
 
     image_id: Digest
     version: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class PreloadedService:
+class PreloadedService(msgspec.Struct, frozen=True):
     """A service of an apps.json.
 
     Attributes:
@@ -44,8 +42,7 @@ class PreloadedService:
     usable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PreloadedApps:
+class PreloadedApps(msgspec.Struct, frozen=True):
     """An apps.json in the data partition.
 
     Attributes:

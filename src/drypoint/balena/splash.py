@@ -11,7 +11,8 @@ import re
 import struct
 import zlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import UsageError
 
@@ -33,8 +34,7 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 _LAST_FILTER = 4
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
+class _Header(msgspec.Struct, frozen=True):
     width: int
     height: int
     bits: int

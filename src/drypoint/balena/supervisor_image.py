@@ -8,9 +8,9 @@ balena-supervisor.inc. The running OS starts the image by the digest in supervis
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from ..errors import InvalidReferenceError, UsageError
 from ..oci import Image, Reference, parse_reference

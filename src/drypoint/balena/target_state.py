@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from ..errors import InvalidReferenceError
 from ..oci import Reference, parse_reference
@@ -27,8 +28,7 @@ _MAX_IDENTIFIER = 10**21
 _SHOWN_KEY = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(msgspec.Struct, frozen=True):
     """One container to be: its place in the target state and the image it runs.
 
     Attributes:

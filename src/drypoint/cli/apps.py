@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ..balena.apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
 from ..balena.architecture import NeededArchitecture, check_architecture
@@ -30,8 +31,7 @@ from .cloud_options import CloudInputs, cloud_states
 from .files import read_file
 
 
-@dataclass(frozen=True, slots=True)
-class WantedApps:
+class WantedApps(msgspec.Struct, frozen=True):
     """What is asked for, before the disk image is looked at.
 
     Attributes:

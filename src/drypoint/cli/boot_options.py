@@ -6,11 +6,11 @@ file with ``config inject``, --splash-image with ``preload``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from .files import read_file
 from .option_group import Command, option_group
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from ..preloading.request import FatFile
 
 
-@dataclass(frozen=True, slots=True)
-class BootInputs:
+class BootInputs(msgspec.Struct, frozen=True):
     """The options as they were given."""
 
     config: Path | None = None

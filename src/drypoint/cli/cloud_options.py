@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from ..errors import OutputError
 from ..progress import SILENT, Progress
@@ -61,8 +62,7 @@ class CloudInputs:
         return ServerInputs(self.token, self.api_url)
 
 
-@dataclass(frozen=True, slots=True)
-class CloudStates:
+class CloudStates(msgspec.Struct, frozen=True):
     """What the options come to.
 
     Attributes:

@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
+
 from ..balena.apps_json import AppsJson
 from ..balena.compatibility import SupervisorVersion, fit
 from ..balena.device_type import DeviceType, read_device_type
@@ -79,8 +81,7 @@ class App:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """What the options mean, ready for :func:`drypoint.preload`."""
 
     requests: tuple[ImageRequest, ...]

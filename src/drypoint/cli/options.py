@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import msgspec
 
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
 from .option_group import Command, option_group
@@ -13,8 +13,7 @@ from .option_group import Command, option_group
 DEFAULT_PLATFORM = "linux/amd64"
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(msgspec.Struct, frozen=True):
     """The options as they were given."""
 
     base: Path

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from ..digest import Digest, hex_of
 from ..engine.placement import PlannedLayer, SharedLayer
@@ -17,8 +18,7 @@ _HEADER = ("layer", "compressed", "unpacked", "files")
 _LEAST_NAME = 8
 
 
-@dataclass(frozen=True, slots=True)
-class LayerLine:
+class LayerLine(msgspec.Struct, frozen=True):
     """One layer of one image.
 
     Attributes:

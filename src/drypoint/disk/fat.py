@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ..errors import FilesystemError, NoSpaceError, UsageError
 from .device import Device, FileDevice
@@ -29,8 +30,7 @@ _SHORT_ALIAS = re.compile(r"[^.]{1,6}~[0-9]{1,6}(\.[^.]{0,3})?")
 _FULL = ("No free cluster", "No space left", "Disk full", "No directory slots")
 
 
-@dataclass(frozen=True, slots=True)
-class FatEntry:
+class FatEntry(msgspec.Struct, frozen=True):
     """A name in a directory, as it is spelled there."""
 
     name: str

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from array import array
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import FilesystemError
 from .device import Device
@@ -21,8 +22,7 @@ _MIRRORING_OFF = 0x80
 _ACTIVE_COPY = 0x0F
 
 
-@dataclass(frozen=True, slots=True)
-class FatTable:
+class FatTable(msgspec.Struct, frozen=True):
     """Where the table in use lies, and what it is about. Offsets and sizes are bytes.
 
     Attributes:

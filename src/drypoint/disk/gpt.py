@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, replace
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
 
 from ..errors import PartitionTableError
 from .device import Device
@@ -28,8 +30,7 @@ _CRC_OFFSET = 16
 _UNUSED = bytes(16)
 
 
-@dataclass(frozen=True, slots=True)
-class GptHeader:
+class GptHeader(msgspec.Struct, frozen=True):
     """A GPT header. *tail* is what follows the 92 bytes known here up to *header_size*: covered by the CRC, so kept."""
 
     revision: int
@@ -73,8 +74,7 @@ class GptHeader:
         return (header[:_CRC_OFFSET] + crc + header[_CRC_OFFSET + 4 :]).ljust(sector_size, b"\0")
 
 
-@dataclass(frozen=True, slots=True)
-class GptEntry:
+class GptEntry(msgspec.Struct, frozen=True):
     """A used entry: *index* counts from 0 in the array; *last_lba* is the last sector that belongs to the partition."""
 
     index: int
@@ -86,8 +86,7 @@ class GptEntry:
     partition_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class GptTable:
+class GptTable(msgspec.Struct, frozen=True):
     """A whole table as the one good (or better) header and its array tell it.
 
     *array* is the raw entry array, so that a writer keeps what it does not know. *damage* tells, a sentence each, which of the

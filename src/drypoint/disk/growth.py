@@ -6,8 +6,9 @@ moves, and its new end is aligned to 4 MiB, as balenaOS and most others align; w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import assert_never
+
+import msgspec
 
 from ..errors import PartitionTableError
 from .device import GrowableDevice, TrimmableDevice
@@ -22,16 +23,14 @@ from .partitions import Partition, PartitionTable, read_table
 __all__ = ["ALIGNMENT", "GrowthPlan", "TableWrite", "apply_growth", "apply_shrink", "plan_growth", "plan_shrink"]
 
 
-@dataclass(frozen=True, slots=True)
-class TableWrite:
+class TableWrite(msgspec.Struct, frozen=True):
     """Bytes of a partition table and the offset on the disk where they go."""
 
     offset: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class GrowthPlan:
+class GrowthPlan(msgspec.Struct, frozen=True):
     """What is to be done: see to it that the disk image has *device_size* bytes, do *moves*, then *writes*, each in order.
 
     *partition* is the partition as it is afterwards, *partitions* all of the table.

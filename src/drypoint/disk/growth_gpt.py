@@ -7,7 +7,8 @@ usable sector; each header has a CRC of itself and one of its array.
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ..errors import DiskImageError, PartitionTableError
 from .gpt import GptTable

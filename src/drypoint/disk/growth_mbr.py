@@ -6,7 +6,7 @@ counts from its own record, a link's from the container; C/H/S addresses count f
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from ..errors import PartitionTableError
 from .layout import Change

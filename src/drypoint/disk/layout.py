@@ -5,7 +5,8 @@ Offsets and lengths are bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
 from .mbr import SECTOR_SIZE, MbrTable
 from .moving import Move
@@ -14,8 +15,7 @@ from .partitions import Partition, PartitionKind, PartitionTable
 ALIGNMENT = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """*before* becomes *after*, which ends elsewhere; what starts at *edge* or behind it moves by *delta*.
 
     A partition that holds the changed one, or what moves, ends as much later or earlier. Without anything to move *delta* is 0

@@ -9,7 +9,8 @@ to the container). Logical partitions are numbered from 5 in the order of the ch
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import PartitionTableError
 from .device import Device
@@ -32,8 +33,7 @@ _SECTORS_PER_TRACK = 63
 _CHS_BEYOND = b"\xfe\xff\xff"
 
 
-@dataclass(frozen=True, slots=True)
-class MbrEntry:
+class MbrEntry(msgspec.Struct, frozen=True):
     """One of the four 16-byte partition records of an MBR or EBR.
 
     *starting_lba* is relative: to the disk in an MBR; to the EBR or to the container in an EBR (see the module).
@@ -66,8 +66,7 @@ class MbrEntry:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class BootRecord:
+class BootRecord(msgspec.Struct, frozen=True):
     """An MBR (at LBA 0) or an EBR: where it lies, its whole sector, and the four records in it."""
 
     lba: int
@@ -89,8 +88,7 @@ class BootRecord:
         return BootRecord(self.lba, sector, (first, second, third, fourth))
 
 
-@dataclass(frozen=True, slots=True)
-class Logical:
+class Logical(msgspec.Struct, frozen=True):
     """A logical partition: the EBR that holds it, the index of its record there, and its first sector on the disk."""
 
     ebr: BootRecord
@@ -102,8 +100,7 @@ class Logical:
         return self.ebr.entries[self.index]
 
 
-@dataclass(frozen=True, slots=True)
-class MbrTable:
+class MbrTable(msgspec.Struct, frozen=True):
     """A whole MBR table: *extended* is the index of the container among the MBR's entries, *ebrs* its chain in order."""
 
     mbr: BootRecord

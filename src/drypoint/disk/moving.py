@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import DiskImageError
 from .device import Device, FileDevice
@@ -18,8 +19,7 @@ _CHUNK = 1 << 20
 _STRIDE = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(msgspec.Struct, frozen=True):
     """*length* bytes at *offset* shall lie *delta* bytes further up, or down if it is negative.
 
     Where they came from, as far as they do not lie there again, reads as zeros; so does all that lies between when they move

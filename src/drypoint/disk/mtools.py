@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import threading
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ..errors import ToolError
 from .tools import find_tool
@@ -20,8 +21,7 @@ _TIMEOUT = 60.0
 _MAX_MESSAGE = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How a program ended; *output* has one byte more than the limit if there was more than that."""
 
     status: int

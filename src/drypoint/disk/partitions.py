@@ -7,9 +7,10 @@ a GPT; 0 is a disk image without a table that is one ext file system from end to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
+
+import msgspec
 
 from ..errors import PartitionTableError
 from .device import Device, Window
@@ -37,8 +38,7 @@ class PartitionKind(StrEnum):
     WHOLE = "whole"
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(msgspec.Struct, frozen=True):
     """A partition: *start* and *size* in bytes.
 
     *type* is ``0x83`` and the like, or a GPT type GUID in lower case; *name*, *guid* and *attributes* are GPT's, *bootable* is
@@ -61,8 +61,7 @@ class Partition:
         return self.start + self.size
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionTable:
+class PartitionTable(msgspec.Struct, frozen=True):
     """The table of a disk image. *source* is the table as its kind has it, None for a disk image that is one file system.
 
     *notes* tells, a sentence each, what is odd yet no obstacle to reading: a damaged copy of a GPT, a hybrid MBR.
@@ -76,8 +75,7 @@ class PartitionTable:
     is_hybrid: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ProbedPartition:
+class ProbedPartition(msgspec.Struct, frozen=True):
     """A partition together with what was found in it."""
 
     partition: Partition

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
+
+import msgspec
 
 from ..decompression import PEEK, compression_of
 from .device import Device
@@ -53,8 +54,7 @@ class FilesystemKind(StrEnum):
         return self in (FilesystemKind.FAT12, FilesystemKind.FAT16, FilesystemKind.FAT32)
 
 
-@dataclass(frozen=True, slots=True)
-class FilesystemInfo:
+class FilesystemInfo(msgspec.Struct, frozen=True):
     """What a superblock says of itself; nothing is checked beyond the magic number and what reading needs.
 
     *size* and *block_size* are bytes, 0 where the format's superblock was not read for them. *features* are named as

@@ -7,8 +7,9 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ..errors import DiskImageError, OutputError
 from .device import FileDevice
@@ -17,8 +18,7 @@ from .scratch import nameless_file
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Saved:
+class _Saved(msgspec.Struct, frozen=True):
     """*length* bytes of the device at *offset*, kept at *position* of the scratch file."""
 
     offset: int

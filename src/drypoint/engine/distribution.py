@@ -5,8 +5,6 @@ Format: moby, distribution/metadata/v2_metadata_service.go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from ..digest import Digest
@@ -17,8 +15,7 @@ MAX_RECORDS = 50
 """How many records the engine keeps for one diff-id; the oldest go."""
 
 
-@dataclass(frozen=True, slots=True)
-class V2Metadata:
+class V2Metadata(msgspec.Struct, frozen=True):
     """That *source_repository* (``docker.io/library/alpine``) holds a layer as the blob *digest*.
 
     ``hmac`` is filled by the engine on a push with credentials, and never on a pull.

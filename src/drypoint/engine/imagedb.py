@@ -6,7 +6,8 @@ Format: moby, image/fs.go: one file an image, named by the digest of its content
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from ..digest import Digest, digest_of
 from ..errors import ManifestError
@@ -18,8 +19,7 @@ from .layerdb import StoredLayer
 from .reading import StoreReader
 
 
-@dataclass(frozen=True, slots=True)
-class StoredImage:
+class StoredImage(msgspec.Struct, frozen=True):
     """An image whose config is there and sound.
 
     Attributes:

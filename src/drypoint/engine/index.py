@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from ..fstree import Metadata
 from .xattrs import Kind
@@ -13,8 +14,7 @@ from .xattrs import Kind
 _PLAIN = struct.Struct("<HIIqQ")
 
 
-@dataclass(slots=True, eq=False)
-class Dir:
+class Dir(msgspec.Struct, eq=False):
     """A directory.
 
     Attributes:
@@ -26,8 +26,7 @@ class Dir:
     children: dict[bytes, Node]
 
 
-@dataclass(slots=True, eq=False)
-class Inode:
+class Inode(msgspec.Struct, eq=False):
     """Anything else that needs to be told apart: no regular file, or one with several names, or with xattrs.
 
     Attributes:

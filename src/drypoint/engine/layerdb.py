@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from ..digest import Digest, parse_digest
 from ..errors import ContentError
@@ -23,8 +25,7 @@ _MOUNT_ID = re.compile(r"[a-f0-9]{64}(?:-init)?")
 _MAX_SIZE_DIGITS = 19
 
 
-@dataclass(frozen=True, slots=True)
-class StoredLayer:
+class StoredLayer(msgspec.Struct, frozen=True):
     """A layer that layerdb names, with what is known of it; None where a file is missing or makes no sense.
 
     Attributes:
@@ -48,8 +49,7 @@ class StoredLayer:
     usable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FoundLayers:
+class FoundLayers(msgspec.Struct, frozen=True):
     layers: dict[Digest, StoredLayer]
     cache_names: frozenset[str]
     links: dict[str, str]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from ..digest import Digest
 from ..oci import Image
@@ -14,8 +15,7 @@ from .state import StoreState
 _CACHE_DIRECTORY = re.compile(r"[a-f0-9]{64}(?:-init)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Orphans:
+class Orphans(msgspec.Struct, frozen=True):
     """What is left over when a plan is carried out. Nobody needs it, and drypoint leaves it alone.
 
     Attributes:

@@ -8,8 +8,10 @@ the layer.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Never, assert_never
+
+import msgspec
+from msgspec.structs import replace
 
 from ..errors import LayerError
 from ..fstree import (
@@ -42,8 +44,7 @@ _IMPLIED_MODE = 0o755
 _SETGID = 0o2000
 
 
-@dataclass(frozen=True, slots=True)
-class AppliedLayer:
+class AppliedLayer(msgspec.Struct, frozen=True):
     """What became of a layer.
 
     Attributes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from ..digest import Digest
 from ..oci import Image, Layer
@@ -14,8 +15,7 @@ from .layerdb import StoredLayer
 from .state import StoreState, store_path
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedLayer:
+class PlannedLayer(msgspec.Struct, frozen=True):
     """A layer to be written.
 
     Attributes:
@@ -47,8 +47,7 @@ class PlannedLayer:
         return self.layer.parent
 
 
-@dataclass(frozen=True, slots=True)
-class SharedLayer:
+class SharedLayer(msgspec.Struct, frozen=True):
     """A layer that the store has already.
 
     Attributes:
@@ -63,14 +62,12 @@ class SharedLayer:
     shared_with: tuple[Digest, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(msgspec.Struct, frozen=True):
     layers: tuple[PlannedLayer, ...]
     shared: tuple[SharedLayer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """Where a layer is or will be; ``stored`` if the store has it, sound."""
 
     layer: Layer

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
+
+import msgspec
 
 from ..digest import Digest
 from ..errors import FilesystemError, StoreError
@@ -24,8 +25,7 @@ MAX_LAYERS = 125
 """Most layers in one image: moby, layer/layer_store.go, maxLayerDepth. The engine refuses the 126th ("max depth exceeded")."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedFile:
+class PlannedFile(msgspec.Struct, frozen=True):
     """A small file that belongs to root:root.
 
     Attributes:
@@ -38,8 +38,7 @@ class PlannedFile:
     replaces: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StorePlan:
+class StorePlan(msgspec.Struct, frozen=True):
     """Everything that has to be written, in the order of writing. All paths are those of the tree that holds the store.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from ..errors import FilesystemError, StoreError
 from ..fstree import Directory, Regular, Stat, TreeReader, join
@@ -38,8 +39,7 @@ MAX_NAMES = 1 << 18
 """Most names taken in one directory of the store. An engine with a thousand images has some ten thousand."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """One thing that is wrong: a stable code, the path in the tree, and a sentence."""
 
     code: FindingCode

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from ..digest import Digest
 from ..oci import Image, Reference
@@ -16,16 +18,14 @@ from . import layout
 from .state import StoreState, store_path
 
 
-@dataclass(frozen=True, slots=True)
-class RemovedImage:
+class RemovedImage(msgspec.Struct, frozen=True):
     """An image that goes, with the names it had."""
 
     image_id: Digest
     references: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class KeptImage:
+class KeptImage(msgspec.Struct, frozen=True):
     """An image that was to go and stays, with the reason in words."""
 
     image_id: Digest
@@ -33,8 +33,7 @@ class KeptImage:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(msgspec.Struct, frozen=True):
     """What replacing takes away.
 
     Attributes:

@@ -7,8 +7,9 @@ what it concerns is not shared.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from ..digest import Digest
 from ..errors import StoreError
@@ -27,8 +28,7 @@ __all__ = ["Finding", "FindingCode", "StoreState", "StoreUsers", "StoredImage", 
 RepositoriesFile: TypeAlias = Literal["absent", "readable", "unreadable"]
 
 
-@dataclass(frozen=True, slots=True)
-class StoreState:
+class StoreState(msgspec.Struct, frozen=True):
     """What a data root holds that images are made of.
 
     Attributes:
@@ -51,17 +51,17 @@ class StoreState:
 
     data_root: bytes
     directories: frozenset[bytes] = frozenset()
-    repositories: Repositories = field(default_factory=dict)
+    repositories: Repositories = msgspec.field(default_factory=dict)
     repositories_file: RepositoriesFile = "absent"
-    images: Mapping[Digest, StoredImage] = field(default_factory=dict)
+    images: Mapping[Digest, StoredImage] = msgspec.field(default_factory=dict)
     damaged_configs: frozenset[Digest] = frozenset()
-    layers: Mapping[Digest, StoredLayer] = field(default_factory=dict)
+    layers: Mapping[Digest, StoredLayer] = msgspec.field(default_factory=dict)
     cache_names: frozenset[str] = frozenset()
-    links: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = msgspec.field(default_factory=dict)
     mounts: frozenset[str] = frozenset()
-    diff_ids: Mapping[Digest, Digest] = field(default_factory=dict)
-    origins: Mapping[Digest, tuple[V2Metadata, ...]] = field(default_factory=dict)
-    users: StoreUsers = field(default_factory=StoreUsers)
+    diff_ids: Mapping[Digest, Digest] = msgspec.field(default_factory=dict)
+    origins: Mapping[Digest, tuple[V2Metadata, ...]] = msgspec.field(default_factory=dict)
+    users: StoreUsers = msgspec.field(default_factory=StoreUsers)
     findings: tuple[Finding, ...] = ()
     above: int = 0
 

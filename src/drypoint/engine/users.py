@@ -5,8 +5,6 @@ Format: moby, image/fs.go (metadata), layer/filestore.go (mounts), container/con
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from ..digest import Digest, parse_digest
@@ -19,8 +17,7 @@ from .reading import StoreReader
 _MAX_CONTAINER_BYTES = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class StoreUsers:
+class StoreUsers(msgspec.Struct, frozen=True):
     """Who needs an image or a layer, whatever it is called.
 
     Attributes:

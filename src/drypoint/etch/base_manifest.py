@@ -7,8 +7,6 @@ they are bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from ..digest import parse_digest
@@ -25,8 +23,7 @@ FORMAT = 1
 MAX_BYTES = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class BaseManifest:
+class BaseManifest(msgspec.Struct, frozen=True):
     """What is known of a base.
 
     Attributes:

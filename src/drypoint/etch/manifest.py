@@ -7,7 +7,6 @@ The first keys are those of the format's first description, ``{"image": …, "in
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import msgspec
 
@@ -21,8 +20,7 @@ _MAX_NUMBER = 1 << 62
 _DIRECTORY = re.compile(r"[^/\0]{1,255}")
 
 
-@dataclass(frozen=True, slots=True)
-class PackedImage:
+class PackedImage(msgspec.Struct, frozen=True):
     """An image that is found in the store after injecting, by each of its names."""
 
     image_id: Digest
@@ -30,8 +28,7 @@ class PackedImage:
     diff_ids: tuple[Digest, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(msgspec.Struct, frozen=True):
     """What has to be free for what comes: *blocks* bytes' worth and *inodes*; an estimate where layers are compressed."""
 
     size: int
@@ -39,8 +36,7 @@ class Room:
     estimated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PackedStore:
+class PackedStore(msgspec.Struct, frozen=True):
     """The engine's store that the members make or add to.
 
     Attributes:
@@ -54,8 +50,7 @@ class PackedStore:
     layers: tuple[Digest, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Injection:
+class Injection(msgspec.Struct, frozen=True):
     """What goes into one partition. All paths are clean ones in it.
 
     Attributes:
@@ -82,8 +77,7 @@ class Injection:
     store: PackedStore | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(msgspec.Struct, frozen=True):
     """All of it.
 
     Attributes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import ContentError, LayerError
 from ..fstree import (
@@ -45,22 +46,19 @@ _MAX_ID = (1 << 32) - 1
 _MAX_FILLING = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(msgspec.Struct, frozen=True):
     """What is at *path* of the partition goes."""
 
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True):
     """Nothing more comes at or below *path* of the partition."""
 
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True):
     """One member below ``inject/``.
 
     Attributes:

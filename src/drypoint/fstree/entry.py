@@ -8,15 +8,15 @@ file type is the entry's class. Times are nanoseconds since the epoch, as ``int`
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 Content: TypeAlias = Iterable[bytes | memoryview]
 """A regular file's bytes, in order. A chunk is only valid until the next one is asked for: whoever keeps it copies it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(msgspec.Struct, frozen=True):
     """What an inode carries besides its content.
 
     Attributes:
@@ -34,14 +34,12 @@ class Metadata:
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
+class Directory(msgspec.Struct, frozen=True):
     path: bytes
     metadata: Metadata
 
 
-@dataclass(frozen=True, slots=True)
-class Regular:
+class Regular(msgspec.Struct, frozen=True):
     """A regular file; ``size`` is its length in bytes. Its content travels beside it, never inside it."""
 
     path: bytes
@@ -49,45 +47,39 @@ class Regular:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Symlink:
+class Symlink(msgspec.Struct, frozen=True):
     path: bytes
     metadata: Metadata
     target: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class HardLink:
+class HardLink(msgspec.Struct, frozen=True):
     """One more name for the inode at ``target``, a path in the same tree. Metadata is the inode's own."""
 
     path: bytes
     target: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CharDevice:
+class CharDevice(msgspec.Struct, frozen=True):
     path: bytes
     metadata: Metadata
     major: int
     minor: int
 
 
-@dataclass(frozen=True, slots=True)
-class BlockDevice:
+class BlockDevice(msgspec.Struct, frozen=True):
     path: bytes
     metadata: Metadata
     major: int
     minor: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fifo:
+class Fifo(msgspec.Struct, frozen=True):
     path: bytes
     metadata: Metadata
 
 
-@dataclass(frozen=True, slots=True)
-class Socket:
+class Socket(msgspec.Struct, frozen=True):
     path: bytes
     metadata: Metadata
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from .entry import Content, Directory, Entry, Metadata
 
@@ -39,8 +40,7 @@ class TreeSink(Protocol):
         """Write out what is still pending. Called once, last, and only when everything went well."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(msgspec.Struct, frozen=True):
     """What is found at a path: the entry (never a :class:`HardLink`), its inode's number, and how many names it has."""
 
     entry: Entry

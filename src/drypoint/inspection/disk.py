@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..disk import (
     Device,
@@ -23,8 +23,7 @@ _NO_SECTOR = 0xFFFF
 _UNKNOWN = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Space:
+class Space(msgspec.Struct, frozen=True):
     """The room in a file system, in bytes.
 
     Attributes:
@@ -41,8 +40,7 @@ class Space:
     free_inodes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InspectedPartition:
+class InspectedPartition(msgspec.Struct, frozen=True):
     """A partition and what was found in it.
 
     Attributes:
@@ -62,8 +60,7 @@ class InspectedPartition:
         return (self.filesystem.label if self.filesystem else "") or self.partition.name
 
 
-@dataclass(frozen=True, slots=True)
-class InspectedDisk:
+class InspectedDisk(msgspec.Struct, frozen=True):
     """A disk image: *size* and *sector_size* in bytes.
 
     Attributes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from ..disk import FilesystemInfo, PartitionKind
 from ..progress import human_size
@@ -20,8 +21,7 @@ _BRACKET = 18.0
 _LABELS = 72.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
+class _Segment(msgspec.Struct, frozen=True):
     """A stretch of the disk; *content* is None where no partition is."""
 
     start: int
@@ -29,8 +29,7 @@ class _Segment:
     content: InspectedPartition | None
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnDisk:
+class DrawnDisk(msgspec.Struct, frozen=True):
     """The y below a disk, and by number the left and right edge and the y below the bar of each partition in the last row."""
 
     y: float

@@ -6,7 +6,8 @@ In the order of a walk through that forest the images that share a layer lie sid
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..digest import Digest
 from .store import InspectedImage, InspectedLayer, InspectedStore
@@ -15,22 +16,20 @@ MOST_IMAGES = 100
 """More columns than these tell nobody anything."""
 
 
-@dataclass(slots=True, eq=False)
-class Node:
+class Node(msgspec.Struct, eq=False):
     """A layer in its place: what lies on it, and the images that end with it; *layer* is None if the store lacks it."""
 
     chain_id: Digest
     layer: InspectedLayer | None
-    children: dict[Digest, Node] = field(default_factory=dict)
-    images: list[InspectedImage] = field(default_factory=list)
+    children: dict[Digest, Node] = msgspec.field(default_factory=dict)
+    images: list[InspectedImage] = msgspec.field(default_factory=list)
 
     @property
     def size(self) -> int:
         return (self.layer.size or 0) if self.layer is not None else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Band:
+class Band(msgspec.Struct, frozen=True):
     """A layer as it is drawn: over the columns *first* to *last*, as number *depth* from below, 0 for a base."""
 
     node: Node
@@ -40,8 +39,7 @@ class Band:
     parent: Band | None
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(msgspec.Struct, frozen=True):
     """The images from left to right, the bands with lower ones first, and how many images there was no room for."""
 
     images: tuple[InspectedImage, ...]

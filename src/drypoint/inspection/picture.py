@@ -5,7 +5,7 @@ The same inspection gives the same bytes. It stands alone: no font, script or im
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..progress import human_size
 from .disk import InspectedDisk
@@ -20,8 +20,7 @@ _PADDING = 12.0
 _FUNNEL = 26.0
 
 
-@dataclass(frozen=True, slots=True)
-class InnerDisk:
+class InnerDisk(msgspec.Struct, frozen=True):
     """A disk image that is a file in the partition of that number: what it is called, and what it is, in a few words."""
 
     partition: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 
 import msgspec
 
@@ -22,8 +21,7 @@ _MAX_TEXT = 255
 """More characters than any name that an engine gives; a config itself may have millions."""
 
 
-@dataclass(frozen=True, slots=True)
-class InspectedImage:
+class InspectedImage(msgspec.Struct, frozen=True):
     """An image in a store.
 
     Attributes:
@@ -44,8 +42,7 @@ class InspectedImage:
     usable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class InspectedLayer:
+class InspectedLayer(msgspec.Struct, frozen=True):
     """A layer in a store.
 
     Attributes:
@@ -63,8 +60,7 @@ class InspectedLayer:
     usable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class InspectedContainer:
+class InspectedContainer(msgspec.Struct, frozen=True):
     """A container: *name* as people know it; *image_id* is None where its configuration does not tell."""
 
     container_id: str
@@ -72,8 +68,7 @@ class InspectedContainer:
     image_id: Digest | None
 
 
-@dataclass(frozen=True, slots=True)
-class InspectedStore:
+class InspectedStore(msgspec.Struct, frozen=True):
     """An engine's store.
 
     Attributes:

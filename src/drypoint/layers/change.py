@@ -7,9 +7,11 @@ that climbs above the root ends at the root, as it does for any process.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from ..errors import LayerError
 from ..fstree import BlockDevice, CharDevice, Directory, Fifo, Metadata, Regular, Symlink
@@ -29,8 +31,7 @@ _UTIME_OMIT_AS_TIME = (1 << 30) - 2
 _UNCHANGED_ID = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Add:
+class Add(msgspec.Struct, frozen=True):
     """The entry is to exist, with this metadata. Its path is clean, but may lead through symbolic links of the layer.
 
     A :class:`Directory` with the path ``b""`` gives the root of the layer itself its metadata.
@@ -39,8 +40,7 @@ class Add:
     entry: Directory | Regular | Symlink | CharDevice | BlockDevice | Fifo
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """``path`` is to be one more name for what the same layer has at ``target``.
 
     ``metadata`` is what the link's own tar header says; the engine applies it to the shared inode.
@@ -51,8 +51,7 @@ class Link:
     metadata: Metadata
 
 
-@dataclass(frozen=True, slots=True)
-class Whiteout:
+class Whiteout(msgspec.Struct, frozen=True):
     """``path`` is gone from the layers below.
 
     ``metadata`` holds the owner and time of the ``.wh.`` entry; its mode is 0 and it has no xattrs, as the engine makes the
@@ -63,8 +62,7 @@ class Whiteout:
     metadata: Metadata
 
 
-@dataclass(frozen=True, slots=True)
-class Opaque:
+class Opaque(msgspec.Struct, frozen=True):
     """Nothing of the directory ``path`` in the layers below shows through."""
 
     path: bytes

@@ -6,7 +6,6 @@ Format of the config: OCI image-spec, config.md. The bytes are kept as they came
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
@@ -24,8 +23,7 @@ _TIME = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(msgspec.Struct, frozen=True):
     """The part of an image config that the store depends on; ``content`` is the whole of it, byte for byte."""
 
     content: bytes
@@ -35,8 +33,7 @@ class Config:
     diff_ids: tuple[Digest, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True):
     """One layer in its place in the chain.
 
     Attributes:
@@ -54,8 +51,7 @@ class Layer:
     distributable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """An image, resolved: everything but the layers' bytes.
 
     Attributes:

@@ -6,8 +6,6 @@ Everything read here is hostile: sizes and counts are bounded before anything is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from ..digest import Digest, parse_digest
@@ -46,8 +44,7 @@ _CONFIG_TYPES = (
 _MAX_OFFERED = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(msgspec.Struct, frozen=True):
     """What a blob is called, what it is, and how many bytes it has."""
 
     media_type: str
@@ -55,8 +52,7 @@ class Descriptor:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(msgspec.Struct, frozen=True):
     """One image: its config and its layers, base first."""
 
     media_type: str
@@ -64,8 +60,7 @@ class Manifest:
     layers: tuple[Descriptor, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class IndexEntry:
+class IndexEntry(msgspec.Struct, frozen=True):
     descriptor: Descriptor
     platform: Platform | None
     reference_name: str | None
@@ -74,8 +69,7 @@ class IndexEntry:
     """The annotation ``io.containerd.image.name``: the whole reference, as containerd, BuildKit and Docker 25 write it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(msgspec.Struct, frozen=True):
     """Several images, usually one a platform."""
 
     media_type: str

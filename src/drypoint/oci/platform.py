@@ -6,7 +6,8 @@ Format: OCI image-spec, image-index.md; names are normalised as containerd's pla
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import UsageError
 
@@ -42,8 +43,7 @@ _LADDERS = {"arm": (5, 9), "amd64": (1, 4)}
 """Architectures whose machines run images made for older variants, with the oldest and newest variant known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(msgspec.Struct, frozen=True):
     """An operating system and processor, in the image-spec's words; no variant is the empty string."""
 
     os: str

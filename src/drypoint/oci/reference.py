@@ -7,7 +7,9 @@ repositories.json; its canonical form (``docker.io/library/alpine``) is what a r
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from ..digest import Digest, parse_digest
 from ..errors import ContentError, InvalidReferenceError
@@ -24,8 +26,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _BARE_HEX = re.compile(r"[a-f0-9]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True):
     """A named image: where (``domain``), which repository (``path``), and which of its images.
 
     With neither tag nor digest given, ``tag`` is ``latest``. With both, the digest decides what is fetched.

@@ -7,10 +7,11 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
+
+import msgspec
 
 from ..errors import ContentError, DiskImageError, TransferError, UsageError
 
@@ -20,8 +21,7 @@ _PLAIN_NAME = re.compile(r"[^/\0]{1,200}")
 DEFAULT_NAME = "disk.img"
 
 
-@dataclass(frozen=True, slots=True)
-class BaseStream:
+class BaseStream(msgspec.Struct, frozen=True):
     """The bytes of a disk image, plain or compressed, in order.
 
     Attributes:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+import msgspec
 
 from ..layers import LayerReader, TarChunks, tar_chunks
 from ..oci import Image, Layer
@@ -19,8 +20,7 @@ from ..sources import BlobSource
 LAYERS_AHEAD = 2
 
 
-@dataclass(frozen=True, slots=True)
-class LayerJob:
+class LayerJob(msgspec.Struct, frozen=True):
     """One layer to fetch: what it is, and who has it."""
 
     image: Image

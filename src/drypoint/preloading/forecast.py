@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..disk import Partition, PartitionTable, plan_growth
 from ..disk.ext4.geometry import Geometry, needed_size
 from .room import Room
 
 
-@dataclass(frozen=True, slots=True)
-class Growth:
+class Growth(msgspec.Struct, frozen=True):
     """Bytes of the partition and of the whole disk image when room was made.
 
     Attributes:
@@ -22,8 +21,7 @@ class Growth:
     for_inodes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class OuterForecast:
+class OuterForecast(msgspec.Struct, frozen=True):
     """What becomes of the partition that holds, as a file, the disk image which is written to.
 
     Attributes:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from ..digest import Digest
 from ..disk import Device, FileDevice, Partition, PartitionTable, Window, copy_sparse, read_table
@@ -31,8 +33,7 @@ from .seen import LayerIndex
 from .sizes import LayerSize, filesystem_kind, find_sizes
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What a preload would do.
 
     Attributes:
@@ -75,8 +76,7 @@ class Plan:
         return self.store.is_empty and not self.files
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True):
     """The arguments that say what is wanted, as :func:`~drypoint.preload` explains them."""
 
     images: Sequence[ImageRequest]
@@ -90,8 +90,7 @@ class Wishes:
     check_images: CheckImages | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(msgspec.Struct, frozen=True):
     """All that is known before anything is written.
 
     Attributes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+import msgspec
 
 from ..decompression import PEEK, compression_of
 from ..disk import Device, FileDevice, GrowableDevice
@@ -36,8 +37,7 @@ class Writable(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Injected:
+class Injected(msgspec.Struct, frozen=True):
     """What was done.
 
     Attributes:
@@ -118,8 +118,7 @@ def inject(
         return done
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(msgspec.Struct, frozen=True):
     name: str
     overwrite_files: bool
     shrink_to_fit: bool

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from ..disk import ProbedPartition
 from ..disk.ext4.directory import FT_DIRECTORY
@@ -19,8 +20,7 @@ from .fat_injection import FatInjector
 from .growing import GrowingPartition
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """What holds for all partitions.
 
     Attributes:
@@ -37,8 +37,7 @@ class Work:
     progress: Progress
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """What was known of an ext partition before anything went into it.
 
     Attributes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from ..digest import Digest
 from ..disk import Device, GrowableDevice, ProbedPartition, Window, find_partition, read_table
@@ -28,8 +30,7 @@ from .request import DEFAULT_DATA_ROOT
 from .room import Room, spare_room
 
 
-@dataclass(frozen=True, slots=True)
-class InjectedPartition:
+class InjectedPartition(msgspec.Struct, frozen=True):
     """A partition that something went into.
 
     Attributes:

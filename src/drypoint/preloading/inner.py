@@ -8,8 +8,9 @@ again before the next byte of the inner image is written: it never depends on wo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ..disk import (
     Device,
@@ -41,8 +42,7 @@ _MARGIN_BLOCKS = 64
 _EXTENT_BYTES = 12
 
 
-@dataclass(frozen=True, slots=True)
-class _Outer:
+class _Outer(msgspec.Struct, frozen=True):
     """Where the file lies."""
 
     table: PartitionTable

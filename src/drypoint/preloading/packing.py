@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ..disk import FileDevice
 from ..disk.formats import ImageFormat, format_of_content
@@ -30,8 +31,7 @@ from .seen import LayerIndex
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(msgspec.Struct, frozen=True):
     """What an archive holds.
 
     Attributes:

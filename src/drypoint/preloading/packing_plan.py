@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
+
+import msgspec
 
 from ..digest import Digest
 from ..disk import FileDevice, Window, find_partition, read_table
@@ -29,8 +30,7 @@ _INODES_PER_LAYER = 16
 _BLOCK = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """What goes into the data partition, and what is known of it.
 
     Attributes:
@@ -54,8 +54,7 @@ class Prepared:
         return self.store.is_empty and not self.files
 
 
-@dataclass(frozen=True, slots=True)
-class Besides:
+class Besides(msgspec.Struct, frozen=True):
     """What is to be done when the store is written, as :func:`~drypoint.preload` explains it."""
 
     fat_files: Sequence[FatFile]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from ..fstree import TreeReader
 from ..oci import Image, Reference
@@ -20,8 +21,7 @@ CheckImages: TypeAlias = Callable[[Sequence[Image]], None]
 """Is given the images as they were found, before anything is fetched, and raises what is wrong with them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(msgspec.Struct, frozen=True):
     """A file that is a disk image itself, in the ext4 file system of a partition, as in an installer's image.
 
     Attributes:
@@ -33,8 +33,7 @@ class Container:
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Where on the disk image the store lies; the default is balenaOS's.
 
     Attributes:
@@ -48,8 +47,7 @@ class Target:
     container: Container | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRequest:
+class ImageRequest(msgspec.Struct, frozen=True):
     """An image that is wanted, and the source that has it.
 
     Attributes:
@@ -61,8 +59,7 @@ class ImageRequest:
     tags: tuple[Reference, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ExtraFile:
+class ExtraFile(msgspec.Struct, frozen=True):
     """A small file that goes into the partition beside the store, owned by root; one that is there already is replaced.
 
     Attributes:
@@ -76,8 +73,7 @@ class ExtraFile:
     mode: int = 0o644
 
 
-@dataclass(frozen=True, slots=True)
-class FatFile:
+class FatFile(msgspec.Struct, frozen=True):
     """A small file that goes into a FAT partition of the disk image; one that is there already is replaced.
 
     Attributes:

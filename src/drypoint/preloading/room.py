@@ -8,7 +8,8 @@ the result.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from ..digest import Digest
 from ..engine import StorePlan
@@ -29,8 +30,7 @@ _DIRECTORY_MARGIN = 10
 _DIRECTORY_FILL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(msgspec.Struct, frozen=True):
     """What a file system must have free: *blocks* of its own block size, and *inodes*."""
 
     blocks: int

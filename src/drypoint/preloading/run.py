@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from ..disk import GrowableDevice, Partition, read_table
 from ..disk.formats import OpenedImage
@@ -28,8 +29,7 @@ from .work import Destination, Work, working_disk
 from .writing import WrittenLayer, carry_out, fetching, to_be_noted
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """What a preload did.
 
     Attributes:

@@ -14,7 +14,6 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -32,8 +31,7 @@ _LOCK_INTERVAL = 0.02
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SeenLayer:
+class SeenLayer(msgspec.Struct, frozen=True):
     """What a layer came to on a file system.
 
     Attributes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 from ..digest import Digest
 from ..disk.ext4.geometry import Geometry
@@ -53,8 +54,7 @@ class Found(Enum):
     """The compressed size times what is usual."""
 
 
-@dataclass(frozen=True, slots=True)
-class LayerSize:
+class LayerSize(msgspec.Struct, frozen=True):
     """What a layer comes to, as far as known.
 
     Attributes:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from ..disk import FileDevice, GrowableDevice, copy_sparse, in_place, whole_file
 from ..disk.formats import (
@@ -31,8 +32,7 @@ from ..errors import OutputError, UsageError
 from ..progress import Progress
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(msgspec.Struct, frozen=True):
     """Where the result goes.
 
     Attributes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+import msgspec
 
 from ..digest import Digest
 from ..disk.ext4.reader import Ext4Reader
@@ -24,8 +25,7 @@ from .room import content_of, spare_room
 from .seen import SeenLayer
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenLayer:
+class WrittenLayer(msgspec.Struct, frozen=True):
     """A layer that was written: its place in the store, and what it came to.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from ..disk.ext4.allocate import BlockAllocator
 from ..disk.ext4.content import ContentWriter, RunWriter
@@ -41,8 +41,7 @@ from ..fstree import Metadata, parent_and_name
 EXT2_ROOT_INO = 2
 
 
-@dataclass(slots=True)
-class OpenDirectory:
+class OpenDirectory(msgspec.Struct):
     """A directory whose entries are in memory.
 
     ``entries`` maps a name to its inode number and file type; ``created`` is the metadata of a directory that has no inode on
@@ -54,8 +53,8 @@ class OpenDirectory:
     ino: int
     parent: int
     created: Metadata | None
-    entries: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-    children: dict[bytes, OpenDirectory] = field(default_factory=dict)
+    entries: dict[bytes, tuple[int, int]] = msgspec.field(default_factory=dict)
+    children: dict[bytes, OpenDirectory] = msgspec.field(default_factory=dict)
     subdirectories: int = 0
     size: int = DOTS_SIZE
     bound: int = 0

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..disk.ext4.allocate import BlockAllocator
 from ..disk.ext4.filesystem import Ext4Filesystem
 from .ext4_directories import OpenDirectories
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """What was taken in a stretch of work.
 
     Attributes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from ..errors import FilesystemError
 from ..fstree import (
@@ -30,8 +32,7 @@ _CHUNK = 1 << 20
 _Inode: TypeAlias = Directory | Regular | Symlink | CharDevice | BlockDevice | Fifo | Socket
 
 
-@dataclass(slots=True)
-class _Node:
+class _Node(msgspec.Struct):
     """An inode: its entry under the name it was made with, its content, its other names."""
 
     number: int

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import InvalidReferenceError, UsageError
 from ..oci import Reference, parse_reference
@@ -21,8 +22,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESOLVE = "docker compose config writes a file in which all is resolved: give that one"
 
 
-@dataclass(frozen=True, slots=True)
-class ComposeImages:
+class ComposeImages(msgspec.Struct, frozen=True):
     """What a Compose file comes to.
 
     Attributes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -42,8 +41,7 @@ class _RawItem(msgspec.Struct, rename="pascal"):
     repo_tags: list[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(msgspec.Struct, frozen=True):
     """One image of the archive; ``layers`` are member names, base first."""
 
     config: Config

@@ -11,10 +11,11 @@ the archive has for it, or its digest. NAME is needed when the archive has no fu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TypeAlias, assert_never
+
+import msgspec
 
 from ..errors import UsageError
 from ..oci import Reference, parse_reference
@@ -27,8 +28,7 @@ class ArchiveKind(Enum):
     DOCKER = "docker-archive"
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveLocation:
+class ArchiveLocation(msgspec.Struct, frozen=True):
     """An image, or all images, of a local archive.
 
     Attributes:

@@ -8,9 +8,10 @@ Format: POSIX ustar and pax, and GNU's long names and base-256 numbers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
+
+import msgspec
 
 from ..errors import ContentError
 
@@ -27,14 +28,12 @@ _COMPRESSED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     offset: int
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """A symbolic or hard link, its target already a clean name in the archive; None when it leads outside."""
 
     target: str | None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+import msgspec
 
 from ..disk import Device, Window, find_partition, read_table
 from ..disk.ext4.file_device import Ext4FileDevice, open_ext4_file
@@ -30,8 +31,7 @@ Raises:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class InnerDisk:
+class InnerDisk(msgspec.Struct, frozen=True):
     """An inner disk image: the *path* in the file system of *size* bytes at *offset* of the outer disk image."""
 
     device: Ext4FileDevice

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from ..digest import Digest
 from ..fstree import TreeReader
 from .finding import Finding
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """An image that a service will ask for.
 
     Attributes:
@@ -26,8 +26,7 @@ class Wish:
     image_id: Digest | None
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """All that will be asked for, and what is wrong with the file that says so.
 
     It is fulfilled as a whole or not at all: whoever asks looks all images up first, and gives up with the first

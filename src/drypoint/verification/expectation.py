@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from ..errors import LayerError
 from ..fstree import (
@@ -26,8 +28,7 @@ ANY_TIME = -(1 << 70)
 Inode: TypeAlias = Directory | Regular | Symlink | CharDevice | BlockDevice | Fifo | Socket
 
 
-@dataclass(slots=True)
-class ExpectedInode:
+class ExpectedInode(msgspec.Struct):
     """One inode to be found, under *names* paths."""
 
     entry: Inode

@@ -8,7 +8,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from ..disk.device import Device
 from ..disk.scratch import copy_out, in_one_piece
@@ -22,16 +23,14 @@ _LARGEST_FAT = 4 << 30
 _DAMAGED_FAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True):
     """A checker's findings, and its last words."""
 
     findings: tuple[Finding, ...]
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
+class _Outcome(msgspec.Struct, frozen=True):
     status: int | None
     said: str
 

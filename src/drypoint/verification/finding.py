@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..digest import Digest
 from .kinds import KINDS, Severity
@@ -12,8 +12,7 @@ CODES = frozenset(KINDS)
 _RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """One thing found.
 
     Attributes:
@@ -34,8 +33,7 @@ class Finding:
     disk_image: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class FileSystemVerdict:
+class FileSystemVerdict(msgspec.Struct, frozen=True):
     """A file system: the partition's number, its label, its kind (``ext4``), and in a few words what its checker says.
 
     *disk_image* is as in :class:`Finding`.
@@ -48,8 +46,7 @@ class FileSystemVerdict:
     disk_image: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageVerdict:
+class ImageVerdict(msgspec.Struct, frozen=True):
     """What the device will do with an image: ``loads``, or else it drops it in silence and fetches it again.
 
     ``references`` are the names that repositories.json has for it.
@@ -60,8 +57,7 @@ class ImageVerdict:
     loads: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceVerdict:
+class ServiceVerdict(msgspec.Struct, frozen=True):
     """What the device will do for a service: it starts without a network, or its image is fetched first.
 
     Attributes:
@@ -76,8 +72,7 @@ class ServiceVerdict:
     starts_offline: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """The outcome.
 
     Attributes:

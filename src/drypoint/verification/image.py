@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from ..disk import Device, Partition, PartitionTable, Window, find_partition, read_table
 from ..disk.ext4.reader import Ext4Reader

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from ..digest import Digest
 from ..engine import StoredLayer, apply_changes, layout
@@ -21,8 +22,7 @@ from .finding import Finding, finding
 from .tree import LayerTree
 
 
-@dataclass(frozen=True, slots=True)
-class LayerResult:
+class LayerResult(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
     tar_bytes: int
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
+
+import msgspec
+from msgspec.structs import replace
 
 from ..disk import Device, PartitionTable, Window, probe_partitions
 from ..disk.ext4.reader import Ext4Reader
@@ -25,8 +27,7 @@ class _Judge(Protocol):
     def __call__(self, device: Device, /, *, stopped: threading.Event) -> Judgement: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Started:
+class _Started(msgspec.Struct, frozen=True):
     verdict: FileSystemVerdict
     structure: tuple[Finding, ...]
     judgement: Future[Judgement] | None

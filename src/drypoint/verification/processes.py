@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+import msgspec
 
 from ..disk import Device, FileDevice, Window
 from ..disk.ext4.file_device import open_ext4_file
@@ -29,8 +30,7 @@ _WORTHWHILE = 64 << 20
 """Bytes of files in layers below which starting a process costs more than it saves."""
 
 
-@dataclass(frozen=True, slots=True)
-class OuterPlace:
+class OuterPlace(msgspec.Struct, frozen=True):
     """The file system of *size* bytes, at *offset* of a file, in which a disk image lies as the file *path*."""
 
     offset: int
@@ -38,8 +38,7 @@ class OuterPlace:
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class LayerProcesses:
+class LayerProcesses(msgspec.Struct, frozen=True):
     """At most *count* processes that read the file system at *offset* of the file *path*, *size* bytes long.
 
     *within* is set if *offset* counts in a disk image that lies inside the one in *path*.

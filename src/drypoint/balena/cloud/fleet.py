@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -30,16 +29,14 @@ _SHOWN = 5
 _Row = TypeVar("_Row")
 
 
-@dataclass(frozen=True, slots=True)
-class CloudDeviceType:
+class CloudDeviceType(msgspec.Struct, frozen=True):
     """``slug`` names it (``raspberrypi4-64``), ``arch`` its processor in balena's words (``aarch64``); "" is not known."""
 
     slug: str = ""
     arch: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fleet:
+class Fleet(msgspec.Struct, frozen=True):
     """A fleet, block or app as the server knows it.
 
     Attributes:
@@ -54,8 +51,7 @@ class Fleet:
     running: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(msgspec.Struct, frozen=True):
     """A registered device and what kind it is."""
 
     uuid: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -16,8 +15,7 @@ from .fleet import CURRENT, LATEST, CloudDeviceType, CloudModel, find_device, fi
 from .state import device_state, fleet_state, make_apps_json
 
 
-@dataclass(frozen=True, slots=True)
-class StateWishes:
+class StateWishes(msgspec.Struct, frozen=True):
     """Whose target states are wanted.
 
     Attributes:
@@ -50,8 +48,7 @@ class StateWishes:
         return bool(self.fleets) or self.device is not None
 
 
-@dataclass(frozen=True, slots=True)
-class GatheredState:
+class GatheredState(msgspec.Struct, frozen=True):
     """Attributes:
     apps: everything in one apps.json.
     needs: what the fleets are built for, to be held against the disk image's device type.

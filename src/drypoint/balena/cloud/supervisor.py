@@ -9,9 +9,9 @@ there, and in newer balenaCloud models, a Supervisor is a release of the public 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from ...errors import InvalidReferenceError, SourceError, UsageError
 from ...oci import Reference, parse_reference

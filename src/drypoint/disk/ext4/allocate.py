@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ...errors import NoSpaceError
 from .filesystem import Ext4Filesystem
@@ -10,8 +10,7 @@ from .filesystem import Ext4Filesystem
 _RESERVE_BYTES = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Shortage:
+class Shortage(msgspec.Struct, frozen=True):
     """How many blocks and inodes more the file system must have free for the work to go on; either may be 0."""
 
     blocks: int

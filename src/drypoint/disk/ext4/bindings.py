@@ -9,8 +9,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from ...errors import FilesystemError, ToolError
 
@@ -55,8 +56,7 @@ EXT2_ET_EXTENT_NO_NEXT = EXT2_ET_BASE + 124
 EXT2_ET_EA_NO_SPACE = EXT2_ET_BASE + 163
 
 
-@dataclass(frozen=True, slots=True)
-class Library:
+class Library(msgspec.Struct, frozen=True):
     """The loaded libraries. ``ext2`` and ``ffi`` are cffi objects and stay inside this package.
 
     ``short`` is libext2fs again, for the few calls that are too short to give up the interpreter lock.

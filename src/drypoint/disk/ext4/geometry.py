@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from ...errors import FilesystemError
 from ..device import Device
@@ -30,8 +31,7 @@ _LEAST_GAIN = 50
 _MAX_INODES = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
+class Geometry(msgspec.Struct, frozen=True):
     """The superblock's numbers that growth depends on; blocks are *block_size* bytes, *last_write* seconds since 1970."""
 
     block_size: int
@@ -73,8 +73,7 @@ class Geometry:
         return self.feature_incompat & _NEEDS_RECOVERY != 0
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
+class Capacity(msgspec.Struct, frozen=True):
     """What a file system offers at some size; *free_blocks* counts the reserved ones too."""
 
     blocks_count: int

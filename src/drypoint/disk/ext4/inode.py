@@ -7,9 +7,10 @@ not set here: libext2fs sets them when it writes the inode.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
+
+import msgspec
 
 S_IFIFO = 0x1000
 S_IFCHR = 0x2000
@@ -43,8 +44,7 @@ _LINKS = struct.Struct("<H")
 _LINKS_OFFSET = 26
 
 
-@dataclass(frozen=True, slots=True)
-class InodeShape:
+class InodeShape(msgspec.Struct, frozen=True):
     """How large inodes are, and how much of what follows the first 128 bytes is used by fields (0: nothing follows)."""
 
     size: int

@@ -6,9 +6,9 @@ Format: the kernel's Documentation/filesystems/ext4 (group_descr.rst).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 import fastcrc
+import msgspec
 
 from ...errors import FilesystemError
 from .reader_superblock import Superblock, crc32c, stored
@@ -18,8 +18,7 @@ _HIGH = struct.Struct("<3I4H")
 _CHECKSUM_AT = 0x1E
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """A block group's descriptor: where its parts lie (block numbers), and what is free in it."""
 
     number: int

@@ -7,9 +7,9 @@ prints. Written apart from the library that writes file systems, so that one can
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 import fastcrc
+import msgspec
 
 from ...errors import FilesystemError
 from .reader_features import UNREADABLE_FEATURES, feature_names
@@ -43,8 +43,7 @@ def stored(crc: int) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Superblock:
+class Superblock(msgspec.Struct, frozen=True):
     """What the superblock says. Counts are in blocks and inodes, sizes in bytes.
 
     Attributes:

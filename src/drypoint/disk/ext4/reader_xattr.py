@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
+
+import msgspec
 
 from .reader_inode import EA_INODE_FLAG, INLINE_DATA_FLAG, Inode
 from .reader_superblock import crc32c, stored
@@ -43,8 +44,7 @@ ValueReader = Callable[[int], tuple[Inode, bytes]]
 """Gives the inode with that number, which must hold at most 64 KiB, and its content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True):
     """An inode's extended attributes, sorted by name, and the inline data that goes beyond ``i_block``."""
 
     xattrs: tuple[tuple[bytes, bytes], ...]

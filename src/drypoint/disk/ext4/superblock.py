@@ -6,7 +6,8 @@ Format: struct ext2_super_block in e2fsprogs' ext2_fs.h; the kernel's Documentat
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 from ...errors import FilesystemError
 from ..device import Device
@@ -84,8 +85,7 @@ _RO_COMPAT_REFUSED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Superblock:
+class Superblock(msgspec.Struct, frozen=True):
     """What a writer needs to know of a file system; counts and sizes in bytes, blocks or inodes as named."""
 
     block_size: int

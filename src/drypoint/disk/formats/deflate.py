@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from .parallel import in_order
 from .sparse import image_chunks
@@ -23,8 +24,7 @@ _RAW = -15
 _MEMORY_LEVEL = 9
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(msgspec.Struct, frozen=True):
     """Content, or None for zeros; its length; the bytes before it; and whether it ends the stream."""
 
     content: bytes | None
@@ -34,8 +34,7 @@ class _Piece:
     level: int
 
 
-@dataclass(slots=True)
-class Deflated:
+class Deflated(msgspec.Struct):
     """A sparse file's first *size* bytes as a deflate stream. *crc* and *compressed_size* are known when it has ended."""
 
     source_fd: int

@@ -6,9 +6,10 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
+
+import msgspec
 
 from ...decompression import members
 from ...errors import DiskImageError, OutputError
@@ -22,8 +23,7 @@ from .zip_reading import find_image, member_content
 _CHUNK = 128 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedImage:
+class OpenedImage(msgspec.Struct, frozen=True):
     """A disk image that can be read at any offset.
 
     Attributes:

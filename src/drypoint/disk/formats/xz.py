@@ -9,10 +9,10 @@ import lzma
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 import fastcrc
+import msgspec
 
 from .parallel import in_order
 from .sparse import image_chunks
@@ -27,8 +27,7 @@ _SIZES_PRESENT = 0xC0
 _DICTIONARY_BITS = {0: 18, 1: 20, 2: 21, 3: 22, 4: 22, 5: 23, 6: 23, 7: 24, 8: 25, 9: 26}
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
+class _Block(msgspec.Struct, frozen=True):
     content: bytes | None
     length: int
     level: int

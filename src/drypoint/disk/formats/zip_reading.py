@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from ...decompression import members
 from ...errors import DiskImageError
@@ -35,8 +36,7 @@ _SHOWN = 120
 _IMAGE_SUFFIXES = (".img", ".raw", ".bin", ".wic")
 
 
-@dataclass(frozen=True, slots=True)
-class ZipMember:
+class ZipMember(msgspec.Struct, frozen=True):
     """One file in an archive, as the central directory has it. Sizes and the offset of its own header are bytes."""
 
     name: str

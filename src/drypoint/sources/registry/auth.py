@@ -193,8 +193,7 @@ def _checked(token: str, giver: str) -> str:
     return token
 
 
-@dataclass(slots=True)
-class _Cached:
+class _Cached(msgspec.Struct):
     header: str
     until: float
 

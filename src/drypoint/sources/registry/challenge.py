@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 _MAX_HEADER = 16 << 10
 _MAX_CHALLENGES = 16
@@ -20,8 +21,7 @@ _GAP = re.compile(r"[ \t]*(?:,[ \t]*)*")
 _BLANKS = re.compile(r"[ \t]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(msgspec.Struct, frozen=True):
     """One way in: its scheme and parameter names in lower case."""
 
     scheme: str

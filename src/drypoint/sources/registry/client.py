@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import closing
-from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from ...digest import Digest, digest_of
 from ...errors import (
@@ -42,8 +42,7 @@ _ACCEPT = ", ".join((*ACCEPTED_MANIFEST_TYPES, *_SCHEMA_1_TYPES))
 _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{1,39}")
 
 
-@dataclass(frozen=True, slots=True)
-class FetchedManifest:
+class FetchedManifest(msgspec.Struct, frozen=True):
     """A manifest's exact bytes, checked against ``digest``, and the media type they were served with."""
 
     content: bytes

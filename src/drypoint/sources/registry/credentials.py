@@ -55,8 +55,7 @@ class CredentialStore(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class StaticCredentials:
+class StaticCredentials(msgspec.Struct, frozen=True):
     """Credentials given by the caller, by domain; *otherwise* is asked for all other registries."""
 
     by_registry: Mapping[str, Credentials]
@@ -88,8 +87,7 @@ class _RawHelperAnswer(msgspec.Struct):
     Secret: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DockerConfigStore:
+class DockerConfigStore(msgspec.Struct, frozen=True):
     """The file that ``docker login`` writes: ``$DOCKER_CONFIG/config.json``, else ``~/.docker/config.json``.
 
     As with docker, a registry that has a credential helper is looked up there and nowhere else.

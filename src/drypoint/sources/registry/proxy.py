@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
+import msgspec
+
 from ...errors import UsageError
 from .address import is_loopback, origin
 
@@ -23,8 +25,7 @@ class Proxy:
     password: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyRules:
+class ProxyRules(msgspec.Struct, frozen=True):
     """The proxies for plain http and for https, and the hosts that are reached without."""
 
     http: Proxy | None = None

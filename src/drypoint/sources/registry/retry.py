@@ -7,15 +7,15 @@ import logging
 import random
 import threading
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 from ...errors import TransferError
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """How often a thing is tried in a row without any progress, and the seconds between.
 
     Attributes:

@@ -7,9 +7,9 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import urljoin
 
+import msgspec
 import urllib3
 from urllib3 import exceptions
 
@@ -29,8 +29,7 @@ _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _NO_SUCH_HOST = frozenset((socket.EAI_NONAME,))
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A response with its body still to be read, and where it came from in the end.
 
     Attributes:
