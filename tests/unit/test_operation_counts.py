@@ -88,7 +88,7 @@ def calls_of_python(function: Callable[[], object]) -> int:
 
     def note(frame: FrameType, event: str, _: object) -> None:
         nonlocal count
-        # What makes dataclasses and named tuples has no file.
+        # What makes named tuples has no file.
         if event == "call" and (frame.f_code.co_filename == "<string>" or "/drypoint/" in frame.f_code.co_filename):
             count += 1
 
@@ -182,7 +182,7 @@ def test_calls_of_python_for_each_file(layer: BuiltLayer, tmp_path: Path) -> Non
     tar = layer.tar
     load_library()
     calls = calls_of_python(lambda: written(tar, image))
-    assert calls <= 69 * ENTRIES, calls / ENTRIES
+    assert calls <= 63 * ENTRIES, calls / ENTRIES
 
 
 def blocks_of_inodes(library: Counter[str]) -> int:

@@ -26,7 +26,7 @@ class Dir(msgspec.Struct, eq=False):
     children: dict[bytes, Node]
 
 
-class Inode(msgspec.Struct, eq=False):
+class Inode(msgspec.Struct, eq=False, gc=False):
     """Anything else that needs to be told apart: no regular file, or one with several names, or with xattrs.
 
     Attributes:

@@ -16,7 +16,8 @@ Content: TypeAlias = Iterable[bytes | memoryview]
 """A regular file's bytes, in order. A chunk is only valid until the next one is asked for: whoever keeps it copies it."""
 
 
-class Metadata(msgspec.Struct, frozen=True):
+# Made for every file, and never part of a reference cycle: the garbage collector need not know them.
+class Metadata(msgspec.Struct, frozen=True, gc=False):
     """What an inode carries besides its content.
 
     Attributes:
@@ -34,12 +35,12 @@ class Metadata(msgspec.Struct, frozen=True):
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
 
 
-class Directory(msgspec.Struct, frozen=True):
+class Directory(msgspec.Struct, frozen=True, gc=False):
     path: bytes
     metadata: Metadata
 
 
-class Regular(msgspec.Struct, frozen=True):
+class Regular(msgspec.Struct, frozen=True, gc=False):
     """A regular file; ``size`` is its length in bytes. Its content travels beside it, never inside it."""
 
     path: bytes
@@ -47,39 +48,39 @@ class Regular(msgspec.Struct, frozen=True):
     size: int
 
 
-class Symlink(msgspec.Struct, frozen=True):
+class Symlink(msgspec.Struct, frozen=True, gc=False):
     path: bytes
     metadata: Metadata
     target: bytes
 
 
-class HardLink(msgspec.Struct, frozen=True):
+class HardLink(msgspec.Struct, frozen=True, gc=False):
     """One more name for the inode at ``target``, a path in the same tree. Metadata is the inode's own."""
 
     path: bytes
     target: bytes
 
 
-class CharDevice(msgspec.Struct, frozen=True):
+class CharDevice(msgspec.Struct, frozen=True, gc=False):
     path: bytes
     metadata: Metadata
     major: int
     minor: int
 
 
-class BlockDevice(msgspec.Struct, frozen=True):
+class BlockDevice(msgspec.Struct, frozen=True, gc=False):
     path: bytes
     metadata: Metadata
     major: int
     minor: int
 
 
-class Fifo(msgspec.Struct, frozen=True):
+class Fifo(msgspec.Struct, frozen=True, gc=False):
     path: bytes
     metadata: Metadata
 
 
-class Socket(msgspec.Struct, frozen=True):
+class Socket(msgspec.Struct, frozen=True, gc=False):
     path: bytes
     metadata: Metadata
 

@@ -31,7 +31,7 @@ _UTIME_OMIT_AS_TIME = (1 << 30) - 2
 _UNCHANGED_ID = 0xFFFFFFFF
 
 
-class Add(msgspec.Struct, frozen=True):
+class Add(msgspec.Struct, frozen=True, gc=False):
     """The entry is to exist, with this metadata. Its path is clean, but may lead through symbolic links of the layer.
 
     A :class:`Directory` with the path ``b""`` gives the root of the layer itself its metadata.
@@ -40,7 +40,7 @@ class Add(msgspec.Struct, frozen=True):
     entry: Directory | Regular | Symlink | CharDevice | BlockDevice | Fifo
 
 
-class Link(msgspec.Struct, frozen=True):
+class Link(msgspec.Struct, frozen=True, gc=False):
     """``path`` is to be one more name for what the same layer has at ``target``.
 
     ``metadata`` is what the link's own tar header says; the engine applies it to the shared inode.
@@ -51,7 +51,7 @@ class Link(msgspec.Struct, frozen=True):
     metadata: Metadata
 
 
-class Whiteout(msgspec.Struct, frozen=True):
+class Whiteout(msgspec.Struct, frozen=True, gc=False):
     """``path`` is gone from the layers below.
 
     ``metadata`` holds the owner and time of the ``.wh.`` entry; its mode is 0 and it has no xattrs, as the engine makes the
@@ -62,7 +62,7 @@ class Whiteout(msgspec.Struct, frozen=True):
     metadata: Metadata
 
 
-class Opaque(msgspec.Struct, frozen=True):
+class Opaque(msgspec.Struct, frozen=True, gc=False):
     """Nothing of the directory ``path`` in the layers below shows through."""
 
     path: bytes
