@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from drypoint.testing.disk_images import IMAGE_TOOLS, build_disk_image
-from drypoint.testing.images import registry_content, write_oci_layout
+from drypoint.testing.images import (
+    BuiltLayer,
+    Compression,
+    build_image,
+    build_layer,
+    registry_content,
+    write_oci_layout,
+)
+from drypoint.testing.layers import LayerBuilder
 from drypoint.testing.registry import Faults, serve_registry
-from drypoint.testing.samples import sample_images
+from drypoint.testing.samples import sample_content, sample_images
 
 PROGRAM = (sys.executable, "-c", "from drypoint.cli import main; main()")
 pytestmark = [pytest.mark.slow, pytest.mark.needs(*IMAGE_TOOLS, "e2fsck")]
@@ -60,6 +71,64 @@ def test_a_signal_ends_it_soon_and_leaves_nothing(
     assert program.returncode in (128 + number, 128 + signal.SIGTERM)
     assert said.endswith("nothing unfinished was left behind\n")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor reads by threads")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("processes", [0, 5], ids=["starting", "reading"])
+def test_a_signal_while_it_is_read_back_leaves_neither_file_nor_process(
+    tmp_path: Path, number: signal.Signals, processes: int
+) -> None:
+    base = build_disk_image(tmp_path / "base.img").path
+    (tmp_path / "out").mkdir()
+    write_oci_layout(tmp_path / "layout", {"demo/many:1": build_image([layer_of_many_files(str(i)) for i in range(2)])})
+    with subprocess.Popen(
+        [*PROGRAM, "preload", base, "-o", tmp_path / "out" / "x.img", "--image", f"oci:{tmp_path / 'layout'}"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "DRYPOINT_TEST": str(tmp_path)},
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    ) as program:
+        assert program.stderr is not None
+        lines: list[str] = []
+        while not (lines and lines[-1].startswith("verifying")):
+            lines.append(program.stderr.readline())
+            assert lines[-1], lines
+        # The program, two that read, what they were forked from, and what watches over shared resources.
+        while len(processes_with(f"DRYPOINT_TEST={tmp_path}")) < processes:
+            assert program.poll() is None
+        program.send_signal(number)
+        _, said = program.communicate(timeout=20)
+    assert program.returncode == 128 + number, said
+    # Not a word of the processes' own.
+    assert said.splitlines()[-1].endswith("nothing unfinished was left behind")
+    assert "Traceback" not in said
+    assert list((tmp_path / "out").iterdir()) == []
+    deadline = time.monotonic() + 5
+    while left := processes_with(f"DRYPOINT_TEST={tmp_path}"):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def layer_of_many_files(seed: str) -> BuiltLayer:
+    """Enough work that two of them are shared among processes, and read for a second or more."""
+    builder = LayerBuilder()
+    for directory in range(60):
+        builder.directory(f"{seed}-{directory}")
+        content = sample_content(f"{seed} {directory}", 8 << 10)
+        for number in range(150):
+            builder.file(f"{seed}-{directory}/{number}", content)
+    return build_layer(builder.finish(), Compression.NONE)
+
+
+def processes_with(variable: str) -> list[str]:
+    found = []
+    for process in Path("/proc").iterdir():
+        # Those of other users cannot be looked at, and some end meanwhile.
+        with suppress(OSError):
+            if process.name.isdigit() and variable.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
 
 
 def test_a_hangup_that_is_ignored_stays_ignored() -> None:
