@@ -89,6 +89,7 @@ class _Tree:
         self.inodes = 0
         self._sink = sink
         self._diff_root = diff_root
+        self._prefix = diff_root + b"/" if diff_root else b""
         self._timestamp = timestamp
         self._what = what
         self._current = b""
@@ -144,7 +145,7 @@ class _Tree:
                 self._merge(existing, real, entry.metadata)
                 return
             self._make_way(entry.path, parent, name, real)
-        path = join(self._diff_root, real)
+        path = self._prefix + real
         header = entry.metadata
         self.inodes += 1
         match entry:

@@ -11,6 +11,8 @@ import zlib
 from functools import lru_cache
 from typing import NamedTuple
 
+import msgspec
+
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
 
@@ -32,7 +34,7 @@ class HeaderError(ValueError):
     """The block is no tar header. The message has no subject: the reader knows the place."""
 
 
-class Header(NamedTuple):
+class Header(msgspec.Struct, frozen=True, gc=False):
     """The fields that matter, as the block has them; ``mtime`` in seconds."""
 
     name: bytes

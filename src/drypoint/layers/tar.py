@@ -8,7 +8,8 @@ is kept, for tar-split.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from ..errors import LayerError
 from .header import BLOCK, ZERO_BLOCK, Header, HeaderError, parse_header, parse_number
@@ -34,7 +35,7 @@ _PIECE = 1 << 20
 _ZEROS = memoryview(bytes(_PIECE))
 
 
-class TarEntry(NamedTuple):
+class TarEntry(msgspec.Struct, frozen=True, gc=False):
     """One entry, extended headers applied; nothing in it is cleaned or judged yet.
 
     Attributes:
@@ -167,9 +168,8 @@ class TarReader:
             raw = self._chunk[start - padding : end]
             self._position, self._padding = end, 0
             header = parse_header(raw[padding:])
-            name, mode, uid, gid, size, mtime, kind, linkname, major, minor, _ = header
-            self._begin(size, kind)
-            return TarEntry(raw, name, kind, size, mode, uid, gid, mtime * 1_000_000_000, linkname, major, minor, ())
+            self._begin(header.size, header.typeflag)
+            return _as_it_stands(raw, header)
         return self._next_of_any_kind()
 
     def _next_of_any_kind(self) -> TarEntry | None:
@@ -218,9 +218,7 @@ class TarReader:
             else:
                 long_link = data.partition(b"\0")[0]
         if not records and not long_name and not long_link and kind not in (REGULAR_V7, _OLD_SPARSE):
-            raw = parts[0] if len(parts) == 1 else b"".join(parts)
-            name, mode, uid, gid, size, mtime, _, linkname, major, minor, _ = header
-            return TarEntry(raw, name, kind, size, mode, uid, gid, mtime * 1_000_000_000, linkname, major, minor, ())
+            return _as_it_stands(parts[0] if len(parts) == 1 else b"".join(parts), header)
         return self._merge(header, block, parts, records, long_name, long_link)
 
     def _merge(
@@ -364,6 +362,24 @@ class TarReader:
     def _place(self) -> str:
         after = f" after {self._last[:200]!r}" if self.entries else ""
         return f"{self._what}: entry {self.entries + 1}{after}, at byte {self.bytes_read} of the tar"
+
+
+def _as_it_stands(raw: bytes, header: Header) -> TarEntry:
+    """The entry of a *header* to which nothing before it has anything to add."""
+    return TarEntry(
+        raw,
+        header.name,
+        header.typeflag,
+        header.size,
+        header.mode,
+        header.uid,
+        header.gid,
+        header.mtime * 1_000_000_000,
+        header.linkname,
+        header.major,
+        header.minor,
+        (),
+    )
 
 
 def _integer(records: dict[bytes, bytes], key: bytes, default: int) -> int:

@@ -95,6 +95,7 @@ class Ext4Sink:
             ToolError: libext2fs is missing.
         """
         self._root = root
+        self._prefix = root + b"/" if root else b""
         self._on_full = on_full
         self._fs = Ext4Filesystem(device, now=now)
         self._allocator = BlockAllocator(self._fs)
@@ -147,7 +148,7 @@ class Ext4Sink:
         """See :meth:`drypoint.fstree.TreeSink.add`."""
         if not entry.path:
             raise FilesystemError("the root of the tree exists already")
-        path = self._root + b"/" + entry.path if self._root else entry.path
+        path = self._prefix + entry.path
         parent_path, _, name = path.rpartition(b"/")
         if len(name) > NAME_MAX:
             raise FilesystemError(f"{path!r}: a name has at most {NAME_MAX} bytes, this one has {len(name)}")
@@ -258,12 +259,12 @@ class Ext4Sink:
         self._require(blocks + overhead_bound(fs, blocks, blocks) + _MARGIN_BLOCKS, 1)
         extents = self._content.store(path, size, content)
         ino = self._new_inode()
-        block, overhead = map_blocks(fs, Owner(ino), extents, self._allocator.take)
+        mapping = map_blocks(fs, Owner(ino), extents, self._allocator.take)
         mapped = extents[0].length if len(extents) == 1 else sum(extent.length for extent in extents)
-        sectors = (mapped + overhead) * self._sectors_per_block
+        sectors = (mapped + mapping.overhead) * self._sectors_per_block
         if size >= _LARGE_FILE:
             fs.note_large_file()
-        self._write_inode(ino, path, entry.metadata, S_IFREG, size, sectors, self._data_flags, block)
+        self._write_inode(ino, path, entry.metadata, S_IFREG, size, sectors, self._data_flags, mapping.block)
         return ino
 
     def _add_directory(self, parent: OpenDirectory, name: bytes, path: bytes, metadata: Metadata) -> None:
@@ -388,7 +389,7 @@ class Ext4Sink:
 
     def _require(self, blocks: int, inodes: int) -> None:
         """Have so many blocks and inodes free before anything is taken: nothing is half done when the file system grows."""
-        left = self.free_blocks - blocks
+        left = self._allocator.free_blocks - self._directories.reserved_blocks - blocks
         self.meter.wanted(left)
         if self._on_full is None or (left >= 0 and self._fs.free_inodes >= inodes):
             return

@@ -60,7 +60,7 @@ class InodeShape(msgspec.Struct, frozen=True):
         return cls(inode_size, min(wanted, room) & ~3)
 
 
-class NewInode(NamedTuple):
+class NewInode(msgspec.Struct, frozen=True, gc=False):
     """What a new inode says. ``mode`` holds the file type too; ``sectors`` counts units of 512 bytes; ``block`` is i_block."""
 
     mode: int
@@ -88,10 +88,12 @@ def encode_inode(shape: InodeShape, inode: NewInode, now: int) -> bytes:
 
     Times that the file system cannot hold become the nearest one that it can, as the kernel does it.
     """
-    mode, uid, gid, mtime, size, sectors, links, flags, block = inode
-    head, times, flag_words, tail = _frame(shape.size, shape.extra_isize, mode, uid, gid, mtime, links, flags, now)
-    raw = _FRAMED.pack(head, size & 0xFFFFFFFF, times, sectors & 0xFFFFFFFF, flag_words, block) + tail
-    return raw if size < 1 << 32 else replace_content(raw, size, sectors, flags, raw[40:100])
+    size, sectors = inode.size, inode.sectors
+    head, times, flag_words, tail = _frame(
+        shape.size, shape.extra_isize, inode.mode, inode.uid, inode.gid, inode.mtime, inode.links, inode.flags, now
+    )
+    raw = _FRAMED.pack(head, size & 0xFFFFFFFF, times, sectors & 0xFFFFFFFF, flag_words, inode.block) + tail
+    return raw if size < 1 << 32 else replace_content(raw, size, sectors, inode.flags, raw[40:100])
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable
-from typing import NamedTuple
+
+import msgspec
 
 from ...errors import FilesystemError
 from .filesystem import Ext4Filesystem
@@ -26,7 +27,7 @@ _I_BLOCK_SIZE = 60
 _DIRECT = 12
 
 
-class Extent(NamedTuple):
+class Extent(msgspec.Struct, frozen=True, order=True, gc=False):
     """*length* blocks of a file from its block *logical* on, which lie from block *physical* of the file system on."""
 
     logical: int
@@ -34,14 +35,14 @@ class Extent(NamedTuple):
     length: int
 
 
-class Mapping(NamedTuple):
+class Mapping(msgspec.Struct, frozen=True, gc=False):
     """What the inode says (``block`` is i_block), and how many blocks beside the data hold the rest."""
 
     block: bytes
     overhead: int
 
 
-class Owner(NamedTuple):
+class Owner(msgspec.Struct, frozen=True, gc=False):
     """The inode that blocks belong to: their checksums depend on it."""
 
     ino: int
@@ -81,9 +82,9 @@ def map_blocks(
 
 
 def _root_of_one(extent: Extent) -> bytes:
-    logical, physical, length = extent
+    physical = extent.physical
     return _ONE_EXTENT.pack(
-        _EXTENT_MAGIC, 1, _ROOT_ENTRIES, 0, 0, logical, length, physical >> 32, physical & 0xFFFFFFFF
+        _EXTENT_MAGIC, 1, _ROOT_ENTRIES, 0, 0, extent.logical, extent.length, physical >> 32, physical & 0xFFFFFFFF
     )
 
 
