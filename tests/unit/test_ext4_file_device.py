@@ -20,7 +20,7 @@ from drypoint.errors import DiskImageError, FilesystemError, NoSpaceError, ToolE
 from drypoint.fstree import Directory, Metadata, Regular
 from drypoint.sinks import Ext4Sink
 from drypoint.testing.devices import MemoryDevice
-from drypoint.testing.ext4_images import ask_debugfs, judge_ext4, make_ext4
+from drypoint.testing.ext4_images import ask_debugfs, ask_dumpe2fs, judge_ext4, make_ext4
 from drypoint.testing.scattered import INNER, NOW, OFFSET, ScatteredFile
 from drypoint.testing.tools import run_tool
 
@@ -195,8 +195,7 @@ def test_a_file_is_cut(tmp_path: Path, sparse: Path, size: int) -> None:
 
 
 def free_blocks(scattered: ScatteredFile) -> int:
-    facts = run_tool("dumpe2fs", "-h", f"{scattered.path}?offset={OFFSET}")
-    return int(facts.partition("Free blocks:")[2].split()[0])
+    return int(ask_dumpe2fs(scattered.path, offset=OFFSET)["Free blocks"])
 
 
 def test_without_room_nothing_changes(tmp_path: Path, sparse: Path) -> None:

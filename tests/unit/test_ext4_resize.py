@@ -1,7 +1,6 @@
 """Growth of ext4 by resize2fs, judged by e2fsck and dumpe2fs; the planned size judged by what really is free afterwards."""
 
 import os
-import re
 import subprocess
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from drypoint.disk.ext4.resize import check_filesystem, grow_filesystem
 from drypoint.disk.tools import find_tool
 from drypoint.errors import DiskImageError, DrypointError, FilesystemError, OutputError, ToolError
 from drypoint.testing.devices import MemoryDevice
+from drypoint.testing.ext4_images import ask_dumpe2fs
 
 MIB = 1 << 20
 KIB = 1 << 10
@@ -47,8 +47,7 @@ def make_image(
 
 
 def dumpe2fs(path: Path, offset: int = OFFSET) -> dict[str, str]:
-    output = run("dumpe2fs", "-h", f"{path}?offset={offset}")
-    return dict(re.findall(r"^([^:\n]+):\s+(.*)$", output, re.MULTILINE))
+    return ask_dumpe2fs(path, offset=offset)
 
 
 def grow(path: Path, old_size: int, new_size: int, offset: int = OFFSET) -> Geometry:

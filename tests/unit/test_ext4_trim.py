@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import subprocess
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from drypoint.disk.ext4.trim import shrink_filesystem
 from drypoint.errors import FilesystemError
 from drypoint.fstree import Directory, Regular
 from drypoint.testing.devices import OpaqueDisk
+from drypoint.testing.ext4_images import ask_dumpe2fs
+from drypoint.testing.tools import run_tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("mkfs.ext4", "debugfs", "dumpe2fs", "e2fsck", "resize2fs")]
 
@@ -32,9 +33,8 @@ STEP = 4 * MIB
 def make_image(path: Path, size: int, tree: Path | None = None, options: str = "-b 4096 -i 8192") -> None:
     path.touch()
     os.truncate(path, OFFSET + size)
-    words = ["/usr/sbin/mkfs.ext4", "-q", "-F", *options.split(), "-E", f"offset={OFFSET},lazy_itable_init=0"]
-    words += ["-d", str(tree)] if tree else []
-    subprocess.run([*words, str(path), f"{size >> 10}k"], check=True, capture_output=True)
+    words = [*options.split(), "-E", f"offset={OFFSET},lazy_itable_init=0", *(("-d", tree) if tree else ())]
+    run_tool("mkfs.ext4", "-q", "-F", *words, path, f"{size >> 10}k")
 
 
 def make_tree(path: Path, files: int, size: int) -> Path:
@@ -49,10 +49,7 @@ def make_tree(path: Path, files: int, size: int) -> Path:
 
 
 def debugfs(path: Path, commands: str) -> str:
-    return subprocess.run(
-        ["/usr/sbin/debugfs", "-w", "-f", "-", f"{path}?offset={OFFSET}"],
-        input=commands, check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
+    return run_tool("debugfs", "-w", "-f", "-", f"{path}?offset={OFFSET}", script=commands)
 
 
 def shrink(path: Path, size: int, least: int = 0, keep: int = 1, inodes: int = 0, *, scattered: bool = False) -> int:
@@ -64,10 +61,7 @@ def shrink(path: Path, size: int, least: int = 0, keep: int = 1, inodes: int = 0
 
 
 def dumpe2fs(path: Path) -> dict[str, str]:
-    output = subprocess.run(
-        ["/usr/sbin/dumpe2fs", "-h", f"{path}?offset={OFFSET}"], check=True, capture_output=True, text=True
-    ).stdout
-    return dict(re.findall(r"^([^:\n]+):\s+(.*)$", output, re.MULTILINE))
+    return ask_dumpe2fs(path, offset=OFFSET)
 
 
 def inventory(path: Path, size: int) -> dict[bytes, object]:

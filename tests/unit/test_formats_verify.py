@@ -9,13 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from drypoint.cli.app import cli
-from drypoint.disk import FileDevice
 from drypoint.disk.formats import ImageFormat, format_of_name, write_image
 from drypoint.errors import DiskImageError
-from drypoint.testing.ext4_images import make_ext4
-from drypoint.testing.samples import sample_images
-from drypoint.testing.stores import fill_store
-from drypoint.testing.tools import run_tool
+from drypoint.testing.stores import make_flawed_store
 from drypoint.verification import processes, verify
 
 pytestmark = pytest.mark.needs("mkfs.ext4", "debugfs", "e2fsck")
@@ -23,14 +19,7 @@ pytestmark = pytest.mark.needs("mkfs.ext4", "debugfs", "e2fsck")
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store in a bare file system, with one file whose mode was changed."""
-    path = make_ext4(tmp_path_factory.mktemp("store") / "disk.img", 64 << 20)
-    run_tool("debugfs", "-w", "-R", "mkdir docker", path)
-    with FileDevice(path, writable=True) as device:
-        state = fill_store(device, b"docker", sample_images())
-    cache_id = next(iter(state.layers.values())).cache_id
-    run_tool("debugfs", "-w", "-R", f"sif docker/overlay2/{cache_id}/diff mode 040700", path)
-    return path
+    return make_flawed_store(tmp_path_factory.mktemp("store") / "disk.img")
 
 
 def compressed(image: Path, target: Path) -> Path:

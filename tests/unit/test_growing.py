@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from drypoint.preloading.room import Room
 from drypoint.progress import SILENT
 from drypoint.sinks.ext4 import Ext4Sink
 from drypoint.testing.devices import OpaqueDisk
+from drypoint.testing.ext4_images import ask_dumpe2fs
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("sfdisk", "sgdisk", "mkfs.ext4", "e2fsck", "resize2fs", "debugfs")]
 
@@ -78,7 +78,7 @@ def judge(path: Path, start: int, label: str) -> None:
 
 def free_of(path: Path, start: int) -> int:
     """Bytes that are free beside the reserved ones, as dumpe2fs tells."""
-    told = dict(re.findall(r"^([^:\n]+):\s+(.*)$", run("dumpe2fs", "-h", f"{path}?offset={start}"), re.MULTILINE))
+    told = ask_dumpe2fs(path, offset=start)
     return (int(told["Free blocks"]) - int(told["Reserved block count"])) * int(told["Block size"])
 
 

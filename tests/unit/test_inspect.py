@@ -37,7 +37,7 @@ from drypoint.testing.disk_images import (
     Sizes,
     build_disk_image,
 )
-from drypoint.testing.ext4_images import make_ext4
+from drypoint.testing.ext4_images import ask_dumpe2fs, make_ext4
 from drypoint.testing.images import BuiltImage, build_image, build_layer
 from drypoint.testing.layers import LayerBuilder
 from drypoint.testing.samples import sample_images
@@ -114,8 +114,7 @@ def test_free_room_of_ext4_is_what_dumpe2fs_tells(filled: DiskImage) -> None:
     found = inspect(filled.path)
     for label in ("resin-rootA", "resin-state", "resin-data"):
         one = by_label(found, label)
-        told = run_tool("dumpe2fs", "-h", f"{filled.path}?offset={one.partition.start}")
-        fields = dict(re.findall(r"^([A-Z][\w ]+):\s+(.*)$", told, re.MULTILINE))
+        fields = ask_dumpe2fs(filled.path, offset=one.partition.start)
         block = int(fields["Block size"])
         assert one.space is not None
         assert (one.space.total, one.space.free, one.space.reserved, one.space.inodes, one.space.free_inodes) == (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from drypoint.preloading.sizes import Found
 from drypoint.progress import Step
 from drypoint.sources import OciLayoutSource
 from drypoint.testing.disk_images import IMAGE_TOOLS, MIB, DiskImage, Sizes, build_disk_image
+from drypoint.testing.ext4_images import ask_dumpe2fs
 from drypoint.testing.images import build_image, build_layer, write_oci_layout
 from drypoint.testing.layers import LayerBuilder
 
@@ -153,9 +153,8 @@ def told_by_dumpe2fs(path: Path) -> tuple[int, int]:
     """Free blocks and inodes of the data partition, as the real tool says."""
     with FileDevice(path) as device:
         start = find_partition(device, read_table(device), "resin-data").partition.start
-    done = subprocess.run(["dumpe2fs", "-h", f"{path}?offset={start}"], capture_output=True, text=True, check=True)
-    found = {key: int(value) for key, value in re.findall(r"^Free (blocks|inodes): +(\d+)$", done.stdout, re.MULTILINE)}
-    return found["blocks"], found["inodes"]
+    found = ask_dumpe2fs(path, offset=start)
+    return int(found["Free blocks"]), int(found["Free inodes"])
 
 
 @pytest.mark.slow

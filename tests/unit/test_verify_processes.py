@@ -17,10 +17,8 @@ from drypoint.disk.ext4.reader import Ext4Reader
 from drypoint.disk.ext4.reader_blocks import Extent
 from drypoint.engine import read_state
 from drypoint.errors import ToolError
-from drypoint.testing.ext4_images import make_ext4
-from drypoint.testing.samples import sample_images
-from drypoint.testing.stores import fill_store
-from drypoint.testing.tools import missing_tools, run_tool
+from drypoint.testing.stores import make_flawed_store
+from drypoint.testing.tools import missing_tools
 from drypoint.verification import processes, verify_store
 from drypoint.verification.layer import LayerResult, LayerTask
 from drypoint.verification.processes import LayerProcesses
@@ -30,13 +28,7 @@ pytestmark = pytest.mark.skipif(bool(missing_tools(["mkfs.ext4", "debugfs"])), r
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = make_ext4(tmp_path_factory.mktemp("store") / "image", 64 << 20)
-    run_tool("debugfs", "-w", "-R", "mkdir docker", path)
-    with FileDevice(path, writable=True) as device:
-        state = fill_store(device, b"docker", sample_images())
-    cache_id = next(iter(state.layers.values())).cache_id
-    run_tool("debugfs", "-w", "-R", f"sif docker/overlay2/{cache_id}/diff mode 040700", path)
-    return path
+    return make_flawed_store(tmp_path_factory.mktemp("store") / "image")
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from ..errors import VerificationError
 from .tools import run_tool
 
 _EXPECTED = re.compile(r"Pass \d[A-Z]?: |.*: \d+/\d+ files \(\d+\.\d% non-contiguous\), \d+/\d+ blocks$")
+_FIELD = re.compile(r"^([^:\n]+):\s+(.*)$", re.MULTILINE)
 HASH_SEED = "6b0c4b40-9f38-4b5c-8c0f-1d6bb9a3e5d1"
 UUID = "0f4ad4b1-4a4c-4f9e-9a57-2f4e3ad3c1b2"
 
@@ -41,6 +42,11 @@ def judge_ext4(image: Path, *, offset: int = 0) -> None:
     remarks = [line for line in output.splitlines() if line and not _EXPECTED.match(line)]
     if remarks:
         raise VerificationError(f"e2fsck says about {image} at {offset}: {remarks}")
+
+
+def ask_dumpe2fs(image: Path, *, offset: int = 0) -> dict[str, str]:
+    """What dumpe2fs tells of the superblock, by the names that it has for the fields (``Free blocks``)."""
+    return dict(_FIELD.findall(run_tool("dumpe2fs", "-h", f"{image}?offset={offset}")))
 
 
 def ask_debugfs(image: Path, command: str, *, offset: int = 0) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from ..digest import Digest
-from ..disk import Device
+from ..disk import Device, FileDevice
 from ..disk.ext4.reader import Ext4Reader
 from ..engine import StoreState, plan_store, read_state, write_store
 from ..engine.placement import PlannedLayer
@@ -16,7 +17,10 @@ from ..layers import LayerReader
 from ..oci import Image, parse_reference
 from ..oci.image import assemble_layers, parse_config
 from ..sinks.ext4 import Ext4Sink
+from .ext4_images import make_ext4
 from .images import BuiltImage
+from .samples import sample_images
+from .tools import run_tool
 
 _NOW = 1_700_000_000
 
@@ -57,3 +61,14 @@ def fill_store(
             sink.add(Regular(path, Metadata(0o644), len(content)), (content,))
         sink.finish()
     return read_state(Ext4Reader(device), data_root)
+
+
+def make_flawed_store(image: Path) -> Path:
+    """A bare ext4 file system with the sample images in the store ``docker``, of which one file has another mode."""
+    make_ext4(image, 64 << 20)
+    run_tool("debugfs", "-w", "-R", "mkdir docker", image)
+    with FileDevice(image, writable=True) as device:
+        state = fill_store(device, b"docker", sample_images())
+    cache_id = next(iter(state.layers.values())).cache_id
+    run_tool("debugfs", "-w", "-R", f"sif docker/overlay2/{cache_id}/diff mode 040700", image)
+    return image
