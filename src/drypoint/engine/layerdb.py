@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec.structs import replace
 
-from ..digest import Digest, parse_digest
-from ..errors import ContentError
+from ..digest import Digest
 from ..fstree import Directory, Regular, Symlink, join
 from ..oci import next_chain_id
 from . import layout
@@ -91,8 +90,8 @@ def _read_links(store: StoreReader) -> dict[str, str]:
 
 def _read_layer(store: StoreReader, path: bytes, chain_id: Digest, links: dict[str, str]) -> StoredLayer:
     findings = len(store.findings)
-    diff_id = _digest(store, join(path, b"diff"))
-    parent = _digest(store, join(path, b"parent")) if store.exists(join(path, b"parent")) else None
+    diff_id = store.digest(join(path, b"diff"))
+    parent = store.digest(join(path, b"parent")) if store.exists(join(path, b"parent")) else None
     has_parent = store.exists(join(path, b"parent"))
     if diff_id and not (has_parent and parent is None) and next_chain_id(parent, diff_id) != chain_id:
         store.report(
@@ -221,17 +220,6 @@ def _report_orphans(
     for link, cache_id in links.items():
         if cache_id in used and cache_id not in mounts and link not in known:
             store.report("orphan-link", layout.link_path(link), f"{cache_id} calls itself by another link")
-
-
-def _digest(store: StoreReader, path: bytes) -> Digest | None:
-    text = store.text(path)
-    if text is None:
-        return None
-    try:
-        return parse_digest(text.strip())
-    except ContentError as error:
-        store.report("bad-content", path, str(error))
-        return None
 
 
 def _size(store: StoreReader, path: bytes) -> int | None:

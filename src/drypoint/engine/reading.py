@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from ..errors import FilesystemError, StoreError
+from ..digest import Digest, parse_digest
+from ..errors import ContentError, FilesystemError, StoreError
 from ..fstree import Directory, Regular, Stat, TreeReader, join
 
 FindingCode: TypeAlias = Literal[
@@ -129,3 +130,14 @@ class StoreReader:
             self.report("bad-content", path, "expected ASCII text")
             return None
         return content.decode("ascii")
+
+    def digest(self, path: bytes) -> Digest | None:
+        """The digest that a small file holds; None, reported, if it holds none."""
+        text = self.text(path)
+        if text is None:
+            return None
+        try:
+            return parse_digest(text.strip())
+        except ContentError as error:
+            self.report("bad-content", path, str(error))
+            return None

@@ -54,7 +54,7 @@ def read_users(store: StoreReader) -> StoreUsers:
         # A container from an image without layers has no parent here.
         path = join(layout.MOUNTS, name.encode("ascii"), b"parent")
         if store.exists(path):
-            _note(_digest(store, path), mount_layers, path, uncertain)
+            _note(store.digest(path), mount_layers, path, uncertain)
     parent_images: set[Digest] = set()
     updated: set[Digest] = set()
     annotated: set[Digest] = set()
@@ -67,7 +67,7 @@ def read_users(store: StoreReader) -> StoreUsers:
             updated.add(Digest(f"sha256:{name}"))
         path = join(directory, b"parent")
         if store.exists(path):
-            _note(_digest(store, path), parent_images, path, uncertain)
+            _note(store.digest(path), parent_images, path, uncertain)
     return StoreUsers(
         frozenset(container_images),
         frozenset(mount_layers),
@@ -93,15 +93,4 @@ def _container_image(store: StoreReader, path: bytes) -> Digest | None:
         return parse_digest(msgspec.json.decode(content, type=_Container).image or "")
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ContentError) as error:
         store.report("unreadable-json", path, f"the container's configuration does not tell its image: {error}")
-        return None
-
-
-def _digest(store: StoreReader, path: bytes) -> Digest | None:
-    text = store.text(path)
-    if text is None:
-        return None
-    try:
-        return parse_digest(text.strip())
-    except ContentError as error:
-        store.report("bad-content", path, str(error))
         return None
