@@ -21,7 +21,7 @@ from ..engine import StoreState
 from ..errors import UsageError
 from ..oci import Image
 from ..preloading import Target
-from ..preloading.inner import open_inner
+from ..preloading.inner import target_disk
 from ..preloading.mending import find_data_partition
 from ..preloading.request import CheckImages, FatFile
 from ..progress import Progress
@@ -100,7 +100,7 @@ def supervisor_of(
 def _supervisor_on(base: Device | None, target: Target) -> SupervisorVersion | None:
     if base is None:
         return None
-    disk = base if target.container is None else open_inner(base, target.container)
+    disk = target_disk(base, target)
     partition = find_data_partition(disk, target).partition
     # Whether it was unmounted in order is told when the images are planned, and better.
     return read_supervisor(

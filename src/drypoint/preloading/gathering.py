@@ -23,7 +23,7 @@ from ..progress import SILENT, Progress, counted
 from ..sources import ImageSource
 from .files import to_be_written
 from .forecast import Growth, OuterForecast, forecast
-from .inner import forecast_around, open_inner
+from .inner import forecast_around, target_disk
 from .mending import check_usable, find_data_partition, mend, needs_mending
 from .moment import newest_creation
 from .request import CheckImages, ExtraFile, FindReplaced, ImageRequest, Target
@@ -167,8 +167,7 @@ def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     Raises:
         DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
     """
-    container = wishes.target.container
-    disk = device if container is None else open_inner(device, container)
+    disk = target_disk(device, wishes.target)
     table = read_table(disk)
     found = find_data_partition(disk, wishes.target)
     # Before anything else: what is wrong with the base must not be found as a fault of ours, nor after minutes of fetching.
@@ -191,6 +190,7 @@ def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     growth = None if store.removal.paths else forecast(table, disk.size, partition, geometry, room)
     kind = filesystem_kind(geometry)
     plan = Plan(resolved, state, store, files, partition, sizes, room, free, growth, geometry.block_size, kind)
+    container = wishes.target.container
     if container is not None:
         plan = replace(plan, outer=forecast_around(device, wishes.target, container, growth, is_empty=plan.is_empty))
     return Gathered(plan, table, sources, seconds)

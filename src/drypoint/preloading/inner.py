@@ -184,6 +184,15 @@ def open_inner(device: Device, container: Container) -> Ext4FileDevice:
     return open_ext4_file(Window(device, partition.start, partition.size), container.path)
 
 
+def target_disk(device: Device, target: Target) -> Device:
+    """The disk image that the store of *target* lies in, to be read: *device*, or the one inside it.
+
+    Raises:
+        DiskImageError: as :func:`open_inner`.
+    """
+    return device if target.container is None else open_inner(device, target.container)
+
+
 def open_target(
     disk: GrowableDevice, target: Target, scratch_dir: Path, progress: Progress, *, now: int
 ) -> InnerImage | None:

@@ -13,7 +13,7 @@ from ..disk.partitions import describe
 from ..errors import FilesystemError
 from ..fstree import Regular
 from ..progress import Progress
-from .inner import open_inner, open_target
+from .inner import open_target, target_disk
 from .request import Container, Target
 
 _WAY_OUT = (
@@ -74,7 +74,7 @@ def needs_mending(device: Device, target: Target) -> bool:
         DiskImageError: there is no such partition, or nothing that e2fsck could mend.
         ToolError, OutputError: as :func:`check_usable`.
     """
-    disk = device if target.container is None else open_inner(device, target.container)
+    disk = target_disk(device, target)
     found = find_data_partition(disk, target)
     if why_unclean(Window(disk, found.partition.start, found.partition.size)) is not None:
         return True
