@@ -21,17 +21,21 @@ from msgspec.structs import replace
 from drypoint.disk import FileDevice
 from drypoint.disk.ext4 import filesystem
 from drypoint.disk.ext4.bindings import library as load_library
+from drypoint.disk.ext4.reader import Ext4Reader
 from drypoint.engine.overlay2 import apply_changes
 from drypoint.fstree import join
 from drypoint.layers import LayerReader, pipeline, tar_chunks
 from drypoint.oci import Layer
 from drypoint.sinks import Ext4Sink
 from drypoint.testing.ext4_images import judge_ext4, make_ext4
-from drypoint.testing.images import BuiltLayer, build_layer
+from drypoint.testing.images import BuiltLayer, build_image, build_layer
 from drypoint.testing.layers import LayerBuilder
 from drypoint.testing.samples import sample_content
+from drypoint.testing.stores import fill_store
+from drypoint.testing.tools import run_tool
+from drypoint.verification.layer import LayerResult, LayerTask, check_layer
 
-pytestmark = pytest.mark.needs("mkfs.ext4", "e2fsck")
+pytestmark = pytest.mark.needs("mkfs.ext4", "e2fsck", "debugfs")
 
 NOW = 1_700_000_000
 MIB = 1 << 20
@@ -183,6 +187,28 @@ def test_calls_of_python_for_each_file(layer: BuiltLayer, tmp_path: Path) -> Non
     load_library()
     calls = calls_of_python(lambda: written(tar, image))
     assert calls <= 63 * ENTRIES, calls / ENTRIES
+
+
+def test_calls_of_python_for_each_file_read_back(tmp_path: Path) -> None:
+    image = make_ext4(tmp_path / "image", 64 * MIB, "-b", "4096")
+    builder = LayerBuilder()
+    for directory in range(DIRECTORIES):
+        builder.directory(f"{directory:02}")
+        for number in range(FILES_EACH):
+            builder.file(f"{directory:02}/file-{number:02}", sample_content(f"{directory} {number}", SMALL_BYTES))
+    run_tool("debugfs", "-w", "-R", "mkdir docker", image)
+    with FileDevice(image, writable=True) as device:
+        images = {"demo/small:1": build_image([build_layer(builder.finish())])}
+        (stored,) = fill_store(device, b"docker", images).layers.values()
+        assert stored.diff_id is not None
+        assert stored.cache_id is not None
+        task = LayerTask(stored, stored.diff_id, stored.cache_id)
+        reader = Ext4Reader(device)
+        found: list[LayerResult] = []
+        calls = calls_of_python(lambda: found.append(check_layer(reader, b"docker", *task)))
+    assert found[0].findings == ()
+    entries = DIRECTORIES * (FILES_EACH + 1)
+    assert calls <= 64 * entries, calls / entries
 
 
 def blocks_of_inodes(library: Counter[str]) -> int:
