@@ -7,16 +7,13 @@ layer is proved by itself and only findings come back, so that processes have no
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,6 +22,9 @@ from ..disk.ext4.file_device import open_ext4_file
 from ..disk.ext4.reader import Ext4Reader
 from ..errors import ToolError
 from .layer import LayerResult, LayerTask, check_layer
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 _WORTHWHILE = 64 << 20
 """Bytes of files in layers below which starting a process costs more than it saves."""
@@ -80,6 +80,10 @@ class LayerProcesses(msgspec.Struct, frozen=True):
         Raises:
             ToolError: a process was killed.
         """
+        # Slow to import, and every preload imports this module.
+        import multiprocessing
+        from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+
         # Not by a plain fork, which would copy locks that other threads hold. What the processes are forked from has imported
         # what they need; "__main__" is what it imports by default.
         context = multiprocessing.get_context("forkserver")
