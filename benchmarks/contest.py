@@ -166,6 +166,7 @@ def _measure(command: list[str], directory: Path) -> Figures:
     scratch = directory / "out"
     scratch.mkdir()
     os.sync()
+    others = _children()
     start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -173,8 +174,15 @@ def _measure(command: list[str], directory: Path) -> Figures:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command[:6])} … ended with status {process.returncode}")
+    # What it left behind without waiting for it has become a child of this process, the first of its namespace.
+    usages = [usage, *(os.wait4(orphan, 0)[2] for orphan in _children() - others)]
     shutil.rmtree(scratch)
-    return Figures(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10)
+    cpu = sum(one.ru_utime + one.ru_stime for one in usages)
+    return Figures(wall, cpu, max(one.ru_maxrss for one in usages) << 10)
+
+
+def _children() -> set[int]:
+    return {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
 
 
 def _print_table(contest: Contest, figures: dict[str, list[Figures]], rounds: int) -> dict[str, object]:
