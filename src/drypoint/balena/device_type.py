@@ -5,8 +5,6 @@ Format: ``device-type.json`` in the root of the boot partition (meta-balena writ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from ..disk import Device, probe_partitions, read_table
@@ -18,8 +16,7 @@ _FILE = "device-type.json"
 _MAX_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceType:
+class DeviceType(msgspec.Struct, frozen=True):
     """``slug`` names the device type (``raspberrypi4-64``), ``arch`` its processor in balena's words (``aarch64``)."""
 
     slug: str
