@@ -25,6 +25,7 @@ from .layer import LayerResult, LayerTask, check_layer
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkServerContext
 
 _WORTHWHILE = 64 << 20
 """Bytes of files in layers below which starting a process costs more than it saves."""
@@ -81,13 +82,9 @@ class LayerProcesses(msgspec.Struct, frozen=True):
             ToolError: a process was killed.
         """
         # Slow to import, and every preload imports this module.
-        import multiprocessing
         from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 
-        # Not by a plain fork, which would copy locks that other threads hold. What the processes are forked from has imported
-        # what they need; "__main__" is what it imports by default.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["__main__", __name__])
+        context = _started()
         workers = min(self.count, len(tasks))
         wanted, want = context.Pipe(duplex=False)
         with wanted, want, ProcessPoolExecutor(workers, context, _end_when_unwanted, (wanted,)) as pool:
@@ -115,13 +112,31 @@ class LayerProcesses(msgspec.Struct, frozen=True):
         return open_ext4_file(outer, self.within.path, allow_dirty=True)
 
 
+def _started() -> ForkServerContext:
+    """What gives processes, once the one that they are forked from runs.
+
+    Not by a plain fork of this one, which would copy locks that other threads hold. That one has imported what they need.
+    """
+    import multiprocessing
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    # "__main__" is what it imports by default.
+    context.set_forkserver_preload(["__main__", "concurrent.futures.process", __name__])
+    # Whoever presses Ctrl-C means all processes, but it is for this one to clean up, and to say a word. They inherit the mask.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
 def _end_when_unwanted(wanted: Connection) -> None:
     """End this process as soon as nobody holds the other end of *wanted*, be it closed, or its owner killed.
 
     A worker waits for work for ever, and would end what it is at before it heard of anything else.
     """
-    # Whoever presses Ctrl-C means all processes, but it is for the one that started this to clean up.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         with suppress(EOFError, OSError):
