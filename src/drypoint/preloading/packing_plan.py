@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 
 import msgspec
 
-from .. import __version__
 from ..digest import Digest
 from ..disk import FileDevice, Window, find_partition, read_table
 from ..disk.ext4.reader import Ext4Reader
@@ -198,7 +198,7 @@ def manifest_of(prepared: Prepared, base: BaseStream, besides: Besides) -> Manif
         base.name,
         tuple(injections),
         FORMAT,
-        __version__,
+        version("drypoint"),
         prepared.timestamp,
         base.size,
     )
