@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,3 +120,23 @@ def test_a_damaged_file_system_is_told_before_the_store(tmp_path: Path, monkeypa
     with FileDevice(make_flawed_store(tmp_path / "image")) as device:
         with pytest.raises(VerificationError, match=r"in 2 places: .*something is wrong; .*/diff: its mode"):
             prove(device, b"docker", references=(), layers=None, known=(), progress=SILENT)
+
+
+def test_checkers_end_when_the_reading_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checker = tmp_path / "e2fsck"
+    checker.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid.new\nmv {tmp_path}/pid.new {tmp_path}/pid\nexec sleep 60\n")
+    checker.chmod(0o755)
+    monkeypatch.setattr(filesystem, "tool_path", lambda _: checker)
+    pid = tmp_path / "pid"
+
+    def fails(*_: object, **__: object) -> None:
+        while not pid.exists():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("drypoint.preloading.proving.verify_store", fails)
+    began = time.monotonic()
+    with FileDevice(make_flawed_store(tmp_path / "image")) as device, pytest.raises(KeyboardInterrupt):
+        prove(device, b"docker", references=(), layers=None, known=(), progress=SILENT)
+    assert time.monotonic() - began < 20
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
