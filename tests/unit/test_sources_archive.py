@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from drypoint.errors import ContentError, DrypointError, SourceError
@@ -176,6 +176,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.dictionaries(st.text("ab/._é", min_size=1, max_size=150), st.binary(max_size=1500), min_size=1, max_size=5))
+@example({"/../_": b""})
 def test_agrees_with_python_on_any_names(tmp_path: Path, entries: dict[str, bytes]) -> None:
     builder = LayerBuilder()
     for name, content in entries.items():

@@ -130,13 +130,14 @@ def _not_a_tar(path: Path, position: int, header: bytes) -> str:
 
 
 def _clean(name: str) -> str | None:
-    """*name* relative to the archive's root; None if it leads out of it."""
+    """*name* relative to the archive's root; None if it leads out of it. Above ``/`` is ``/``, as everywhere."""
     parts: list[str] = []
     for part in name.split("/"):
         if part == "..":
-            if not parts:
+            if parts:
+                parts.pop()
+            elif not name.startswith("/"):
                 return None
-            parts.pop()
         elif part not in ("", "."):
             parts.append(part)
     return "/".join(parts)
