@@ -12,6 +12,7 @@ loopback, and its processor time is nobody's. Root, since the engine needs it.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import multiprocessing
 import os
@@ -27,6 +28,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import drypoint
 from contestants import missing_programs
 from contests import CONTESTS, MIB, Contest, base_image, fill_base
 from drypoint.testing.docker_registry import DockerRegistry
@@ -75,6 +77,8 @@ def main() -> None:
         )
     if arguments.inside is None:
         raise SystemExit(_run_apart(arguments.directory))
+    # As pip does with what it installs.
+    compileall.compile_dir(Path(drypoint.__file__).parent, quiet=1)
     print(f"Python {platform.python_version()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}", flush=True)
     results: dict[str, dict[str, object]] = {}
     for name in arguments.workload or list(CONTESTS):
