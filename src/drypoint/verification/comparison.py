@@ -35,7 +35,7 @@ _EARLIEST_TIME = -(1 << 31)
 
 
 def compare(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]:
-    """What of *tree* is not as *expectation* has it.
+    """What of *tree* is not as *expectation* has it, which is used up.
 
     Raises:
         FilesystemError: the tree cannot be read.
@@ -64,13 +64,13 @@ def compare(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]:
 def _differences(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]:
     diff = tree.diff
     identities = _Identities()
-    missing = set(expectation.inodes)
+    missing = expectation.inodes
     for relative, stat in tree.walk():
-        expected = expectation.inodes.get(relative)
+        # Taken out as they are found: what is left is missing, and memory is given back meanwhile.
+        expected = missing.pop(relative, None)
         if expected is None:
             yield _extra(stat)
             continue
-        missing.discard(relative)
         found, wanted = stat.entry, expected.entry
         # Nearly all are regular files with one name, and as they should be; what follows would say the same, with more words.
         if not (expected.names == stat.links == 1 and identities.is_new(stat, expected)):
@@ -80,7 +80,7 @@ def _differences(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]
         ):
             yield from _entry(stat, wanted)
     for relative in sorted(missing):
-        entry = expectation.inodes[relative].entry
+        entry = missing[relative].entry
         if isinstance(entry, CharDevice) and (entry.major, entry.minor) == (0, 0):
             yield finding(
                 "lost-whiteout", join(diff, relative), "the layer removes what lies below here, but the mark is missing"
@@ -93,23 +93,29 @@ class _Identities:
     """Which names share an inode: those and only those that share one in the tar."""
 
     def __init__(self) -> None:
+        # Inodes of files with one name, a bit each: there are many, and most of them lie beside each other.
+        self._single: dict[int, int] = {}
         self._inode_of: dict[int, int] = {}
-        self._expected_of: dict[int, int] = {}
+        self._expected_of: dict[int, ExpectedInode] = {}
 
     def is_new(self, stat: Stat, expected: ExpectedInode) -> bool:
-        """Whether no name before had this inode; for one that is expected to have one name, that is all there is to say."""
-        return self._expected_of.setdefault(stat.inode, id(expected)) == id(expected)
+        """Note the inode of *expected*, which is to have one name; whether no name before had it."""
+        place, bit = _place_of(stat.inode)
+        seen = self._single.get(place, 0)
+        if seen & bit or stat.inode in self._expected_of:
+            return False
+        self._single[place] = seen | bit
+        return True
 
     def check(self, stat: Stat, expected: ExpectedInode) -> Iterator[Finding]:
         if isinstance(stat.entry, Directory):
             return
-        # The address tells expected inodes apart: all of them live as long as the expectation.
-        identity = id(expected)
-        if self._inode_of.setdefault(identity, stat.inode) != stat.inode:
+        # The address tells expected inodes apart: those that come here live as long as this.
+        if self._inode_of.setdefault(id(expected), stat.inode) != stat.inode:
             yield finding(
                 "broken-hard-link", stat.entry.path, "it is a file of its own, but a hard link in the layer's tar"
             )
-        elif self._expected_of.setdefault(stat.inode, identity) != identity:
+        elif self._is_of_another(stat.inode, expected):
             yield finding(
                 "extra-hard-link",
                 stat.entry.path,
@@ -121,6 +127,17 @@ class _Identities:
                 stat.entry.path,
                 f"inode {stat.inode} has {stat.links} names, but {expected.names} in the layer's tar",
             )
+
+    def _is_of_another(self, inode: int, expected: ExpectedInode) -> bool:
+        place, bit = _place_of(inode)
+        if self._single.get(place, 0) & bit:
+            return True
+        return self._expected_of.setdefault(inode, expected) is not expected
+
+
+def _place_of(inode: int) -> tuple[int, int]:
+    """Where a set of inode numbers has *inode*: the word, of many bits, and the bit in it."""
+    return inode >> 10, 1 << (inode & 0x3FF)
 
 
 def _extra(stat: Stat) -> Finding:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..fstree import Directory, Stat, Symlink, TreeReader, join
 from ..layers.tarsplit import clean_name
 
-_REMEMBERED = 1 << 16
+_REMEMBERED = 1 << 15
 """Entries of directories kept at most; the directory read last is, however large it is."""
 _MAX_SYMLINKS = 40
 
