@@ -20,6 +20,9 @@ from .verify import verified
 
 _BUFFERED_BYTES = 4 << 20
 _BUFFERED_CHUNKS = 64
+# A stage that was too far ahead goes on when so little is left: to wake it for every chunk costs more than the chunk.
+_LOW_BYTES = _BUFFERED_BYTES // 2
+_LOW_CHUNKS = _BUFFERED_CHUNKS // 2
 _FAREWELL_SECONDS = 1.0
 """How long closing waits for threads that do not end at once."""
 
@@ -57,7 +60,8 @@ class _Stage(Iterator[bytes]):
             if self._buffer:
                 chunk = self._buffer.popleft()
                 self._buffered -= len(chunk)
-                self._changed.notify_all()
+                if self._is_low():
+                    self._changed.notify_all()
                 return chunk
             if self._error is not None:
                 raise self._error
@@ -90,13 +94,18 @@ class _Stage(Iterator[bytes]):
 
     def _put(self, chunk: bytes) -> None:
         with self._changed:
-            while (self._buffered >= _BUFFERED_BYTES or len(self._buffer) >= _BUFFERED_CHUNKS) and not self._stopped:
-                self._changed.wait()
+            if self._buffered >= _BUFFERED_BYTES or len(self._buffer) >= _BUFFERED_CHUNKS:
+                while not (self._is_low() or self._stopped):
+                    self._changed.wait()
             if self._stopped:
                 raise _Stopped
             self._buffer.append(chunk)
             self._buffered += len(chunk)
-            self._changed.notify_all()
+            if len(self._buffer) == 1:
+                self._changed.notify_all()
+
+    def _is_low(self) -> bool:
+        return self._buffered <= _LOW_BYTES and len(self._buffer) <= _LOW_CHUNKS
 
 
 @contextmanager

@@ -258,7 +258,7 @@ class Ext4Sink:
             raise FilesystemError(f"{path!r}: a file of {size} bytes is more than {fs} can hold")
         self._require(blocks + overhead_bound(fs, blocks, blocks) + _MARGIN_BLOCKS, 1)
         extents = self._content.store(path, size, content)
-        ino = self._new_inode()
+        self._near = ino = fs.allocate_inode(self._near, directory=False)
         mapping = map_blocks(fs, Owner(ino), extents, self._allocator.take)
         mapped = extents[0].length if len(extents) == 1 else sum(extent.length for extent in extents)
         sectors = (mapped + mapping.overhead) * self._sectors_per_block

@@ -21,7 +21,7 @@ from ..device import Device
 from . import bindings
 from .bindings import Library, library
 from .inode import InodeShape, NewInode, encode_inode, size_of
-from .inode_table import InodeBlock, InodeNumbers
+from .inode_table import InodeNumbers, InodeTable
 from .io_manager import DeviceIo
 from .superblock import COMPAT_EXT_ATTR, RO_COMPAT_LARGE_FILE, Superblock, read_superblock
 
@@ -77,7 +77,7 @@ class Ext4Filesystem:
                 options = b"offset=%d&cache=off" % offset
                 self._fs = self._open_library(os.fsencode(path), options, self._ext2.unix_io_manager)
             self._numbers = InodeNumbers(self._library, self._fs, superblock, str(self))
-            self._inode_block = InodeBlock(self._library, self._fs, superblock)
+            self._inode_table = InodeTable(self._library, self._fs, superblock)
         except BaseException:
             self._forget()
             raise
@@ -116,7 +116,7 @@ class Ext4Filesystem:
         if self._fs is None:
             return
         self._numbers.mark()
-        unwritten = self._inode_block.flush()
+        unwritten = self._inode_table.flush()
         fs, self._fs = self._fs, None
         code = unwritten or self._ext2.ext2fs_close2(fs, bindings.EXT2_FLAG_FLUSH_NO_SYNC)
         if code:
@@ -168,16 +168,11 @@ class Ext4Filesystem:
     @property
     def handle(self) -> Any:
         """The library's handle, with nothing pending that it does not know of; for this package only."""
-        self._leave_inodes()
+        self._flush_inodes()
         return self._fs
 
-    def _leave_inodes(self) -> None:
-        """The library is about to work on inodes itself."""
-        self._flush_inodes()
-        self._inode_block.forget()
-
     def _flush_inodes(self) -> None:
-        code = self._inode_block.flush()
+        code = self._inode_table.flush()
         if code:
             self.check(code, f"cannot write inodes of {self}")
 
@@ -268,13 +263,15 @@ class Ext4Filesystem:
 
         What goes wrong may come to light only when the next inode is written or read, or the file system closed.
         """
-        code = self._inode_block.put(ino, raw)
+        code = self._inode_table.put(ino, raw)
         if code:
             self.check(code, f"cannot write inode {ino} of {self}")
 
     def write_new_inode(self, ino: int, inode: NewInode) -> None:
         """Write an inode that :meth:`allocate_inode` gave."""
-        self.write_inode(ino, encode_inode(self._shape, inode, self._now))
+        code = self._inode_table.put(ino, encode_inode(self._shape, inode, self._now))
+        if code:
+            self.check(code, f"cannot write inode {ino} of {self}")
 
     def allocate_inode(self, near: int, *, directory: bool) -> int:
         """Take the first free inode from the group of inode *near* on.

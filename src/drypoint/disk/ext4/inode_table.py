@@ -16,6 +16,8 @@ from .bindings import Library
 from .superblock import Superblock
 
 _SUPER_FREE_INODES = 0x10 // 4
+# Directories get their number first and their bytes last: the blocks of those that are open are best still at hand then.
+_HELD_BLOCKS = 256
 
 
 class InodeNumbers:
@@ -99,8 +101,8 @@ class InodeNumbers:
         self._group, self._first, self._next, self._stop = group, first, first, last + 1
 
 
-class InodeBlock:
-    """The block of the inode table that was written to last, in memory until :meth:`flush`.
+class InodeTable:
+    """The blocks of the inode table that were written to last, in memory until :meth:`flush`.
 
     Args:
         fs: the library's handle.
@@ -112,56 +114,67 @@ class InodeBlock:
         self._address = int(library.ffi.cast("uintptr_t", fs))
         self._channel = int(library.ffi.cast("uintptr_t", fs.io))
         self._inode_size = superblock.inode_size
+        self._block_size = superblock.block_size
         self._per_group = superblock.inodes_per_group
         self._per_block = superblock.block_size // superblock.inode_size
         self._count = superblock.inodes_count
         self._blocks = range(superblock.first_data_block, superblock.blocks_count)
-        self._buffer = bytearray(superblock.block_size)
+        self._buffer = bytearray(_HELD_BLOCKS * superblock.block_size)
         self._memory = ctypes.addressof(ctypes.c_char.from_buffer(self._buffer))
-        self._block = 0
-        self._first = self._end = 0
-        self._dirty = False
+        # Where in the buffer a block lies that is held.
+        self._held: dict[int, int] = {}
+        # The one that was used last: its inodes, and where in the buffer the first of them lies.
+        self._first = self._end = self._offset = 0
 
     def put(self, ino: int, raw: bytes) -> int:
         """Write the whole inode *raw*, and set its checksum; gives the library's code, 0 if all is well.
 
-        It reaches the image with :meth:`flush`, or when an inode of another block comes.
+        It reaches the image with :meth:`flush`, or when inodes of many other blocks come.
         """
         if not self._first <= ino < self._end:
-            code = self.flush() or self._load(ino)
+            code = self._hold(ino)
             if code:
                 return code
-        offset = (ino - self._first) * self._inode_size
+        offset = self._offset + (ino - self._first) * self._inode_size
         self._buffer[offset : offset + self._inode_size] = raw
-        self._dirty = True
         code = self._short.ext2fs_inode_csum_set(self._address, ino, self._memory + offset)
         return int(code)
 
     def flush(self) -> int:
-        """Write the block, if there is anything new in it; gives the library's code. The library reads it anew afterwards."""
-        if not self._dirty:
+        """Write all that is held, and hold it no longer; gives the library's code. The library reads it anew afterwards."""
+        if not self._held:
             return 0
-        self._dirty = False
-        code = int(self._short.io_channel_write_blk64(self._channel, self._block, 1, self._memory))
-        self._fs.flags |= bindings.EXT2_FLAG_CHANGED
-        return code or int(self._short.ext2fs_flush_icache(self._address))
-
-    def forget(self) -> None:
-        """What is in memory is not what lies in the image any more; call :meth:`flush` before."""
         self._first = self._end = 0
+        held, self._held = sorted(self._held.items()), {}
+        self._fs.flags |= bindings.EXT2_FLAG_CHANGED
+        first, start, count = *held[0], 0
+        for block, offset in (*held, (-1, 0)):
+            if (block, offset) != (first + count, start + count * self._block_size):
+                code = self._short.io_channel_write_blk64(self._channel, first, count, self._memory + start)
+                if code:
+                    return int(code)
+                first, start, count = block, offset, 0
+            count += 1
+        return int(self._short.ext2fs_flush_icache(self._address))
 
-    def _load(self, ino: int) -> int:
-        self.forget()
+    def _hold(self, ino: int) -> int:
         if not 0 < ino <= self._count:
             return bindings.EXT2_ET_BAD_INODE_NUM
         group, index = divmod(ino - 1, self._per_group)
         table = int(self._short.ext2fs_inode_table_loc(self._address, group))
-        self._block = table + index // self._per_block
-        if table not in self._blocks or self._block not in self._blocks:
+        block = table + index // self._per_block
+        if table not in self._blocks or block not in self._blocks:
             return bindings.EXT2_ET_GDESC_BAD_INODE_TABLE
-        code = int(self._short.io_channel_read_blk64(self._channel, self._block, 1, self._memory))
-        if not code:
-            self._first = ino - index % self._per_block
-            # The last block of a group's table may be longer than what is left of the group.
-            self._end = min(self._first + self._per_block, (group + 1) * self._per_group + 1)
-        return code
+        offset = self._held.get(block)
+        if offset is None:
+            code = self.flush() if len(self._held) == _HELD_BLOCKS else 0
+            offset = len(self._held) * self._block_size
+            code = code or int(self._short.io_channel_read_blk64(self._channel, block, 1, self._memory + offset))
+            if code:
+                return code
+            self._held[block] = offset
+        self._offset = offset
+        self._first = ino - index % self._per_block
+        # The last block of a group's table may be longer than what is left of the group.
+        self._end = min(self._first + self._per_block, (group + 1) * self._per_group + 1)
+        return 0
