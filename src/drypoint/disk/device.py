@@ -196,9 +196,13 @@ class FileDevice:
 
 
 class Window:
-    """A part of another device, as a device of its own."""
+    """A part of another device, as a device of its own.
 
-    def __init__(self, device: Device, offset: int, size: int) -> None:
+    Args:
+        name: what messages call it; default: the device's name, with the offset.
+    """
+
+    def __init__(self, device: Device, offset: int, size: int, *, name: str | None = None) -> None:
         if offset < 0 or size < 0 or offset + size > device.size:
             raise DiskImageError(
                 f"{device.name}: bytes {offset} to {offset + size} are wanted, but it has {device.size} bytes"
@@ -206,6 +210,7 @@ class Window:
         self._device = device
         self._offset = offset
         self._size = size
+        self._name = name
 
     @property
     def size(self) -> int:
@@ -213,6 +218,8 @@ class Window:
 
     @property
     def name(self) -> str:
+        if self._name is not None:
+            return self._name
         return f"{self._device.name} (offset {self._offset})" if self._offset else self._device.name
 
     @property

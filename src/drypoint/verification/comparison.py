@@ -110,7 +110,7 @@ class _Identities:
     def check(self, stat: Stat, expected: ExpectedInode) -> Iterator[Finding]:
         if isinstance(stat.entry, Directory):
             return
-        # The address tells expected inodes apart: those that come here live as long as this.
+        # The address tells expected inodes apart: all were made before the first came here.
         if self._inode_of.setdefault(id(expected), stat.inode) != stat.inode:
             yield finding(
                 "broken-hard-link", stat.entry.path, "it is a file of its own, but a hard link in the layer's tar"

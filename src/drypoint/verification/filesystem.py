@@ -8,11 +8,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 
 from ..disk.device import Device
-from ..disk.scratch import copy_out, in_one_piece
+from ..disk.scratch import copy_out, in_one_piece, scratch_directory
 from ..disk.tools import tool_path
 from .finding import Finding, finding
 
@@ -21,6 +22,8 @@ _TIMEOUT = 3600.0
 _ASKED_EVERY = 0.1
 _LARGEST_FAT = 4 << 30
 _DAMAGED_FAT = 1
+_COPYING = threading.Lock()
+"""One copy of a file system at a time: together they might not find the room that each of them does."""
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -49,7 +52,7 @@ def judge_ext(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.E
         timeout: seconds after which it is stopped, which is a finding then.
         stopped: once this is set it is stopped soon, and what is returned means nothing.
     """
-    with in_one_piece(device) as (path, offset):
+    with _one_copy(device), in_one_piece(device) as (path, offset):
         place = f"{path}?offset={offset}" if offset else str(path)
         outcome = _run("e2fsck", ["-fn", place], timeout, stopped)
     if outcome.status is None:
@@ -60,6 +63,10 @@ def judge_ext(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.E
         return Judgement((), said.rpartition("\n")[2])
     text = f"e2fsck ended with status {outcome.status} and said: {said[-_QUOTED:]}"
     return Judgement((finding("damaged-file-system", b"", text),), f"finds errors (status {outcome.status})")
+
+
+def _one_copy(device: Device) -> AbstractContextManager[object]:
+    return _COPYING if device.location is None else nullcontext()
 
 
 def judge_fat(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.Event | None = None) -> Judgement:
@@ -76,7 +83,7 @@ def judge_fat(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.E
         return _unfinished("fsck.vfat", _Outcome(None, f"its {device.size} bytes are too many to copy"))
     if tool_path("fsck.vfat") is None:
         return _unfinished("fsck.vfat", _Outcome(None, ""))
-    with tempfile.NamedTemporaryFile(prefix="drypoint-") as copy:
+    with _COPYING, tempfile.NamedTemporaryFile(prefix="drypoint-", dir=scratch_directory()) as copy:
         copy_out(device, 0, device.size, copy.fileno())
         outcome = _run("fsck.vfat", ["-n", copy.name], timeout, stopped)
         said = outcome.said.replace(f"{copy.name}: ", "").replace(copy.name, "the file system")
@@ -107,6 +114,8 @@ def _run(program: str, arguments: Sequence[str], timeout: float, stopped: thread
     if path is None:
         return _Outcome(None, "")
     deadline = time.monotonic() + timeout
+    if stopped is not None and stopped.is_set():
+        return _Outcome(None, _TIMED_OUT)
     try:
         process = subprocess.Popen(
             [path, *arguments],

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerContext
 
+_MOST_PROCESSES = 8
+"""Each holds what it has to know of a layer and of the file system."""
 _WORTHWHILE = 64 << 20
 """Bytes of files in layers below which starting a process costs more than it saves."""
 
@@ -42,9 +44,11 @@ class OuterPlace(msgspec.Struct, frozen=True):
 class LayerProcesses(msgspec.Struct, frozen=True):
     """At most *count* processes that read the file system at *offset* of the file *path*, *size* bytes long.
 
-    *within* is set if *offset* counts in a disk image that lies inside the one in *path*.
+    *name* stands for that file system in messages: the file may lie elsewhere while it is worked on. *within* is set if
+    *offset* counts in a disk image that lies inside the one in *path*; *name* is that of the file system with it then.
     """
 
+    name: str
     path: Path
     offset: int
     size: int
@@ -55,7 +59,7 @@ class LayerProcesses(msgspec.Struct, frozen=True):
     def on(cls, device: Device, count: int) -> LayerProcesses | None:
         """Those that read the file system on *device*; None for one process, or if its bytes do not lie in one piece."""
         location = device.location
-        return None if location is None or count < 2 else cls(*location, device.size, count)
+        return None if location is None or count < 2 else cls(device.name, *location, device.size, count)
 
     @classmethod
     def inside(cls, outer: Device, path: bytes, offset: int, size: int, count: int) -> LayerProcesses | None:
@@ -69,7 +73,7 @@ class LayerProcesses(msgspec.Struct, frozen=True):
         location = outer.location
         if location is None or count < 2:
             return None
-        return cls(location[0], offset, size, count, OuterPlace(location[1], outer.size, path))
+        return cls(outer.name, location[0], offset, size, count, OuterPlace(location[1], outer.size, path))
 
     def worthwhile(self, tasks: Sequence[LayerTask]) -> bool:
         """Whether *tasks*, the largest first, are more than one process does well: what lies beside the largest counts."""
@@ -79,20 +83,23 @@ class LayerProcesses(msgspec.Struct, frozen=True):
         """Prove each layer.
 
         Raises:
-            ToolError: a process was killed.
+            ToolError: a process was killed, or could not start.
         """
         # Slow to import, and every preload imports this module.
         from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 
         context = _started()
-        workers = min(self.count, len(tasks))
+        workers = min(self.count, len(tasks), _MOST_PROCESSES)
         wanted, want = context.Pipe(duplex=False)
         with wanted, want, ProcessPoolExecutor(workers, context, _end_when_unwanted, (wanted,)) as pool:
             try:
                 futures = [pool.submit(self._check, data_root, task) for task in tasks]
                 return [future.result() for future in futures]
-            except BrokenProcessPool as error:
-                raise ToolError("a process that verified layers was killed, by lack of memory perhaps") from error
+            except (BrokenProcessPool, EOFError, ConnectionError) as error:
+                raise ToolError(
+                    "a process that verified layers was killed, by lack of memory perhaps; or, where a script asked for "
+                    'processes, it did not start, since the script does its work outside of if __name__ == "__main__"'
+                ) from error
             except BaseException:
                 # The pool would wait for all that was asked of it.
                 want.close()
@@ -101,15 +108,14 @@ class LayerProcesses(msgspec.Struct, frozen=True):
     def _check(self, data_root: bytes, task: LayerTask) -> LayerResult:
         # A layer makes no garbage in cycles, but inodes by the ten thousand, which collections would go through time and again.
         gc.disable()
-        with FileDevice(self.path) as device:
-            reader = Ext4Reader(Window(self._disk(device), self.offset, self.size), allow_dirty=True)
-            return check_layer(reader, data_root, *task)
+        with FileDevice(self.path, name=self.name) as device:
+            return check_layer(Ext4Reader(self._window(device), allow_dirty=True), data_root, *task)
 
-    def _disk(self, device: FileDevice) -> Device:
+    def _window(self, device: FileDevice) -> Window:
         if self.within is None:
-            return device
-        outer = Window(device, self.within.offset, self.within.size)
-        return open_ext4_file(outer, self.within.path, allow_dirty=True)
+            return Window(device, self.offset, self.size, name=self.name)
+        outer = Window(device, self.within.offset, self.within.size, name=self.name)
+        return Window(open_ext4_file(outer, self.within.path, allow_dirty=True), self.offset, self.size)
 
 
 def _started() -> ForkServerContext:
@@ -118,11 +124,13 @@ def _started() -> ForkServerContext:
     Not by a plain fork of this one, which would copy locks that other threads hold. That one has imported what they need.
     """
     import multiprocessing
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     context = multiprocessing.get_context("forkserver")
     # "__main__" is what it imports by default.
     context.set_forkserver_preload(["__main__", "concurrent.futures.process", __name__])
+    # Starting this one, which the other would do else, unmasks signals.
+    resource_tracker.ensure_running()
     # Whoever presses Ctrl-C means all processes, but it is for this one to clean up, and to say a word. They inherit the mask.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
