@@ -7,12 +7,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
-from msgspec.structs import replace
 
 from drypoint.balena.boot import BootWishes, boot_partition_files, find_boot_partition, read_config
 from drypoint.balena.boot_config import Setting

@@ -6,7 +6,7 @@ On a flasher image it is the outer one, flash-boot: the flasher copies config.js
 
 from __future__ import annotations
 
-import msgspec
+from dataclasses import dataclass, field
 
 from ..disk import Device, ProbedPartition, Window, describe, probe_partitions, read_table
 from ..disk.fat import list_fat_directory, read_fat_file
@@ -18,7 +18,8 @@ from .network import CONNECTIONS_DIRECTORY, NetworkConnection, check_distinct
 from .splash import SPLASH_DIRECTORY, splash_path
 
 
-class BootWishes(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class BootWishes:
     """What is to be in the boot partition, each part checked already; None or empty leaves things as they are.
 
     Attributes:
@@ -28,7 +29,7 @@ class BootWishes(msgspec.Struct, frozen=True):
         connections: network connections beside those there; one of the same file name is replaced.
     """
 
-    config: bytes | None = None
+    config: bytes | None = field(default=None, repr=False)
     settings: tuple[Setting, ...] = ()
     splash_image: bytes | None = None
     connections: tuple[NetworkConnection, ...] = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -24,11 +25,12 @@ _COMPACT, _ONE_LINE = -1, 0
 _MAX_INDENT = 8
 
 
-class Setting(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Setting:
     """A key, from the top of the object down, and its value as JSON."""
 
     key: tuple[str, ...]
-    value: bytes
+    value: bytes = field(repr=False)
 
     @property
     def name(self) -> str:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-
-import msgspec
+from dataclasses import dataclass, field
 
 from ..disk.fat import check_fat_path
 from ..errors import UsageError
@@ -25,11 +24,12 @@ _TEMPORARY = re.compile(r".*\.[A-Za-z0-9]{6}", re.DOTALL)
 _NAMELESS = ipaddress.ip_network("0.0.0.0/8")
 
 
-class NetworkConnection(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class NetworkConnection:
     """A connection profile: the name of its file, all of it, and its ``connection.id`` and ``uuid`` ("" for none)."""
 
     name: str
-    content: bytes
+    content: bytes = field(repr=False)
     id: str
     uuid: str = ""
 

@@ -6,11 +6,11 @@ file with ``config inject``, --splash-image with ``preload``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from .files import read_file
 from .option_group import Command, option_group
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from ..preloading.request import FatFile
 
 
-class BootInputs(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class BootInputs:
     """The options as they were given."""
 
     config: Path | None = None
-    settings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = field(default=(), repr=False)
     splash_image: Path | None = None
     network_connections: tuple[Path, ...] = ()
     static_ip: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
@@ -73,7 +74,8 @@ class ExtraFile(msgspec.Struct, frozen=True):
     mode: int = 0o644
 
 
-class FatFile(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class FatFile:
     """A small file that goes into a FAT partition of the disk image; one that is there already is replaced.
 
     Attributes:
@@ -84,4 +86,4 @@ class FatFile(msgspec.Struct, frozen=True):
 
     partition: int
     path: str
-    content: bytes
+    content: bytes = field(repr=False)
