@@ -24,8 +24,7 @@ from ..disk.growth import ALIGNMENT
 from ..progress import Progress
 from .room import Room, spare_room
 
-# What each growth in the middle of writing adds at least, so that there are few of them: each costs a check and a copy of
-# the partition.
+# What each growth in the middle of writing adds at least, so that there are few of them: each costs a copy of the partition.
 _LEAST_STEP = 64 << 20
 _STEP_SHARE = 4
 # Inodes still to come are reckoned from those that came, and a quarter more, since how many blocks are to come is an
@@ -41,8 +40,8 @@ class GrowingPartition:
     The disk image is a file, a block device, or a file inside another disk image. What lies behind the partition moves.
 
     Args:
-        sound: whether e2fsck has found nothing wrong with the file system already. It is not asked again then, nor before a
-            second growth: what drypoint writes keeps a file system sound, and is proved in the end.
+        sound: whether e2fsck need not be asked before the first growth, because it has found nothing wrong already and will be
+            asked in the end. It is not asked before a second one: what drypoint writes keeps a file system sound.
         least_disk_size: how small trimming may make the disk image, in bytes; default: as it is now.
     """
 

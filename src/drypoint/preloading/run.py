@@ -130,7 +130,7 @@ def preload(
         with fetching(gathered, progress) as fetcher:
             # While the base is copied, the first layers come in.
             disk = mended or work.start(opened, progress, unchanged=unchanged)
-            inner, growing = _targets(gathered, wishes, disk, work, progress)
+            inner, growing = _targets(gathered, wishes, disk, work, verify, progress)
             written = carry_out(gathered, growing, fetcher, additional_space)
         if index is not None and written:
             index.note(to_be_noted(written, gathered.plan.block_size), gathered.plan.filesystem_kind)
@@ -158,13 +158,13 @@ def _mended(opened: OpenedImage, wishes: Wishes, work: Work, progress: Progress)
 
 
 def _targets(
-    gathered: Gathered, wishes: Wishes, disk: GrowableDevice, work: Work, progress: Progress
+    gathered: Gathered, wishes: Wishes, disk: GrowableDevice, work: Work, verify: bool, progress: Progress
 ) -> tuple[InnerImage | None, GrowingPartition]:
     """The inner disk image, if the store lies in one, and the partition with the store."""
     inner = open_target(disk, wishes.target, work.scratch_dir, progress, now=max(gathered.timestamp, 1))
     whole = disk if inner is None else inner
-    # Gathering has had e2fsck look at it.
-    growing = GrowingPartition(whole, gathered.table, gathered.plan.partition, work.scratch_dir, progress, sound=True)
+    # Gathering has had e2fsck look at the base.
+    growing = GrowingPartition(whole, gathered.table, gathered.plan.partition, work.scratch_dir, progress, sound=verify)
     return inner, growing
 
 
