@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,8 +132,11 @@ def _hold(name: str, directory: Path, rounds: int, scale: float) -> dict[str, ob
         commands = _commands(field)
         figures: dict[str, list[Figures]] = {label: [] for label in commands}
         for number in range(rounds + 1):
-            for label, command in commands.items():
-                measured = _measure(command, directory)
+            # Each begins once.
+            labels = deque(commands)
+            labels.rotate(-number)
+            for label in labels:
+                measured = _measure(commands[label], directory)
                 if number:  # the first round warms the caches
                     figures[label].append(measured)
     return _print_table(contest, figures, rounds)
@@ -179,7 +183,9 @@ def _measure(command: list[str], directory: Path) -> Figures:
     if process.returncode:
         raise SystemExit(f"{' '.join(command[:6])} … ended with status {process.returncode}")
     # What it left behind without waiting for it has become a child of this process, the first of its namespace.
-    usages = [usage, *(os.wait4(orphan, 0)[2] for orphan in _children() - others)]
+    usages = [usage]
+    while orphans := _children() - others:
+        usages += [os.wait4(orphan, 0)[2] for orphan in orphans]
     shutil.rmtree(scratch)
     cpu = sum(one.ru_utime + one.ru_stime for one in usages)
     return Figures(wall, cpu, max(one.ru_maxrss for one in usages) << 10)

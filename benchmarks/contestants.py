@@ -19,15 +19,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from drypoint.digest import Digest
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.mounts import mounted
-
 _SECTOR = 512
 
 
 def engine(base: str, out: str, more: str, *references: str) -> None:
     """Grow by *more* bytes, mount, let the engine pull all images at once, stop, unmount, flush."""
+    # Here, so that the other contestants do not pay for it.
+    from drypoint.testing.docker_engine import DockerEngine
+    from drypoint.testing.mounts import mounted
+
     image = Path(out)
     _run("cp", "--sparse=always", "--reflink=auto", base, out)
     offset, size = _grow(image, int(more))
@@ -41,6 +41,7 @@ def engine(base: str, out: str, more: str, *references: str) -> None:
 def one_hash(*arguments: str) -> None:
     """What hashing the blobs costs, see docs/adr/0009-both-hashes.md: the program has no switch for that."""
     from drypoint.cli.app import run
+    from drypoint.digest import Digest
     from drypoint.layers import pipeline, verify
 
     hashed = verify.verified
