@@ -35,7 +35,9 @@ def early_writeback(path: Path) -> Iterator[None]:
 
 
 def _write_back(path: Path, ended: threading.Event) -> None:
-    begin = ctypes.CDLL(None, use_errno=True).sync_file_range
+    begin = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if begin is None:
+        return
     begin.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
     while not ended.wait(_INTERVAL_SECONDS):
         try:
