@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from drypoint.balena.boot import BootWishes, boot_partition_files, find_boot_partition, read_config
 from drypoint.balena.boot_config import Setting
+from drypoint.balena.network import NetworkConnection
 from drypoint.cli.boot_options import BootInputs, boot_files, boot_options
 from drypoint.disk import FileDevice, read_table
 from drypoint.errors import DrypointError, FilesystemError, NoSpaceError, PartitionTableError, UsageError
@@ -251,3 +252,10 @@ def test_the_options_alone_import_little() -> None:
     code = "import sys, drypoint.cli.boot_options; print([m for m in sys.modules if m.startswith('drypoint.balena')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_may_be_secret_does_not_show() -> None:
+    network = NetworkConnection("home", b"psk=hunter2", "home")
+    wishes = BootWishes(b'{"apiKey": "hunter2"}', (Setting(("apiKey",), b'"hunter2"'),), None, (network,))
+    for value in (wishes, FatFile(1, "config.json", b"hunter2"), BootInputs(settings=("apiKey=hunter2",))):
+        assert "hunter2" not in repr(value)
