@@ -137,6 +137,8 @@ def _hold(name: str, directory: Path, rounds: int, scale: float) -> dict[str, ob
             labels.rotate(-number)
             for label in labels:
                 measured = _measure(commands[label], directory)
+                told = f"{name}, round {number or 'before the first'}, {label}: {measured.wall:.2f} s"
+                print(f"{told}, CPU {measured.cpu:.2f} s, {measured.peak / MIB:.0f} MiB", file=sys.stderr, flush=True)
                 if number:  # the first round warms the caches
                     figures[label].append(measured)
     return _print_table(contest, figures, rounds)
