@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from .scripts import ROOT, load_script
 
 
 def test_the_module_is_what_the_declarations_make() -> None:
-    spec = importlib.util.spec_from_file_location("libext2fs_declarations", ROOT / "scripts/libext2fs_declarations.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script("libext2fs_declarations")
     assert (ROOT / "src/drypoint/disk/ext4/_libext2fs.py").read_text() == script.module(), "run 'make bindings'"
 
 

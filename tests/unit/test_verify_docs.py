@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from pathlib import Path
 from typing import get_args
 
 from drypoint.engine.reading import FindingCode
 from drypoint.verification import CODES, KINDS
 
-ROOT = Path(__file__).parents[2]
+from .scripts import ROOT, load_script
 
 
 def test_the_reference_of_findings_is_current() -> None:
-    spec = importlib.util.spec_from_file_location("findings_reference", ROOT / "scripts/findings_reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("findings_reference")
     page = (ROOT / "docs/reference/findings.md").read_text()
     assert page == module.reference(), "run 'make docs'"
     assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) == CODES

@@ -114,13 +114,11 @@ def _copy_by_hand(source_fd: int, source_offset: int, target_fd: int, target_off
         count = os.preadv(source_fd, [view], source_offset + done)
         if count == 0:
             raise DiskImageError(f"the file to copy ends at byte {source_offset + done}, {length - done} bytes early")
-        written = 0
-        while written < count:
-            written += os.pwrite(target_fd, view[written:count], target_offset + done + written)
+        write_all(target_fd, view[:count], target_offset + done)
         done += count
 
 
-def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
+def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
     """Put *data* at *offset*, however many calls that takes.
 
     Raises:

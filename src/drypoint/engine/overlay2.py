@@ -150,8 +150,7 @@ class _Tree:
         self.inodes += 1
         match entry:
             case Regular():
-                plain = not header.xattrs and not parent.metadata.xattrs
-                metadata = header if plain else self._made(header, "regular", parent)
+                metadata = self._made(header, "regular", parent)
                 self._sink.add(Regular(path, metadata, entry.size), content)
                 parent.children[name] = regular(metadata, entry.size)
                 self.size += entry.size

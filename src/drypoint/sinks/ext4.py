@@ -258,7 +258,7 @@ class Ext4Sink:
             raise FilesystemError(f"{path!r}: a file of {size} bytes is more than {fs} can hold")
         self._require(blocks + overhead_bound(fs, blocks, blocks) + _MARGIN_BLOCKS, 1)
         extents = self._content.store(path, size, content)
-        self._near = ino = fs.allocate_inode(self._near, directory=False)
+        ino = self._new_inode()
         mapping = map_blocks(fs, Owner(ino), extents, self._allocator.take)
         mapped = extents[0].length if len(extents) == 1 else sum(extent.length for extent in extents)
         sectors = (mapped + mapping.overhead) * self._sectors_per_block
@@ -389,7 +389,7 @@ class Ext4Sink:
 
     def _require(self, blocks: int, inodes: int) -> None:
         """Have so many blocks and inodes free before anything is taken: nothing is half done when the file system grows."""
-        left = self._allocator.free_blocks - self._directories.reserved_blocks - blocks
+        left = self.free_blocks - blocks
         self.meter.wanted(left)
         if self._on_full is None or (left >= 0 and self._fs.free_inodes >= inodes):
             return

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DiskImageError, FilesystemError
+from ..copy import write_all
 from ..device import Device
 from . import bindings
 from .bindings import Library, library
@@ -269,9 +270,7 @@ class Ext4Filesystem:
 
     def write_new_inode(self, ino: int, inode: NewInode) -> None:
         """Write an inode that :meth:`allocate_inode` gave."""
-        code = self._inode_table.put(ino, encode_inode(self._shape, inode, self._now))
-        if code:
-            self.check(code, f"cannot write inode {ino} of {self}")
+        self.write_inode(ino, encode_inode(self._shape, inode, self._now))
 
     def allocate_inode(self, near: int, *, directory: bool) -> int:
         """Take the first free inode from the group of inode *near* on.
@@ -356,11 +355,8 @@ class Ext4Filesystem:
         position += offset
         try:
             for part in parts:
-                view = memoryview(part)
-                while view:
-                    written = os.pwrite(self._fd, view, position)
-                    position += written
-                    view = view[written:]
+                write_all(self._fd, part, position)
+                position += len(part)
         except OSError as error:
             raise DiskImageError(f"cannot write to {path}: {error.strerror}") from error
 
