@@ -168,6 +168,24 @@ def test_padding_is_recorded_in_the_engines_pieces(padding: int, plain: list[int
     assert segments_after_last_file(tar, gzip.compress(tar)) == compressed
 
 
+@pytest.mark.parametrize("segments", [0, 1, 3000])
+def test_the_gzip_member_is_that_of_gzip(segments: int) -> None:
+    writer = TarSplitWriter("layer")
+    for number in range(segments):
+        writer.segment(random.Random(number).randbytes(300))
+    compressed = b"".join(writer.finish().chunks())
+    writer.close()
+    lines = gzip.decompress(compressed)
+    assert lines.count(b"\n") == segments
+    # As Go's reader and gzip(1) see it: header, checksum and length, which Python's gzip checks as well.
+    judged = subprocess.run(["gzip", "-dc"], input=compressed, capture_output=True, check=True)
+    assert judged.stdout == lines
+    assert compressed[:10] == gzip.compress(b"", 1, mtime=0)[:8] + b"\x04\x03"
+    broken = bytearray(compressed)
+    broken[-8] ^= 1
+    assert subprocess.run(["gzip", "-dc"], input=broken, capture_output=True).returncode == 1
+
+
 def test_newer_engines_write_no_empty_segment() -> None:
     lines = gzip.decompress(split(ODD_NAMES)).splitlines()
     assert gzip.decompress(split(ODD_NAMES, final_empty_segment=False)).splitlines() == lines[:-1]

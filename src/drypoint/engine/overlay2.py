@@ -42,6 +42,7 @@ MAX_ENTRIES = 2_000_000
 _MAX_LINK_PARTS = 20_000_000
 _IMPLIED_MODE = 0o755
 _SETGID = 0o2000
+_KINDS: dict[type, Kind] = {Regular: "regular", Directory: "directory", Symlink: "symlink"}
 
 
 class AppliedLayer(msgspec.Struct, frozen=True):
@@ -146,25 +147,23 @@ class _Tree:
                 return
             self._make_way(entry.path, parent, name, real)
         path = self._prefix + real
-        header = entry.metadata
+        metadata = entry.metadata
+        if metadata.xattrs or parent.metadata.xattrs:
+            metadata = self._made(metadata, _KINDS.get(type(entry), "special"), parent)
         self.inodes += 1
         match entry:
             case Regular():
-                metadata = self._made(header, "regular", parent)
                 self._sink.add(Regular(path, metadata, entry.size), content)
                 parent.children[name] = regular(metadata, entry.size)
                 self.size += entry.size
             case Directory():
-                metadata = self._made(header, "directory", parent)
                 self._sink.add(Directory(path, metadata))
                 parent.children[name] = Dir(metadata, self.entries, {})
             case Symlink():
-                metadata = self._made(header, "symlink", parent)
                 self._sink.add(Symlink(path, metadata, entry.target))
                 parent.children[name] = Inode(metadata, len(entry.target), "symlink", entry.target)
                 self.size += len(entry.target)
             case CharDevice() | BlockDevice() | Fifo():
-                metadata = self._made(header, "special", parent)
                 self._sink.add(replace(entry, path=path, metadata=metadata))
                 parent.children[name] = Inode(metadata, 0, "special")
             case _:
@@ -241,9 +240,7 @@ class _Tree:
         self._sink.amend(join(self._diff_root, real), directory.metadata)
 
     def _made(self, header: Metadata, kind: Kind, parent: Dir) -> Metadata:
-        """A new inode's metadata; most often just what the header says."""
-        if not header.xattrs and not parent.metadata.xattrs:
-            return header
+        """A new inode's metadata: what the header says, and what comes from the directory; most often the header's alone."""
         try:
             return replace(header, xattrs=xattrs.made(header.xattrs, kind, header.mode, parent.metadata.xattrs))
         except ValueError as error:
@@ -260,7 +257,9 @@ class _Tree:
         if not path:
             self._refuse("an entry for the layer's root that is no directory")
         above, _, name = path.rpartition(b"/")
-        parent, where = self._directory(above, imply=True)
+        last, parent, where = self._last
+        if above != last:
+            parent, where = self._directory(above, imply=True)
         real = where + b"/" + name if where else name
         if len(name) > MAX_NAME_BYTES or len(real) > MAX_PATH_BYTES or len(path) > MAX_PATH_BYTES:
             self._refuse(
@@ -271,8 +270,9 @@ class _Tree:
 
     def _directory(self, path: bytes, *, imply: bool) -> tuple[Dir, bytes]:
         """The directory at *path*, through symbolic links, and its path without them."""
-        if path == self._last[0]:
-            return self._last[1], self._last[2]
+        last, parent, where = self._last
+        if path == last:
+            return parent, where
         if not path:
             return self._root, b""
         _, node, real = self._resolve(path, imply=imply)

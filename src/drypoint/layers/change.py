@@ -29,6 +29,7 @@ _MAX_TIME = (1 << 63) - 1
 _GO_ZERO_TIME = -62_135_596_800 * 1_000_000_000
 _UTIME_OMIT_AS_TIME = (1 << 30) - 2
 _UNCHANGED_ID = 0xFFFFFFFF
+_NUL = 0
 
 
 class Add(msgspec.Struct, frozen=True, gc=False):
@@ -105,15 +106,12 @@ def _whiteout(entry: TarEntry, parent: bytes, base: bytes, what: str) -> Whiteou
 
 def _addition(entry: TarEntry, path: bytes, what: str) -> Add | Link:
     kind = entry.typeflag
-    _checked(path, entry, what)
+    if len(path) > _MAX_NAME or _NUL in path:
+        _checked(path, entry, what)
     if not path and kind != DIRECTORY:
         raise _refusal(entry, what, "the layer's root can only be a directory")
     xattrs = _xattrs(entry, what) if entry.xattrs else ()
-    mode, mtime = entry.mode & 0o7777, _mtime(entry.mtime)
-    if kind == SYMLINK:
-        # A link has no mode of its own. Its time is set by another call, with other limits, than that of all else.
-        mode, mtime = 0o777, _link_mtime(entry.mtime)
-    metadata = _metadata(mode, entry.uid, entry.gid, mtime)
+    metadata = _metadata(kind == SYMLINK, entry.mode, entry.uid, entry.gid, entry.mtime)
     if xattrs:
         metadata = replace(metadata, xattrs=xattrs)
     if kind == REGULAR:
@@ -136,9 +134,12 @@ def _addition(entry: TarEntry, path: bytes, what: str) -> Add | Link:
 
 
 @lru_cache(maxsize=1024)
-def _metadata(mode: int, uid: int, gid: int, mtime: int) -> Metadata:
+def _metadata(is_symlink: bool, mode: int, uid: int, gid: int, mtime: int) -> Metadata:
     """Files of one package have these in common."""
-    return Metadata(mode, _owner(uid), _owner(gid), mtime)
+    if is_symlink:
+        # A link has no mode of its own. Its time is set by another call, with other limits, than that of all else.
+        return Metadata(0o777, _owner(uid), _owner(gid), _link_mtime(mtime))
+    return Metadata(mode & 0o7777, _owner(uid), _owner(gid), _mtime(mtime))
 
 
 def _from_root(cleaned: bytes) -> bytes:
@@ -155,7 +156,7 @@ def _checked(path: bytes, entry: TarEntry, what: str) -> bytes:
         raise _refusal(
             entry, what, f"a name over {_MAX_NAME} bytes or a path over {_MAX_PATH}, which Linux does not take"
         )
-    if b"\0" in path:
+    if _NUL in path:
         raise _refusal(entry, what, "its name holds a NUL byte")
     return path
 

@@ -75,7 +75,7 @@ def parse_header(block: bytes) -> Header:
     except ValueError:
         return _parse_any(block)
     typeflag, linkname, major, minor, is_gnu, prefix, sum_of_rest = rest
-    if _sum(head) - _sum(head[148:]) + 8 * 0x20 + sum_of_rest != expected:
+    if _sum(head[:148]) + 8 * 0x20 + sum_of_rest != expected:
         return _parse_any(block)
     name = head[: head.find(b"\0", 0, 100)] if not head[99] else _text(head[:100])
     if prefix:

@@ -166,7 +166,7 @@ class TarReader:
         if end <= len(self._chunk) and self._chunk[start + 156 : start + 157] in _PLAIN:
             # Nearly all entries: one header, at hand in one piece.
             raw = self._chunk[start - padding : end]
-            self._position, self._padding = end, 0
+            self._position = end
             header = parse_header(raw[padding:])
             self._begin(header.size, header.typeflag)
             return _as_it_stands(raw, header)

@@ -65,6 +65,7 @@ _MARGIN_BLOCKS = 32
 _XATTR_PREFIXES = (b"user.", b"trusted.", b"security.")
 _XATTR_ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _XATTR_NAME_MAX = 255
+_NUL = 0
 
 
 class Ext4Sink:
@@ -108,7 +109,7 @@ class Ext4Sink:
         self._checked: Metadata | None = None
         self._block_size = self._fs.block_size
         self._sectors_per_block = self._block_size // 512
-        self._data_flags = EXT4_EXTENTS_FL if self._fs.superblock.extents else 0
+        self._data_flags = EXT4_EXTENTS_FL if self._fs.has_extents else 0
 
     # What is there
 
@@ -152,25 +153,30 @@ class Ext4Sink:
         parent_path, _, name = path.rpartition(b"/")
         if len(name) > NAME_MAX:
             raise FilesystemError(f"{path!r}: a name has at most {NAME_MAX} bytes, this one has {len(name)}")
-        if name in (b".", b"..") or b"\0" in name:
+        if name in (b".", b"..") or _NUL in name:
             raise FilesystemError(f"{path!r}: no entry can be called {name!r}")
         parent = self._directories.find(parent_path)
         if name in parent.entries:
             raise FilesystemError(f"{path!r} exists already")
         if (content is not None) != isinstance(entry, Regular):
             raise FilesystemError(f"{path!r}: a regular file comes with content, and nothing else does")
-        if not isinstance(entry, HardLink) and entry.metadata is not self._checked:
-            _check_metadata(path, entry.metadata)
-            self._checked = entry.metadata
         try:
-            self._add(parent, name, path, entry, content)
+            match entry:
+                case Regular():
+                    assert content is not None
+                    ino = self._add_regular(path, entry, content)
+                    self._directories.link(parent, name, ino, FT_REGULAR)
+                case HardLink():
+                    self._add_hard_link(parent, name, path, entry)
+                case _:
+                    self._add_other(parent, name, path, entry)
         except NoSpaceError as error:
             raise NoSpaceError(f"no room for {path!r}: {error}") from error
 
     def amend(self, path: bytes, metadata: Metadata) -> None:
         """See :meth:`drypoint.fstree.TreeSink.amend`."""
         path = join(self._root, path)
-        _check_metadata(path, metadata)
+        self._check_metadata(path, metadata)
         directory = self._directories.opened(path)
         if directory is not None and directory.created is not None:
             directory.created = metadata
@@ -225,18 +231,19 @@ class Ext4Sink:
 
     # Adding
 
-    def _add(self, parent: OpenDirectory, name: bytes, path: bytes, entry: Entry, content: Content | None) -> None:
+    def _add_other(
+        self,
+        parent: OpenDirectory,
+        name: bytes,
+        path: bytes,
+        entry: Directory | Symlink | CharDevice | BlockDevice | Fifo | Socket,
+    ) -> None:
+        self._check_metadata(path, entry.metadata)
         match entry:
-            case Regular():
-                assert content is not None
-                ino = self._add_regular(path, entry, content)
-                self._directories.link(parent, name, ino, FT_REGULAR)
             case Directory():
                 self._add_directory(parent, name, path, entry.metadata)
             case Symlink():
                 self._directories.link(parent, name, self._add_symlink(path, entry), FT_SYMLINK)
-            case HardLink():
-                self._add_hard_link(parent, name, path, entry)
             case CharDevice():
                 block = _device_block(path, entry.major, entry.minor)
                 self._add_special(parent, name, path, entry.metadata, S_IFCHR, FT_CHAR_DEVICE, block)
@@ -252,7 +259,9 @@ class Ext4Sink:
 
     def _add_regular(self, path: bytes, entry: Regular, content: Content) -> int:
         fs = self._fs
-        size = entry.size
+        size, metadata = entry.size, entry.metadata
+        if metadata is not self._checked:
+            self._check_metadata(path, metadata)
         blocks = -(-size // self._block_size)
         if size < 0 or blocks >= 1 << 32:
             raise FilesystemError(f"{path!r}: a file of {size} bytes is more than {fs} can hold")
@@ -264,7 +273,7 @@ class Ext4Sink:
         sectors = (mapped + mapping.overhead) * self._sectors_per_block
         if size >= _LARGE_FILE:
             fs.note_large_file()
-        self._write_inode(ino, path, entry.metadata, S_IFREG, size, sectors, self._data_flags, mapping.block)
+        self._write_inode(ino, path, metadata, S_IFREG, size, sectors, self._data_flags, mapping.block)
         return ino
 
     def _add_directory(self, parent: OpenDirectory, name: bytes, path: bytes, metadata: Metadata) -> None:
@@ -273,7 +282,7 @@ class Ext4Sink:
                 f"{path!r}: its parent has {parent.subdirectories} directories already, the most there can be"
             )
         self._require(_MARGIN_BLOCKS, 1)
-        self._near = ino = self._fs.allocate_inode(self._near, directory=True)
+        self._near = ino = self._fs.inode_numbers.take(self._near, directory=True)
         self._directories.create(parent, name, path, ino, metadata)
 
     def _add_symlink(self, path: bytes, entry: Symlink) -> int:
@@ -288,7 +297,7 @@ class Ext4Sink:
         ino = self._new_inode()
         if len(target) > _FAST_SYMLINK_MAX:
             extents: list[Extent] = []
-            self._content.place(0, target, extents, 1)
+            self._content.place(0, memoryview(target), extents, 1)
             block = map_blocks(fs, Owner(ino), extents, self._allocator.take).block
             sectors, flags = fs.block_size // 512, self._data_flags
         self._write_inode(ino, path, replace(entry.metadata, mode=0o777), S_IFLNK, len(target), sectors, flags, block)
@@ -322,7 +331,7 @@ class Ext4Sink:
         self._directories.link(parent, name, ino, file_type)
 
     def _new_inode(self) -> int:
-        self._near = ino = self._fs.allocate_inode(self._near, directory=False)
+        self._near = ino = self._fs.inode_numbers.take(self._near, directory=False)
         return ino
 
     def _write_inode(
@@ -339,6 +348,7 @@ class Ext4Sink:
         if metadata.xattrs:
             self._allocator.leave_one()
             set_xattrs(self._fs, ino, metadata.xattrs, path=path)
+            self._allocator.recount()
 
     # Finding and removing
 
@@ -370,7 +380,7 @@ class Ext4Sink:
                     self._drop_name(child, join(path, name))
         for ino, directory in found.items():
             if directory.created is not None:
-                self._fs.release_inode(ino, directory=True)
+                self._fs.inode_numbers.release(ino, directory=True)
             else:
                 free_inode(self._fs, ino, self._fs.read_inode(ino), directory=True)
             self._directories.forget(directory)
@@ -389,10 +399,13 @@ class Ext4Sink:
 
     def _require(self, blocks: int, inodes: int) -> None:
         """Have so many blocks and inodes free before anything is taken: nothing is half done when the file system grows."""
-        left = self.free_blocks - blocks
-        self.meter.wanted(left)
-        if self._on_full is None or (left >= 0 and self._fs.free_inodes >= inodes):
-            return
+        left = self._allocator.free_blocks - self._directories.reserved_blocks - blocks
+        if left < self.meter.lowest:
+            self.meter.lowest = left
+        if (left < 0 or self._fs.inode_numbers.free < inodes) and self._on_full is not None:
+            self._grow(blocks, inodes, self._on_full)
+
+    def _grow(self, blocks: int, inodes: int, on_full: Callable[[Shortage], Device]) -> None:
         while True:
             missing_blocks = max(0, blocks - self.free_blocks)
             missing_inodes = max(0, inodes - self._fs.free_inodes)
@@ -402,11 +415,15 @@ class Ext4Sink:
             self._write_out()
             written_out = self._fs.free_blocks, self._fs.free_inodes
             self._fs.close()
-            self._fs.open(self._on_full(Shortage(missing_blocks, missing_inodes)))
+            self._fs.open(on_full(Shortage(missing_blocks, missing_inodes)))
             self._allocator.reset()
             self.meter.grew(self._fs.free_blocks - written_out[0], self._fs.free_inodes - written_out[1])
             if self._fs.free_blocks <= before[0] and self._fs.free_inodes <= before[1]:
                 raise NoSpaceError(f"the file system in {self._fs} is full, and did not grow")
+
+    def _check_metadata(self, path: bytes, metadata: Metadata) -> None:
+        _check_metadata(path, metadata)
+        self._checked = metadata
 
     def _write_out(self) -> None:
         self._directories.lay_out_all()

@@ -110,16 +110,19 @@ class OpenDirectories:
         """Take in a directory that has no inode on disk yet."""
         directory = OpenDirectory(path, ino, parent.ino, metadata)
         self._by_path[path] = parent.children[name] = directory
-        self._touch(directory)
+        directory.dirty = True
+        self._cover(directory)
         self.link(parent, name, ino, FT_DIRECTORY)
 
     def link(self, directory: OpenDirectory, name: bytes, ino: int, file_type: int) -> None:
         """Add an entry."""
         directory.entries[name] = ino, file_type
         directory.size += entry_size(name)
+        directory.dirty = True
         if file_type == FT_DIRECTORY:
             directory.subdirectories += 1
-        self._touch(directory)
+        if directory.size > directory.covered:
+            self._cover(directory)
 
     def unlink(self, directory: OpenDirectory, name: bytes) -> None:
         """Take an entry away."""
@@ -128,7 +131,9 @@ class OpenDirectories:
         if file_type == FT_DIRECTORY:
             directory.subdirectories -= 1
             directory.children.pop(name, None)
-        self._touch(directory)
+        directory.dirty = True
+        if directory.size > directory.covered:
+            self._cover(directory)
 
     def settle(self, path: bytes) -> None:
         """Lay out what is at hand at and below *path*, and forget it."""
@@ -177,14 +182,14 @@ class OpenDirectories:
         owner = Owner(directory.ino, 0 if raw is None else generation_of(raw))
         seed = fs.inode_checksum_seed(owner.ino, owner.generation)
         entries = [(name, ino, file_type) for name, (ino, file_type) in directory.entries.items()]
-        flags = EXT4_EXTENTS_FL if fs.superblock.extents else 0
+        flags = EXT4_EXTENTS_FL if fs.has_extents else 0
         if fs.superblock.hash_version is not None and directory.size > self._room:
             blocks = indexed_blocks(fs, seed, directory.ino, directory.parent, entries)
             flags |= EXT2_INDEX_FL
         else:
             blocks = linear_blocks(fs, seed, directory.ino, directory.parent, entries)
         extents: list[Extent] = []
-        self._content.place(0, blocks[0] if len(blocks) == 1 else b"".join(blocks), extents, len(blocks))
+        self._content.place(0, memoryview(b"".join(blocks)), extents, len(blocks))
         mapping = map_blocks(fs, owner, extents, self._allocator.take)
         size = len(blocks) * fs.block_size
         sectors = (len(blocks) + mapping.overhead) * (fs.block_size // 512)
@@ -222,6 +227,7 @@ class OpenDirectories:
         if created.xattrs:
             self._allocator.leave_one()
             set_xattrs(self._fs, directory.ino, created.xattrs, path=directory.path)
+            self._allocator.recount()
 
     def _load(self, path: bytes, ino: int) -> OpenDirectory:
         raw = self._fs.read_inode(ino)
@@ -247,10 +253,8 @@ class OpenDirectories:
         """Whether an entry that does not tell its type is a directory: all that is asked of it here."""
         return FT_DIRECTORY if mode_of(self._fs.read_inode(ino)) & S_IFMT == S_IFDIR else FT_UNKNOWN
 
-    def _touch(self, directory: OpenDirectory) -> None:
-        directory.dirty = True
-        if directory.size <= directory.covered:
-            return
+    def _cover(self, directory: OpenDirectory) -> None:
+        """Reserve as many blocks as it takes at most to lay out a directory that has grown."""
         if directory.size <= self._room:
             directory.covered, bound = self._room, 1
         else:

@@ -24,7 +24,12 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Meter:
-    """Measures one stretch after the other. That the file system grows in the middle of one changes nothing."""
+    """Measures one stretch after the other. That the file system grows in the middle of one changes nothing.
+
+    Attributes:
+        lowest: the fewest blocks that were, or might have been, left in this stretch, as if all growth had come before. Whoever
+            is about to write what may leave fewer puts that number here.
+    """
 
     def __init__(self, filesystem: Ext4Filesystem, allocator: BlockAllocator, directories: OpenDirectories) -> None:
         self._fs = filesystem
@@ -37,29 +42,26 @@ class Meter:
     def start(self) -> None:
         """Begin a stretch."""
         self._settled = self._settled_blocks()
-        self._begin = self._lowest = self._free_blocks()
+        self.lowest = self._free_blocks()
+        self._begin = self.lowest - self._grown_blocks
         self._inodes = self._fs.free_inodes - self._grown_inodes
-
-    def wanted(self, free: int) -> None:
-        """*free* blocks would be left if what is about to be written took all that it may."""
-        if free - self._grown_blocks < self._lowest:
-            self._lowest = free - self._grown_blocks
 
     def grew(self, blocks: int, inodes: int) -> None:
         """The file system has so many free blocks and inodes more than before."""
         self._grown_blocks += blocks
+        self.lowest += blocks
         self._grown_inodes += inodes
 
     def read(self) -> Taken:
         """What the stretch has taken so far."""
         blocks = self._settled - self._settled_blocks()
-        self._lowest = min(self._lowest, self._free_blocks())
+        self.lowest = min(self.lowest, self._free_blocks())
         inodes = self._inodes - (self._fs.free_inodes - self._grown_inodes)
-        return Taken(blocks, max(blocks, self._begin - self._lowest), inodes)
+        return Taken(blocks, max(blocks, self._begin - (self.lowest - self._grown_blocks)), inodes)
 
     def _settled_blocks(self) -> int:
         """Free blocks, as if directories in memory had taken none since they came there."""
         return self._allocator.free_blocks + self._directories.held_blocks - self._grown_blocks
 
     def _free_blocks(self) -> int:
-        return self._allocator.free_blocks - self._directories.reserved_blocks - self._grown_blocks
+        return self._allocator.free_blocks - self._directories.reserved_blocks

@@ -26,31 +26,31 @@ class BlockAllocator:
     def __init__(self, filesystem: Ext4Filesystem) -> None:
         self._fs = filesystem
         self._reserve = max(1, _RESERVE_BYTES // filesystem.block_size)
+        self.left = 0
+        """How many blocks of the current run are reserved and not yet taken."""
+        self.free_blocks = 0
+        """Blocks that can still be taken, reserved ones included."""
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: the file system was closed and opened again."""
         self._start = self._fs.superblock.first_data_block
-        self._left = 0
+        self.left = 0
         # The length of which no free run is known to exist; freeing blocks makes it unknown again.
         self._too_long = 1 << 62
-        self._free = -1
+        self.recount()
 
-    @property
-    def free_blocks(self) -> int:
-        """Blocks that can still be taken, reserved ones included."""
-        if self._free < 0:
-            self._free = self._fs.free_blocks + self._left
-        return self._free
+    def recount(self) -> None:
+        """The library has taken or freed blocks by itself."""
+        self.free_blocks = self._fs.free_blocks + self.left
 
     def prepare(self, count: int) -> None:
-        """The next *count* blocks are for one file: look for one run that holds them all, if there is one.
+        """The next *count* blocks, more than are left, are for one file: look for one run that holds them all, if there is one.
 
         Raises:
             NoSpaceError: not one block is free.
         """
-        if self._left < count:
-            self._reserve_more(count)
+        self._reserve_more(count)
 
     def take(self, count: int, ahead: int = 0) -> tuple[int, int]:
         """A run of at most *count* blocks: its first block and its length. Ask again for what is missing.
@@ -60,45 +60,44 @@ class BlockAllocator:
         Raises:
             NoSpaceError: not one block is free.
         """
-        if not self._left:
+        if not self.left:
             self._reserve_more(max(count, ahead))
-        got = min(count, self._left)
+        got = min(count, self.left)
         start = self._start
         self._start += got
-        self._left -= got
-        self._free -= got  # stays below 0 while it is not known
+        self.left -= got
+        self.free_blocks -= got
         return start, got
 
     def release(self) -> None:
         """Give back what is reserved and was not taken."""
-        if self._left:
-            self._fs.mark_blocks(self._start, self._left, used=False)
-            self._left = 0
+        if self.left:
+            self._fs.mark_blocks(self._start, self.left, used=False)
+            self.left = 0
 
     def leave_one(self) -> None:
-        """The library is about to take a block by itself: make sure that not all free ones are reserved."""
+        """The library is about to take a block by itself, :meth:`recount` follows: see that not all free ones are reserved."""
         if not self._fs.free_blocks:
             self.release()
-        self._free = -1
 
     def freed(self) -> None:
         """Blocks were freed behind the allocator's back."""
         self._too_long = 1 << 62
-        self._free = -1
+        self.recount()
 
     def _reserve_more(self, count: int) -> None:
         wanted = max(count, self._reserve)
-        end = self._start + self._left
+        end = self._start + self.left
         if end < self._fs.blocks_count:
-            following = self._fs.find_free_run(end, wanted - self._left)
-            if following is not None and following[0] == end and self._left + following[1] >= count:
+            following = self._fs.find_free_run(end, wanted - self.left)
+            if following is not None and following[0] == end and self.left + following[1] >= count:
                 self._fs.mark_blocks(end, following[1], used=True)
-                self._left += following[1]
+                self.left += following[1]
                 return
         self.release()
         start, length = self._search(end, count, wanted)
         self._fs.mark_blocks(start, length, used=True)
-        self._start, self._left = start, length
+        self._start, self.left = start, length
 
     def _search(self, goal: int, count: int, wanted: int) -> tuple[int, int]:
         """The first free run of at least *count* blocks from *goal* on, then from the beginning; else the first free run."""

@@ -21,7 +21,6 @@ _SHORT_CALLS = {
     "ext2fs_new_inode": (
         ctypes.c_long, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint32)
     ),
-    "ext2fs_inode_csum_set": (ctypes.c_long, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p),
     "ext2fs_inode_table_loc": (ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint32),
     "io_channel_read_blk64": (ctypes.c_long, ctypes.c_void_p, ctypes.c_ulonglong, ctypes.c_int, ctypes.c_void_p),
     "io_channel_write_blk64": (ctypes.c_long, ctypes.c_void_p, ctypes.c_ulonglong, ctypes.c_int, ctypes.c_void_p),
@@ -32,7 +31,6 @@ _SHORT_CALLS = {
     "ext2fs_bg_used_dirs_count": (ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32),
     "ext2fs_bg_used_dirs_count_set": (None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32),
     "ext2fs_inode_alloc_stats2": (None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_int),
-    "ext2fs_crc32c_le": (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t),
     "ext2fs_dirhash": (
         ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p,
         ctypes.POINTER(ctypes.c_uint32), ctypes.POINTER(ctypes.c_uint32),

@@ -73,12 +73,12 @@ class ContentWriter:
         """
         extents: list[Extent] = []
         blocks = -(-size // self._block_size)
-        if size:
+        if self._allocator.left < blocks:
             self._allocator.prepare(blocks)
         pending, filled = self._pending, 0
         position = total = 0
         for chunk in content:
-            view = memoryview(chunk)
+            view = chunk if isinstance(chunk, memoryview) else memoryview(chunk)
             total += len(view)
             if total > size:
                 raise FilesystemError(f"{path!r}: its content is longer than its size of {size} bytes")
@@ -111,15 +111,14 @@ class ContentWriter:
             self._store_end(position, pending[:filled], extents, blocks)
         return extents
 
-    def place(self, logical: int, data: bytes | memoryview, extents: list[Extent], blocks: int) -> None:
-        """Give *data* blocks from block *logical* of its file on, write it, and add where it lies to *extents*.
+    def place(self, logical: int, view: memoryview, extents: list[Extent], blocks: int) -> None:
+        """Give *view* blocks from block *logical* of its file on, write it, and add where it lies to *extents*.
 
-        The file has *blocks* blocks in all: what is looked for depends on them, and not on how the data comes in parts.
+        The file has *blocks* blocks in all: what is looked for depends on them, and not on how its data comes in parts.
 
         Raises:
             NoSpaceError: no block is free.
         """
-        view = memoryview(data)
         while view:
             wanted = -(-len(view) // self._block_size)
             start, got = self._allocator.take(wanted, blocks - logical)

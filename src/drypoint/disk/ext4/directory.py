@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable
 
 from ...errors import FilesystemError
+from .checksum import crc32c
 from .filesystem import Ext4Filesystem
 
 FT_UNKNOWN = 0
@@ -117,4 +118,4 @@ def seal(filesystem: Ext4Filesystem, seed: int, block: bytes) -> bytes:
     """Add to a block of entries the checksum that continues from the inode's *seed*, where the file system has them."""
     if not filesystem.superblock.metadata_csum:
         return block
-    return block + _TAIL.pack(0, TAIL_SIZE, 0, _TAIL_TYPE, filesystem.crc32c(seed, block))
+    return block + _TAIL.pack(0, TAIL_SIZE, 0, _TAIL_TYPE, crc32c(seed, block))

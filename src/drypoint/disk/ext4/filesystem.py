@@ -21,7 +21,8 @@ from ..copy import write_all
 from ..device import Device
 from . import bindings
 from .bindings import Library, library
-from .inode import InodeShape, NewInode, encode_inode, size_of
+from .checksum import file_system_seed, inode_seed
+from .inode import InodeShape, NewInode, encode_inode, size_of, without_checksum
 from .inode_table import InodeNumbers, InodeTable
 from .io_manager import DeviceIo
 from .superblock import COMPAT_EXT_ATTR, RO_COMPAT_LARGE_FILE, Superblock, read_superblock
@@ -68,6 +69,7 @@ class Ext4Filesystem:
         self._location = device.location
         self._superblock = superblock = read_superblock(device)
         self._shape = InodeShape.of(superblock.inode_size, superblock.want_extra_isize)
+        self.has_extents = superblock.extents
         try:
             if self._location is None:
                 self._io = DeviceIo(self._library, device)
@@ -77,13 +79,12 @@ class Ext4Filesystem:
                 self._fd = self._open_file(path)
                 options = b"offset=%d&cache=off" % offset
                 self._fs = self._open_library(os.fsencode(path), options, self._ext2.unix_io_manager)
-            self._numbers = InodeNumbers(self._library, self._fs, superblock, str(self))
+            self.inode_numbers = InodeNumbers(self._library, self._fs, superblock, str(self))
             self._inode_table = InodeTable(self._library, self._fs, superblock)
         except BaseException:
             self._forget()
             raise
-        seed = superblock.checksum_seed
-        self._checksum_seed = self.crc32c(0xFFFFFFFF, superblock.uuid) if seed is None else seed
+        self._checksum_seed = file_system_seed(superblock)
 
     @staticmethod
     def _open_file(path: Path) -> int:
@@ -116,7 +117,7 @@ class Ext4Filesystem:
         """
         if self._fs is None:
             return
-        self._numbers.mark()
+        self.inode_numbers.mark()
         unwritten = self._inode_table.flush()
         fs, self._fs = self._fs, None
         code = unwritten or self._ext2.ext2fs_close2(fs, bindings.EXT2_FLAG_FLUSH_NO_SYNC)
@@ -219,17 +220,13 @@ class Ext4Filesystem:
     @property
     def free_inodes(self) -> int:
         """Inodes in no use."""
-        return self._numbers.free
+        return self.inode_numbers.free
 
     # Checksums
 
-    def crc32c(self, seed: int, data: bytes) -> int:
-        """CRC-32C without inversion at either end, continued from *seed*."""
-        return int(self._short.ext2fs_crc32c_le(seed, data, len(data)))
-
     def inode_checksum_seed(self, ino: int, generation: int = 0) -> int:
         """Where the checksums of the blocks that belong to an inode start from."""
-        return self.crc32c(self._checksum_seed, ino.to_bytes(4, "little") + generation.to_bytes(4, "little"))
+        return inode_seed(self._checksum_seed, ino, generation)
 
     def dirhash(self, names: list[bytes]) -> Iterator[tuple[int, int, bytes]]:
         """Major hash, minor hash and name of each of *names*, as directory indexes of this file system use them."""
@@ -264,26 +261,15 @@ class Ext4Filesystem:
 
         What goes wrong may come to light only when the next inode is written or read, or the file system closed.
         """
-        code = self._inode_table.put(ino, raw)
+        code = self._inode_table.put(ino, without_checksum(raw))
         if code:
             self.check(code, f"cannot write inode {ino} of {self}")
 
     def write_new_inode(self, ino: int, inode: NewInode) -> None:
-        """Write an inode that :meth:`allocate_inode` gave."""
-        self.write_inode(ino, encode_inode(self._shape, inode, self._now))
-
-    def allocate_inode(self, near: int, *, directory: bool) -> int:
-        """Take the first free inode from the group of inode *near* on.
-
-        Raises:
-            NoSpaceError: no inode is free.
-        """
-        return self._numbers.take(near, directory=directory)
-
-    def release_inode(self, ino: int, *, directory: bool) -> None:
-        """Mark an inode as free."""
-        self._numbers.mark()
-        self._short.ext2fs_inode_alloc_stats2(int(self._ffi.cast("uintptr_t", self._fs)), ino, -1, directory)
+        """Write an inode whose number :attr:`inode_numbers` gave."""
+        code = self._inode_table.put(ino, encode_inode(self._shape, inode, self._now))
+        if code:
+            self.check(code, f"cannot write inode {ino} of {self}")
 
     # Blocks
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 
 from ...errors import FilesystemError
+from .checksum import crc32c
 from .directory import FT_DIRECTORY, BlockPacker, NamedInode, leaf_room, seal
 from .filesystem import Ext4Filesystem
 
@@ -94,6 +95,6 @@ def _index_block(filesystem: Ext4Filesystem, seed: int, head: bytes, entries: li
     first = struct.pack("<HHI", limit, len(entries), entries[0][1])
     block = head + first + b"".join(_ENTRY.pack(hash_, number) for hash_, number in entries[1:])
     if filesystem.superblock.metadata_csum:
-        checksum = filesystem.crc32c(filesystem.crc32c(seed, block), bytes(_DX_TAIL_SIZE))
+        checksum = crc32c(crc32c(seed, block), bytes(_DX_TAIL_SIZE))
         block = block.ljust(len(head) + limit * _ENTRY.size, b"\0") + struct.pack("<II", 0, checksum)
     return block.ljust(filesystem.block_size, b"\0")

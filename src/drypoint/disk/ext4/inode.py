@@ -1,7 +1,7 @@
 """Inodes as bytes: what a new inode says, and how an existing one is changed.
 
 Format: struct ext2_inode_large in e2fsprogs' ext2_fs.h; the kernel's Documentation/filesystems/ext4/inodes.rst. Checksums are
-not set here: libext2fs sets them when it writes the inode.
+not set here, but where the inode goes into its table.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ _EXTRA = struct.Struct("<HHIIIIIII")
 _FRAMED = struct.Struct("<4sI20sI8s60s")
 _LINKS = struct.Struct("<H")
 _LINKS_OFFSET = 26
+_EXTRA_ISIZE_LOW = 128
+CHECKSUM_HALF = struct.Struct("<H")
+CHECKSUM_LOW, CHECKSUM_HIGH = 124, 130
+"""Where the two halves of an inode's checksum lie."""
 
 
 class InodeShape(msgspec.Struct, frozen=True):
@@ -158,6 +162,20 @@ def mark_deleted(raw: bytes, now: int) -> bytes:
     fields = list(_BASE.unpack_from(raw))
     fields[6], fields[8] = now & 0xFFFFFFFF, 0
     return _BASE.pack(*fields) + raw[EXT2_GOOD_OLD_INODE_SIZE:]
+
+
+def has_high_checksum(raw: bytes) -> bool:
+    """Whether the inode *raw* has room for the upper half of its checksum."""
+    return len(raw) > EXT2_GOOD_OLD_INODE_SIZE and (raw[_EXTRA_ISIZE_LOW] >= 4 or raw[_EXTRA_ISIZE_LOW + 1] > 0)
+
+
+def without_checksum(raw: bytes) -> bytes:
+    """The existing inode *raw* with zeros for its checksum."""
+    out = bytearray(raw)
+    CHECKSUM_HALF.pack_into(out, CHECKSUM_LOW, 0)
+    if has_high_checksum(raw):
+        CHECKSUM_HALF.pack_into(out, CHECKSUM_HIGH, 0)
+    return bytes(out)
 
 
 def without_xattrs(raw: bytes) -> bytes:

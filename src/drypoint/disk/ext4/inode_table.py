@@ -13,6 +13,8 @@ from typing import Any
 from ...errors import NoSpaceError
 from . import bindings
 from .bindings import Library
+from .checksum import file_system_seed, inode_checksum
+from .inode import CHECKSUM_HALF, CHECKSUM_HIGH, CHECKSUM_LOW, has_high_checksum
 from .superblock import Superblock
 
 _SUPER_FREE_INODES = 0x10 // 4
@@ -39,11 +41,8 @@ class InodeNumbers:
         self._group = -1
         self._first = self._next = self._stop = 0
         self._directories = 0
-
-    @property
-    def free(self) -> int:
+        self.free = int(fs.super[_SUPER_FREE_INODES])
         """How many inodes are free."""
-        return int(self._fs.super[_SUPER_FREE_INODES]) - (self._next - self._first)
 
     def take(self, near: int, *, directory: bool) -> int:
         """The first free inode from the group of inode *near* on.
@@ -58,7 +57,14 @@ class InodeNumbers:
         ino = self._next
         self._next = ino + 1
         self._directories += directory
+        self.free -= 1
         return ino
+
+    def release(self, ino: int, *, directory: bool) -> None:
+        """Mark an inode as free."""
+        self.mark()
+        self._short.ext2fs_inode_alloc_stats2(self._address, ino, -1, directory)
+        self.free += 1
 
     def mark(self) -> None:
         """Mark what was given out as used. Has to come before anything else is done with the inode bitmap."""
@@ -118,6 +124,7 @@ class InodeTable:
         self._per_group = superblock.inodes_per_group
         self._per_block = superblock.block_size // superblock.inode_size
         self._count = superblock.inodes_count
+        self._seed = file_system_seed(superblock) if superblock.metadata_csum else None
         self._blocks = range(superblock.first_data_block, superblock.blocks_count)
         self._buffer = bytearray(_HELD_BLOCKS * superblock.block_size)
         self._memory = ctypes.addressof(ctypes.c_char.from_buffer(self._buffer))
@@ -127,7 +134,7 @@ class InodeTable:
         self._first = self._end = self._offset = 0
 
     def put(self, ino: int, raw: bytes) -> int:
-        """Write the whole inode *raw*, and set its checksum; gives the library's code, 0 if all is well.
+        """Write the whole inode *raw*, whose checksum is 0, with its checksum; gives the library's code, 0 if all is well.
 
         It reaches the image with :meth:`flush`, or when inodes of many other blocks come.
         """
@@ -136,9 +143,14 @@ class InodeTable:
             if code:
                 return code
         offset = self._offset + (ino - self._first) * self._inode_size
-        self._buffer[offset : offset + self._inode_size] = raw
-        code = self._short.ext2fs_inode_csum_set(self._address, ino, self._memory + offset)
-        return int(code)
+        buffer = self._buffer
+        buffer[offset : offset + self._inode_size] = raw
+        if self._seed is not None:
+            checksum = inode_checksum(self._seed, ino, raw)
+            CHECKSUM_HALF.pack_into(buffer, offset + CHECKSUM_LOW, checksum & 0xFFFF)
+            if has_high_checksum(raw):
+                CHECKSUM_HALF.pack_into(buffer, offset + CHECKSUM_HIGH, checksum >> 16)
+        return 0
 
     def flush(self) -> int:
         """Write all that is held, and hold it no longer; gives the library's code. The library reads it anew afterwards."""

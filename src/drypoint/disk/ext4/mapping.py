@@ -13,6 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from ...errors import FilesystemError
+from .checksum import crc32c
 from .filesystem import Ext4Filesystem
 
 _HEADER = struct.Struct("<HHHHI")
@@ -53,7 +54,7 @@ def overhead_bound(filesystem: Ext4Filesystem, blocks: int, pieces: int) -> int:
     """At most so many blocks are needed to map *blocks* data blocks that lie in *pieces* runs."""
     if blocks <= _ROOT_ENTRIES:
         return 0
-    if not filesystem.superblock.extents:
+    if not filesystem.has_extents:
         per_block = filesystem.block_size // 4
         return 0 if blocks <= _DIRECT else blocks // per_block + blocks // per_block**2 + 4
     extents = pieces + blocks // _EXTENT_MAX_LENGTH
@@ -74,7 +75,7 @@ def map_blocks(
         FilesystemError: the file is too large for a block map.
         NoSpaceError: from *take*.
     """
-    if filesystem.superblock.extents:
+    if filesystem.has_extents:
         if len(extents) == 1 and extents[0].length <= _EXTENT_MAX_LENGTH:
             return Mapping(_root_of_one(extents[0]), 0)
         return _ExtentTree(filesystem, owner, take).build(extents)
@@ -131,7 +132,7 @@ class _ExtentTree:
         node = node.ljust(covered, b"\0")
         if self._fs.superblock.metadata_csum:
             seed = self._fs.inode_checksum_seed(self._owner.ino, self._owner.generation)
-            node += self._fs.crc32c(seed, node).to_bytes(4, "little")
+            node += crc32c(seed, node).to_bytes(4, "little")
         return node.ljust(self._fs.block_size, b"\0")
 
 

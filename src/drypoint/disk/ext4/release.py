@@ -46,4 +46,4 @@ def free_inode(filesystem: Ext4Filesystem, ino: int, raw: bytes, *, directory: b
     raw = free_content(filesystem, ino, raw)
     raw = filesystem.free_xattr_block(ino, raw)
     filesystem.write_inode(ino, mark_deleted(raw, filesystem.now))
-    filesystem.release_inode(ino, directory=directory)
+    filesystem.inode_numbers.release(ino, directory=directory)
