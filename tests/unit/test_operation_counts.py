@@ -67,7 +67,7 @@ class CountingLibrary:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Calls of libext2fs by name; bytes of each ``pwrite`` of ours; chunks of the blob; bytes of each hand-off to a thread."""
+    """Calls of libext2fs by name; bytes of each ``pwritev`` of ours; chunks of the blob; bytes of each hand-off to a thread."""
 
     library: Counter[str]
     writes: list[int]
@@ -125,18 +125,18 @@ def counts(layer: BuiltLayer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )  # fmt: skip
     writes: list[int] = []
     handed: list[int] = []
-    pwrite, put = os.pwrite, pipeline._Stage._put
+    pwritev, put = os.pwritev, pipeline._Stage._put
 
-    def counted_pwrite(fd: int, data: bytes | memoryview, offset: int) -> int:
-        writes.append(len(data))
-        return pwrite(fd, data, offset)
+    def counted_pwritev(fd: int, parts: list[bytes | memoryview], offset: int) -> int:
+        writes.append(sum(map(len, parts)))
+        return pwritev(fd, parts, offset)
 
     def counted_put(stage: pipeline._Stage, chunk: bytes) -> None:
         handed.append(len(chunk))
         put(stage, chunk)
 
     monkeypatch.setattr("drypoint.disk.ext4.filesystem.library", lambda: counting)
-    monkeypatch.setattr(os, "pwrite", counted_pwrite)
+    monkeypatch.setattr(os, "pwritev", counted_pwritev)
     monkeypatch.setattr(pipeline._Stage, "_put", counted_put)
     chunks = list(blob_of(layer))
     described = Layer(layer.descriptor, layer.diff_id, layer.diff_id, None)
@@ -220,7 +220,8 @@ def test_small_files_share_long_writes(counts: Counts) -> None:
     written = sum(counts.writes)
     expected = DIRECTORIES * FILES_EACH * 4096 + LARGE_BYTES + (DIRECTORIES + 8) * 4096
     assert expected * 0.98 <= written <= expected * 1.02
-    assert len(counts.writes) <= written // MIB + 4, counts.writes
+    # Half a MiB each: what a cache holds.
+    assert len(counts.writes) <= 2 * written // MIB + 4, counts.writes
 
 
 def test_hand_offs_between_threads(counts: Counts, layer: BuiltLayer) -> None:

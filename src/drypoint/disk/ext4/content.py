@@ -9,16 +9,19 @@ from .allocate import BlockAllocator
 from .filesystem import Ext4Filesystem
 from .mapping import Extent
 
-_BUFFER_BYTES = 4 << 20
+# As much as a processor's cache holds: more would have to be fetched from memory again when the kernel copies it.
+_BUFFER_BYTES = 512 << 10
 _DIRECT_BYTES = 256 << 10
-_PENDING_BYTES = 1 << 20
 HOLE_BYTES = 64 << 10
 """A hole is left for each aligned stretch of this many bytes that is all zero."""
 _ZEROS = bytes(HOLE_BYTES)
 
 
 class RunWriter:
-    """Gathers whole blocks that lie one after the other on disk, and writes them with one call."""
+    """Gathers whole blocks that lie one after the other on disk, and writes them with one call.
+
+    No block is put twice before :meth:`flush`: what comes later may reach the disk first.
+    """
 
     def __init__(self, filesystem: Ext4Filesystem) -> None:
         self._fs = filesystem
@@ -32,14 +35,16 @@ class RunWriter:
         length = len(data)
         padding = -length % self._block_size
         used = self._used
+        if length >= _DIRECT_BYTES:
+            parts = [data, _ZEROS[:padding]] if padding else [data]
+            if used and self._first + used // self._block_size == block:
+                block, self._used = self._first, 0
+                parts.insert(0, self._buffer[:used])
+            self._fs.write_blocks(block, parts)
+            return
         if used and (used + length + padding > _BUFFER_BYTES or self._first + used // self._block_size != block):
             self.flush()
             used = 0
-        if length >= _DIRECT_BYTES:
-            # The buffer is emptied first only to keep it simple: the two lie in different blocks.
-            self.flush()
-            self._fs.write_blocks(block, [data, _ZEROS[:padding]])
-            return
         if not used:
             self._first = block
         end = used + length
@@ -62,7 +67,7 @@ class ContentWriter:
         self._block_size = filesystem.block_size
         self._allocator = allocator
         self._writer = writer
-        self._pending = memoryview(bytearray(_PENDING_BYTES))
+        self._pending = memoryview(bytearray(HOLE_BYTES))
 
     def store(self, path: bytes, size: int, content: Iterable[bytes | memoryview]) -> list[Extent]:
         """Write *content*, which is exactly *size* bytes long; where the holes are depends on the bytes alone.
@@ -90,18 +95,18 @@ class ContentWriter:
                     self._store_end(0, view, extents, blocks)
                 continue
             while view:
-                if not filled and len(view) >= _PENDING_BYTES:
-                    # Large chunks need no copy.
+                if not filled and len(view) >= HOLE_BYTES:
+                    # What comes in long pieces needs no copy but at its ends.
                     whole = len(view) - len(view) % HOLE_BYTES
                     self._store_segments(position, view[:whole], extents, blocks)
                     position += whole
                     view = view[whole:]
                     continue
-                part = view[: _PENDING_BYTES - filled]
+                part = view[: HOLE_BYTES - filled]
                 pending[filled : filled + len(part)] = part
                 filled += len(part)
                 view = view[len(part) :]
-                if filled == _PENDING_BYTES:
+                if filled == HOLE_BYTES:
                     self._store_segments(position, pending, extents, blocks)
                     position += filled
                     filled = 0

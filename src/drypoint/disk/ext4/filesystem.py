@@ -340,9 +340,9 @@ class Ext4Filesystem:
         path, offset = self._location
         position += offset
         try:
-            for part in parts:
-                write_all(self._fd, part, position)
-                position += len(part)
+            written = os.pwritev(self._fd, parts, position)
+            if written < sum(map(len, parts)):
+                write_all(self._fd, memoryview(b"".join(parts))[written:], position + written)
         except OSError as error:
             raise DiskImageError(f"cannot write to {path}: {error.strerror}") from error
 
