@@ -185,7 +185,7 @@ def test_calls_of_python_for_each_file(layer: BuiltLayer, tmp_path: Path) -> Non
     tar = layer.tar
     load_library()
     calls = calls_of_python(lambda: written(tar, image))
-    assert calls <= 43 * ENTRIES, calls / ENTRIES
+    assert calls <= 41 * ENTRIES, calls / ENTRIES
 
 
 def test_calls_of_python_for_each_file_read_back(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ is the reader inside the engine: what it takes is taken here, and what it refuse
 from __future__ import annotations
 
 import re
+import struct
 import zlib
 from functools import lru_cache
 from typing import NamedTuple
@@ -19,9 +20,12 @@ ZERO_BLOCK = bytes(BLOCK)
 _PERMISSIONS = re.compile(rb"([0-7]{6,7})[ \0]{1,2}([0-7]{6,7})[ \0]{1,2}([0-7]{6,7})[ \0]{1,2}")
 _TIME = re.compile(rb"([0-7]{11})[ \0]")
 """mode, uid and gid, and mtime, as nearly every writer spells them."""
-_HEAD = 156
-"""Bytes before the typeflag: what differs from file to file."""
-_ENDS_OF_SIZE = b" \0"
+_FIELDS = struct.Struct("100s24s11sc12s6s2s356s")
+"""A block's name; mode, uid and gid; the size's digits and what ends them; mtime; the same two of the checksum; all the rest,
+which from the typeflag on is much the same for all files of a layer."""
+_SUMMED = 148
+"""Bytes before the checksum."""
+_ENDS_OF_SIZE = frozenset((b" ", b"\0"))
 _ENDS_OF_CHECKSUM = frozenset((b"\0 ", b"  ", b"\0\0", b" \0"))
 _OCTAL = re.compile(rb"[0-7]+")
 _USTAR = b"ustar\x0000"
@@ -56,18 +60,17 @@ def parse_header(block: bytes) -> Header:
     Raises:
         HeaderError: wrong checksum, or a number that is none.
     """
-    head, rest = block[:_HEAD], _rest(block[_HEAD:])
-    permissions, mtime = _permissions(head[100:124]), _time(head[136:148])
-    size_digits, check_digits = head[124:135], head[148:154]
+    padded_name, three, size_digits, size_end, time, check_digits, check_end, end = _FIELDS.unpack(block)
+    rest, permissions, mtime = _rest(end), _permissions(three), _time(time)
     if (
         rest is None
         or permissions is None
         or mtime is None
         or not size_digits.isdigit()
-        or head[135] not in _ENDS_OF_SIZE
+        or size_end not in _ENDS_OF_SIZE
         or not check_digits.isdigit()
-        or head[154:156] not in _ENDS_OF_CHECKSUM
-        or not head.isascii()
+        or check_end not in _ENDS_OF_CHECKSUM
+        or not padded_name.isascii()
     ):
         return _parse_any(block)
     try:
@@ -75,9 +78,9 @@ def parse_header(block: bytes) -> Header:
     except ValueError:
         return _parse_any(block)
     typeflag, linkname, major, minor, is_gnu, prefix, sum_of_rest = rest
-    if _sum(head[:148]) + 8 * 0x20 + sum_of_rest != expected:
+    if _sum(block[:_SUMMED]) + 8 * 0x20 + sum_of_rest != expected:
         return _parse_any(block)
-    name = head[: head.find(b"\0", 0, 100)] if not head[99] else _text(head[:100])
+    name = padded_name[: padded_name.find(0)] if not padded_name[99] else _text(padded_name)
     if prefix:
         name = prefix + b"/" + name
     mode, uid, gid = permissions

@@ -21,7 +21,8 @@ CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"3", b"4", b"5", b"6"
 GLOBAL_HEADER = b"g"
 _EXTENDED_HEADER, _LONG_NAME, _LONG_LINK, _OLD_SPARSE = b"x", b"L", b"K", b"S"
 _WITHOUT_CONTENT = frozenset((LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO))
-_PLAIN = frozenset((REGULAR, DIRECTORY, SYMLINK, LINK))
+_PLAIN = frozenset(ord(kind) for kind in (REGULAR, DIRECTORY, SYMLINK, LINK))
+_TYPEFLAG = 156
 _META = frozenset((_EXTENDED_HEADER, GLOBAL_HEADER, _LONG_NAME, _LONG_LINK))
 
 MAX_SPECIAL_BYTES = 1 << 20
@@ -163,7 +164,7 @@ class TarReader:
             self._available()
         start = self._position + padding
         end = start + BLOCK
-        if end <= len(self._chunk) and self._chunk[start + 156 : start + 157] in _PLAIN:
+        if end <= len(self._chunk) and self._chunk[start + _TYPEFLAG] in _PLAIN:
             # Nearly all entries: one header, at hand in one piece.
             raw = self._chunk[start - padding : end]
             self._position = end

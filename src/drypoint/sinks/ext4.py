@@ -36,7 +36,7 @@ from ..disk.ext4.inode import (
     replace_metadata,
     with_links,
 )
-from ..disk.ext4.mapping import Extent, Owner, map_blocks, overhead_bound
+from ..disk.ext4.mapping import ROOT_ENTRIES, Extent, Owner, map_blocks, overhead_bound
 from ..disk.ext4.release import free_inode
 from ..disk.ext4.xattr import clear_xattrs, set_xattrs
 from ..errors import FilesystemError, NoSpaceError
@@ -265,7 +265,8 @@ class Ext4Sink:
         blocks = -(-size // self._block_size)
         if size < 0 or blocks >= 1 << 32:
             raise FilesystemError(f"{path!r}: a file of {size} bytes is more than {fs} can hold")
-        self._require(blocks + overhead_bound(fs, blocks, blocks) + _MARGIN_BLOCKS, 1)
+        overhead = overhead_bound(fs, blocks, blocks) if blocks > ROOT_ENTRIES else 0
+        self._require(blocks + overhead + _MARGIN_BLOCKS, 1)
         extents = self._content.store(path, size, content)
         ino = self._new_inode()
         mapping = map_blocks(fs, Owner(ino), extents, self._allocator.take)

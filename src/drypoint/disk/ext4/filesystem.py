@@ -22,7 +22,7 @@ from ..device import Device
 from . import bindings
 from .bindings import Library, library
 from .checksum import file_system_seed, inode_seed
-from .inode import InodeShape, NewInode, encode_inode, size_of, without_checksum
+from .inode import InodeShape, NewInode, encode_inode, has_high_checksum, size_of, without_checksum
 from .inode_table import InodeNumbers, InodeTable
 from .io_manager import DeviceIo
 from .superblock import COMPAT_EXT_ATTR, RO_COMPAT_LARGE_FILE, Superblock, read_superblock
@@ -69,6 +69,7 @@ class Ext4Filesystem:
         self._location = device.location
         self._superblock = superblock = read_superblock(device)
         self._shape = InodeShape.of(superblock.inode_size, superblock.want_extra_isize)
+        self._high_checksums = self._shape.extra_isize >= 4
         self.has_extents = superblock.extents
         try:
             if self._location is None:
@@ -261,13 +262,14 @@ class Ext4Filesystem:
 
         What goes wrong may come to light only when the next inode is written or read, or the file system closed.
         """
-        code = self._inode_table.put(ino, without_checksum(raw))
+        code = self._inode_table.put(ino, without_checksum(raw), high=has_high_checksum(raw))
         if code:
             self.check(code, f"cannot write inode {ino} of {self}")
 
     def write_new_inode(self, ino: int, inode: NewInode) -> None:
         """Write an inode whose number :attr:`inode_numbers` gave."""
-        code = self._inode_table.put(ino, encode_inode(self._shape, inode, self._now))
+        raw = encode_inode(self._shape, inode, self._now)
+        code = self._inode_table.put(ino, raw, high=self._high_checksums)
         if code:
             self.check(code, f"cannot write inode {ino} of {self}")
 

@@ -14,7 +14,7 @@ from ...errors import NoSpaceError
 from . import bindings
 from .bindings import Library
 from .checksum import file_system_seed, inode_checksum
-from .inode import CHECKSUM_HALF, CHECKSUM_HIGH, CHECKSUM_LOW, has_high_checksum
+from .inode import CHECKSUM_HALF, CHECKSUM_HIGH, CHECKSUM_LOW
 from .superblock import Superblock
 
 _SUPER_FREE_INODES = 0x10 // 4
@@ -133,8 +133,10 @@ class InodeTable:
         # The one that was used last: its inodes, and where in the buffer the first of them lies.
         self._first = self._end = self._offset = 0
 
-    def put(self, ino: int, raw: bytes) -> int:
+    def put(self, ino: int, raw: bytes, *, high: bool) -> int:
         """Write the whole inode *raw*, whose checksum is 0, with its checksum; gives the library's code, 0 if all is well.
+
+        *high* tells whether there is room for the upper half of the checksum, see :func:`.inode.has_high_checksum`.
 
         It reaches the image with :meth:`flush`, or when inodes of many other blocks come.
         """
@@ -148,7 +150,7 @@ class InodeTable:
         if self._seed is not None:
             checksum = inode_checksum(self._seed, ino, raw)
             CHECKSUM_HALF.pack_into(buffer, offset + CHECKSUM_LOW, checksum & 0xFFFF)
-            if has_high_checksum(raw):
+            if high:
                 CHECKSUM_HALF.pack_into(buffer, offset + CHECKSUM_HIGH, checksum >> 16)
         return 0
 

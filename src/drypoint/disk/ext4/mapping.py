@@ -23,7 +23,8 @@ _INDEX = struct.Struct("<IIHH")
 _ONE_EXTENT = struct.Struct("<HHHHIIHHI36x")
 _EXTENT_MAGIC = 0xF30A
 _EXTENT_MAX_LENGTH = 1 << 15
-_ROOT_ENTRIES = 4
+ROOT_ENTRIES = 4
+"""So many extents, or fewer blocks, need nothing beside the inode."""
 _I_BLOCK_SIZE = 60
 _DIRECT = 12
 
@@ -52,13 +53,13 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
 
 def overhead_bound(filesystem: Ext4Filesystem, blocks: int, pieces: int) -> int:
     """At most so many blocks are needed to map *blocks* data blocks that lie in *pieces* runs."""
-    if blocks <= _ROOT_ENTRIES:
+    if blocks <= ROOT_ENTRIES:
         return 0
     if not filesystem.has_extents:
         per_block = filesystem.block_size // 4
         return 0 if blocks <= _DIRECT else blocks // per_block + blocks // per_block**2 + 4
     extents = pieces + blocks // _EXTENT_MAX_LENGTH
-    if extents <= _ROOT_ENTRIES:
+    if extents <= ROOT_ENTRIES:
         return 0
     per_node = _node_entries(filesystem)
     return extents // per_node + extents // per_node**2 + 4
@@ -85,7 +86,7 @@ def map_blocks(
 def _root_of_one(extent: Extent) -> bytes:
     physical = extent.physical
     return _ONE_EXTENT.pack(
-        _EXTENT_MAGIC, 1, _ROOT_ENTRIES, 0, 0, extent.logical, extent.length, physical >> 32, physical & 0xFFFFFFFF
+        _EXTENT_MAGIC, 1, ROOT_ENTRIES, 0, 0, extent.logical, extent.length, physical >> 32, physical & 0xFFFFFFFF
     )
 
 
@@ -103,10 +104,10 @@ class _ExtentTree:
     def build(self, extents: list[Extent]) -> Mapping:
         entries = [(extent.logical, self._pack(extent)) for extent in _split(extents)]
         depth = 0
-        while len(entries) > _ROOT_ENTRIES:
+        while len(entries) > ROOT_ENTRIES:
             entries = self._write_level(entries, depth)
             depth += 1
-        header = _HEADER.pack(_EXTENT_MAGIC, len(entries), _ROOT_ENTRIES, depth, 0)
+        header = _HEADER.pack(_EXTENT_MAGIC, len(entries), ROOT_ENTRIES, depth, 0)
         root = header + b"".join(packed for _, packed in entries)
         return Mapping(root.ljust(_I_BLOCK_SIZE, b"\0"), self._blocks)
 
