@@ -113,7 +113,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workload", action="append", choices=list(CONTESTS), help="only this one; can be repeated")
     parser.add_argument("--rounds", type=int, default=5, help="how often each contestant runs (default: 5)")
     parser.add_argument("--scale", type=float, default=1.0, help="size of the made workloads (default: 1)")
-    parser.add_argument("--directory", type=Path, help="where the data goes (default: a temporary directory)")
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        help="where the data goes, by a short path: podman takes at most 50 characters (default: a temporary directory)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()

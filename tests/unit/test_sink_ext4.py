@@ -411,6 +411,31 @@ def test_equal_work_gives_equal_bytes(tmp_path: Path) -> None:
     assert digests[0] == digests[1]
 
 
+def test_writes_that_take_less_than_they_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [
+        *sample_tree(),
+        (Regular(b"large", META, 5 * MIB), os.urandom(5 * MIB)),
+        (Regular(b"small", META, 1), b"1"),
+    ]
+    whole, halting = (Image(tmp_path / name, 64 * MIB) for name in ("whole", "halting"))
+    whole.write(items)
+    pwritev, pwrite = os.pwritev, os.pwrite
+    cut = 0
+
+    def some(fd: int, parts: list[bytes | memoryview], offset: int) -> int:
+        nonlocal cut
+        data = b"".join(parts)
+        cut += len(data) > 70_000
+        return pwritev(fd, [data[:70_000]], offset)
+
+    monkeypatch.setattr(os, "pwritev", some)
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:99_999], offset))
+    halting.write(items)
+    assert cut
+    halting.judge()
+    assert halting.digest() == whole.digest()
+
+
 def test_amend_replaces_metadata_and_xattrs_wholly(tmp_path: Path) -> None:
     image = Image(tmp_path / "image", 16 * MIB)
     image.write(sample_tree())

@@ -262,7 +262,9 @@ class Ext4Filesystem:
 
         What goes wrong may come to light only when the next inode is written or read, or the file system closed.
         """
-        code = self._inode_table.put(ino, without_checksum(raw), high=has_high_checksum(raw))
+        if self._superblock.metadata_csum:
+            raw = without_checksum(raw)
+        code = self._inode_table.put(ino, raw, high=has_high_checksum(raw))
         if code:
             self.check(code, f"cannot write inode {ino} of {self}")
 

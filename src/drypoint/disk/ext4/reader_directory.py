@@ -19,6 +19,7 @@ _TAIL = struct.Struct("<IHBBI")
 _TAIL_TYPE = 0xDE
 _INDEX_TAIL_SIZE = 8
 _INLINE_FIRST = 60 - 4
+_SLASH, _NUL = b"/\0"
 
 
 class DirectoryEntry(NamedTuple):
@@ -77,7 +78,7 @@ class DirectoryParser:
                     raise self._volume.damage(self._owner, f"it names inode {inode} of {self._last_inode}")
                 start = position + _ENTRY.size
                 name = bytes(raw[start : start + name_length])
-                if not name or b"/" in name or b"\0" in name:
+                if not name or _SLASH in name or _NUL in name:
                     raise self._volume.damage(self._owner, f"{name!r} is not a name")
                 yield DirectoryEntry(name, inode, kind if self._typed else 0)
             position += length
