@@ -168,6 +168,7 @@ def _commands(field: Field) -> dict[str, list[str]]:
         "skopeo copy to dir:": [*_CONTESTANT, "skopeo", str(scratch), *field.references],
         "podman pull": [*_CONTESTANT, "podman", str(scratch), *field.references],
         "floor: C programs": [*_CONTESTANT, "floor", str(scratch / "floor.out"), *layers],
+        "the base copied, flushed": [*_CONTESTANT, "copy", str(field.base), str(scratch / "out.img")],
     }
 
 

@@ -5,6 +5,7 @@
     contestants.py skopeo DIRECTORY REFERENCE...                  only fetches and checks: nothing is inflated
     contestants.py podman DIRECTORY REFERENCE...                  into an empty store on the host
     contestants.py floor OUT BLOBS...                             C programs only: URL,BLOB,TAR for each layer
+    contestants.py copy BASE OUT                                  the base copied and flushed: a part of all others
 
 All but the first are for reference.
 """
@@ -29,7 +30,7 @@ def engine(base: str, out: str, more: str, *references: str) -> None:
     from drypoint.testing.mounts import mounted
 
     image = Path(out)
-    _run("cp", "--sparse=always", "--reflink=auto", base, out)
+    _copy(base, out)
     offset, size = _grow(image, int(more))
     with mounted(image, offset=offset, size=size, writable=True) as point:
         with DockerEngine(point / "docker", pigz=True) as docker, ThreadPoolExecutor() as threads:
@@ -94,6 +95,16 @@ def floor(out: str, *layers: str) -> None:
     _flush(Path(out))
 
 
+def copy(base: str, out: str) -> None:
+    """What no contestant that leaves the base alone can do without."""
+    _copy(base, out)
+    _flush(Path(out))
+
+
+def _copy(base: str, out: str) -> None:
+    _run("cp", "--sparse=always", "--reflink=auto", base, out)
+
+
 def _grow(image: Path, more: int) -> tuple[int, int]:
     """Make the data partition, the last one, *more* bytes larger; its offset and size."""
     lines = _said("sfdisk", "--dump", str(image)).splitlines()
@@ -152,6 +163,7 @@ _CONTESTANTS: dict[str, Callable[..., None]] = {
     "skopeo": skopeo,
     "podman": podman,
     "floor": floor,
+    "copy": copy,
 }
 
 

@@ -153,6 +153,7 @@ def test_an_encrypted_partition_is_refused(tmp_path: Path, label: str) -> None:
     assert f"({label}) is encrypted (LUKS2), and only the device that it belongs to has the key" in str(error)
 
 
+@pytest.mark.slow
 def test_boot_files_that_are_no_json_are_refused(tmp_path: Path, inner: DiskImage) -> None:
     for name, conf in (("config.json", None), ("device-type.json", unconfigured())):
         image = build(tmp_path, inner.path, beside=conf)

@@ -227,6 +227,7 @@ def test_the_image_is_not_changed(filled: DiskImage) -> None:
     assert filled.path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_compressed_image_is_looked_into_as_it_is(filled: DiskImage, tmp_path: Path) -> None:
     packed = tmp_path / "disk.img.gz"
     with filled.path.open("rb") as plain, gzip.open(packed, "wb", compresslevel=1) as file:

@@ -334,6 +334,7 @@ def test_100_000_entries_in_one_directory(tmp_path: Path, features: str) -> None
     image.judge()
 
 
+@pytest.mark.slow
 def test_more_than_four_extents_in_fragmented_space(tmp_path: Path) -> None:
     image = Image(tmp_path / "image", 24 * MIB, "-b", "4096", "-O", "^has_journal", "-N", "6000")
     image.write([(Directory(b"d", DIR), None)])
@@ -414,10 +415,10 @@ def test_equal_work_gives_equal_bytes(tmp_path: Path) -> None:
 def test_writes_that_take_less_than_they_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items = [
         *sample_tree(),
-        (Regular(b"large", META, 5 * MIB), os.urandom(5 * MIB)),
+        (Regular(b"large", META, MIB), os.urandom(MIB)),
         (Regular(b"small", META, 1), b"1"),
     ]
-    whole, halting = (Image(tmp_path / name, 64 * MIB) for name in ("whole", "halting"))
+    whole, halting = (Image(tmp_path / name, 16 * MIB) for name in ("whole", "halting"))
     whole.write(items)
     pwritev, pwrite = os.pwritev, os.pwrite
     cut = 0

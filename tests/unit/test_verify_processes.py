@@ -103,6 +103,7 @@ class _Dying(LayerProcesses, frozen=True):
         os._exit(1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("importable")
 def test_a_process_that_dies_is_an_error(image: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with FileDevice(image) as device:
@@ -155,6 +156,7 @@ class _InterruptError(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("importable")
 def test_processes_are_not_waited_for_once_nobody_wants_them(image: Path) -> None:
     with FileDevice(image) as device:
