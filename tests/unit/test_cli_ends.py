@@ -68,7 +68,7 @@ def test_a_signal_ends_it_soon_and_leaves_nothing(
         program.send_signal(signal.SIGTERM)
         _, said = program.communicate(timeout=20)
     # Both may have come before the first was looked at, in either order.
-    assert program.returncode in (128 + number, 128 + signal.SIGTERM)
+    assert program.returncode in (128 + number, 128 + signal.SIGTERM), said
     assert said.endswith("nothing unfinished was left behind\n")
     assert list((tmp_path / "out").iterdir()) == []
 
