@@ -105,18 +105,12 @@ class TarSplitWriter:
         Raises:
             LayerError: the tar has an entry of that name already; the engine refuses that.
         """
-        if cleaned is None:
-            cleaned = clean_name(name)
-        if cleaned in self._seen:
-            raise self._duplicate(name)
-        self._seen.add(cleaned)
+        self._note_name(name, clean_name(name) if cleaned is None else cleaned)
         self._add(_file_line(name, size, crc, self._position))
 
     def entry(self, headers: bytes, name: bytes, size: int, crc: int | None, cleaned: bytes) -> None:
         """The same as :meth:`segment` and :meth:`file`, one after the other."""
-        if cleaned in self._seen:
-            raise self._duplicate(name)
-        self._seen.add(cleaned)
+        self._note_name(name, cleaned)
         position = self._position
         encoded = _base64(headers)
         rest = b',"position":%d}\n%b' % (position, _file_line(name, size, crc, position + 1))
@@ -136,10 +130,12 @@ class TarSplitWriter:
         """Let go of what was written, and of the result with it."""
         self._spool.close()
 
-    def _duplicate(self, name: bytes) -> LayerError:
-        return LayerError(
-            f"{self._what}: the tar has two entries called {name[:200]!r}; engines refuse duplicate paths in a layer"
-        )
+    def _note_name(self, name: bytes, cleaned: bytes) -> None:
+        if cleaned in self._seen:
+            raise LayerError(
+                f"{self._what}: the tar has two entries called {name[:200]!r}; engines refuse duplicate paths in a layer"
+            )
+        self._seen.add(cleaned)
 
     def _add(self, line: bytes) -> None:
         self._position += 1

@@ -44,13 +44,24 @@ class BlockAllocator:
         """The library has taken or freed blocks by itself."""
         self.free_blocks = self._fs.free_blocks + self.left
 
-    def prepare(self, count: int) -> None:
-        """The next *count* blocks, more than are left, are for one file: look for one run that holds them all, if there is one.
+    def reserve(self, count: int) -> None:
+        """Have *count* blocks, more than are left, in one run if there is one: those that follow are for one file.
 
         Raises:
             NoSpaceError: not one block is free.
         """
-        self._reserve_more(count)
+        wanted = max(count, self._reserve)
+        end = self._start + self.left
+        if end < self._fs.blocks_count:
+            following = self._fs.find_free_run(end, wanted - self.left)
+            if following is not None and following[0] == end and self.left + following[1] >= count:
+                self._fs.mark_blocks(end, following[1], used=True)
+                self.left += following[1]
+                return
+        self.release()
+        start, length = self._search(end, count, wanted)
+        self._fs.mark_blocks(start, length, used=True)
+        self._start, self.left = start, length
 
     def take(self, count: int, ahead: int = 0) -> tuple[int, int]:
         """A run of at most *count* blocks: its first block and its length. Ask again for what is missing.
@@ -61,7 +72,7 @@ class BlockAllocator:
             NoSpaceError: not one block is free.
         """
         if not self.left:
-            self._reserve_more(max(count, ahead))
+            self.reserve(max(count, ahead))
         got = min(count, self.left)
         start = self._start
         self._start += got
@@ -84,20 +95,6 @@ class BlockAllocator:
         """Blocks were freed behind the allocator's back."""
         self._too_long = 1 << 62
         self.recount()
-
-    def _reserve_more(self, count: int) -> None:
-        wanted = max(count, self._reserve)
-        end = self._start + self.left
-        if end < self._fs.blocks_count:
-            following = self._fs.find_free_run(end, wanted - self.left)
-            if following is not None and following[0] == end and self.left + following[1] >= count:
-                self._fs.mark_blocks(end, following[1], used=True)
-                self.left += following[1]
-                return
-        self.release()
-        start, length = self._search(end, count, wanted)
-        self._fs.mark_blocks(start, length, used=True)
-        self._start, self.left = start, length
 
     def _search(self, goal: int, count: int, wanted: int) -> tuple[int, int]:
         """The first free run of at least *count* blocks from *goal* on, then from the beginning; else the first free run."""

@@ -79,7 +79,7 @@ class ContentWriter:
         extents: list[Extent] = []
         blocks = -(-size // self._block_size)
         if self._allocator.left < blocks:
-            self._allocator.prepare(blocks)
+            self._allocator.reserve(blocks)
         pending, filled = self._pending, 0
         position = total = 0
         for chunk in content:
