@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import mmap
 import re
 import tempfile
 import threading
@@ -118,3 +119,19 @@ def test_the_runner_finds_a_planted_fault(
     (found,) = tmp_path.glob("*/planted-crash-*")
     assert f"tests.fuzz.run planted --replay {found}" in shown
     assert run.main(["planted", "--replay", str(found)]) == 1
+
+
+@pytest.mark.slow
+@needs_fuzzer
+def test_the_size_of_whoever_starts_the_fuzzer_is_no_finding(tmp_path: Path) -> None:
+    large = bytearray(TARGETS["pax"].megabytes + 200 << 20)
+    large[:: mmap.PAGESIZE] = bytes(len(large) // mmap.PAGESIZE)
+    # It looks at its memory once a second.
+    assert run.fuzz(TARGETS["pax"], 3, tmp_path).finding == ""
+
+
+@pytest.mark.slow
+@needs_fuzzer
+def test_a_fuzzer_that_does_not_end_is_ended_and_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(run, "_START_SECONDS", -58)
+    assert run.fuzz(TARGETS["pax"], 60, tmp_path).finding.startswith("it did not end by itself")

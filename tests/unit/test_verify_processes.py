@@ -124,7 +124,7 @@ from drypoint.verification import processes
 if __name__ == "__main__":
     context = multiprocessing.get_context("forkserver")
     wanted, want = context.Pipe(duplex=False)
-    with ProcessPoolExecutor(1, context, processes._end_when_unwanted, (wanted,)) as pool:
+    with ProcessPoolExecutor(1, context, processes._begin, (wanted,)) as pool:
         print(pool.submit(os.getpid).result(), flush=True)
         time.sleep(60)
 """

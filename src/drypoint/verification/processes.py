@@ -91,7 +91,7 @@ class LayerProcesses(msgspec.Struct, frozen=True):
         context = _started()
         workers = min(self.count, len(tasks), _MOST_PROCESSES)
         wanted, want = context.Pipe(duplex=False)
-        with wanted, want, ProcessPoolExecutor(workers, context, _end_when_unwanted, (wanted,)) as pool:
+        with wanted, want, ProcessPoolExecutor(workers, context, _begin, (wanted,)) as pool:
             try:
                 futures = [pool.submit(self._check, data_root, task) for task in tasks]
                 return [future.result() for future in futures]
@@ -106,8 +106,6 @@ class LayerProcesses(msgspec.Struct, frozen=True):
                 raise
 
     def _check(self, data_root: bytes, task: LayerTask) -> LayerResult:
-        # A layer makes no garbage in cycles, but inodes by the ten thousand, which collections would go through time and again.
-        gc.disable()
         with FileDevice(self.path, name=self.name) as device:
             return check_layer(Ext4Reader(self._window(device), allow_dirty=True), data_root, *task)
 
@@ -140,11 +138,14 @@ def _started() -> ForkServerContext:
     return context
 
 
-def _end_when_unwanted(wanted: Connection) -> None:
-    """End this process as soon as nobody holds the other end of *wanted*, be it closed, or its owner killed.
+def _begin(wanted: Connection) -> None:
+    """What a worker does first: see to it that it ends as soon as nobody holds the other end of *wanted*.
 
-    A worker waits for work for ever, and would end what it is at before it heard of anything else.
+    Be it closed, or its owner killed: a worker waits for work for ever, and would end what it is at before it heard of
+    anything else.
     """
+    # A layer makes no garbage in cycles, but inodes by the ten thousand, which collections would go through time and again.
+    gc.disable()
 
     def watch() -> None:
         with suppress(EOFError, OSError):
