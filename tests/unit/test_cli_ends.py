@@ -73,6 +73,27 @@ def test_a_signal_ends_it_soon_and_leaves_nothing(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_signal_at_any_moment_leaves_nothing_unfinished(tmp_path: Path) -> None:
+    base = build_disk_image(tmp_path / "base.img").path
+    target = tmp_path / "out" / "x.img"
+    target.parent.mkdir()
+    with serve_registry(registry_content(sample_images())) as registry:
+        arguments = ("preload", base, "-o", target, "--image", f"{registry.host}/demo/weather:1.0")
+        for step in range(16):
+            program = subprocess.Popen([*PROGRAM, *arguments], stderr=subprocess.PIPE, text=True)
+            assert program.stderr is not None
+            said = program.stderr.readline()
+            time.sleep(step * 0.03)
+            program.send_signal(signal.SIGTERM)
+            said += program.communicate(timeout=20)[1]
+            # Where it comes too late, the disk image is there.
+            assert program.returncode in (0, 128 + signal.SIGTERM), said
+            assert program.returncode == 0 or said.endswith("nothing unfinished was left behind\n")
+            assert program.returncode != 0 or target.exists()
+            target.unlink(missing_ok=True)
+            assert list(target.parent.iterdir()) == []
+
+
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor reads by threads")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("processes", [0, 5], ids=["starting", "reading"])

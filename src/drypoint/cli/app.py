@@ -7,13 +7,13 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from types import FrameType
 
 import click
 
 from .. import __version__
 from ..errors import DrypointError
 from . import render
+from .ending import Terminated, terminable
 
 COMMANDS = {
     "preload": "put images into a disk image",
@@ -28,25 +28,6 @@ COMMANDS = {
 """The commands in the order of the help text, each a module of this package with a ``command``."""
 _KILLED_BY = 128
 """What shells add to a signal's number."""
-
-
-class _Terminated(BaseException):
-    """A signal came; unwinds like KeyboardInterrupt, and like it is no Exception that anyone may swallow.
-
-    Attributes:
-        number: the signal's.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _terminate(number: int, _frame: FrameType | None) -> None:
-    # What follows is cleaning up, and short: a second signal shall not cut it off.
-    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(other, signal.SIG_IGN)
-    raise _Terminated(number)
 
 
 class _LazyGroup(click.Group):
@@ -85,17 +66,14 @@ def cli() -> None:
 def run(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its status: 0, a click status for wrong usage, the error class's own, or 128 + signal."""
     _open_standard_streams()
-    # Ctrl-C, a service manager's way to say it, and that of a terminal that goes away: the same unwinding, so that nothing is
-    # left behind. Who ignores one of them already (nohup, a shell's background jobs) keeps doing so.
-    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(ending, _terminate)
     try:
-        status = cli.main(arguments, prog_name="drypoint", standalone_mode=False)
+        with terminable():
+            status = cli.main(arguments, prog_name="drypoint", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except _Terminated as end:
+    except Terminated as end:
         how = "interrupted" if end.number == signal.SIGINT else "terminated"
         _tell(f"{how}; nothing unfinished was left behind")
         sys.exit(_KILLED_BY + end.number)

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputError
+from ..uninterrupted import uninterrupted
 from .copy import copy_sparse
 
 _NO_LINK = frozenset(
@@ -41,12 +42,17 @@ def whole_file(path: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] 
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    except BaseException:
+        # An interrupt comes behind the call that made the file.
+        part.unlink(missing_ok=True)
+        raise
     try:
         yield part
         _publish(part, path, overwrite)
     except BaseException as error:
-        full = _full(path, part) if _is_full(error) else None
-        part.unlink(missing_ok=True)
+        with uninterrupted():
+            full = _full(path, part) if _is_full(error) else None
+            part.unlink(missing_ok=True)
         if full is not None:
             raise full from error
         raise
@@ -99,8 +105,9 @@ def in_place(path: Path) -> Iterator[Path]:
     try:
         _back_up(path, backup)
     except BaseException as error:
-        full = _full(path, backup) if _is_full(error) else None
-        backup.unlink(missing_ok=True)
+        with uninterrupted():
+            full = _full(path, backup) if _is_full(error) else None
+            backup.unlink(missing_ok=True)
         if full is not None:
             raise full from error
         if isinstance(error, OSError):
@@ -110,9 +117,10 @@ def in_place(path: Path) -> Iterator[Path]:
         yield path
         _flush(path)
     except BaseException as error:
-        full = _full(path, path) if _is_full(error) else None
-        backup.replace(path)
-        _flush_directory(path.parent)
+        with uninterrupted():
+            full = _full(path, path) if _is_full(error) else None
+            backup.replace(path)
+            _flush_directory(path.parent)
         if full is not None:
             raise full from error
         raise

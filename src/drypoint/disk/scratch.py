@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,8 +33,7 @@ def nameless_file(directory: Path) -> Iterator[int]:
             fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError:
             # Some file systems make no nameless files: there one loses its name at once.
-            fd, name = tempfile.mkstemp(prefix=".drypoint.", dir=directory)
-            os.unlink(name)  # noqa: PTH108 - nothing but the name is at hand
+            fd = _opened_and_unnamed(directory / f".drypoint.{secrets.token_hex(8)}")
     except OSError as error:
         raise OutputError(f"cannot make a scratch file in {directory}: {error.strerror}") from error
     try:
@@ -42,6 +41,14 @@ def nameless_file(directory: Path) -> Iterator[int]:
     finally:
         with suppress(OSError):
             os.close(fd)
+
+
+def _opened_and_unnamed(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    finally:
+        # However it ends: an interrupt comes behind the call that made the file.
+        path.unlink(missing_ok=True)
 
 
 def path_of(fd: int) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import DiskImageError, OutputError
+from ..uninterrupted import uninterrupted
 from .device import FileDevice
 from .scratch import nameless_file
 
@@ -171,8 +172,9 @@ def undoing(path: Path, directory: Path) -> Iterator[UndoDevice]:
                 os.fsync(device.fileno())
             except BaseException as error:
                 try:
-                    undo.roll_back()
-                    os.fsync(device.fileno())
+                    with uninterrupted():
+                        undo.roll_back()
+                        os.fsync(device.fileno())
                 except (DiskImageError, OSError) as second:
                     raise DiskImageError(
                         f"{path} could not be put back as it was, and is damaged now: {second}. What failed first: {error}"

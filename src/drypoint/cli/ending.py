@@ -1,0 +1,137 @@
+"""How a signal ends the program: by an exception in the main thread, which unwinds and cleans up as any other does.
+
+Python's own way with signals has three holes, each of which was met: a signal that comes just before the main thread begins to
+wait does not wake it; an exception that comes between two lines of ``threading`` leaves a lock as it should not be; one that
+comes in a destructor is shown and dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from ..uninterrupted import may_interrupt
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a service manager's way to say it, and that of a terminal that goes away."""
+_PACKAGE = __name__.partition(".")[0]
+_SECONDS_BETWEEN_LOOKS = 0.01
+_MOST_LOOKS = 100
+
+
+class Terminated(BaseException):
+    """A signal came; unwinds like KeyboardInterrupt, and like it is no Exception that anyone may swallow.
+
+    Attributes:
+        number: the signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """While the block runs, have the signals that end a program raise :exc:`Terminated`, once, in the main thread.
+
+    Further ones change nothing, not even after the block: what follows is cleaning up and a last word. A signal that is
+    ignored already (nohup, a shell's background jobs) stays ignored. For the main thread only.
+    """
+    ending = _Ending()
+    try:
+        ending.begin()
+        yield
+    finally:
+        ending.end()
+
+
+class _Ending:
+    """Raises in the main thread where that does no harm, and sees to it that it does so soon."""
+
+    def __init__(self) -> None:
+        self._settled = False
+        """Whether nothing is to be raised: it has been, or the time for that is over."""
+        self._over = False
+        self._looks = 0
+        self._number = 0
+        self._seen: tuple[FrameType, int] | None = None
+        """Where a library's function was at the last look."""
+        self._seen_at = 0.0
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._main = threading.get_ident()
+        self._hook = sys.unraisablehook
+        self._watcher = threading.Thread(target=self._watch, name="drypoint-signals", daemon=True)
+
+    def begin(self) -> None:
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        sys.unraisablehook = self._raise_again
+        self._watcher.start()
+        for number in _ENDING:
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, self._handle)
+
+    def end(self) -> None:
+        self._settled = self._over = True
+        self._seen = None
+        signal.set_wakeup_fd(-1)
+        sys.unraisablehook = self._hook
+        # One that is full has something to read anyway.
+        with suppress(BlockingIOError):
+            os.write(self._writer, b"\0")
+        self._watcher.join()
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._settled:
+            return
+        # The first one counts, and another wakes the main thread as well.
+        self._number = self._number or number
+        if self._harmless(frame):
+            self._settled = True
+            self._seen = None
+            raise Terminated(self._number)
+
+    def _harmless(self, frame: FrameType | None) -> bool:
+        """Whether an exception may come in *frame*, the innermost of the main thread.
+
+        In this package's own functions it may. A library's function may be about to take or to give back a lock, or to hand
+        over what it has made: there only where it stands still, which is to say waits, or does not end within a second.
+        """
+        if not may_interrupt():
+            return False
+        if frame is None or str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
+            return True
+        now = time.monotonic()
+        if now - self._seen_at < _SECONDS_BETWEEN_LOOKS / 2:
+            # Two signals at once are looked at one after the other.
+            return False
+        here = frame, frame.f_lasti
+        waits = here == self._seen
+        self._seen, self._seen_at = here, now
+        self._looks += 1
+        return waits or self._looks >= _MOST_LOOKS
+
+    def _watch(self) -> None:
+        """Have the main thread look again until it has taken a signal to heart."""
+        while not self._over:
+            (number,) = os.read(self._reader, 1)
+            while number in _ENDING and not self._settled:
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                # Also wakes it from what it waits in.
+                signal.pthread_kill(self._main, number)
+
+    def _raise_again(self, unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, Terminated):
+            self._hook(unraisable)
+            return
+        self._settled = False
+        os.write(self._writer, bytes([unraisable.exc_value.number]))
