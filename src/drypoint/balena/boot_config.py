@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..errors import DiskImageError, UsageError
 from .apps_json import AppsJson
 
@@ -137,7 +138,7 @@ def merge_config(content: bytes | None, settings: Sequence[Setting]) -> bytes:
 def config_application(config: bytes) -> ConfigApplication | None:
     """The fleet that *config*, a config.json, names; None if it names none, or is none."""
     try:
-        raw = msgspec.json.decode(config, type=_RawConfig)
+        raw = json_decoder(_RawConfig).decode(config)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return None
     number = _number(_plain(raw.application_id))
@@ -153,10 +154,10 @@ def other_fleet_warning(config: bytes | None, apps: AppsJson) -> str | None:
     joined = config_application(config) if config is not None else None
     if config is None or joined is None:
         return None
-    if not _plain(msgspec.json.decode(config, type=_RawConfig).api_endpoint):
+    if not _plain(json_decoder(_RawConfig).decode(config).api_endpoint):
         return None
     try:
-        raw = msgspec.json.decode(apps.content, type=_RawApps)
+        raw = json_decoder(_RawApps).decode(apps.content)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return None
     fleets = [(_app_number(key, app), app.name) for key, app in raw.apps.items() if (app.kind or "fleet") == "fleet"]
@@ -192,7 +193,7 @@ def _not_an_object(content: bytes) -> str | None:
 
 def _set(raw: msgspec.Raw, setting: Setting, depth: int) -> msgspec.Raw:
     try:
-        fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        fields = json_decoder(dict[str, msgspec.Raw]).decode(raw)
     except msgspec.MsgspecError as error:
         # A value that is no object; which one is told by the key alone.
         raise UsageError(

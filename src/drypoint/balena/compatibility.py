@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..digest import Digest
 from ..engine import StoreState, read_state
 from ..engine.layout import config_path
@@ -181,7 +182,7 @@ def _in_config(content: bytes) -> SupervisorVersion | None:
 
 def _label(content: bytes) -> str:
     try:
-        config = msgspec.json.decode(content, type=_RawConfig).config
+        config = json_decoder(_RawConfig).decode(content).config
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return ""
     labels = config.labels if config is not None else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..disk import Device, probe_partitions, read_table
 from ..errors import DiskImageError, UsageError
 from ..oci import Platform, parse_platform
@@ -67,7 +68,7 @@ def parse_device_type(content: bytes, what: str) -> DeviceType | None:
         DiskImageError: it is no such file.
     """
     try:
-        raw = msgspec.json.decode(content, type=_RawDeviceType)
+        raw = json_decoder(_RawDeviceType).decode(content)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise DiskImageError(f"{what} is not well formed: {error}") from error
     return DeviceType(raw.slug, raw.arch) if raw.arch else None

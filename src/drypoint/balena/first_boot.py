@@ -14,6 +14,7 @@ from typing import assert_never
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..digest import Digest, hex_of
 from ..oci import Image, Reference
 from ..progress import human_size
@@ -112,7 +113,7 @@ def pinned_release(apps: AppsJson) -> int | None:
     """
     if not apps.pin_device:
         return None
-    state = msgspec.json.decode(apps.content, type=_State)
+    state = json_decoder(_State).decode(apps.content)
     for app in state.apps.values():
         if (app.kind or "fleet") != "fleet":
             continue
@@ -130,7 +131,7 @@ def pinned_release(apps: AppsJson) -> int | None:
 
 def _has_server(config: bytes) -> bool:
     try:
-        return bool(msgspec.json.decode(config, type=_RawConfig).api_endpoint)
+        return bool(json_decoder(_RawConfig).decode(config).api_endpoint)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return False
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..disk import Device, FilesystemKind, ProbedPartition, Window, probe_partitions, read_table
 from ..disk.ext4.file_device import open_ext4_file
 from ..disk.ext4.reader import Ext4Reader
@@ -225,7 +226,7 @@ def _deployed(device: Device, boot: Sequence[ProbedPartition]) -> list[bytes]:
         if content is None:
             continue
         try:
-            yocto = msgspec.json.decode(content, type=_DeviceType).yocto
+            yocto = json_decoder(_DeviceType).decode(content).yocto
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise DiskImageError(
                 f"device-type.json in partition {item.partition.number} of {device.name} is not well formed: {error}"

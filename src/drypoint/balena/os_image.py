@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..disk import Device, Window
 from ..disk.ext4.reader import Ext4Reader
 from ..errors import DrypointError, FilesystemError
@@ -257,7 +258,7 @@ def _boot_config(device: Device, partitions: tuple[InspectedPartition, ...], not
 
 
 def _parse_config(content: bytes) -> BootConfig:
-    raw = msgspec.json.decode(content, type=_Config)
+    raw = json_decoder(_Config).decode(content)
     installer = raw.installer if isinstance(raw.installer, dict) else {}
     return BootConfig(
         application_id=_number(raw.application_id),

@@ -12,6 +12,7 @@ import re
 import msgspec
 from msgspec.structs import replace
 
+from ..decoders import json_decoder
 from ..errors import InvalidReferenceError, UsageError
 from ..oci import Image, Reference, parse_reference
 
@@ -63,7 +64,7 @@ def version_in_tag(reference: Reference) -> str | None:
 def version_in_config(content: bytes) -> str | None:
     """The Supervisor's version, as the config of its image says; None if it does not, or is no config."""
     try:
-        config = msgspec.json.decode(content, type=_Config).config
+        config = json_decoder(_Config).decode(content).config
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
     for variable in (config.env if config is not None else None) or ():

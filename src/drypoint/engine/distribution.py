@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..digest import Digest
 from ..errors import StoreError
 from . import gojson
@@ -39,10 +40,11 @@ def parse_metadata(content: bytes) -> tuple[V2Metadata, ...]:
         StoreError: it is malformed.
     """
     try:
-        raw = msgspec.json.decode(content, type=list[_Raw] | None)
+        # Go writes a list that was never made as null.
+        raw = [] if content.strip() == b"null" else json_decoder(list[_Raw]).decode(content)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise StoreError(f"the records of a layer's origins are not well formed: {error}") from error
-    return tuple(V2Metadata(one.digest, one.source_repository, one.hmac) for one in raw or ())
+    return tuple(V2Metadata(one.digest, one.source_repository, one.hmac) for one in raw)
 
 
 def add_metadata(known: tuple[V2Metadata, ...], new: V2Metadata) -> tuple[V2Metadata, ...]:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..digest import Digest
 from ..errors import StoreError
 from ..oci import Image, Reference
@@ -32,7 +33,7 @@ def parse_repositories(content: bytes) -> Repositories:
         StoreError: it is malformed; the engine does not start on such a file.
     """
     try:
-        raw = msgspec.json.decode(content, type=_Raw)
+        raw = json_decoder(_Raw).decode(content)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise StoreError(f"repositories.json is not well formed: {error}") from error
     return {name: dict(references or {}) for name, references in (raw.repositories or {}).items()}

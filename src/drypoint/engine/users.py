@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..digest import Digest, parse_digest
 from ..errors import ContentError
 from ..fstree import Directory, join
@@ -90,7 +91,7 @@ def _container_image(store: StoreReader, path: bytes) -> Digest | None:
     if content is None:
         return None
     try:
-        return parse_digest(msgspec.json.decode(content, type=_Container).image or "")
+        return parse_digest(json_decoder(_Container).decode(content).image or "")
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ContentError) as error:
         store.report("unreadable-json", path, f"the container's configuration does not tell its image: {error}")
         return None

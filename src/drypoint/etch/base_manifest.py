@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..digest import parse_digest
 from ..disk import Device, Window, find_partition, read_table
 from ..disk.ext4.geometry import read_geometry
@@ -92,7 +93,7 @@ def parse_base_manifest(content: bytes, name: str) -> BaseManifest:
     if len(content) > MAX_BYTES:
         raise ContentError(f"{name} has more than {MAX_BYTES} bytes, too many for a base's manifest")
     try:
-        document = msgspec.json.decode(content, type=_Document)
+        document = json_decoder(_Document).decode(content)
         if document.format != FORMAT:
             raise ValueError(f"it is of format {document.format}, and this drypoint knows {FORMAT}")
         _check(document)

@@ -10,6 +10,7 @@ import re
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..digest import Digest, parse_digest
 from ..errors import ContentError, UsageError
 from ..fstree import clean_path
@@ -165,7 +166,7 @@ def parse_manifest(content: bytes, what: str) -> Manifest:
         ContentError: it is malformed, or of a format that is not known yet.
     """
     try:
-        raw = msgspec.json.decode(content, type=_Manifest)
+        raw = json_decoder(_Manifest).decode(content)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise ContentError(f"{what}: its manifest.json is not well formed: {error}") from error
     if raw.format is not None and not 1 <= raw.format <= FORMAT:

@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..digest import Digest, parse_digest
 from ..engine import Finding, Orphans, StoredLayer, StoreState, layout, read_state
 from ..engine.orphans import find_orphans
@@ -189,7 +190,7 @@ def _containers(store: StoreReader) -> tuple[InspectedContainer, ...]:
             continue
         content = store.content(join(layout.CONTAINERS, name.encode("ascii"), b"config.v2.json"), _MAX_CONTAINER_BYTES)
         try:
-            container = msgspec.json.decode(content or b"{}", type=_Container)
+            container = json_decoder(_Container).decode(content or b"{}")
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             container = _Container()
         found.append(InspectedContainer(name, (container.name or "").lstrip("/")[:_MAX_TEXT], _digest(container.image)))

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..errors import LayerError
 from .compression import decompress
 from .tar import MAX_RAW_BYTES
@@ -59,7 +60,7 @@ def read_tar_split(chunks: Iterator[bytes], what: str) -> Iterator[Record]:
     Raises:
         LayerError: it is damaged, or names a path twice, which engines refuse.
     """
-    decoder = msgspec.json.Decoder(_Line)
+    decoder = json_decoder(_Line)
     seen: set[bytes] = set()
     for position, text in enumerate(_lines(decompress(chunks, what), what)):
         try:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..digest import Digest, digest_of, parse_digest
 from ..errors import ContentError, ManifestError
 from .chain import chain_ids
@@ -136,7 +137,7 @@ def parse_config(content: bytes, what: str) -> Config:
     if len(content) > MAX_CONFIG_BYTES:
         raise ManifestError(f"{what}: the config has {len(content)} bytes, more than the {MAX_CONFIG_BYTES} allowed")
     try:
-        raw = msgspec.json.decode(content, type=_RawConfig)
+        raw = json_decoder(_RawConfig).decode(content)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise ManifestError(f"{what}: the image config is not well formed: {error}") from error
     if raw.rootfs is None or raw.rootfs.type != "layers":

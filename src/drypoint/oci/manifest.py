@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..digest import Digest, parse_digest
 from ..errors import ContentError, ImageNotFoundError, ManifestError
 from .platform import Platform, preference
@@ -116,7 +117,7 @@ def parse_manifest(content: bytes, media_type: str, what: str) -> Manifest | Ind
         )
     given = media_type.partition(";")[0].strip().lower()
     try:
-        raw = msgspec.json.decode(content, type=_RawManifest)
+        raw = json_decoder(_RawManifest).decode(content)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise ManifestError(f"{what}: the manifest is not well formed: {error}") from error
     if given.startswith(_SCHEMA_1) or raw.schema_version == 1:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..digest import Digest
 
 FILE_NAME = "layers.json"
@@ -118,7 +119,7 @@ class LayerIndex:
             _log.info("the index of layers %s cannot be read: %s", path, error.strerror)
             return {}
         try:
-            content = msgspec.json.decode(text, type=_Content)
+            content = json_decoder(_Content).decode(text)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             _log.info("the index of layers %s is damaged, and begun anew: %s", path, error)
             return {}

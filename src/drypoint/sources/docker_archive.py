@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..digest import Digest, digest_of
 from ..errors import (
     DigestMismatchError,
@@ -135,7 +136,7 @@ class DockerArchiveSource:
             raise SourceError(f"{self._path} is no archive of docker save: there is no manifest.json{hint}")
         content = read_file(self._files, "manifest.json", MAX_MANIFEST_BYTES, str(self._path))
         try:
-            raw_items = msgspec.json.decode(content, type=list[_RawItem])
+            raw_items = json_decoder(list[_RawItem]).decode(content)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise ManifestError(f"{self._path}: manifest.json is not well formed: {error}") from error
         if not raw_items:

@@ -13,6 +13,7 @@ from typing import assert_never
 
 import msgspec
 
+from ..decoders import json_decoder
 from ..digest import Digest, digest_of, hex_of
 from ..errors import (
     ContentError,
@@ -140,7 +141,7 @@ class OciLayoutSource:
             hint = "; it looks like a docker save archive: docker-archive:" if self._files.size("manifest.json") else ""
             raise SourceError(f"{what} is no OCI image layout: oci-layout and index.json are not both there{hint}")
         try:
-            layout = msgspec.json.decode(read_file(self._files, "oci-layout", 4096, what), type=_LayoutFile)
+            layout = json_decoder(_LayoutFile).decode(read_file(self._files, "oci-layout", 4096, what))
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise ManifestError(f"{what}: its file oci-layout is not well formed: {error}") from error
         if layout.version != "1.0.0":

@@ -19,6 +19,7 @@ from types import MappingProxyType
 import msgspec
 import platformdirs
 
+from ..decoders import json_decoder
 from ..digest import parse_digest
 from ..oci import Descriptor, parse_platform
 from .debian import bootstrap, locked
@@ -192,7 +193,7 @@ def debian_layer() -> BuiltLayer:
                 made.descriptor.media_type, made.descriptor.digest, made.descriptor.size, made.diff_id
             )
             facts.write_bytes(msgspec.json.encode(content))
-    known = msgspec.json.decode(facts.read_bytes(), type=_CachedLayer)
+    known = json_decoder(_CachedLayer).decode(facts.read_bytes())
     descriptor = Descriptor(known.media_type, parse_digest(known.digest), known.size)
     return BuiltLayer(descriptor, parse_digest(known.diff_id), blob, tar)
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from ...decoders import json_decoder
 from ...errors import AuthenticationError, SourceError, TransferError, UsageError
 from ...sources.registry import RegistryOptions
 from ...sources.registry.address import shown
@@ -103,7 +104,7 @@ class CloudClient:
             SourceError: it is not.
         """
         try:
-            return msgspec.json.decode(answer.body, type=shape)
+            return json_decoder(shape).decode(answer.body)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             raise SourceError(
                 f"{self.settings.host}{shown(path)} answers with something that is not what balena's API gives there; "

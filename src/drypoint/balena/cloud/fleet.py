@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from ...decoders import json_decoder
 from ...errors import SourceError, UsageError
 from .client import CloudClient, odata_text
 
@@ -111,7 +112,7 @@ class CloudModel:
             if answer.status == 200:
                 rows = self.client.read(answer, _RawRows, path).d
                 try:
-                    return [msgspec.json.decode(row, type=shape) for row in rows]
+                    return [json_decoder(shape).decode(row) for row in rows]
                 except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
                     raise SourceError(
                         f"{self.client.settings.host}{path} answers with rows that lack what was asked for"

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from ...decoders import json_decoder
 from ...errors import AuthenticationError
 from ...oci import Reference
 from .client import CloudClient
@@ -135,7 +136,7 @@ def _claims(token: str) -> _RawClaims:
         return _RawClaims()
     try:
         payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        return msgspec.json.decode(payload, type=_RawClaims)
+        return json_decoder(_RawClaims).decode(payload)
     except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
         return _RawClaims()
 

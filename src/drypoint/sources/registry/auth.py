@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
+from ...decoders import json_decoder
 from ...errors import AuthenticationError
 from .address import is_loopback, origin, shown
 from .challenge import Challenge
@@ -149,7 +150,7 @@ def _bearer(
             f"run: docker login {registry}"
         )
     try:
-        raw = msgspec.json.decode(answer.body, type=_RawToken)
+        raw = json_decoder(_RawToken).decode(answer.body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         # The parser's words may quote the answer, which is a secret.
         raise AuthenticationError(f"token server {shown(realm)} gave an answer that is not JSON with a token") from None

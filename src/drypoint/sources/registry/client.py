@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
+from ...decoders import json_decoder
 from ...digest import Digest, digest_of
 from ...errors import (
     AuthenticationError,
@@ -247,7 +248,7 @@ class RegistryClient:
 def _codes(answer: Answer) -> str:
     """The registry's own error codes. Its messages are left out: they are free text, which may repeat a token."""
     try:
-        raw = msgspec.json.decode(answer.read_all(_MAX_ERROR_BYTES, 10.0), type=_RawErrors)
+        raw = json_decoder(_RawErrors).decode(answer.read_all(_MAX_ERROR_BYTES, 10.0))
     except (TransientError, TransferError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return ""
     codes = [error.code for error in (raw.errors or ())[:4] if _ERROR_CODE.fullmatch(error.code)]

@@ -18,6 +18,7 @@ from typing import Protocol
 
 import msgspec
 
+from ...decoders import json_decoder
 from ...errors import AuthenticationError
 
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
@@ -132,7 +133,7 @@ def _read(path: Path) -> _RawConfig:
     if len(content) > _MAX_CONFIG_BYTES:
         raise AuthenticationError(f"{path} has more than the {_MAX_CONFIG_BYTES} bytes allowed")
     try:
-        return msgspec.json.decode(content, type=_RawConfig)
+        return json_decoder(_RawConfig).decode(content)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         # The parser's own words may quote the file, which holds passwords.
         raise AuthenticationError(f"{path} is not a Docker configuration file; mend it or log in again") from None
@@ -190,7 +191,7 @@ def _ask_helper(name: str, key: str) -> Credentials | None:
             f"try it by hand: echo {key} | {program} get"
         )
     try:
-        answer = msgspec.json.decode(ended.stdout, type=_RawHelperAnswer)
+        answer = json_decoder(_RawHelperAnswer).decode(ended.stdout)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise AuthenticationError(f"credential helper {program} did not answer with credentials for {key}") from None
     if answer.Username == _IDENTITY_TOKEN_USER:

@@ -1,0 +1,25 @@
+"""JSON decoders, made by one thread at a time.
+
+msgspec notes what a Struct holds when the first decoder for it is made, and other threads see that before it is complete: two
+that decode the same kind for the first time at once crash the process (seen with 0.22).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TypeVar
+
+import msgspec
+
+_Shape = TypeVar("_Shape")
+_making = threading.Lock()
+_made: dict[object, msgspec.json.Decoder[object]] = {}
+
+
+def json_decoder(shape: type[_Shape]) -> msgspec.json.Decoder[_Shape]:
+    """The decoder of *shape*, a type as msgspec knows them; the same one for all who ask."""
+    decoder = _made.get(shape)
+    if decoder is None:
+        with _making:
+            decoder = _made[shape] = msgspec.json.Decoder(shape)
+    return decoder  # type: ignore[return-value]  # A dictionary cannot say that each key is the type of its value.
