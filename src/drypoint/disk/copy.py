@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 from ..errors import DiskImageError
+from .direct import LEAST_SIZE, DirectTarget, direct_target, shortened
 
 CHUNK_SIZE = 16 << 20
 _BUFFER_SIZE = 1 << 20
@@ -48,11 +50,16 @@ def copy_sparse(
     target_offset: int = 0,
     length: int | None = None,
     progress: Progress | None = None,
+    for_good: bool = False,
 ) -> int:
     """Copy *length* bytes (default: to the source's end) into a target range that reads as zeros, skipping the source's holes.
 
     The target gets its full length, so that a hole at the end counts. *progress* is called with the number of bytes
     passed since its last call, holes included; after the last call the sum is *length*.
+
+    Args:
+        for_good: the target will be flushed, and need not be in the page cache: what is large goes to the disk directly where
+            blocks cannot be shared.
 
     Returns:
         The bytes of data that were copied.
@@ -64,24 +71,46 @@ def copy_sparse(
     source_size = os.lseek(source_fd, 0, os.SEEK_END)
     total = source_size - source_offset if length is None else length
     if source_offset + total > source_size:
-        raise DiskImageError(
-            f"the file to copy ends before byte {source_offset + total}; did it change while it was copied?"
-        )
+        raise shortened(source_offset + total)
     if os.fstat(target_fd).st_size < target_offset + total:
         os.ftruncate(target_fd, target_offset + total)
     copied = passed = 0
-    for offset, size in data_extents(source_fd, source_offset, source_offset + total):
-        for chunk in range(offset, offset + size, CHUNK_SIZE):
-            chunk_size = min(CHUNK_SIZE, offset + size - chunk)
-            copy_range(source_fd, chunk, target_fd, chunk - source_offset + target_offset, chunk_size)
-            copied += chunk_size
-            if progress is not None:
-                here = chunk + chunk_size - source_offset
-                progress(here - passed)
-                passed = here
+    large = for_good and total >= LEAST_SIZE
+    with direct_target(target_fd) if large else nullcontext() as direct:
+        for offset, size in data_extents(source_fd, source_offset, source_offset + total):
+            here = offset - source_offset
+            for done in _copied(direct, source_fd, offset, target_fd, here + target_offset, size):
+                copied += done
+                here += done
+                if progress is not None:
+                    progress(here - passed)
+                    passed = here
+    # Of a part that is gone nothing is seen but a hole.
+    if os.lseek(source_fd, 0, os.SEEK_END) < source_offset + total:
+        raise shortened(source_offset + total)
     if progress is not None and passed < total:
         progress(total - passed)
     return copied
+
+
+def _copied(
+    direct: DirectTarget | None, source_fd: int, source_offset: int, target_fd: int, target_offset: int, length: int
+) -> Iterator[int]:
+    """Copy a run of data; yields the bytes of each piece when it is copied."""
+    start, end = (0, 0) if direct is None else direct.whole_blocks(source_offset, target_offset, length)
+    yield from _copied_inside(source_fd, source_offset, target_fd, target_offset, start)
+    if direct is not None and start < end:
+        yield from direct.copy(source_fd, source_offset + start, target_offset + start, end - start)
+    yield from _copied_inside(source_fd, source_offset + end, target_fd, target_offset + end, length - end)
+
+
+def _copied_inside(
+    source_fd: int, source_offset: int, target_fd: int, target_offset: int, length: int
+) -> Iterator[int]:
+    for done in range(0, length, CHUNK_SIZE):
+        size = min(CHUNK_SIZE, length - done)
+        copy_range(source_fd, source_offset + done, target_fd, target_offset + done, size)
+        yield size
 
 
 def copy_range(source_fd: int, source_offset: int, target_fd: int, target_offset: int, length: int) -> None:

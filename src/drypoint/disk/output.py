@@ -74,7 +74,7 @@ def adopt(fd: int, part: Path) -> None:
         if not _link_nameless(fd, linked):
             target = os.open(part, os.O_RDWR | os.O_CLOEXEC)
             try:
-                copy_sparse(fd, target)
+                copy_sparse(fd, target, for_good=True)
             finally:
                 os.close(target)
             return
@@ -199,7 +199,7 @@ def _back_up(path: Path, backup: Path) -> None:
         status = os.fstat(source)
         target = os.open(backup, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            copy_sparse(source, target)
+            copy_sparse(source, target, for_good=True)
             # The owner before the mode, since chown clears setuid bits. One who may not give files away cannot have changed
             # the owner's file either, unless as a member of its group.
             with suppress(PermissionError):

@@ -43,8 +43,10 @@ class _StoppingStep:
 
 
 @contextmanager
-def alongside(work: Callable[[Progress], None], progress: Progress) -> Iterator[None]:
+def alongside(work: Callable[[Progress], None], progress: Progress) -> Iterator[Callable[[], None]]:
     """Run *work* in a thread of its own while the block runs; both are done when the block is left.
+
+    Gives what waits for the work, and raises what it raised, for a block that goes on with what the work has made.
 
     When the block raises, the work ends where it next tells how far it is, and what it came to does not matter. What the work
     itself raises is raised at the block's end.
@@ -53,7 +55,7 @@ def alongside(work: Callable[[Progress], None], progress: Progress) -> Iterator[
     with ThreadPoolExecutor(1, "drypoint-alongside") as thread:
         under_way = thread.submit(work, told)
         try:
-            yield
+            yield under_way.result
             # An interrupt may well come here, where all that is left is to wait.
             under_way.result()
         except BaseException:

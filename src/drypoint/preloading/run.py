@@ -123,12 +123,15 @@ def preload(
         work = stack.enter_context(working_disk(path, Destination(output, overwrite, block_map)))
         opened = stack.enter_context(opened_base(base, work.scratch_dir, progress))
         mended = _mended(opened, wishes, work, progress) if fsck else None
+        # What is to be written is found out while the base is copied.
+        copied = stack.enter_context(alongside(partial(_copied, work, opened, mended), progress))
         gathered = gather(mended or opened.device, wishes, progress)
         unchanged = gathered.plan.is_empty and not (mended or fat_files or container_files or additional_space)
         if images or not gathered.plan.is_empty:
             progress.note(summary(gathered.plan))
         with fetching(gathered, progress) as fetcher:
-            # While the base is copied, the first layers come in.
+            # While it still is, the first layers come in.
+            copied()
             disk = mended or work.start(opened, progress, unchanged=unchanged)
             inner, growing = _targets(gathered, wishes, disk, work, verify, progress)
             written = carry_out(gathered, growing, fetcher, additional_space)
@@ -148,10 +151,16 @@ def preload(
     return Result(gathered.plan, written, tuple(fat_files), output or path, growing.partition)
 
 
+def _copied(work: Work, opened: OpenedImage, mended: GrowableDevice | None, progress: Progress) -> None:
+    if mended is None:
+        work.copy(opened, progress)
+
+
 def _mended(opened: OpenedImage, wishes: Wishes, work: Work, progress: Progress) -> GrowableDevice | None:
     """The disk image to work on, mended; None if there is nothing to mend."""
     if not needs_mending(opened.device, wishes.target):
         return None
+    work.copy(opened, progress)
     disk = work.start(opened, progress)
     mend(disk, wishes.target, work.scratch_dir, progress, now=max(wishes.timestamp or 0, 1))
     return disk

@@ -53,11 +53,20 @@ class Work(Protocol):
     def scratch_dir(self) -> Path:
         """Where large files may live for a while."""
 
-    def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> GrowableDevice:
-        """Make it, as *base* is, and open it for writing; or maybe just for reading, if it is to stay *unchanged*.
+    def copy(self, base: OpenedImage, progress: Progress) -> None:
+        """What can be done before anyone knows what is to be written. *base* may be read meanwhile.
 
         Raises:
             OutputError: there is no room for it, or the base cannot be copied.
+        """
+
+    def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> GrowableDevice:
+        """Make it, as *base* is, and open it for writing; or maybe just for reading, if it is to stay *unchanged*.
+
+        A base that is no scratch file has to be given to :meth:`copy` before.
+
+        Raises:
+            OutputError: there is no room for it.
         """
 
     def finish(self, timestamp: int, progress: Progress) -> None:
@@ -137,22 +146,31 @@ class _Copy:
         self._part = part
         self._block_map = block_map
         self._stack = stack
+        self._copied: Path | None = None
         self._disk: FileDevice | None = None
 
     @property
     def scratch_dir(self) -> Path:
         return self._path.absolute().parent
 
+    def copy(self, base: OpenedImage, progress: Progress) -> None:
+        if base.is_scratch:
+            return
+        is_result = self._kind is ImageFormat.RAW
+        copied = self._part if is_result else path_of(self._stack.enter_context(nameless_file(self.scratch_dir)))
+        _copy(base.device, copied, progress, for_good=is_result)
+        self._copied = copied
+
     def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> FileDevice:
-        work = self._part
-        if base.is_scratch and self._kind is ImageFormat.RAW:
-            adopt(base.device.fileno(), self._part)
-        elif base.is_scratch:
-            work = path_of(base.device.fileno())
+        if not base.is_scratch:
+            if self._copied is None:
+                raise ValueError("the base was not copied")
+            work = self._copied
+        elif self._kind is ImageFormat.RAW:
+            work = self._part
+            adopt(base.device.fileno(), work)
         else:
-            if self._kind is not ImageFormat.RAW:
-                work = path_of(self._stack.enter_context(nameless_file(self.scratch_dir)))
-            _copy(base.device, work, progress)
+            work = path_of(base.device.fileno())
         self._disk = self._stack.enter_context(FileDevice(work, writable=True, name=str(self._path)))
         return self._disk
 
@@ -182,6 +200,9 @@ class _InPlace:
     @property
     def scratch_dir(self) -> Path:
         return _scratch_for(self._path)
+
+    def copy(self, base: OpenedImage, progress: Progress) -> None:
+        """Whether a copy is needed, only who knows what is to be written can tell."""
 
     def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> GrowableDevice:
         if unchanged:
@@ -222,11 +243,11 @@ def _check_in_place(path: Path, destination: Destination) -> None:
         raise UsageError(f"{path} is {kind}-compressed, so it cannot be changed in place; name an output with -o")
 
 
-def _copy(base: FileDevice, work: Path, progress: Progress) -> None:
+def _copy(base: FileDevice, work: Path, progress: Progress, *, for_good: bool) -> None:
     step = progress.begin("copying the disk image", base.size)
     target = os.open(work, os.O_RDWR | os.O_CLOEXEC)
     try:
-        copy_sparse(base.fileno(), target, progress=step.advance)
+        copy_sparse(base.fileno(), target, progress=step.advance, for_good=for_good)
     except OSError as error:
         # A full disk, which whoever made the output file tells; a file larger than the file system takes; a disk that fails.
         raise OutputError(f"cannot copy {base.name}: {error.strerror}") from error

@@ -63,7 +63,7 @@ def write_image(
     step = progress.begin("copying the disk image" if kind is ImageFormat.RAW else f"compressing with {kind}", size)
     try:
         if kind is ImageFormat.RAW and stat.S_ISREG(os.fstat(target_fd).st_mode):
-            copy_sparse(source_fd, target_fd, length=size, progress=step.advance)
+            copy_sparse(source_fd, target_fd, length=size, progress=step.advance, for_good=True)
         else:
             chosen, threads = _level(kind, level), max(1, workers or usable_cores())
             for piece, length in _stream(source_fd, size, kind, member_name, timestamp, chosen, threads):
