@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .sources.registry import RegistryOptions, RegistrySource
     from .verification import Report, verify
 
-__version__ = "0.1.0"
+from .version import __version__
 
 __all__ = [
     "AuthenticationError",

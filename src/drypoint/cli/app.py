@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import click
 
-from .. import __version__
 from ..errors import DrypointError
+from ..version import __version__
 from . import render
 from .ending import Terminated, terminable
 

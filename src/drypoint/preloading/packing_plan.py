@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 
 import msgspec
 
@@ -18,6 +17,7 @@ from ..fstree import join
 from ..oci import Image
 from ..progress import Progress
 from ..sources import ImageSource
+from ..version import __version__
 from .base_stream import BaseStream
 from .gathering import Wishes, gather, look_up
 from .moment import newest_creation
@@ -198,7 +198,7 @@ def manifest_of(prepared: Prepared, base: BaseStream, besides: Besides) -> Manif
         base.name,
         tuple(injections),
         FORMAT,
-        version("drypoint"),
+        __version__,
         prepared.timestamp,
         base.size,
     )

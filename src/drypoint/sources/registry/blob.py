@@ -9,12 +9,15 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from ...errors import ContentError
 from ...oci import Descriptor
-from .client import RegistryClient
 from .retry import TransientError
-from .transport import Answer
+
+if TYPE_CHECKING:
+    from .client import RegistryClient
+    from .transport import Answer
 
 CHUNK_BYTES = 1 << 20
 _PROGRESS_BYTES = 64 << 10

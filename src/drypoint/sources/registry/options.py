@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...version import __version__
 from .auth import TokenProvider
 from .credentials import CredentialStore, DockerConfigStore
 from .retry import RetryPolicy
-
-
-def _user_agent() -> str:
-    try:
-        return f"drypoint/{importlib.metadata.version('drypoint')}"
-    except importlib.metadata.PackageNotFoundError:
-        return "drypoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,4 +41,4 @@ class RegistryOptions:
     read_timeout: float = 30.0
     request_timeout: float = 120.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    user_agent: str = field(default_factory=_user_agent)
+    user_agent: str = f"drypoint/{__version__}"

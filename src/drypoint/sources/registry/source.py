@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from ...digest import digest_of
 from ...errors import DigestMismatchError, ManifestError, SourceError
@@ -23,8 +23,10 @@ from ...oci import (
 )
 from ..hints import GZIP_TAIL_BYTES, ZSTD_HEAD_BYTES, gzip_hint, zstd_hint
 from .blob import read_blob, read_part
-from .client import RegistryClient
 from .options import RegistryOptions
+
+if TYPE_CHECKING:
+    from .client import RegistryClient
 
 # An estimate for less is as good as any hint.
 _HINT_BYTES = 1 << 20
@@ -140,6 +142,9 @@ class RegistrySource:
         return parsed
 
     def _client(self, domain: str) -> RegistryClient:
+        # With all of HTTP and TLS it takes 50 ms to import: time for the first of a disk image to be copied.
+        from .client import RegistryClient
+
         with self._lock:
             if self._closing.is_set():
                 raise SourceError("the registry source was closed")
