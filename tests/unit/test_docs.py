@@ -43,6 +43,14 @@ def test_importing_the_package_loads_nothing_else() -> None:
     assert done.stdout.strip() == "['drypoint.version']"
 
 
+def test_a_preload_begins_without_what_a_connection_needs() -> None:
+    code = (
+        "import sys, drypoint.balena.cloud, drypoint.cli.preload; print('urllib3' in sys.modules, 'ssl' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False False"
+
+
 def test_the_exit_statuses_in_the_guide_are_those_of_the_errors() -> None:
     guide = (ROOT / "docs/guide.md").read_text()
     told: set[int] = set()

@@ -25,7 +25,7 @@ _LEAST_RUN = 1 << 20
 """Bytes of a run of data from which on it is; each write waits for the disk."""
 _CHUNK_SIZE = 8 << 20
 # So that the disk has something to do while the next pages are looked up.
-_AT_ONCE = 2
+_AT_ONCE = 3
 # These never share blocks, nor copy on some server, so that copy_file_range has nothing better to offer.
 _FILE_SYSTEMS = frozenset({"ext2", "ext3", "ext4"})
 _MOUNTS = Path("/proc/self/mountinfo")

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -23,8 +23,10 @@ from ...errors import AuthenticationError, SourceError, TransferError, UsageErro
 from ...sources.registry import RegistryOptions
 from ...sources.registry.address import shown
 from ...sources.registry.retry import Patience, TransientError, parse_retry_after
-from ...sources.registry.transport import Answer, Transport
 from .settings import TOKEN_VARIABLE, CloudSettings
+
+if TYPE_CHECKING:
+    from ...sources.registry.transport import Answer
 
 MAX_ANSWER_BYTES = 32 << 20
 _PASSING = frozenset((408, 425))
@@ -50,6 +52,9 @@ class CloudClient:
     """
 
     def __init__(self, settings: CloudSettings, options: RegistryOptions | None = None) -> None:
+        # With all of HTTP and TLS, which a job that asks no server has no use for so soon.
+        from ...sources.registry.transport import Transport
+
         self.settings = settings
         self._options = options if options is not None else RegistryOptions()
         self._transport = Transport(settings.host, self._options)

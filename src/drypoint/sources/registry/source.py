@@ -142,7 +142,7 @@ class RegistrySource:
         return parsed
 
     def _client(self, domain: str) -> RegistryClient:
-        # With all of HTTP and TLS it takes 50 ms to import: time for the first of a disk image to be copied.
+        # With all of HTTP and TLS it takes 50 ms to import, while a disk image is being copied already.
         from .client import RegistryClient
 
         with self._lock:
