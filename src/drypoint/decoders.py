@@ -21,5 +21,6 @@ def json_decoder(shape: type[_Shape]) -> msgspec.json.Decoder[_Shape]:
     decoder = _made.get(shape)
     if decoder is None:
         with _making:
-            decoder = _made[shape] = msgspec.json.Decoder(shape)
+            decoder = _made.get(shape) or msgspec.json.Decoder(shape)
+            _made[shape] = decoder
     return decoder  # type: ignore[return-value]  # A dictionary cannot say that each key is the type of its value.

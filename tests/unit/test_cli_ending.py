@@ -171,3 +171,57 @@ def test_putting_back_is_not_cut_off() -> None:
             print("ended")
         """
     ) == ["put back", "ended"]
+
+
+def test_a_signal_while_another_is_looked_at_is_not_raised_in_the_library() -> None:
+    assert said_by(
+        """
+        from drypoint.cli import ending
+        looked = ending._Ending._harmless
+        def nested(self, frame):
+            ending._Ending._harmless = looked
+            os.kill(os.getpid(), signal.SIGTERM)
+            return looked(self, frame)
+        ending._Ending._harmless = types.FunctionType(nested.__code__, vars(ending) | {"looked": looked, "ending": ending})
+        def library():
+            os.kill(os.getpid(), signal.SIGTERM)
+            print("done")
+        @ours
+        def work():
+            library()
+            time.sleep(10)
+            print("not reached")
+        try:
+            with terminable():
+                work()
+        except Terminated:
+            print("ended")
+        """
+    ) == ["done", "ended"]
+
+
+def test_a_second_block_in_the_same_process_hears_signals_too() -> None:
+    assert said_by(
+        """
+        for _ in range(2):
+            try:
+                with terminable():
+                    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+                    SimpleQueue().get()
+            except Terminated:
+                print("ended")
+        """
+    ) == ["ended", "ended"]
+
+
+def test_a_handler_of_somebody_else_is_called_once() -> None:
+    assert said_by(
+        """
+        called = []
+        signal.signal(signal.SIGHUP, lambda number, frame: called.append(number))
+        with terminable():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.2)
+        print(len(called))
+        """
+    ) == ["1"]

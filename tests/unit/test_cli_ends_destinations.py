@@ -58,12 +58,13 @@ def reached(*arguments, **options):
     if how == "fail":
         raise ZeroDivisionError("planted")
     # In a thread of its own the work has to ask whether it is still wanted, as compressing does.
-    begin = getattr(options.get("progress"), "begin", None)
-    step = begin and begin("waiting")
+    progress = options.get("progress")
+    begin = getattr(progress, "begin", None)
+    advance = begin("waiting").advance if begin else progress
     print("reached", file=sys.stderr, flush=True)
     for _ in range(600):
         time.sleep(0.1)
-        step and step.advance(0)
+        advance and advance(0)
 assert callable(real)
 setattr(module, name, reached)
 from drypoint.cli import main

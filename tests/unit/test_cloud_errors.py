@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
@@ -72,7 +73,11 @@ class Said:
 
 @pytest.fixture
 def said(base: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Said]:
+    # The program takes them over, for good.
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield Said(base, capfd)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     # What set_up has put there belongs to the program.
     logging.getLogger().handlers.clear()
 

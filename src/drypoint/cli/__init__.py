@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import sys
+from contextlib import suppress
 
 __all__ = ["main"]
 
@@ -32,4 +34,7 @@ def _leave(statuses: list[int]) -> None:
     Nor does looking for cycles once more, which is part of the usual end, do anything for a process that ends.
     """
     if statuses:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
         os._exit(statuses[0])

@@ -16,11 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from ..uninterrupted import may_interrupt
+from .. import uninterrupted
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a service manager's way to say it, and that of a terminal that goes away."""
 _PACKAGE = __name__.partition(".")[0]
+_SPARED = (__name__, uninterrupted.__name__)
+"""Of this package, and yet treated as a library: the handler that may be sparing one, and the way into what is left alone."""
 _SECONDS_BETWEEN_LOOKS = 0.01
 _MOST_LOOKS = 100
 
@@ -56,6 +58,7 @@ class _Ending:
     """Raises in the main thread where that does no harm, and sees to it that it does so soon."""
 
     def __init__(self) -> None:
+        self._installed: set[int] = set()
         self._settled = False
         """Whether nothing is to be raised: it has been, or the time for that is over."""
         self._over = False
@@ -75,8 +78,10 @@ class _Ending:
         sys.unraisablehook = self._raise_again
         self._watcher.start()
         for number in _ENDING:
-            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            now = signal.getsignal(number)
+            if now in (signal.SIG_DFL, signal.default_int_handler) or _is_ours(now):
                 signal.signal(number, self._handle)
+                self._installed.add(number)
 
     def end(self) -> None:
         self._settled = self._over = True
@@ -106,9 +111,10 @@ class _Ending:
         In this package's own functions it may. A library's function may be about to take or to give back a lock, or to hand
         over what it has made: there only where it stands still, which is to say waits, or does not end within a second.
         """
-        if not may_interrupt():
+        if not uninterrupted.may_interrupt():
             return False
-        if frame is None or str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
+        module = _PACKAGE if frame is None else str(frame.f_globals.get("__name__"))
+        if frame is None or (module.partition(".")[0] == _PACKAGE and module not in _SPARED):
             return True
         now = time.monotonic()
         if now - self._seen_at < _SECONDS_BETWEEN_LOOKS / 2:
@@ -124,7 +130,7 @@ class _Ending:
         """Have the main thread look again until it has taken a signal to heart."""
         while not self._over:
             (number,) = os.read(self._reader, 1)
-            while number in _ENDING and not self._settled:
+            while number in self._installed and not self._settled:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
                 # Also wakes it from what it waits in.
                 signal.pthread_kill(self._main, number)
@@ -135,3 +141,8 @@ class _Ending:
             return
         self._settled = False
         os.write(self._writer, bytes([unraisable.exc_value.number]))
+
+
+def _is_ours(handler: object) -> bool:
+    """Whether *handler* is that of a block that ended in this process before."""
+    return isinstance(getattr(handler, "__self__", None), _Ending)

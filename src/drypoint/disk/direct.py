@@ -20,14 +20,18 @@ from ..errors import DiskImageError
 
 LEAST_SIZE = 32 << 20
 """Bytes from which on it is worth it; what is smaller may stay in the cache, for whoever reads it next."""
-_ALIGNMENT = 4096
+# What disks want, and mappings: pages of 16 and 64 KiB are common on ARM.
+_ALIGNMENT = max(4096, mmap.ALLOCATIONGRANULARITY)
 _LEAST_RUN = 1 << 20
 """Bytes of a run of data from which on it is; each write waits for the disk."""
 _CHUNK_SIZE = 8 << 20
+_PIECE_SIZE = 1 << 20
 # So that the disk has something to do while the next pages are looked up.
 _AT_ONCE = 3
 # These never share blocks, nor copy on some server, so that copy_file_range has nothing better to offer.
 _FILE_SYSTEMS = frozenset({"ext2", "ext3", "ext4"})
+# What allocating in advance says where there is no such thing (ext2, ext3); EBADF is glibc's, which tries to do it by hand.
+_NO_ALLOCATION = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF})
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
@@ -53,8 +57,7 @@ class DirectTarget:
             DiskImageError: the source ends too early.
             OSError: reading or writing failed.
         """
-        # In one piece, and too little room shows before anything is written.
-        os.posix_fallocate(self._fd, target_offset, length)
+        self._allocate(target_offset, length)
         under_way: deque[Future[int]] = deque()
         try:
             for done in range(0, length, _CHUNK_SIZE):
@@ -70,6 +73,14 @@ class DirectTarget:
             # The caller may close the files if it wants no more, or if one of them failed.
             wait(under_way)
 
+    def _allocate(self, offset: int, length: int) -> None:
+        """Have a range in one piece; and too little room shows before anything is written."""
+        try:
+            os.posix_fallocate(self._fd, offset, length)
+        except OSError as error:
+            if error.errno not in _NO_ALLOCATION:
+                raise
+
     def _copy_chunk(self, source_fd: int, source_offset: int, target_offset: int, size: int) -> int:
         # A source that nobody has read yet is not read in one small piece after the other.
         os.posix_fadvise(source_fd, source_offset, size, os.POSIX_FADV_WILLNEED)
@@ -82,22 +93,36 @@ class DirectTarget:
         except ValueError as error:
             raise shortened(source_offset + size) from error
         except OSError as error:
-            # Only the kernel looks at the pages, and this is its word for those that are no more.
-            if error.errno == errno.EFAULT:
-                raise shortened(source_offset + size) from error
-            raise
+            # Only the kernel looks at the pages, and EFAULT is its word for those that are not there.
+            if error.errno not in (errno.EFAULT, errno.ENODEV):
+                raise
+            self._copy_by_hand(source_fd, source_offset, target_offset, size)
         return size
+
+    def _copy_by_hand(self, source_fd: int, source_offset: int, target_offset: int, size: int) -> None:
+        """Copy a chunk that cannot be mapped; or else hear from the source itself why it cannot be read."""
+        self._go_through_the_cache()
+        for done in range(0, size, _PIECE_SIZE):
+            data = os.pread(source_fd, min(_PIECE_SIZE, size - done), source_offset + done)
+            if len(data) < min(_PIECE_SIZE, size - done):
+                raise shortened(source_offset + size)
+            position = 0
+            while position < len(data):
+                position += os.pwrite(self._fd, memoryview(data)[position:], target_offset + done + position)
 
     def _write(self, data: memoryview, offset: int) -> int:
         try:
             return os.pwrite(self._fd, data, offset)
         except OSError as error:
-            flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
-            if error.errno != errno.EINVAL or not flags & os.O_DIRECT:
+            if error.errno != errno.EINVAL:
                 raise
-            # The disk wants larger blocks than any known one, or this is what a short write left over.
-            fcntl.fcntl(self._fd, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+            # The disk wants larger blocks than any known one, or this is what a short write left over. Writes beside this one
+            # may have come to the same end.
+            self._go_through_the_cache()
             return os.pwrite(self._fd, data, offset)
+
+    def _go_through_the_cache(self) -> None:
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) & ~os.O_DIRECT)
 
 
 @contextmanager
@@ -126,15 +151,15 @@ def _opened(fd: int) -> int | None:
 
 def _file_system(device: int) -> str | None:
     """The type of the mounted file system that has the number *device*, see proc_pid_mountinfo(5)."""
-    number = f"{os.major(device)}:{os.minor(device)}"
+    number = b"%d:%d" % (os.major(device), os.minor(device))
     try:
-        mounts = _MOUNTS.read_text(errors="replace").splitlines()
+        mounts = _MOUNTS.read_bytes().split(b"\n")
     except OSError:
         return None
     for mount in mounts:
-        fields, _, more = mount.partition(" - ")
-        if fields.split()[2] == number:
-            return more.split()[0]
+        fields, _, more = mount.partition(b" - ")
+        if fields.split()[2:3] == [number]:
+            return more.split(b" ")[0].decode(errors="replace")
     return None
 
 

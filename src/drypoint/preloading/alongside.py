@@ -53,8 +53,8 @@ def alongside(work: Callable[[Progress], None], progress: Progress) -> Iterator[
     """
     told = _StoppingProgress(progress)
     with ThreadPoolExecutor(1, "drypoint-alongside") as thread:
-        under_way = thread.submit(work, told)
         try:
+            under_way = thread.submit(work, told)
             yield under_way.result
             # An interrupt may well come here, where all that is left is to wait.
             under_way.result()

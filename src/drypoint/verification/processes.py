@@ -21,6 +21,7 @@ from ..disk import Device, FileDevice, Window
 from ..disk.ext4.file_device import open_ext4_file
 from ..disk.ext4.reader import Ext4Reader
 from ..errors import ToolError
+from ..uninterrupted import uninterrupted
 from .layer import LayerResult, LayerTask, check_layer
 
 if TYPE_CHECKING:
@@ -88,12 +89,15 @@ class LayerProcesses(msgspec.Struct, frozen=True):
         # Slow to import, and every preload imports this module.
         from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 
-        context = _started()
+        with uninterrupted():
+            context = _started()
         workers = min(self.count, len(tasks), _MOST_PROCESSES)
         wanted, want = context.Pipe(duplex=False)
         with wanted, want, ProcessPoolExecutor(workers, context, _begin, (wanted,)) as pool:
             try:
-                futures = [pool.submit(self._check, data_root, task) for task in tasks]
+                # A process that was cut off while it started would be nobody's, and complain of what is gone.
+                with uninterrupted():
+                    futures = [pool.submit(self._check, data_root, task) for task in tasks]
                 return [future.result() for future in futures]
             except (BrokenProcessPool, EOFError, ConnectionError) as error:
                 raise ToolError(
