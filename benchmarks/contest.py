@@ -45,6 +45,7 @@ _GOALS = {
     "A": (1 / 3, 1.5), "B": (None, 1.25), "C": (1 / 3, None), "D": (1 / 4, None), "E": (1 / 4, None),
 }  # fmt: skip
 _MOST_MEMORY = 250 * MIB
+_OF_GOALS = ("drypoint, not read back", "drypoint", "the engine, mounted", "floor: C programs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def main() -> None:
     results: dict[str, dict[str, object]] = {}
     for name in arguments.workload or list(CONTESTS):
         with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=arguments.inside) as directory:
-            results[name] = _hold(name, Path(directory), arguments.rounds, arguments.scale)
+            results[name] = _hold(name, Path(directory), arguments)
     _print_start_up()
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
@@ -112,6 +113,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="drypoint against the engine's way and others")
     parser.add_argument("--workload", action="append", choices=list(CONTESTS), help="only this one; can be repeated")
     parser.add_argument("--rounds", type=int, default=5, help="how often each contestant runs (default: 5)")
+    parser.add_argument("--goals-only", action="store_true", help="leave out the contestants that no goal is about")
     parser.add_argument("--scale", type=float, default=1.0, help="size of the made workloads (default: 1)")
     parser.add_argument(
         "--directory",
@@ -123,10 +125,11 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _hold(name: str, directory: Path, rounds: int, scale: float) -> dict[str, object]:
+def _hold(name: str, directory: Path, arguments: argparse.Namespace) -> dict[str, object]:
+    rounds: int = arguments.rounds
     # In a process of its own, since a child's peak memory starts with that of the process that it was forked from.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        contest = pool.submit(CONTESTS[name], directory, scale).result()
+        contest = pool.submit(CONTESTS[name], directory, arguments.scale).result()
     with DockerRegistry() as registry:
         registry.push(contest.content())
         base = base_image(directory / "base.img")
@@ -134,6 +137,8 @@ def _hold(name: str, directory: Path, rounds: int, scale: float) -> dict[str, ob
             fill_base(base, [f"{registry.address}/{repository}:latest" for repository in contest.before])
         field = Field(directory, base.path, contest, registry.address)
         commands = _commands(field)
+        if arguments.goals_only:
+            commands = {label: command for label, command in commands.items() if label in _OF_GOALS}
         figures: dict[str, list[Figures]] = {label: [] for label in commands}
         for number in range(rounds + 1):
             # Each begins once.
