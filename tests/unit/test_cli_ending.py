@@ -23,6 +23,13 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
 
 def ours(function):
     return types.FunctionType(function.__code__, globals() | {"__name__": "drypoint.ours"})
+
+def until_ended(work):
+    try:
+        with terminable():
+            work()
+    except Terminated:
+        print("ended")
 """
 
 
@@ -124,11 +131,7 @@ def test_a_library_that_works_is_left_alone_until_it_is_done() -> None:
             library()
             time.sleep(10)
             print("not reached")
-        try:
-            with terminable():
-                work()
-        except Terminated:
-            print("ended")
+        until_ended(work)
         """
     ) == ["done", "ended"]
 
@@ -164,11 +167,7 @@ def test_putting_back_is_not_cut_off() -> None:
                 print("put back")
             time.sleep(10)
             print("not reached")
-        try:
-            with terminable():
-                work()
-        except Terminated:
-            print("ended")
+        until_ended(work)
         """
     ) == ["put back", "ended"]
 
@@ -191,11 +190,7 @@ def test_a_signal_while_another_is_looked_at_is_not_raised_in_the_library() -> N
             library()
             time.sleep(10)
             print("not reached")
-        try:
-            with terminable():
-                work()
-        except Terminated:
-            print("ended")
+        until_ended(work)
         """
     ) == ["done", "ended"]
 

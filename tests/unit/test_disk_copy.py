@@ -201,11 +201,11 @@ def test_a_source_that_cannot_be_read_is_told_with_its_own_error(
     def fault(fd: int, data: memoryview, offset: int) -> int:
         raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
 
-    def damaged(fd: int, length: int, offset: int) -> bytes:
+    def damaged(fd: int, buffers: list[memoryview], offset: int) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "pwrite", fault)
-    monkeypatch.setattr(os, "pread", damaged)
+    monkeypatch.setattr(os, "preadv", damaged)
     with pytest.raises(OSError, match="Input/output error"):
         copy_sparse(source, target, for_good=True)
 

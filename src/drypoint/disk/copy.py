@@ -7,11 +7,10 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
-from ..errors import DiskImageError
+from .by_hand import copy_by_hand
 from .direct import LEAST_SIZE, DirectTarget, direct_target, shortened
 
 CHUNK_SIZE = 16 << 20
-_BUFFER_SIZE = 1 << 20
 
 # What copy_file_range says on file systems, or pairs of them, for which the kernel has no shortcut.
 _NO_SHORTCUT = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM})
@@ -130,31 +129,6 @@ def copy_range(source_fd: int, source_offset: int, target_fd: int, target_offset
             count = 0
         if count == 0:
             # Also what some kernels answer where they cannot: a true end of file shows when reading.
-            _copy_by_hand(source_fd, source_offset + done, target_fd, target_offset + done, length - done)
+            copy_by_hand(source_fd, source_offset + done, target_fd, target_offset + done, length - done)
             return
         done += count
-
-
-def _copy_by_hand(source_fd: int, source_offset: int, target_fd: int, target_offset: int, length: int) -> None:
-    buffer = bytearray(min(_BUFFER_SIZE, length))
-    done = 0
-    while done < length:
-        view = memoryview(buffer)[: min(len(buffer), length - done)]
-        count = os.preadv(source_fd, [view], source_offset + done)
-        if count == 0:
-            raise DiskImageError(f"the file to copy ends at byte {source_offset + done}, {length - done} bytes early")
-        write_all(target_fd, view[:count], target_offset + done)
-        done += count
-
-
-def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
-    """Put *data* at *offset*, however many calls that takes.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view = view[written:]
-        offset += written

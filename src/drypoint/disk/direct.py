@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import DiskImageError
+from .by_hand import copy_by_hand
 
 LEAST_SIZE = 32 << 20
 """Bytes from which on it is worth it; what is smaller may stay in the cache, for whoever reads it next."""
@@ -25,7 +26,6 @@ _ALIGNMENT = max(4096, mmap.ALLOCATIONGRANULARITY)
 _LEAST_RUN = 1 << 20
 """Bytes of a run of data from which on it is; each write waits for the disk."""
 _CHUNK_SIZE = 8 << 20
-_PIECE_SIZE = 1 << 20
 # So that the disk has something to do while the next pages are looked up.
 _AT_ONCE = 3
 # These never share blocks, nor copy on some server, so that copy_file_range has nothing better to offer.
@@ -96,19 +96,12 @@ class DirectTarget:
             # Only the kernel looks at the pages, and EFAULT is its word for those that are not there.
             if error.errno not in (errno.EFAULT, errno.ENODEV):
                 raise
-            self._copy_by_hand(source_fd, source_offset, target_offset, size)
+            if os.fstat(source_fd).st_size < source_offset + size:
+                raise shortened(source_offset + size) from error
+            # What cannot be mapped can be read; or else the source itself tells why not.
+            self._go_through_the_cache()
+            copy_by_hand(source_fd, source_offset, self._fd, target_offset, size)
         return size
-
-    def _copy_by_hand(self, source_fd: int, source_offset: int, target_offset: int, size: int) -> None:
-        """Copy a chunk that cannot be mapped; or else hear from the source itself why it cannot be read."""
-        self._go_through_the_cache()
-        for done in range(0, size, _PIECE_SIZE):
-            data = os.pread(source_fd, min(_PIECE_SIZE, size - done), source_offset + done)
-            if len(data) < min(_PIECE_SIZE, size - done):
-                raise shortened(source_offset + size)
-            position = 0
-            while position < len(data):
-                position += os.pwrite(self._fd, memoryview(data)[position:], target_offset + done + position)
 
     def _write(self, data: memoryview, offset: int) -> int:
         try:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputError
-from .copy import write_all
+from .by_hand import write_all
 from .device import Device
 
 _CHUNK = 1 << 20

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DiskImageError, FilesystemError
-from ..copy import write_all
+from ..by_hand import write_all
 from ..device import Device
 from . import bindings
 from .bindings import Library, library

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Iterator
 
 from ...errors import DiskImageError
-from ..copy import data_extents, write_all
+from ..by_hand import write_all
+from ..copy import data_extents
 
 HOLE_SIZE = 4096
 """Bytes of the smallest hole, aligned: a block of most file systems."""
