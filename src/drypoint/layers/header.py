@@ -17,9 +17,10 @@ import msgspec
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
 
-_PERMISSIONS = re.compile(rb"([0-7]{6,7})[ \0]{1,2}([0-7]{6,7})[ \0]{1,2}([0-7]{6,7})[ \0]{1,2}")
 _TIME = re.compile(rb"([0-7]{11})[ \0]")
-"""mode, uid and gid, and mtime, as nearly every writer spells them."""
+"""mtime as nearly every writer spells it."""
+_WIDTH = 8
+"""Bytes of the fields for mode, uid and gid."""
 _FIELDS = struct.Struct("100s24s11sc12s6s2s356s")
 """A block's name; mode, uid and gid; the size's digits and what ends them; mtime; the same two of the checksum; all the rest,
 which from the typeflag on is much the same for all files of a layer."""
@@ -126,9 +127,11 @@ def _rest(block: bytes) -> _Rest | None:
 
 @lru_cache(maxsize=1024)
 def _permissions(field: bytes) -> tuple[int, int, int] | None:
-    """Mode, uid and gid, of which a layer has few; None if they are spelled in an uncommon way."""
-    match = _PERMISSIONS.fullmatch(field)
-    return None if match is None else (int(match[1], 8), int(match[2], 8), int(match[3], 8))
+    """Mode, uid and gid, of which a layer has few; None if one of them is malformed."""
+    try:
+        return parse_number(field[:_WIDTH]), parse_number(field[_WIDTH:-_WIDTH]), parse_number(field[-_WIDTH:])
+    except HeaderError:
+        return None
 
 
 @lru_cache(maxsize=1024)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from ...sinks.tar import ustar_header
 from ..layers import DEFAULT_MTIME, LayerBuilder, TarFormat, gnu_number, with_checksum
 from .case import GNU_MAGIC, SECONDS, Case, case, layer, padded, with_records
@@ -17,6 +19,31 @@ def _with_field(
     start, width = field
     header = ustar_header(name, typeflag, mode=0o644, seconds=SECONDS, linkname=linkname, magic=GNU_MAGIC)
     return with_checksum(header[:start] + text.ljust(width, b"\0") + header[start + width :])
+
+
+def _spelled(mode: bytes, uid: bytes, gid: bytes, name: bytes = b"file") -> bytes:
+    """A header with the three fields as they are given."""
+    header = ustar_header(name, b"0", seconds=SECONDS)
+    return with_checksum(header[:100] + mode + uid + gid + header[124:])
+
+
+def _spellings(count: int) -> bytes:
+    """Headers whose fields hold a number of one to eight digits with any blanks before and behind it, and bytes after a NUL."""
+    chance = random.Random(1)
+
+    def field(largest: int) -> bytes:
+        digits = b"%o" % chance.randint(0, largest)
+        before = bytes(chance.choices(b" \0", k=chance.choice((0, 0, 0, 8 - len(digits))) and chance.randint(0, 1)))
+        zeros = b"0" * chance.randint(0, 8 - len(before) - len(digits))
+        text = before + zeros + digits
+        behind = bytes(chance.choices(b" \0", k=8 - len(text)))
+        if len(behind) > 1 and behind[0] == 0 and chance.random() < 0.5:
+            behind = behind[:-1] + b"%d" % chance.randint(0, 7)
+        return text + behind
+
+    return b"".join(
+        _spelled(field(0o7777), field(0o777777), field(0o777777), b"spelled-%d" % number) for number in range(count)
+    )
 
 
 def _timed(*times: bytes) -> bytes:
@@ -139,6 +166,15 @@ NUMBERS: tuple[Case, ...] = (
     ),
     case("octal-spaces", "octal numbers among spaces", layer().raw(_with_field(_MODE, b"   755 \0")).file("next")),
     case("octal-empty", "number fields of NULs only: 0", layer().raw(_with_field(_MODE, bytes(8))).file("next")),
+    case(
+        "octal-tails",
+        "digits behind the NUL that ends a field, which belong to no field",
+        layer()
+        .raw(_spelled(b"000644\0" + b"0", b"000000\0" + b"1", b"000000\0\0", b"mode-and-uid"))
+        .raw(_spelled(b"0000644\0", b"000000\0" + b"1", b"000000\0\0", b"uid"))
+        .raw(_spelled(b"00000644", b"00001750", b"00001751", b"eight-digits")),
+    ),
+    case("octal-spellings", "mode, uid and gid in many spellings", _spellings(400)),
     case("octal-bad", "a digit 9 in an octal number", layer().raw(_with_field(_MODE, b"0000799\0")), refused="octal"),
     case(
         "octal-minus", "a minus sign in an octal number", layer().raw(_with_field(_UID, b"-000001\0")), refused="octal"
