@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+import drypoint
 from drypoint.disk import FileDevice
 from drypoint.disk.ext4 import filesystem
 from drypoint.disk.ext4.bindings import library as load_library
@@ -38,6 +39,7 @@ from drypoint.verification.layer import LayerResult, LayerTask, check_layer
 
 pytestmark = pytest.mark.needs("mkfs.ext4", "e2fsck", "debugfs")
 
+PACKAGE = str(Path(drypoint.__file__).parent) + os.sep
 NOW = 1_700_000_000
 MIB = 1 << 20
 DIRECTORIES, FILES_EACH = 20, 50
@@ -94,7 +96,7 @@ def calls_of_python(function: Callable[[], object]) -> int:
     def note(frame: FrameType, event: str, _: object) -> None:
         nonlocal count
         # What makes named tuples has no file.
-        if event == "call" and (frame.f_code.co_filename == "<string>" or "/drypoint/" in frame.f_code.co_filename):
+        if event == "call" and frame.f_code.co_filename.startswith(("<string>", PACKAGE)):
             count += 1
 
     sys.setprofile(note)
