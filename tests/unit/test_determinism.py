@@ -98,7 +98,9 @@ def preload(
     shutil.copytree(layout, own_layout)
     drop: list[str] = []
     if setting.user is not None:
-        drop = ["setpriv", f"--reuid={setting.user}", f"--regid={setting.user}", "--clear-groups"]
+        # The checkout may be in a home directory that only its owner can enter: this user can read everything.
+        reading = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+        drop = ["setpriv", f"--reuid={setting.user}", f"--regid={setting.user}", "--clear-groups", *reading]
         for path in (directory, *directory.rglob("*")):
             shutil.chown(path, setting.user, setting.user)
     environment = {
