@@ -8,22 +8,42 @@ the end of the run lists what was not run. With CI=true or DRYPOINT_REQUIRE_ALL=
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from drypoint.testing.mounts import leftovers
 from drypoint.testing.tools import missing_tools
+from drypoint.testing.unprivileged import NOBODY
 
-NOBODY = 65534
 ENGINE_PROGRAMS = ("dockerd", "docker", "docker-registry", "unshare", "setpriv", "mount", "umount", "losetup")
 
 
+# What a user's shell may set and the program reads: a test sets what it needs itself.
+_PERSONAL = re.compile(
+    r"(BALENA|DOCKER_|DRYPOINT_(?!REQUIRE_ALL$)|SSL_CERT_|XDG_CONFIG).*|.*_proxy|SOURCE_DATE_EPOCH|COLUMNS|LINES|NO_COLOR|"
+    r"(FORCE|TTY)_.*|REQUESTS_CA_BUNDLE", re.IGNORECASE
+)  # fmt: skip
+
+# A busy machine does not fail a test.
+hypothesis.settings.register_profile("drypoint", deadline=None)
+hypothesis.settings.load_profile("drypoint")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    # Debian systems that tests make are kept where the user keeps such things, so this comes before HOME changes.
+    os.environ.setdefault("XDG_CACHE_HOME", str(Path("~/.cache").expanduser()))
+    for name in [name for name in os.environ if _PERSONAL.fullmatch(name)]:
+        del os.environ[name]
+    home = tempfile.TemporaryDirectory(prefix="drypoint-home-")
+    config.add_cleanup(home.cleanup)
+    os.environ["HOME"] = home.name
     # A directory that cannot be made: no test depends on what layers an earlier one wrote, or leaves that to the user.
     os.environ["DRYPOINT_CACHE"] = "/dev/null/drypoint/cache"
     config.addinivalue_line(

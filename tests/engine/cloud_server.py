@@ -29,8 +29,7 @@ from drypoint.testing.layers import LayerBuilder
 from drypoint.testing.program import static_program
 from drypoint.testing.samples import sample_images
 from drypoint.testing.token_signing import TokenSigner
-
-from .conftest import NOBODY
+from drypoint.testing.unprivileged import NOBODY
 
 TOKEN = "a-session-token"
 FLEET_ID = 1

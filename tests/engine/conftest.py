@@ -12,9 +12,8 @@ import pytest
 
 from drypoint.testing.docker_registry import DockerRegistry
 from drypoint.testing.images import BuiltImage, registry_content
+from drypoint.testing.unprivileged import NOBODY
 from drypoint.testing.userland import userland_images
-
-NOBODY = 65534
 
 
 @pytest.hookimpl(tryfirst=True)

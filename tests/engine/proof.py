@@ -23,9 +23,10 @@ from drypoint.testing.disk_images import (
 from drypoint.testing.docker_engine import DockerEngine
 from drypoint.testing.mounts import mounted
 from drypoint.testing.oracle import compare_stores, describe
+from drypoint.testing.unprivileged import as_nobody
 from drypoint.testing.userland import PROOF, SUPERVISOR, SUPERVISOR_VERSION
 
-from .conftest import NOBODY, ServedImages
+from .conftest import ServedImages
 
 OUTPUT = {
     **PROOF,
@@ -49,14 +50,6 @@ def drypoint_failing(directory: Path, *arguments: str | Path) -> str:
 
 
 def run_as_nobody(directory: Path, arguments: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
-    drop = [
-        "setpriv",
-        f"--reuid={NOBODY}",
-        f"--regid={NOBODY}",
-        "--clear-groups",
-        "--inh-caps=-all",
-        "--bounding-set=-all",
-    ]
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(directory),
@@ -65,7 +58,7 @@ def run_as_nobody(directory: Path, arguments: Sequence[str | Path]) -> subproces
     }
     program = Path(sys.executable).with_name("drypoint")
     return subprocess.run(
-        [*drop, str(program), *map(str, arguments)],
+        [*as_nobody(capabilities=False), str(program), *map(str, arguments)],
         cwd=directory, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False,
     )  # fmt: skip
 

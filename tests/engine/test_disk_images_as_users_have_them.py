@@ -34,9 +34,10 @@ from drypoint.testing.mounts import mounted
 from drypoint.testing.registry import serve_registry
 from drypoint.testing.samples import sample_images
 from drypoint.testing.tools import run_tool
+from drypoint.testing.unprivileged import NOBODY
 from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, debian_layer
 
-from .conftest import NOBODY, ServedImages
+from .conftest import ServedImages
 from .proof import (
     OUTPUT,
     base_with_supervisor,

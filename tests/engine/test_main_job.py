@@ -19,9 +19,10 @@ from drypoint.testing.images import registry_content
 from drypoint.testing.mounts import mounted
 from drypoint.testing.registry import Faults, serve_registry
 from drypoint.testing.samples import sample_images
+from drypoint.testing.unprivileged import NOBODY
 from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 
-from .conftest import NOBODY, ServedImages
+from .conftest import ServedImages
 from .proof import (
     base_with_supervisor,
     check_filesystem,

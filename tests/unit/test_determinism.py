@@ -22,12 +22,12 @@ from drypoint.fstree import Regular
 from drypoint.testing.disk_images import EPOCH, IMAGE_TOOLS, MIB, PartitionTable, Sizes, build_disk_image
 from drypoint.testing.images import Compression, build_image, build_layer, write_oci_layout
 from drypoint.testing.layers import LayerBuilder
+from drypoint.testing.unprivileged import NOBODY, as_nobody
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs", "setpriv")]
 
 NAMES = ("example.com/one:1", "example.com/two:2")
 NANOSECONDS = 1_700_000_000_123_456_789
-NOBODY = 65534
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,7 @@ def preload(
     shutil.copytree(layout, own_layout)
     drop: list[str] = []
     if setting.user is not None:
-        # The checkout may be in a home directory that only its owner can enter: this user can read everything.
-        reading = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
-        drop = ["setpriv", f"--reuid={setting.user}", f"--regid={setting.user}", "--clear-groups", *reading]
+        drop = as_nobody()
         for path in (directory, *directory.rglob("*")):
             shutil.chown(path, setting.user, setting.user)
     environment = {

@@ -14,6 +14,7 @@ import pytest
 from drypoint.digest import Digest, digest_of
 from drypoint.preloading import seen
 from drypoint.preloading.seen import FILE_NAME, LayerIndex, SeenLayer
+from drypoint.testing.unprivileged import as_nobody
 
 KIND = "ext4-4096-256"
 LAYER = SeenLayer(10_240, 5, 40, 3)
@@ -152,7 +153,7 @@ def test_a_directory_that_cannot_be_written_to_is_only_read(nobodys_directory: P
         "import sys; from pathlib import Path; from drypoint.preloading.seen import *; index = LayerIndex(Path(sys.argv[1]));"
         "index.note({'sha256:new': SeenLayer(1, 1, 1, 1)}, 'k'); print(index.find(sys.argv[2], sys.argv[3]))"
     )
-    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", code]
+    command = [*as_nobody(), sys.executable, "-c", code]
     done = subprocess.run([*command, nobodys_directory, layer_id(0), KIND], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(LAYER)
     assert noted(nobodys_directory, Digest("sha256:new"), "k") is None
