@@ -73,7 +73,7 @@ def test_nothing_else_makes_decoders() -> None:
     found = []
     for path in sorted(package.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and path.name != "decoders.py":
+            if isinstance(node, ast.Call) and path.name not in ("decoders.py", "go_json.py"):
                 called = ast.unparse(node.func)
                 typed = any(keyword.arg == "type" for keyword in node.keywords)
                 if (

@@ -241,6 +241,15 @@ def test_assembling_finds_wrong_content() -> None:
 
 
 @pytest.mark.slow
+def test_lines_are_read_as_go_reads_them() -> None:
+    lines = (
+        b'{"TYPE":2,"Payload":"QU\\nI=","position":null,"other":[1]}\n'
+        b'{"type":1,"name":"a","name":null,"size":1,"Size":0,"position":1}\n'
+        b'{"type":2,"payload":"QUI=","payload":null,"position":2}\n'
+    )
+    assert list(read_tar_split(iter([gzip.compress(lines)]), "x")) == [b"AB", FileRecord(b"a", b"a", 0, None), b""]
+
+
 def test_damaged_tar_splits_are_refused() -> None:
     lines = gzip.decompress(split(ODD_NAMES)).splitlines(keepends=True)
 
@@ -251,7 +260,7 @@ def test_damaged_tar_splits_are_refused() -> None:
     for parts, says in (
         (lines[1:], "position"),
         ([lines[0][:-1]], "cut off"),
-        ([b"{}\n"], "not well formed"),
+        ([b"{}\n"], "unknown type 0"),
         ([b"x\n"], "not well formed"),
         ([b'{"type":3,"payload":null,"position":0}\n'], "unknown type 3"),
         ([b'{"type":1,"name":"a","payload":"AAAA","position":0}\n'], "checksum of 3 bytes"),

@@ -85,7 +85,6 @@ def test_what_the_builders_make_is_read_back() -> None:
         (manifest(mediaType="text/plain"), OCI, "calls itself"),
         (manifest(mediaType="text/plain"), "", "not a container image's media type"),
         (manifest(config=None), OCI, "lacks"),
-        (manifest(layers=None), OCI, "lacks"),
         (manifest(config={**CONFIG, "mediaType": "application/vnd.docker.plugin.v1+json"}), OCI, "no container image"),
         (manifest(config={**CONFIG, "size": 9 << 20}), OCI, "more than the"),
         (manifest(config={**CONFIG, "size": -1}), OCI, "impossible size"),
@@ -108,6 +107,22 @@ def test_manifests_refused(content: bytes, media_type: str, says: str) -> None:
 @pytest.mark.parametrize("media_type", ["", "application/octet-stream", "text/html", "application/json"])
 def test_config_types_of_old_tools_are_taken_as_engines_take_them(media_type: str) -> None:
     assert isinstance(parse_manifest(manifest(config={**CONFIG, "mediaType": media_type}), OCI, "x"), Manifest)
+
+
+def test_manifests_are_read_as_go_reads_them() -> None:
+    wanted = parse_manifest(manifest(), OCI, "x")
+    spelled = {key.upper(): value for key, value in json.loads(manifest()).items()}
+    assert parse_manifest(json.dumps(spelled).encode(), OCI, "x") == wanted
+    assert parse_manifest(manifest(schemaVersion=None, annotations=None, subject=None, other=[{}]), OCI, "x") == wanted
+    bare = parse_manifest(manifest(layers=None), OCI, "x")
+    assert isinstance(bare, Manifest)
+    assert bare.layers == ()
+    nulls = {"digest": A, "size": 3, "mediaType": None, "urls": None, "annotations": {"a": None}, "platform": None}
+    several = parse_manifest(json.dumps({"schemaVersion": 2, "manifests": [nulls]}).encode(), INDEX, "x")
+    assert isinstance(several, Index)
+    assert several.manifests[0].descriptor == Descriptor("", A, 3)
+    with pytest.raises(ManifestError, match="not a digest"):
+        parse_manifest(manifest(config=None).replace(b"null", b"{}", 1), OCI, "x")
 
 
 def test_the_content_type_may_have_parameters_or_be_missing() -> None:
@@ -179,7 +194,7 @@ def test_config_is_kept_byte_for_byte() -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"null", "not well formed"),
+        (b"null", "no rootfs"),
         (b" " * (9 << 20), "more than the"),
         (config(rootfs=None), "no rootfs"),
         (config(rootfs={"type": "layers+base", "diff_ids": []}), "no rootfs"),
@@ -194,6 +209,10 @@ def test_config_is_kept_byte_for_byte() -> None:
         (config(config={"Labels": {"a": 1}}), "not well formed"),
         (config(config=[]), "not well formed"),
         (config(architecture=7), "not well formed"),
+        (config(container_config={"Cmd": 1}), "not well formed"),
+        (config(Size=1.5), "not well formed"),
+        (config(config={"Healthcheck": {"Interval": 3e10}}), "not well formed"),
+        (config(config={"ExposedPorts": {"80/tcp": ""}}), "not well formed"),
     ],
 )
 def test_configs_refused(content: bytes, says: str) -> None:

@@ -34,6 +34,10 @@ def helper(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Non
         ({"auth": ENCODED}, Credentials("ann", "hush:password")),
         ({"auth": base64.b64encode(b"ann:pad\0\0").decode()}, Credentials("ann", "pad")),
         ({"username": "ann", "password": "pw"}, Credentials("ann", "pw")),
+        ({"auth": f"{ENCODED[:8]}\n{ENCODED[8:]}\r\n"}, Credentials("ann", "hush:password")),
+        ({"Auth": ENCODED, "email": None, "IdentityToken": "id"}, Credentials("ann", "hush:password", "id")),
+        ({"auth": None, "username": "ann", "password": "pw"}, Credentials("ann", "pw")),
+        ({"auth": base64.b64encode(b"ann:\xe9\xff").decode()}, Credentials("ann", "\udce9\udcff")),
         ({"auth": ENCODED, "identitytoken": "id"}, Credentials("ann", "hush:password", "id")),
         ({"identitytoken": "id"}, Credentials(identity_token="id")),
         ({"registrytoken": "rt"}, Credentials(registry_token="rt")),
@@ -44,6 +48,24 @@ def test_entries_of_auths(tmp_path: Path, entry: dict[str, str], expected: Crede
     found = store(tmp_path, {"auths": {"example.com:5000": entry}, "HttpHeaders": {"a": "b"}})
     assert found.get("example.com:5000") == expected
     assert found.get("example.com") is None
+
+
+def test_files_as_docker_takes_them(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    nothing = (
+        "",
+        " \n",
+        "null",
+        '{"auths": null, "credHelpers": null, "credsStore": null}',
+        '{"auths": {"example.com": null}}',
+    )
+    for text in nothing:
+        path.write_text(text)
+        assert DockerConfigStore(path).get("example.com") is None
+    path.write_text(
+        f'{{"AUTHS": {{"example.com": {{"auth": "{ENCODED}"}}}}, "credsstore": ""}} what follows is not read'
+    )
+    assert DockerConfigStore(path).get("example.com") == Credentials("ann", "hush:password")
 
 
 def test_docker_hub_has_its_old_key(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ..decoders import json_decoder
 from ..digest import Digest
 from ..engine import StoreState, read_state
 from ..engine.layout import config_path
 from ..engine.reading import StoreReader
 from ..errors import UsageError
 from ..fstree import TreeReader
+from ..go_json import JsonError, decode_go
 from ..oci.manifest import MAX_CONFIG_BYTES
 from .apps_json import ONLY_2, AppsJson, AppsJsonVersion, parse_state, read_apps_json
 from .apps_json_v2 import to_version_2
@@ -165,7 +165,7 @@ def _tagged(references: Iterable[str]) -> Iterable[SupervisorVersion]:
 
 
 class _RawContainerConfig(msgspec.Struct, rename="pascal"):
-    labels: dict[str, str | None] | None = None
+    labels: dict[str, str] | None = None
 
 
 class _RawConfig(msgspec.Struct):
@@ -182,8 +182,8 @@ def _in_config(content: bytes) -> SupervisorVersion | None:
 
 def _label(content: bytes) -> str:
     try:
-        config = json_decoder(_RawConfig).decode(content).config
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        config = decode_go(content, _RawConfig).config
+    except JsonError:
         return ""
     labels = config.labels if config is not None else None
-    return (labels or {}).get(_VERSION_LABEL) or ""
+    return (labels or {}).get(_VERSION_LABEL, "")

@@ -12,8 +12,8 @@ import re
 import msgspec
 from msgspec.structs import replace
 
-from ..decoders import json_decoder
 from ..errors import InvalidReferenceError, UsageError
+from ..go_json import JsonError, decode_go
 from ..oci import Image, Reference, parse_reference
 
 REPOSITORY = "balena_supervisor"
@@ -23,7 +23,7 @@ _VERSION = re.compile(r"v?([0-9]+\.[0-9]+\.[0-9]+.*)", re.DOTALL)
 
 
 class _ContainerConfig(msgspec.Struct, rename="pascal"):
-    env: list[str | None] | None = None
+    env: list[str] | None = None
 
 
 class _Config(msgspec.Struct):
@@ -64,11 +64,11 @@ def version_in_tag(reference: Reference) -> str | None:
 def version_in_config(content: bytes) -> str | None:
     """The Supervisor's version, as the config of its image says; None if it does not, or is no config."""
     try:
-        config = json_decoder(_Config).decode(content).config
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        config = decode_go(content, _Config).config
+    except JsonError:
         return None
     for variable in (config.env if config is not None else None) or ():
-        name, _, value = (variable or "").partition("=")
+        name, _, value = variable.partition("=")
         if name == "VERSION" and _VERSION.fullmatch(value):
             return value
     return None

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from ..decoders import json_decoder
 from ..digest import Digest
 from ..errors import StoreError
+from ..go_json import JsonError, decode_go
 from . import gojson
 
 MAX_RECORDS = 50
@@ -40,9 +40,8 @@ def parse_metadata(content: bytes) -> tuple[V2Metadata, ...]:
         StoreError: it is malformed.
     """
     try:
-        # Go writes a list that was never made as null.
-        raw = [] if content.strip() == b"null" else json_decoder(list[_Raw]).decode(content)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raw = decode_go(content, list[_Raw])
+    except JsonError as error:
         raise StoreError(f"the records of a layer's origins are not well formed: {error}") from error
     return tuple(V2Metadata(one.digest, one.source_repository, one.hmac) for one in raw)
 

@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 import msgspec
 
-from ..decoders import json_decoder
 from ..digest import Digest
 from ..errors import StoreError
+from ..go_json import JsonError, decode_go
 from ..oci import Image, Reference
 from . import gojson
 
@@ -33,8 +33,8 @@ def parse_repositories(content: bytes) -> Repositories:
         StoreError: it is malformed; the engine does not start on such a file.
     """
     try:
-        raw = json_decoder(_Raw).decode(content)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raw = decode_go(content, _Raw, first=True)
+    except JsonError as error:
         raise StoreError(f"repositories.json is not well formed: {error}") from error
     return {name: dict(references or {}) for name, references in (raw.repositories or {}).items()}
 

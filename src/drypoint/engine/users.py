@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-from ..decoders import json_decoder
 from ..digest import Digest, parse_digest
 from ..errors import ContentError
 from ..fstree import Directory, join
+from ..go_json import JsonError, decode_go
 from . import layout
 from .identity import CACHE_ID
 from .reading import StoreReader
@@ -39,7 +39,7 @@ class StoreUsers(msgspec.Struct, frozen=True):
 
 
 class _Container(msgspec.Struct, rename="pascal"):
-    image: str | None = None
+    image: str = ""
 
 
 def read_users(store: StoreReader) -> StoreUsers:
@@ -91,7 +91,7 @@ def _container_image(store: StoreReader, path: bytes) -> Digest | None:
     if content is None:
         return None
     try:
-        return parse_digest(json_decoder(_Container).decode(content).image or "")
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ContentError) as error:
+        return parse_digest(decode_go(content, _Container, first=True).image)
+    except (JsonError, ContentError) as error:
         store.report("unreadable-json", path, f"the container's configuration does not tell its image: {error}")
         return None

@@ -6,7 +6,6 @@ from collections import defaultdict
 
 import msgspec
 
-from ..decoders import json_decoder
 from ..digest import Digest, parse_digest
 from ..engine import Finding, Orphans, StoredLayer, StoreState, layout, read_state
 from ..engine.orphans import find_orphans
@@ -14,6 +13,7 @@ from ..engine.placement import Placement
 from ..engine.reading import StoreReader
 from ..errors import ContentError, ManifestError
 from ..fstree import Directory, TreeReader, join
+from ..go_json import JsonError, decode_go
 from ..oci import parse_config
 from ..oci.manifest import MAX_CONFIG_BYTES
 
@@ -98,8 +98,8 @@ class InspectedStore(msgspec.Struct, frozen=True):
 
 
 class _Container(msgspec.Struct, rename="pascal"):
-    name: str | None = None
-    image: str | None = None
+    name: str = ""
+    image: str = ""
 
 
 def inspect_store(reader: TreeReader, partition: int, data_root: bytes) -> InspectedStore | None:
@@ -190,10 +190,10 @@ def _containers(store: StoreReader) -> tuple[InspectedContainer, ...]:
             continue
         content = store.content(join(layout.CONTAINERS, name.encode("ascii"), b"config.v2.json"), _MAX_CONTAINER_BYTES)
         try:
-            container = json_decoder(_Container).decode(content or b"{}")
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            container = decode_go(content or b"{}", _Container, first=True)
+        except JsonError:
             container = _Container()
-        found.append(InspectedContainer(name, (container.name or "").lstrip("/")[:_MAX_TEXT], _digest(container.image)))
+        found.append(InspectedContainer(name, container.name.lstrip("/")[:_MAX_TEXT], _digest(container.image)))
     return tuple(found)
 
 

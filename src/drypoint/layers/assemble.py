@@ -12,6 +12,7 @@ import msgspec
 
 from ..decoders import json_decoder
 from ..errors import LayerError
+from ..go_json import JsonError, decode_go
 from .compression import decompress
 from .tar import MAX_RAW_BYTES
 from .tarsplit import clean_name, crc_of
@@ -41,9 +42,9 @@ Record: TypeAlias = bytes | FileRecord
 """Bytes of the tar that are no file's content, or an entry's place."""
 
 
-class _Line(msgspec.Struct):
-    type: int
-    position: int
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    type: int = 0
+    position: int = 0
     payload: bytes | None = None
     name: str = ""
     name_raw: bytes = b""
@@ -64,8 +65,8 @@ def read_tar_split(chunks: Iterator[bytes], what: str) -> Iterator[Record]:
     seen: set[bytes] = set()
     for position, text in enumerate(_lines(decompress(chunks, what), what)):
         try:
-            line = decoder.decode(text)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            line = _line(decoder, text)
+        except JsonError as error:
             raise LayerError(f"{what}: line {position + 1} of the tar-split is not well formed: {error}") from error
         if line.position != position:
             raise LayerError(f"{what}: the tar-split has position {line.position} where {position} is due")
@@ -75,6 +76,14 @@ def read_tar_split(chunks: Iterator[bytes], what: str) -> Iterator[Record]:
             yield _file_record(line, seen, what)
         else:
             raise LayerError(f"{what}: line {position + 1} of the tar-split has the unknown type {line.type}")
+
+
+def _line(decoder: msgspec.json.Decoder[_Line], text: bytes) -> _Line:
+    try:
+        # Ten times as fast, and the same where every key is as the engine writes it.
+        return decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return decode_go(text, _Line)
 
 
 def assemble(

@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 import msgspec
 
-from ..decoders import json_decoder
 from ..digest import Digest, digest_of, parse_digest
 from ..errors import ContentError, ManifestError
+from ..go_json import JsonError, decode_go
 from .chain import chain_ids
 from .manifest import MAX_CONFIG_BYTES, MAX_LAYERS, Descriptor
 from .platform import Platform
@@ -72,10 +72,14 @@ class Image(msgspec.Struct, frozen=True):
         return self.config.image_id
 
 
-_Strings: TypeAlias = list[str | None] | None
-_StringOrStrings: TypeAlias = str | list[str | None] | None
-_Set: TypeAlias = dict[str, dict[str, object] | None] | None
-_NullableObject: TypeAlias = dict[str, object] | None
+_StringOrStrings: TypeAlias = str | list[str] | None
+
+
+class _Empty(msgspec.Struct):
+    """The value of a member of a set, ``struct{}``: any object."""
+
+
+_Set: TypeAlias = dict[str, _Empty] | None
 
 
 class _RawRootfs(msgspec.Struct):
@@ -85,46 +89,73 @@ class _RawRootfs(msgspec.Struct):
 
 class _RawHistory(msgspec.Struct):
     created: str | None = None
-    author: str | None = None
-    created_by: str | None = None
-    comment: str | None = None
-    empty_layer: bool | None = None
+    author: str = ""
+    created_by: str = ""
+    comment: str = ""
+    empty_layer: bool = False
+
+
+class _RawHealthcheck(msgspec.Struct, rename="pascal"):
+    test: list[str] | None = None
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
 
 
 class _RawContainerConfig(msgspec.Struct, rename="pascal"):
-    hostname: str | None = None
-    domainname: str | None = None
-    user: str | None = None
+    hostname: str = ""
+    domainname: str = ""
+    user: str = ""
+    attach_stdin: bool = False
+    attach_stdout: bool = False
+    attach_stderr: bool = False
     exposed_ports: _Set = None
-    tty: bool | None = None
-    env: _Strings = None
+    tty: bool = False
+    open_stdin: bool = False
+    stdin_once: bool = False
+    env: list[str] | None = None
     cmd: _StringOrStrings = None
-    healthcheck: _NullableObject = None
+    healthcheck: _RawHealthcheck | None = None
+    args_escaped: bool = False
+    image: str = ""
     volumes: _Set = None
-    working_dir: str | None = None
+    working_dir: str = ""
     entrypoint: _StringOrStrings = None
-    on_build: _Strings = None
-    labels: dict[str, str | None] | None = None
-    stop_signal: str | None = None
+    network_disabled: bool = False
+    mac_address: str = ""
+    on_build: list[str] | None = None
+    labels: dict[str, str] | None = None
+    stop_signal: str = ""
     stop_timeout: int | None = None
     shell: _StringOrStrings = None
 
 
-class _RawConfig(msgspec.Struct):
-    """The types matter: an engine that cannot read a config drops the image in silence when it starts.
+class _RawConfig(msgspec.Struct, rename={"size": "Size", "os_version": "os.version", "os_features": "os.features"}):
+    """What the engine reads, with its types, also of what is not used here: an engine that cannot read a config drops the image
+    in silence when it starts.
 
-    Go's decoder takes null for any field, so None is allowed throughout.
+    Format: moby 20.10, image/image.go (V1Image, Image), api/types/container/config.go.
     """
 
-    os: str | None = None
-    architecture: str | None = None
-    variant: str | None = None
-    author: str | None = None
+    id: str = ""
+    parent: str = ""
+    comment: str = ""
+    container: str = ""
+    container_config: _RawContainerConfig | None = None
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+    author: str = ""
     created: str | None = None
-    docker_version: str | None = None
+    docker_version: str = ""
+    size: int = 0
     rootfs: _RawRootfs | None = None
     history: list[_RawHistory] | None = None
     config: _RawContainerConfig | None = None
+    os_version: str = ""
+    os_features: list[str] | None = None
 
 
 def parse_config(content: bytes, what: str) -> Config:
@@ -137,8 +168,8 @@ def parse_config(content: bytes, what: str) -> Config:
     if len(content) > MAX_CONFIG_BYTES:
         raise ManifestError(f"{what}: the config has {len(content)} bytes, more than the {MAX_CONFIG_BYTES} allowed")
     try:
-        raw = json_decoder(_RawConfig).decode(content)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raw = decode_go(content, _RawConfig)
+    except JsonError as error:
         raise ManifestError(f"{what}: the image config is not well formed: {error}") from error
     if raw.rootfs is None or raw.rootfs.type != "layers":
         raise ManifestError(f"{what}: the image config has no rootfs of type 'layers'")
@@ -155,7 +186,7 @@ def parse_config(content: bytes, what: str) -> Config:
     for time in (raw.created, *(entry.created for entry in history)):
         if time is not None and _TIME.fullmatch(time) is None:
             raise ManifestError(f"{what}: {time[:100]!r} in the image config is no time as RFC 3339 writes it")
-    platform = Platform(raw.os or "", raw.architecture or "", raw.variant or "")
+    platform = Platform(raw.os, raw.architecture, raw.variant)
     if platform.os not in ("", "linux"):
         raise ManifestError(f"{what}: the image is for {platform.os[:60]!r}; only linux images run on this engine")
     return Config(content, digest_of(content), platform, raw.created, diff_ids)

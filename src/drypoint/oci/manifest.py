@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from ..decoders import json_decoder
 from ..digest import Digest, parse_digest
 from ..errors import ContentError, ImageNotFoundError, ManifestError
+from ..go_json import JsonError, decode_go
 from .platform import Platform, preference
 
 MEDIA_TYPE_OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -84,8 +84,8 @@ class _RawPlatform(msgspec.Struct):
 
 
 class _RawDescriptor(msgspec.Struct, rename={"media_type": "mediaType"}):
-    digest: str
-    size: int
+    digest: str = ""
+    size: int = 0
     media_type: str = ""
     platform: _RawPlatform | None = None
     annotations: dict[str, str] | None = None
@@ -117,15 +117,18 @@ def parse_manifest(content: bytes, media_type: str, what: str) -> Manifest | Ind
         )
     given = media_type.partition(";")[0].strip().lower()
     try:
-        raw = json_decoder(_RawManifest).decode(content)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raw = decode_go(content, _RawManifest)
+    except JsonError as error:
         raise ManifestError(f"{what}: the manifest is not well formed: {error}") from error
     if given.startswith(_SCHEMA_1) or raw.schema_version == 1:
         raise ManifestError(
             f"{what}: the image has a Docker schema 1 manifest, which engines no longer take; "
             "push it again with a current engine to convert it"
         )
-    if raw.schema_version != 2:
+    # Engines do not look at the version of what the media type names.
+    if raw.schema_version != 2 and not (
+        raw.schema_version == 0 and (raw.media_type or given) in ACCEPTED_MANIFEST_TYPES
+    ):
         raise ManifestError(f"{what}: manifest has schemaVersion {raw.schema_version}, expected 2")
     kind = raw.media_type or (given if given in ACCEPTED_MANIFEST_TYPES else "")
     if raw.media_type and given in ACCEPTED_MANIFEST_TYPES and raw.media_type != given:
@@ -192,13 +195,15 @@ def _index(raw: _RawManifest, media_type: str, what: str) -> Index:
 
 
 def _manifest(raw: _RawManifest, media_type: str, what: str) -> Manifest:
-    if raw.config is None or raw.layers is None:
-        raise ManifestError(f"{what}: the manifest lacks 'config' or 'layers'")
+    if raw.config is None:
+        raise ManifestError(f"{what}: the manifest lacks 'config'")
     if raw.config.media_type.partition(";")[0] not in _CONFIG_TYPES:
         raise ManifestError(f"{what}: its config is a {raw.config.media_type[:200]!r}, so it is no container image")
-    if len(raw.layers) > MAX_LAYERS:
-        raise ManifestError(f"{what}: the manifest lists {len(raw.layers)} layers, more than {MAX_LAYERS}")
-    for layer in raw.layers:
+    # Without any it is an image of no layers, if its config says so too.
+    layers = raw.layers or []
+    if len(layers) > MAX_LAYERS:
+        raise ManifestError(f"{what}: the manifest lists {len(layers)} layers, more than {MAX_LAYERS}")
+    for layer in layers:
         if any(word in layer.media_type for word in _FOREIGN) and layer.urls:
             raise ManifestError(
                 f"{what}: layer {layer.digest} is a foreign layer, kept outside the registry; only Windows images have these"
@@ -206,4 +211,4 @@ def _manifest(raw: _RawManifest, media_type: str, what: str) -> Manifest:
     config = _descriptor(raw.config, what)
     if config.size > MAX_CONFIG_BYTES:
         raise ManifestError(f"{what}: the config has {config.size} bytes, more than the {MAX_CONFIG_BYTES} allowed")
-    return Manifest(media_type, config, tuple(_descriptor(layer, what) for layer in raw.layers))
+    return Manifest(media_type, config, tuple(_descriptor(layer, what) for layer in layers))

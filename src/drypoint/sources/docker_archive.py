@@ -14,7 +14,6 @@ from pathlib import Path
 
 import msgspec
 
-from ..decoders import json_decoder
 from ..digest import Digest, digest_of
 from ..errors import (
     DigestMismatchError,
@@ -24,6 +23,7 @@ from ..errors import (
     SourceError,
     UsageError,
 )
+from ..go_json import JsonError, decode_go
 from ..oci import Config, Descriptor, Image, Layer, Platform, Reference, assemble_layers, parse_config, parse_reference
 from ..oci.manifest import MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES
 from .archive import open_files, read_file
@@ -37,7 +37,7 @@ _NAMED_BY_DIGEST = re.compile(r"(?:.*/)?(?:sha256:)?([a-f0-9]{64})(?:\.json)?")
 
 
 class _RawItem(msgspec.Struct, rename="pascal"):
-    config: str
+    config: str = ""
     layers: list[str] | None = None
     repo_tags: list[str] | None = None
 
@@ -136,8 +136,8 @@ class DockerArchiveSource:
             raise SourceError(f"{self._path} is no archive of docker save: there is no manifest.json{hint}")
         content = read_file(self._files, "manifest.json", MAX_MANIFEST_BYTES, str(self._path))
         try:
-            raw_items = json_decoder(list[_RawItem]).decode(content)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raw_items = decode_go(content, list[_RawItem], first=True)
+        except JsonError as error:
             raise ManifestError(f"{self._path}: manifest.json is not well formed: {error}") from error
         if not raw_items:
             raise ImageNotFoundError(f"{self._path} holds no image")

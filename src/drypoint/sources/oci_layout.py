@@ -13,7 +13,6 @@ from typing import assert_never
 
 import msgspec
 
-from ..decoders import json_decoder
 from ..digest import Digest, digest_of, hex_of
 from ..errors import (
     ContentError,
@@ -24,6 +23,7 @@ from ..errors import (
     SourceError,
     UsageError,
 )
+from ..go_json import JsonError, decode_go
 from ..oci import (
     Descriptor,
     Image,
@@ -47,7 +47,7 @@ _SHOWN_NAMES = 10
 
 
 class _LayoutFile(msgspec.Struct, rename={"version": "imageLayoutVersion"}):
-    version: str
+    version: str = ""
 
 
 class OciLayoutSource:
@@ -141,8 +141,8 @@ class OciLayoutSource:
             hint = "; it looks like a docker save archive: docker-archive:" if self._files.size("manifest.json") else ""
             raise SourceError(f"{what} is no OCI image layout: oci-layout and index.json are not both there{hint}")
         try:
-            layout = json_decoder(_LayoutFile).decode(read_file(self._files, "oci-layout", 4096, what))
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            layout = decode_go(read_file(self._files, "oci-layout", 4096, what), _LayoutFile)
+        except JsonError as error:
             raise ManifestError(f"{what}: its file oci-layout is not well formed: {error}") from error
         if layout.version != "1.0.0":
             raise ManifestError(f"{what} is an OCI image layout of version {layout.version[:40]!r}, expected 1.0.0")

@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
-from ...decoders import json_decoder
 from ...errors import AuthenticationError
+from ...go_json import JsonError, decode_go
 from .address import is_loopback, origin, shown
 from .challenge import Challenge
 from .credentials import Credentials, CredentialStore
@@ -76,7 +76,7 @@ class Authorization:
 class _RawToken(msgspec.Struct):
     token: str = ""
     access_token: str = ""
-    expires_in: float | None = None
+    expires_in: float = 0.0
 
 
 def authorize(
@@ -150,12 +150,12 @@ def _bearer(
             f"run: docker login {registry}"
         )
     try:
-        raw = json_decoder(_RawToken).decode(answer.body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        raw = decode_go(answer.body, _RawToken, first=True)
+    except JsonError:
         # The parser's words may quote the answer, which is a secret.
         raise AuthenticationError(f"token server {shown(realm)} gave an answer that is not JSON with a token") from None
     token = _checked(raw.access_token or raw.token, shown(realm))
-    lifetime = raw.expires_in if raw.expires_in is not None and raw.expires_in > 0 else _DEFAULT_LIFETIME
+    lifetime = raw.expires_in if raw.expires_in > 0 else _DEFAULT_LIFETIME
     return Authorization(f"Bearer {token}", lifetime)
 
 
@@ -167,7 +167,7 @@ def _plain_request(realm: str, service: str, scopes: tuple[str, ...], credential
         query.append(("account", credentials.username))
         headers["Authorization"] = _basic(credentials)
     parts = urlsplit(realm)
-    whole = urlencode(parse_qsl(parts.query, keep_blank_values=True) + query)
+    whole = urlencode(parse_qsl(parts.query, keep_blank_values=True) + query, errors="surrogateescape")
     return TokenRequest("GET", urlunsplit((parts.scheme, parts.netloc, parts.path, whole, "")), headers)
 
 
@@ -185,7 +185,7 @@ def _refresh_request(realm: str, service: str, scopes: tuple[str, ...], identity
 
 def _basic(credentials: Credentials) -> str:
     pair = f"{credentials.username}:{credentials.password}"
-    return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
+    return "Basic " + base64.b64encode(pair.encode("utf-8", "surrogateescape")).decode("ascii")
 
 
 def _checked(token: str, giver: str) -> str:

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from ...decoders import json_decoder
 from ...digest import Digest, digest_of
 from ...errors import (
     AuthenticationError,
@@ -21,6 +20,7 @@ from ...errors import (
     ImageNotFoundError,
     TransferError,
 )
+from ...go_json import JsonError, decode_go
 from ...oci.manifest import ACCEPTED_MANIFEST_TYPES, MAX_MANIFEST_BYTES
 from ...oci.reference import DEFAULT_DOMAIN
 from .address import is_listed, is_loopback, shown
@@ -248,8 +248,8 @@ class RegistryClient:
 def _codes(answer: Answer) -> str:
     """The registry's own error codes. Its messages are left out: they are free text, which may repeat a token."""
     try:
-        raw = json_decoder(_RawErrors).decode(answer.read_all(_MAX_ERROR_BYTES, 10.0))
-    except (TransientError, TransferError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        raw = decode_go(answer.read_all(_MAX_ERROR_BYTES, 10.0), _RawErrors, first=True)
+    except (TransientError, TransferError, JsonError):
         return ""
     codes = [error.code for error in (raw.errors or ())[:4] if _ERROR_CODE.fullmatch(error.code)]
     return f", {', '.join(codes)}" if codes else ""

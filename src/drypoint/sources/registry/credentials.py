@@ -6,8 +6,6 @@ docker-credential-helpers: the server's address on standard input, JSON on stand
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 import subprocess
@@ -18,8 +16,8 @@ from typing import Protocol
 
 import msgspec
 
-from ...decoders import json_decoder
 from ...errors import AuthenticationError
+from ...go_json import JsonError, decode_base64, decode_go
 
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 """Under which Docker keeps the credentials of docker.io, a name from the days of its first protocol."""
@@ -133,8 +131,9 @@ def _read(path: Path) -> _RawConfig:
     if len(content) > _MAX_CONFIG_BYTES:
         raise AuthenticationError(f"{path} has more than the {_MAX_CONFIG_BYTES} bytes allowed")
     try:
-        return json_decoder(_RawConfig).decode(content)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        # The Docker command line takes an empty file, too.
+        return decode_go(content, _RawConfig, first=True) if content.strip() else _RawConfig()
+    except JsonError:
         # The parser's own words may quote the file, which holds passwords.
         raise AuthenticationError(f"{path} is not a Docker configuration file; mend it or log in again") from None
 
@@ -143,8 +142,9 @@ def _from_entry(entry: _RawAuth, registry: str, path: Path) -> Credentials | Non
     username, password = entry.username, entry.password
     if entry.auth:
         try:
-            decoded = base64.b64decode(entry.auth, validate=True).decode()
-        except (binascii.Error, ValueError):
+            # Passwords are bytes; what is not UTF-8 is kept as it is.
+            decoded = decode_base64(entry.auth).decode("utf-8", "surrogateescape")
+        except JsonError:
             raise AuthenticationError(
                 f"{path}: the 'auth' of {registry} is not base64; run: docker login {registry}"
             ) from None
@@ -154,7 +154,7 @@ def _from_entry(entry: _RawAuth, registry: str, path: Path) -> Credentials | Non
                 f"{path}: the 'auth' of {registry} is not NAME:PASSWORD; run: docker login {registry}"
             )
         # Logins of old padded the password.
-        password = password.rstrip("\0")
+        password = password.strip("\0")
     found = Credentials(username, password, entry.identitytoken, entry.registrytoken)
     return found or None
 
@@ -191,8 +191,8 @@ def _ask_helper(name: str, key: str) -> Credentials | None:
             f"try it by hand: echo {key} | {program} get"
         )
     try:
-        answer = json_decoder(_RawHelperAnswer).decode(ended.stdout)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        answer = decode_go(ended.stdout, _RawHelperAnswer, first=True)
+    except JsonError:
         raise AuthenticationError(f"credential helper {program} did not answer with credentials for {key}") from None
     if answer.Username == _IDENTITY_TOKEN_USER:
         return Credentials(identity_token=answer.Secret) or None
