@@ -14,9 +14,9 @@ import msgspec
 
 from ..decoders import json_decoder
 from ..disk import Device, FilesystemKind, ProbedPartition, Window, probe_partitions, read_table
-from ..disk.ext4.file_device import open_ext4_file
 from ..disk.ext4.reader import Ext4Reader
 from ..disk.probe import probe_compressed
+from ..disk.tail import open_disk_image_file
 from ..errors import DiskImageError, FilesystemError, UsageError
 from ..fstree import Directory, Regular, join
 from ..preloading import ExtraFile
@@ -84,7 +84,7 @@ def find_flasher(device: Device) -> Flasher | None:
     boot = tuple(boot_partitions(probed, BOOT_LABELS))
     _refuse_secure_boot(device, boot)
     flasher = _flasher(device, root, boot, allow_dirty=False)
-    inner = open_ext4_file(Window(device, root.partition.start, root.partition.size), flasher.container.path)
+    inner = open_disk_image_file(Window(device, root.partition.start, root.partition.size), flasher.container.path)
     compression = probe_compressed(inner)
     if compression is not None:
         raise DiskImageError(

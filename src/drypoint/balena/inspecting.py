@@ -8,10 +8,10 @@ import msgspec
 from msgspec.structs import replace
 
 from ..disk import Device, Partition, PartitionTable, Window, find_partition, read_table
-from ..disk.ext4.file_device import open_ext4_file
 from ..disk.ext4.reader import Ext4Reader
 from ..disk.formats import opened_image
 from ..disk.probe import probe_compressed
+from ..disk.tail import open_disk_image_file
 from ..errors import DrypointError, FilesystemError, StoreError
 from ..inspection import InspectedDisk, InspectedPartition, InspectedStore, inspect_disk, inspect_store
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
@@ -98,7 +98,7 @@ def _with_inner(device: Device, found: Inspection, data_root: bytes) -> Inspecti
         if container is None:
             return found
         outer = find_partition(device, read_table(device), container.partition).partition
-        inner = open_ext4_file(Window(device, outer.start, outer.size), container.path, allow_dirty=True)
+        inner = open_disk_image_file(Window(device, outer.start, outer.size), container.path, allow_dirty=True)
         compression = probe_compressed(inner)
         if compression is not None:
             path = container.path.decode("utf-8", "backslashreplace")

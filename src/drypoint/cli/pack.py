@@ -12,6 +12,7 @@ import click
 
 from ..disk import Device, FileDevice, whole_file
 from ..disk.formats import ImageFormat, format_of_content
+from ..disk.tail import pad_missing_tail
 from ..errors import UsageError
 from ..etch.base_manifest import MAX_BYTES, parse_base_manifest
 from ..preloading.base_stream import BaseStream, read_stream, url_stream
@@ -158,7 +159,12 @@ def _opened(given: str, size: int | None, inputs: Inputs) -> Iterator[tuple[Path
         return
     path = Path(given)
     with FileDevice(path) as device:
-        yield path, device if format_of_content(device) is ImageFormat.RAW else None
+        if format_of_content(device) is not ImageFormat.RAW:
+            yield path, None
+            return
+        # The job itself says that it does so.
+        pad_missing_tail(device)
+        yield path, device
 
 
 @contextmanager

@@ -94,6 +94,7 @@ class FileDevice:
             what = "a directory" if stat.S_ISDIR(mode) else "neither a file nor a block device"
             raise DiskImageError(f"{self._name} is no disk image: it is {what}")
         self._is_block_device = stat.S_ISBLK(mode)
+        self._padded_size = 0
 
     @property
     def is_block_device(self) -> bool:
@@ -102,7 +103,11 @@ class FileDevice:
 
     @property
     def size(self) -> int:
-        return os.lseek(self._fd, 0, os.SEEK_END)
+        return max(os.lseek(self._fd, 0, os.SEEK_END), self._padded_size)
+
+    def pad(self, size: int) -> None:
+        """Read as if zeros followed the file up to *size* bytes. The file itself stays as long as it is."""
+        self._padded_size = size
 
     @property
     def name(self) -> str:
@@ -133,6 +138,8 @@ class FileDevice:
                 raise DiskImageError(
                     f"cannot read {length} bytes at {offset} of {self._name}: {error.strerror}"
                 ) from error
+            if not chunk and position + left <= self._padded_size:
+                chunk = bytes(left)
             if not chunk:
                 raise DiskImageError(f"{self._name} ends at byte {position}, but {length} bytes at {offset} are needed")
             chunks.append(chunk)
@@ -159,7 +166,7 @@ class FileDevice:
         Raises:
             DiskImageError: the file cannot grow, or is a block device, which never can.
         """
-        missing = size - self.size
+        missing = size - os.lseek(self._fd, 0, os.SEEK_END)
         if missing <= 0:
             return
         if self.is_block_device:
@@ -180,6 +187,7 @@ class FileDevice:
         """
         if size >= self.size:
             return
+        self._padded_size = 0
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:

@@ -15,10 +15,10 @@ from .device import GrowableDevice, TrimmableDevice
 from .gpt import GptTable
 from .growth_gpt import check_not_hybrid, gpt_disk_size, gpt_writes
 from .growth_mbr import mbr_records
-from .layout import ALIGNMENT, Change, change_for_growth, change_for_trimming, end_of_partitions, moves_of
+from .layout import ALIGNMENT, Change, change_for_growth, change_for_trimming, moves_of
 from .mbr import SECTOR_SIZE, MbrTable
 from .moving import Move, move_range
-from .partitions import Partition, PartitionTable, read_table
+from .partitions import Partition, PartitionTable, end_of, read_table
 
 __all__ = ["ALIGNMENT", "GrowthPlan", "TableWrite", "apply_growth", "apply_shrink", "plan_growth", "plan_shrink"]
 
@@ -127,7 +127,7 @@ def _plan(table: PartitionTable, device_size: int, change: Change) -> GrowthPlan
         case GptTable() as source:
             check_not_hybrid(table, change.before)
             size = gpt_disk_size(source, end, size)
-            old_end = end_of_partitions(table)
+            old_end = end_of(table)
             writes = tuple(TableWrite(*write) for write in gpt_writes(table, source, change, size, old_end))
         case _:
             assert_never(table.source)

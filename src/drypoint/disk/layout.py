@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from .mbr import SECTOR_SIZE, MbrTable
 from .moving import Move
-from .partitions import Partition, PartitionKind, PartitionTable
+from .partitions import Partition, PartitionKind, PartitionTable, end_of
 
 ALIGNMENT = 4 << 20
 
@@ -69,11 +69,6 @@ def change_for_trimming(partition: Partition, new_size: int, most: int) -> Chang
     return Change(partition, replace(partition, size=partition.size - delta), partition.end, -delta)
 
 
-def end_of_partitions(table: PartitionTable) -> int:
-    """The first byte behind the last partition."""
-    return max((item.end for item in table.partitions), default=0)
-
-
 def moves_of(table: PartitionTable, change: Change) -> tuple[Move, ...]:
     """The bytes that move: all from the edge to the end of the last partition, in one piece.
 
@@ -81,7 +76,7 @@ def moves_of(table: PartitionTable, change: Change) -> tuple[Move, ...]:
     """
     if change.delta == 0 or not _starts_behind(table, change.before):
         return ()
-    return (Move(change.edge, end_of_partitions(table) - change.edge, change.delta),)
+    return (Move(change.edge, end_of(table) - change.edge, change.delta),)
 
 
 def round_up(value: int, unit: int) -> int:

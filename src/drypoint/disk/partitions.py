@@ -13,7 +13,7 @@ from itertools import pairwise
 import msgspec
 
 from ..errors import PartitionTableError
-from .device import Device, Window
+from .device import Device, FileDevice, Window
 from .gpt import GptTable, find_sector_size, read_gpt_table
 from .mbr import (
     GPT_PROTECTIVE_TYPE,
@@ -91,6 +91,19 @@ def read_table(device: Device) -> PartitionTable:
         PartitionTableError: there is no table; or it is damaged, of an unsupported kind, overlaps, or ends beyond the file.
         DiskImageError: the device cannot be read.
     """
+    table = parse_table(device)
+    end = end_of(table)
+    if end > device.size:
+        raise _cut_short(device, table, end)
+    return table
+
+
+def parse_table(device: Device) -> PartitionTable:
+    """The same for a disk image whose last partitions may end beyond the end of the file.
+
+    Raises:
+        PartitionTableError, DiskImageError: as :func:`read_table`.
+    """
     where = device.name
     if device.size < 2 * SECTOR_SIZE:
         raise PartitionTableError(f"{where} is no disk image: it has only {device.size} bytes")
@@ -107,6 +120,11 @@ def read_table(device: Device) -> PartitionTable:
     if all(entry.is_empty for entry in mbr.entries):
         return _without_table(device, "its partition table is empty")
     return _mbr_table(device, where)
+
+
+def end_of(table: PartitionTable) -> int:
+    """The offset of the first byte behind all partitions of *table*."""
+    return max((item.end for item in table.partitions), default=0)
 
 
 def probe_partitions(device: Device, table: PartitionTable) -> tuple[ProbedPartition, ...]:
@@ -196,7 +214,7 @@ def _without_table(device: Device, reason: str) -> PartitionTable:
     if info.size > device.size:
         raise PartitionTableError(
             f"{where} is an {info.kind} file system of {info.size} bytes, but the file has only {device.size}; "
-            "was its download cut short?"
+            f"{_way_out_of_cut(info.size)}"
         )
     return PartitionTable(SECTOR_SIZE, (Partition(0, 0, device.size, PartitionKind.WHOLE, ""),), None)
 
@@ -226,7 +244,7 @@ def _mbr_table(device: Device, where: str) -> PartitionTable:
         )
         for index, logical in enumerate(source.logicals)
     ]
-    _check_bounds(partitions + logicals, SECTOR_SIZE, device.size, where)
+    _check_starts(partitions + logicals, SECTOR_SIZE, where)
     _check_overlaps([(f"partition {item.number}", item.start, item.end) for item in partitions], where)
     if source.extended is not None:
         _check_logicals(source, partitions, logicals, where)
@@ -282,7 +300,7 @@ def _gpt_table(device: Device, mbr: BootRecord, where: str) -> PartitionTable:
                 f"the usable ones ({header.first_usable_lba} to {header.last_usable_lba})"
             )
         partitions.append(partition)
-    _check_bounds(partitions, sector_size, device.size, where)
+    _check_starts(partitions, sector_size, where)
     _check_overlaps([(f"partition {item.number}", item.start, item.end) for item in partitions], where)
     used = [entry for entry in mbr.entries if entry.os_type != 0]
     is_hybrid = len(used) > 1
@@ -295,17 +313,27 @@ def _gpt_table(device: Device, mbr: BootRecord, where: str) -> PartitionTable:
 _WAY_OUT = "repair the partition table first, with fdisk say, or use another disk image"
 
 
-def _check_bounds(partitions: Sequence[Partition], sector_size: int, size: int, where: str) -> None:
+def _check_starts(partitions: Sequence[Partition], sector_size: int, where: str) -> None:
     for item in partitions:
         if item.start < sector_size:
             raise PartitionTableError(
                 f"{where}: partition {item.number} starts at byte {item.start}, on the table itself"
             )
-        if item.end > size:
-            raise PartitionTableError(
-                f"{where}: partition {item.number} ends at byte {item.end}, beyond the end of the file ({size} bytes); "
-                "was its download cut short?"
-            )
+
+
+def _cut_short(device: Device, table: PartitionTable, end: int) -> PartitionTableError:
+    last = next(item for item in table.partitions if item.end > device.size)
+    story = f"{device.name}: partition {last.number} ends at byte {last.end}, beyond the end of the"
+    if isinstance(device, FileDevice) and device.is_block_device:
+        return PartitionTableError(f"{story} device ({device.size} bytes); use a larger device")
+    return PartitionTableError(f"{story} file ({device.size} bytes); {_way_out_of_cut(end)}")
+
+
+def _way_out_of_cut(size: int) -> str:
+    return (
+        "was its download cut short? If its maker left out zeros at the end, put them back into the uncompressed file: "
+        f"truncate -s {size} FILE"
+    )
 
 
 def _check_overlaps(ranges: list[tuple[str, int, int]], where: str) -> None:

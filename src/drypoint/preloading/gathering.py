@@ -158,6 +158,7 @@ def _copy_of(opened: OpenedImage) -> Iterator[FileDevice]:
                 "more room"
             ) from error
         with FileDevice(path_of(fd), writable=True, name=opened.device.name) as copy:
+            copy.extend(opened.device.size)
             yield copy
 
 

@@ -14,6 +14,7 @@ from ..disk import Device, FileDevice, GrowableDevice
 from ..disk.formats import ImageFormat, OpenedImage, decompressed, opened_image
 from ..disk.formats.sparse import image_chunks, write_sparse
 from ..disk.scratch import nameless_file, path_of, scratch_directory
+from ..disk.tail import pad_missing_tail
 from ..errors import DiskImageError, OutputError, UsageError
 from ..etch import EtchReader, Manifest
 from ..progress import SILENT, Progress
@@ -134,6 +135,8 @@ class _Job(msgspec.Struct, frozen=True):
         with nameless_file(directory) as fd:
             with FileDevice(path_of(fd), writable=True, name=name) as device:
                 _write_image(reader, device, directory, self.progress)
+                pad_missing_tail(device, self.progress)
+                device.extend(device.size)
                 yield reader, OpenedImage(device, ImageFormat.RAW, is_scratch=True)
 
     def run(self, reader: EtchReader, disk: GrowableDevice, scratch: Path) -> Injected:

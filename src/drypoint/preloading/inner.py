@@ -26,6 +26,7 @@ from ..disk.ext4.file_device import Ext4FileDevice, open_ext4_file
 from ..disk.ext4.geometry import read_geometry
 from ..disk.ext4.reader import Ext4Reader
 from ..disk.ext4.resize import check_unmounted
+from ..disk.tail import open_disk_image_file
 from ..errors import FilesystemError
 from ..progress import Progress
 from ..sinks.ext4 import Ext4Sink
@@ -68,7 +69,7 @@ class InnerImage:
         self._planned_from = planned_from
         self._now = now
         self._outer_size = outer.partition.size
-        self._file = open_ext4_file(outer.window, path)
+        self._file = open_disk_image_file(outer.window, path)
 
     @property
     def outer(self) -> GrowingPartition:
@@ -109,6 +110,8 @@ class InnerImage:
         for position, length, place in self._file.runs(offset, len(view)):
             if place is not None or view[position - offset : position - offset + length].tobytes().strip(b"\0"):
                 pieces.append((position, length))
+        if pieces and self._file.is_padded:
+            self._allocate([(self._planned_from, self.size - self._planned_from)], self.size)
         for position, length in pieces:
             part = view[position - offset : position - offset + length]
             if any(place is None for _, _, place in self._file.runs(position, length)):
@@ -181,7 +184,7 @@ def open_inner(device: Device, container: Container) -> Ext4FileDevice:
         DiskImageError: there is no such partition or file, or the table or the file system is damaged.
     """
     partition = _find(device, container).partition
-    return open_ext4_file(Window(device, partition.start, partition.size), container.path)
+    return open_disk_image_file(Window(device, partition.start, partition.size), container.path)
 
 
 def target_disk(device: Device, target: Target) -> Device:

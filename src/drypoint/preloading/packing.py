@@ -11,6 +11,7 @@ import msgspec
 
 from ..disk import FileDevice
 from ..disk.formats import ImageFormat, format_of_content
+from ..disk.tail import pad_missing_tail
 from ..engine import PlannedLayer, StorePlan, write_store
 from ..errors import UsageError
 from ..etch import EtchWriter, Manifest
@@ -104,6 +105,7 @@ def pack(
         if isinstance(base, Path):
             device = stack.enter_context(FileDevice(base))
             if format_of_content(device) is ImageFormat.RAW:
+                pad_missing_tail(device, progress)
                 stream = BaseStream(_content(device), device.size, base.name)
                 return _pack(look_into(device, wishes, progress), stream, besides, write, progress)
             base = stack.enter_context(file_stream(base))

@@ -172,6 +172,8 @@ class _Copy:
         else:
             work = path_of(base.device.fileno())
         self._disk = self._stack.enter_context(FileDevice(work, writable=True, name=str(self._path)))
+        # A base that is read with zeros behind its end gets them.
+        self._disk.extend(base.device.size)
         return self._disk
 
     def finish(self, timestamp: int, progress: Progress) -> None:
@@ -213,7 +215,9 @@ class _InPlace:
         step = progress.begin("keeping a copy of the disk image")
         path = self._stack.enter_context(in_place(self._path))
         step.end()
-        return self._stack.enter_context(FileDevice(path, writable=True))
+        disk = self._stack.enter_context(FileDevice(path, writable=True))
+        disk.extend(base.device.size)
+        return disk
 
     def finish(self, timestamp: int, progress: Progress) -> None:
         return

@@ -8,8 +8,9 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from ..disk import Device, Window, find_partition, read_table
-from ..disk.ext4.file_device import Ext4FileDevice, open_ext4_file
+from ..disk.ext4.file_device import Ext4FileDevice
 from ..disk.probe import probe_compressed
+from ..disk.tail import open_disk_image_file
 from ..errors import DiskImageError, FilesystemError
 
 
@@ -55,7 +56,7 @@ def open_inner_disk(outer: Device, container: Container) -> InnerDisk:
         )
     window = Window(outer, partition.start, partition.size)
     # Unclean or not, the report says what is in place; that the journal has more is a finding of its own.
-    device = open_ext4_file(window, container.path, allow_dirty=True)
+    device = open_disk_image_file(window, container.path, allow_dirty=True)
     compression = probe_compressed(device)
     if compression is not None:
         raise DiskImageError(

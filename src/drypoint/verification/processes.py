@@ -115,9 +115,13 @@ class LayerProcesses(msgspec.Struct, frozen=True):
 
     def _window(self, device: FileDevice) -> Window:
         if self.within is None:
+            device.pad(self.offset + self.size)
             return Window(device, self.offset, self.size, name=self.name)
+        device.pad(self.within.offset + self.within.size)
         outer = Window(device, self.within.offset, self.within.size, name=self.name)
-        return Window(open_ext4_file(outer, self.within.path, allow_dirty=True), self.offset, self.size)
+        inner = open_ext4_file(outer, self.within.path, allow_dirty=True)
+        inner.pad(self.offset + self.size)
+        return Window(inner, self.offset, self.size)
 
 
 def _started() -> ForkServerContext:

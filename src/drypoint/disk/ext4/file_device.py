@@ -34,6 +34,7 @@ class Ext4FileDevice:
     def __init__(self, outer: Device, path: bytes, size: int, block_size: int, extents: Iterable[Extent]) -> None:
         self._outer = outer
         self._size = size
+        self._padded_size = 0
         self._name = f"/{path.decode('utf-8', 'backslashreplace')} in {outer.name}"
         # Where each run starts in the file, where on the outer device, and its length, all in bytes.
         self._starts, self._places, self._lengths = array("Q"), array("Q"), array("Q")
@@ -49,7 +50,16 @@ class Ext4FileDevice:
 
     @property
     def size(self) -> int:
-        return self._size
+        return max(self._size, self._padded_size)
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether the file is shorter than the device is read."""
+        return self._padded_size > self._size
+
+    def pad(self, size: int) -> None:
+        """Read as if a hole followed the file up to *size* bytes. The file itself stays as long as it is."""
+        self._padded_size = size
 
     @property
     def name(self) -> str:
@@ -74,8 +84,8 @@ class Ext4FileDevice:
             DiskImageError: the range reaches out of the file.
         """
         end = offset + length
-        if offset < 0 or length < 0 or end > self._size:
-            raise DiskImageError(f"bytes {offset} to {end} lie outside the {self._size} bytes of {self._name}")
+        if offset < 0 or length < 0 or end > self.size:
+            raise DiskImageError(f"bytes {offset} to {end} lie outside the {self.size} bytes of {self._name}")
         index = max(bisect_right(self._starts, offset) - 1, 0)
         position = offset
         while position < end:

@@ -16,6 +16,7 @@ from ...errors import DiskImageError, OutputError
 from ...progress import SILENT, Progress, Step
 from ..device import FileDevice
 from ..scratch import nameless_file, path_of, scratch_directory
+from ..tail import pad_missing_tail
 from .kinds import ImageFormat, format_of_content
 from .sparse import write_sparse
 from .zip_reading import find_image, member_content
@@ -27,7 +28,8 @@ class OpenedImage(msgspec.Struct, frozen=True):
     """A disk image that can be read at any offset.
 
     Attributes:
-        device: its bytes; its name is the path that the user gave. Only read from, unless it is scratch.
+        device: its bytes; its name is the path that the user gave. Only read from, unless it is scratch. Padded if zeros are
+            missing at its end, see :func:`.pad_missing_tail`.
         format: what it was packed in.
         is_scratch: whether the device is a file without a name that nobody else knows, which may be written to.
     """
@@ -53,11 +55,13 @@ def opened_image(path: Path, *, directory: Path | None = None, progress: Progres
     with FileDevice(path) as file:
         kind = format_of_content(file)
         if kind is ImageFormat.RAW:
+            pad_missing_tail(file, progress)
             yield OpenedImage(file, kind, is_scratch=False)
             return
         with nameless_file(directory or scratch_directory()) as fd:
             _unpack(file, kind, fd, directory, progress)
             with FileDevice(path_of(fd), writable=True, name=str(path)) as device:
+                pad_missing_tail(device, progress)
                 yield OpenedImage(device, kind, is_scratch=True)
 
 
