@@ -16,11 +16,11 @@ from drypoint.testing.disk_images import (
     EPOCH,
     DiskImage,
     PartitionTable,
-    add_supervisor,
     build_disk_image,
     data_tree,
 )
 from drypoint.testing.docker_engine import DockerEngine
+from drypoint.testing.engine_images import add_supervisor, mounted_partition
 from drypoint.testing.mounts import mounted
 from drypoint.testing.oracle import compare_stores, describe
 from drypoint.testing.unprivileged import as_nobody
@@ -80,7 +80,7 @@ def base_with_supervisor(
             add_supervisor(engine, supervisor, SUPERVISOR_VERSION)
         return build_disk_image(path, table=table, data=tree)
     image = build_disk_image(path, table=table)
-    with image.mounted(writable=True) as point, DockerEngine(point / "docker", root=root) as engine:
+    with mounted_partition(image, writable=True) as point, DockerEngine(point / "docker", root=root) as engine:
         add_supervisor(engine, supervisor, SUPERVISOR_VERSION)
     return image
 

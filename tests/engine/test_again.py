@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from drypoint.oci import parse_platform
-from drypoint.testing.disk_images import add_supervisor
 from drypoint.testing.docker_engine import DockerEngine
+from drypoint.testing.engine_images import add_supervisor
 from drypoint.testing.images import BuiltImage, BuiltLayer, Compression, build_image, build_layer, registry_content
 from drypoint.testing.layers import LayerBuilder
 from drypoint.testing.userland import SUPERVISOR, SUPERVISOR_VERSION

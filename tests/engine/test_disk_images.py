@@ -22,12 +22,11 @@ from drypoint.testing.disk_images import (
     DiskImage,
     PartitionTable,
     Sizes,
-    add_supervisor,
     build_disk_image,
     data_tree,
-    run_engine_on,
 )
 from drypoint.testing.docker_engine import DockerEngine
+from drypoint.testing.engine_images import add_supervisor, mounted_partition, run_engine_on
 from drypoint.testing.tools import run_tool
 from drypoint.testing.userland import PROOF, SUPERVISOR, SUPERVISOR_VERSION
 
@@ -79,7 +78,7 @@ def test_boot_and_root_say_what_the_device_is(tmp_path: Path) -> None:
 @pytest.mark.needs("mount", "umount", "losetup", root=True)
 def test_the_kernel_finds_a_fresh_data_partition(tmp_path: Path) -> None:
     image = build_disk_image(tmp_path / "disk.img")
-    with image.mounted() as point:
+    with mounted_partition(image) as point:
         found = {path.name: path.lstat() for path in point.iterdir()}
     assert sorted(found) == ["docker", "lost+found", "remove_me_to_reset", "resin-data"]
     assert {(status.st_uid, status.st_gid, status.st_mtime) for status in found.values()} == {(0, 0, EPOCH)}
@@ -126,7 +125,7 @@ def test_a_tree_of_others_becomes_roots_without_root(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     image = build_disk_image(tmp_path / "disk.img", data=tree)
     monkeypatch.undo()
-    with image.mounted() as point:
+    with mounted_partition(image) as point:
         status = (point / "docker/with space").stat()
         assert (status.st_uid, status.st_gid) == (0, 0)
     run_tool("e2fsck", "-fn", at(image, "resin-data"))

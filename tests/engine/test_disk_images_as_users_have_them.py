@@ -28,6 +28,7 @@ from drypoint.testing.disk_images import (
     make_fat,
 )
 from drypoint.testing.docker_engine import DockerEngine
+from drypoint.testing.engine_images import mounted_partition
 from drypoint.testing.ext4_images import judge_ext4
 from drypoint.testing.images import registry_content
 from drypoint.testing.mounts import mounted
@@ -121,7 +122,7 @@ services:
 def test_a_raspberry_pi_os_and_a_compose_file(workplace: Path, served: ServedImages) -> None:
     base = raspberry_pi_os(workplace / "pios.img")
     root = base.partition("rootfs")
-    with base.mounted("rootfs", writable=True) as point, DockerEngine(point / "var/lib/docker") as engine:
+    with mounted_partition(base, "rootfs", writable=True) as point, DockerEngine(point / "var/lib/docker") as engine:
         engine.pull(served.by_tag(SUPERVISOR))
     before, digest = snapshot(base.path), digest_of_file(base.path)
     compose = workplace / "compose.yaml"
@@ -258,7 +259,7 @@ def test_a_base_copied_from_a_device_that_ran(workplace: Path) -> None:
     base = workplace / "base.img"
     names = {b"docker/tmp/left": b"by an engine\n", b"resin-data/service/state": b"of a service\n"}
     with serve_registry(registry_content(sample_images())) as registry:
-        with image.mounted(writable=True) as point:
+        with mounted_partition(image, writable=True) as point:
             os.sync()
             for name, content in names.items():
                 file = point / os.fsdecode(name)

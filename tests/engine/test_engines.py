@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.testing.disk_images import add_supervisor
 from drypoint.testing.docker_engine import DockerEngine
 from drypoint.testing.docker_registry import DockerRegistry
+from drypoint.testing.engine_images import add_supervisor
 from drypoint.testing.engines import EngineSource, is_known_difference
 from drypoint.testing.images import registry_content
 from drypoint.testing.oracle import compare_stores

@@ -16,8 +16,9 @@ from drypoint.digest import Digest
 from drypoint.errors import FilesystemError, StoreError
 from drypoint.preloading import Result
 from drypoint.sources.registry import RegistryOptions, RegistrySource, StaticCredentials
-from drypoint.testing.disk_images import EPOCH, DiskImage, add_supervisor, build_disk_image, data_tree, run_engine_on
+from drypoint.testing.disk_images import EPOCH, DiskImage, build_disk_image, data_tree
 from drypoint.testing.docker_engine import DockerEngine
+from drypoint.testing.engine_images import add_supervisor, run_engine_on
 from drypoint.testing.images import BuiltImage, BuiltLayer, build_image, build_layer, registry_content
 from drypoint.testing.layers import LayerBuilder
 from drypoint.testing.registry import TestRegistry, serve_registry

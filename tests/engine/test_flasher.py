@@ -16,8 +16,9 @@ from drypoint import ImageRequest, RegistrySource, Target, parse_reference, prel
 from drypoint.balena.flasher import find_flasher, pinning_file
 from drypoint.disk import FileDevice, find_partition, read_table
 from drypoint.oci import Platform
-from drypoint.testing.disk_images import EPOCH, PartitionTable, add_supervisor
+from drypoint.testing.disk_images import EPOCH, PartitionTable
 from drypoint.testing.docker_engine import DockerEngine
+from drypoint.testing.engine_images import add_supervisor
 from drypoint.testing.ext4_images import judge_ext4
 from drypoint.testing.flasher_images import FlasherImage, build_flasher_image
 from drypoint.testing.mounts import mounted

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from drypoint.testing.disk_images import MIB, PartitionTable, Sizes, add_supervisor, build_disk_image, run_engine_on
+from drypoint.testing.disk_images import MIB, PartitionTable, Sizes, build_disk_image
 from drypoint.testing.docker_engine import DockerEngine
+from drypoint.testing.engine_images import add_supervisor, run_engine_on
 from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages

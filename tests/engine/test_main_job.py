@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.testing.disk_images import PartitionTable, add_supervisor, build_disk_image
+from drypoint.testing.disk_images import PartitionTable, build_disk_image
 from drypoint.testing.docker_engine import DockerEngine
+from drypoint.testing.engine_images import add_supervisor
 from drypoint.testing.images import registry_content
 from drypoint.testing.mounts import mounted
 from drypoint.testing.registry import Faults, serve_registry

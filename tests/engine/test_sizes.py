@@ -13,6 +13,7 @@ from drypoint.preloading import ImageRequest, WrittenLayer, preload
 from drypoint.preloading.writing import to_be_noted
 from drypoint.sources import OciLayoutSource
 from drypoint.testing.disk_images import MIB, DiskImage, Sizes, build_disk_image
+from drypoint.testing.engine_images import mounted_partition
 from drypoint.testing.images import build_image, build_layer, write_oci_layout
 from drypoint.testing.layers import LayerBuilder
 
@@ -46,7 +47,7 @@ def test_blocks_and_inodes_are_those_of_du(tmp_path: Path, data: int) -> None:
     noted = to_be_noted(result.layers, result.plan.block_size)
     grown = replace(base.partition("resin-data"), size=result.partition.size)
     out = DiskImage(result.output, base.table, (*base.partitions[:-1], grown))
-    with out.mounted() as point:
+    with mounted_partition(out) as point:
         for layer in result.layers:
             seen = noted[layer.planned.layer.diff_id]
             assert (seen.blocks, seen.inodes) == _counted(point / "docker", layer)

@@ -9,8 +9,9 @@ import pytest
 
 from drypoint.disk.device import FileDevice, Window
 from drypoint.disk.ext4.reader import Ext4Reader
-from drypoint.testing.disk_images import DiskImage, Sizes, add_supervisor, build_disk_image, data_tree, run_engine_on
+from drypoint.testing.disk_images import DiskImage, Sizes, build_disk_image, data_tree
 from drypoint.testing.docker_engine import DockerEngine
+from drypoint.testing.engine_images import add_supervisor, run_engine_on
 from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 from drypoint.verification import Report, Severity, check_file_system, verify_store
 

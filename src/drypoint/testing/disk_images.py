@@ -2,7 +2,7 @@
 
 Without an engine everything is deterministic and takes no root: two calls give the same bytes. A data partition that a real
 engine has filled is made either way that occurs in the field: the store lies in the directory given as ``data`` (mke2fs copies
-it), or the engine runs on the mounted partition afterwards (:func:`run_engine_on`).
+it), or the engine runs on the mounted partition afterwards (:mod:`.engine_images`).
 
 Layout: meta-balena, image-balena.bbclass; file systems: the same class and resin-data's recipe.
 """
@@ -12,16 +12,13 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import assert_never
 
 from ..errors import ToolError
-from .docker_engine import DockerEngine
-from .mounts import mounted
 from .tools import require_tools, run_tool
 
 MIB = 1 << 20
@@ -94,13 +91,6 @@ class DiskImage:
         """The partition called *label*; KeyError when there is none."""
         return {partition.label: partition for partition in self.partitions}[label]
 
-    @contextmanager
-    def mounted(self, label: str = "resin-data", *, writable: bool = False) -> Iterator[Path]:
-        """Mount a partition for a moment (root only), see :func:`drypoint.testing.mounts.mounted`."""
-        partition = self.partition(label)
-        with mounted(self.path, offset=partition.offset, size=partition.size, writable=writable) as point:
-            yield point
-
 
 def build_disk_image(
     path: Path,
@@ -147,23 +137,6 @@ def data_tree(directory: Path) -> Path:
     data_root.chmod(0o710)
     _set_times(directory)
     return directory
-
-
-@contextmanager
-def run_engine_on(image: DiskImage, *, writable: bool = True, offline: bool = False) -> Iterator[DockerEngine]:
-    """Mount resin-data and run a real engine on its ``docker/``; afterwards all is stopped and unmounted (root only)."""
-    with image.mounted(writable=writable) as point, DockerEngine(point / "docker", offline=offline) as engine:
-        yield engine
-
-
-def add_supervisor(engine: DockerEngine, reference: str, version: str) -> None:
-    """Pull the Supervisor by digest and tag it twice, as a balenaOS build does: NAME:latest and balena_supervisor:VERSION."""
-    name, at, _ = reference.partition("@")
-    if not at:
-        raise ToolError(f"the Supervisor is pulled by digest, but {reference} has none")
-    engine.pull(reference)
-    engine.tag(reference, f"{name}:latest")
-    engine.tag(reference, f"balena_supervisor:{version}")
 
 
 def partition_disk(path: Path, table: PartitionTable, sizes: Sizes, *, prefix: str = "resin") -> tuple[Partition, ...]:
