@@ -14,8 +14,9 @@ from ..disk.probe import probe_compressed
 from ..disk.tail import open_disk_image_file
 from ..errors import DrypointError, FilesystemError, StoreError
 from ..inspection import InspectedDisk, InspectedPartition, InspectedStore, inspect_disk, inspect_store
-from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
+from ..preloading import DEFAULT_PARTITION
 from ..progress import SILENT, Progress
+from ..system import find_store
 from .flasher import installed_image
 from .os_image import OsImage, inspect_os
 from .preloaded import PreloadedApps, SupervisorImage, find_apps, find_supervisors
@@ -56,7 +57,7 @@ def inspect(
     image: Path,
     *,
     partition: str | int | None = None,
-    data_root: bytes = DEFAULT_DATA_ROOT,
+    data_root: bytes | None = None,
     progress: Progress = SILENT,
 ) -> Inspection:
     """Say what the disk image *image* holds, and what the one holds that it installs if it is a flasher.
@@ -67,7 +68,8 @@ def inspect(
         image: may be compressed (gzip, xz, zstd, zip); its content tells.
         partition: file-system label, GPT name, or number, of the partition with the engine's store. None: the one labelled
             resin-data, if there is one and it can be read. In an inner disk image it is always that one.
-        data_root: the engine's data root, a clean path in the partition.
+        data_root: the engine's data root, a clean path in the partition; None for what the system on the disk image says, else
+            ``docker``.
         progress: is told what is being done.
 
     Raises:
@@ -83,15 +85,13 @@ def inspect(
     return found
 
 
-def inspect_device(
-    device: Device, *, partition: str | int | None = None, data_root: bytes = DEFAULT_DATA_ROOT
-) -> Inspection:
+def inspect_device(device: Device, *, partition: str | int | None = None, data_root: bytes | None = None) -> Inspection:
     """The same as :func:`inspect`, for a disk image that is open already."""
     found = _inspect(device, partition, data_root)
     return _with_inner(device, found, data_root) if found.os is not None and found.os.flasher else found
 
 
-def _with_inner(device: Device, found: Inspection, data_root: bytes) -> Inspection:
+def _with_inner(device: Device, found: Inspection, data_root: bytes | None) -> Inspection:
     """Adds the disk image that *device* installs. What keeps it from being read is a note."""
     try:
         container = installed_image(device)
@@ -111,7 +111,7 @@ def _with_inner(device: Device, found: Inspection, data_root: bytes) -> Inspecti
     return replace(found, inner=inside)
 
 
-def _inspect(device: Device, partition: str | int | None, data_root: bytes) -> Inspection:
+def _inspect(device: Device, partition: str | int | None, data_root: bytes | None) -> Inspection:
     table = read_table(device)
     disk = inspect_disk(device, table)
     os_image = inspect_os(device, disk.partitions)
@@ -137,12 +137,15 @@ def _inspect(device: Device, partition: str | int | None, data_root: bytes) -> I
 
 
 def _with_data(
-    device: Device, disk: InspectedDisk, os_image: OsImage | None, data: Partition, data_root: bytes
+    device: Device, disk: InspectedDisk, os_image: OsImage | None, data: Partition, data_root: bytes | None
 ) -> Inspection:
     reader = Ext4Reader(Window(device, data.start, data.size), allow_dirty=True)
-    store = inspect_store(reader, data.number, data_root)
+    place = find_store(device, read_table(device), data.number, data_root)
+    linked = any(one.code == "linked-data-root" for one in place.obstacles)
+    store = None if linked else inspect_store(reader, data.number, place.data_root)
+    notes = (*map(str, place.obstacles), *place.warnings)
     supervisors = find_supervisors(reader, store) if store is not None else ()
-    return Inspection(disk, os_image, data, store, supervisors, find_apps(reader, store), ())
+    return Inspection(disk, os_image, data, store, supervisors, find_apps(reader, store), notes)
 
 
 def _asked_for(device: Device, table: PartitionTable, selector: str | int) -> Partition:

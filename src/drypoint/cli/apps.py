@@ -15,7 +15,7 @@ from ..balena.boot_config import other_fleet_warning
 from ..balena.compatibility import SupervisorVersion, parse_supervisor_version, read_supervisor, supervisor_in_store
 from ..balena.device_type import DeviceType
 from ..balena.supervisor_image import REPOSITORY
-from ..disk import Device, Window
+from ..disk import Device, Window, read_table
 from ..disk.ext4.reader import Ext4Reader
 from ..engine import StoreState
 from ..errors import UsageError
@@ -26,6 +26,7 @@ from ..preloading.mending import find_data_partition
 from ..preloading.request import CheckImages, FatFile
 from ..progress import Progress
 from ..sources.registry import RegistryOptions, TokenProvider
+from ..system import find_store
 from . import render
 from .cloud_options import CloudInputs, cloud_states
 from .files import read_file
@@ -103,9 +104,10 @@ def _supervisor_on(base: Device | None, target: Target) -> SupervisorVersion | N
     disk = target_disk(base, target)
     partition = find_data_partition(disk, target).partition
     # Whether it was unmounted in order is told when the images are planned, and better.
-    return read_supervisor(
-        Ext4Reader(Window(disk, partition.start, partition.size), allow_dirty=True), target.data_root
-    )
+    place = find_store(disk, read_table(disk), partition.number, target.data_root)
+    # What keeps the engine from the store is an error when the images are planned.
+    reader = Ext4Reader(Window(disk, partition.start, partition.size), allow_dirty=True)
+    return None if place.obstacles else read_supervisor(reader, place.data_root)
 
 
 def architecture_check(device_type: DeviceType | None, needs: Sequence[NeededArchitecture]) -> CheckImages:

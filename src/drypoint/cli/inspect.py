@@ -30,7 +30,10 @@ Examples:
     help=f"The partition that holds the engine's store. Default: {DEFAULT_PARTITION}, if there is one.",
 )
 @click.option(
-    "--data-root", default=DEFAULT_DATA_ROOT.decode(), show_default=True, metavar="PATH", help="The data root in it."
+    "--data-root",
+    metavar="PATH",
+    help="The data root in it. Default: what the daemon.json on the disk image says, else "
+    f"{DEFAULT_DATA_ROOT.decode()}.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
@@ -50,7 +53,7 @@ Examples:
 def command(
     image: Path,
     data_partition: str | None,
-    data_root: str,
+    data_root: str | None,
     as_json: bool,
     svg: Path | None,
     base_manifest: Path | None,
@@ -76,7 +79,7 @@ def command(
         inspected.show_inspection(found, verbose=verbose > 0)
 
 
-def _write_base_manifest(image: Path, partition: str, data_root: bytes, path: Path, progress: Progress) -> None:
+def _write_base_manifest(image: Path, partition: str, data_root: bytes | None, path: Path, progress: Progress) -> None:
     from ..disk import whole_file
     from ..disk.formats import opened_image
     from ..etch.base_manifest import base_manifest

@@ -296,12 +296,14 @@ def _platform(inputs: Inputs, device_type: DeviceType | None) -> Platform:
     return device_type.platform if device_type is not None else parse_platform(DEFAULT_PLATFORM)
 
 
-def data_root_path(text: str) -> bytes:
-    """The clean path that ``--data-root`` means.
+def data_root_path(text: str | None) -> bytes | None:
+    """The clean path that ``--data-root`` means; None where it is not given.
 
     Raises:
         UsageError: it leads out of the partition.
     """
+    if text is None:
+        return None
     try:
         return clean_path(os.fsencode(text))
     except ValueError as error:

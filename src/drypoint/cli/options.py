@@ -24,7 +24,7 @@ class Inputs(msgspec.Struct, frozen=True):
     supervisor_version: str | None
     platform: str | None
     data_partition: str
-    data_root: str
+    data_root: str | None
     additional_space: str
     insecure_registries: tuple[str, ...]
     certificates: tuple[Path, ...]
@@ -77,8 +77,9 @@ def input_options(function: Command) -> Command:
             help="The partition that holds the engine's store.",
         ),
         click.option(
-            "--data-root", default=DEFAULT_DATA_ROOT.decode(), show_default=True, metavar="PATH",
-            help="The engine's data root in that partition.",
+            "--data-root", metavar="PATH",
+            help="The engine's data root in that partition. Default: what the daemon.json on the disk image says, else "
+            f"{DEFAULT_DATA_ROOT.decode()}.",
         ),
         click.option(
             "--additional-space", default="0", metavar="SIZE",

@@ -39,7 +39,10 @@ _UNSOUND = 60
     "--data-partition", default=DEFAULT_PARTITION, show_default=True, metavar="LABEL|N", help="The partition."
 )
 @click.option(
-    "--data-root", default=DEFAULT_DATA_ROOT.decode(), show_default=True, metavar="PATH", help="The data root in it."
+    "--data-root",
+    metavar="PATH",
+    help="The data root in it. Default: what the daemon.json on the disk image says, else "
+    f"{DEFAULT_DATA_ROOT.decode()}.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @render.output_options
@@ -47,7 +50,7 @@ def command(
     image: Path,
     apps_json: Path | None,
     data_partition: str,
-    data_root: str,
+    data_root: str | None,
     as_json: bool,
     quiet: bool,
     verbose: int,

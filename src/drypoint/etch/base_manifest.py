@@ -17,8 +17,9 @@ from ..disk.ext4.reader import Ext4Reader
 from ..disk.ext4.resize import check_unmounted
 from ..engine import StoreState, read_state
 from ..engine.identity import CACHE_ID, LINK
-from ..errors import ContentError, FilesystemError
+from ..errors import ContentError, FilesystemError, StoreError
 from ..fstree import clean_path
+from ..system import find_store
 
 FORMAT = 1
 MAX_BYTES = 256 << 20
@@ -54,24 +55,28 @@ class _Document(msgspec.Struct, rename="camel"):
     store: StoreState
 
 
-def base_manifest(device: Device, partition: str | int, data_root: bytes) -> bytes:
+def base_manifest(device: Device, partition: str | int, data_root: bytes | None) -> bytes:
     """Write down what the disk image *device* holds; the same disk image gives the same bytes.
 
     Args:
         partition: label, GPT name or number of the one with the engine's store.
-        data_root: where the store lies in it, a clean path.
+        data_root: where the store is in it, a clean path; None for what the system on the disk image says, else ``docker``.
 
     Raises:
         DiskImageError: there is no such partition, or no sound ext file system in it.
-        StoreError: what is at the data root is no store.
+        StoreError: what is at the data root is not a store, or not one that the engine reads.
     """
-    found = find_partition(device, read_table(device), partition)
+    table = read_table(device)
+    found = find_partition(device, table, partition)
     if found.filesystem is None or not found.filesystem.kind.is_ext:
         kind = found.filesystem.kind.value if found.filesystem else "no known file system"
         raise FilesystemError(f"{device.name}: partition {found.partition.number} holds {kind}, expected ext4")
     window = Window(device, found.partition.start, found.partition.size)
     geometry = read_geometry(window)
     check_unmounted(geometry, f"{device.name}: the file system of partition {found.partition.number}")
+    place = find_store(device, table, found.partition.number, data_root)
+    if place.obstacles:
+        raise StoreError(f"{device.name}: " + ". ".join(map(str, place.obstacles)))
     document = _Document(
         FORMAT,
         found.partition.number,
@@ -79,7 +84,7 @@ def base_manifest(device: Device, partition: str | int, data_root: bytes) -> byt
         geometry.block_size,
         max(0, geometry.free_blocks - geometry.reserved_blocks) * geometry.block_size,
         geometry.free_inodes,
-        read_state(Ext4Reader(window), data_root),
+        read_state(Ext4Reader(window), place.data_root),
     )
     return msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n"
 

@@ -13,6 +13,7 @@ from .entry import (
     Socket,
     Symlink,
 )
+from .links import FollowedPath, follow_links
 from .path import clean_path, join, parent_and_name
 from .protocols import Stat, TreeReader, TreeSink
 
@@ -23,6 +24,7 @@ __all__ = [
     "Directory",
     "Entry",
     "Fifo",
+    "FollowedPath",
     "HardLink",
     "Metadata",
     "Regular",
@@ -32,6 +34,7 @@ __all__ = [
     "TreeReader",
     "TreeSink",
     "clean_path",
+    "follow_links",
     "join",
     "parent_and_name",
 ]

@@ -31,6 +31,7 @@ from .resolving import resolve_all
 from .room import Room, estimate_room
 from .seen import LayerIndex
 from .sizes import LayerSize, filesystem_kind, find_sizes
+from .store_place import usable_store
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -177,7 +178,8 @@ def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     window = Window(disk, partition.start, partition.size)
     geometry = read_geometry(window)
     reader = Ext4Reader(window)
-    state = read_state(reader, wishes.target.data_root)
+    place = usable_store(disk, table, partition.number, wishes.target, progress)
+    state = read_state(reader, place.data_root)
     replaced = wishes.replaced(reader) if wishes.replaced is not None else ()
     resolved, sources = look_up(wishes.images, wishes.platform, progress)
     if wishes.check_images is not None:

@@ -21,12 +21,12 @@ from ..fstree import Content, Directory, Regular, TreeReader, join
 from ..oci import Reference, parse_reference
 from ..progress import Progress
 from ..sinks.ext4 import Ext4Sink
+from ..system import DEFAULT_DATA_ROOT, find_store
 from ..verification import DemandReader, LayerProcesses, Severity, check_file_system, unmet
 from .fat_injection import FatInjector
 from .growing import GrowingPartition
 from .injection_sessions import Ext4Session, FatSession, Known, Session, Work
 from .proving import prove
-from .request import DEFAULT_DATA_ROOT
 from .room import Room, spare_room
 
 
@@ -241,6 +241,8 @@ class Partitions:
         data_root = DEFAULT_DATA_ROOT if store is None else store.data_root
         findings: frozenset[tuple[str, bytes]] = frozenset()
         stat = reader.lookup(data_root)
+        if store is not None:
+            self._check_place(number, data_root)
         if stat is not None and isinstance(stat.entry, Directory):
             state = read_state(reader, data_root)
             found_before: set[tuple[str, bytes]] = {(one.code, one.path) for one in state.findings}
@@ -251,6 +253,20 @@ class Partitions:
         self._known[number] = Known(
             {path: _content(reader, path) for path in sorted(merge)}, findings, data_root, store
         )
+
+    def _check_place(self, number: int, data_root: bytes) -> None:
+        """Make sure that the engine will read what comes: pack may not have looked into the base."""
+        place = find_store(self._disk, read_table(self._disk), number, data_root)
+        if place.obstacles:
+            raise StoreError(f"{self._disk.name}: " + ". ".join(map(str, place.obstacles)))
+        if place.data_root != data_root:
+            raise StoreError(
+                f"{self._disk.name}: the data root {_shown(data_root)!r} leads through a symbolic link to "
+                f"{_shown(place.data_root)!r}, and the archive was packed without looking into the disk image; pack it with "
+                f"--data-root /{_shown(place.data_root)}"
+            )
+        for warning in place.warnings:
+            self._work.progress.note(f"warning: {warning}")
 
     def _note_done(self, found: ProbedPartition, size: int, members: int) -> None:
         number = found.partition.number
@@ -288,6 +304,10 @@ def _content(reader: TreeReader, path: bytes) -> bytes:
     if stat.entry.size > MAX_REPOSITORIES_BYTES:
         raise StoreError(f"{path!r} has {stat.entry.size} bytes, more than a repositories.json takes")
     return b"".join(bytes(piece) for piece in reader.read(stat))
+
+
+def _shown(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")
 
 
 def _references(store: PackedStore) -> list[Reference]:

@@ -17,6 +17,7 @@ from ..fstree import join
 from ..oci import Image
 from ..progress import Progress
 from ..sources import ImageSource
+from ..system import DEFAULT_DATA_ROOT
 from ..version import __version__
 from .base_stream import BaseStream
 from .gathering import Wishes, gather, look_up
@@ -106,13 +107,14 @@ def without_looking(
     if base_manifest is not None:
         known = parse_base_manifest(base_manifest, "the base's manifest")
         state, partition, label = known.state, known.partition, known.label
-        if str(target.partition) not in (label, str(partition)) or target.data_root != state.data_root:
+        wanted = state.data_root if target.data_root is None else target.data_root
+        if str(target.partition) not in (label, str(partition)) or wanted != state.data_root:
             raise UsageError(
                 f"the base's manifest tells of the store {_shown(state.data_root)!r} in partition {partition} ({label!r}), but "
-                f"{_shown(target.data_root)!r} in {target.partition!r} is wanted"
+                f"{_shown(wanted)!r} in {target.partition!r} is wanted"
             )
     elif unseen:
-        state, label = StoreState(target.data_root), ""
+        state, label = StoreState(DEFAULT_DATA_ROOT if target.data_root is None else target.data_root), ""
         if str(target.partition).isdecimal():
             partition = int(target.partition)
         else:

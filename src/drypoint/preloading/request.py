@@ -13,7 +13,6 @@ from ..oci import Image, Reference
 from ..sources import ImageSource
 
 DEFAULT_PARTITION = "resin-data"
-DEFAULT_DATA_ROOT = b"docker"
 
 FindReplaced: TypeAlias = Callable[[TreeReader], Sequence[Reference]]
 """Tells from the partition's tree which images the ones to come replace; :func:`drypoint.previous_images` for one."""
@@ -39,12 +38,13 @@ class Target(msgspec.Struct, frozen=True):
 
     Attributes:
         partition: the partition's file-system label, GPT name or number.
-        data_root: the engine's data root, a clean path in that partition.
+        data_root: the engine's data root, a clean path in that partition; None for what the system on the disk image tells its
+            engine, else ``docker``.
         container: the file that is the disk image which *partition* belongs to; None if that is the given one itself.
     """
 
     partition: str | int = DEFAULT_PARTITION
-    data_root: bytes = DEFAULT_DATA_ROOT
+    data_root: bytes | None = None
     container: Container | None = None
 
 

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,8 @@ class DockerEngine:
         root: a directory with a whole Debian system (made by debootstrap) whose dockerd is to run instead of the host's.
             The client is the host's in either case.
         offline: give the engine no network at all, not even loopback. It still answers on its socket.
+        driver: the graph driver that it is told to use; None lets it choose by what it finds.
+        config: more keys of daemon.json.
         pigz: let the engine inflate with unpigz, if that is installed, as it does by itself.
 
     The caller's thread must outlive the engine: the kernel stops the engine when the thread that started it ends.
@@ -99,11 +102,22 @@ class DockerEngine:
         ToolError: a program is missing, the engine does not come up within a minute, or a client call fails.
     """
 
-    def __init__(self, data_root: Path, *, root: Path | None = None, offline: bool = False, pigz: bool = False) -> None:
+    def __init__(
+        self,
+        data_root: Path,
+        *,
+        root: Path | None = None,
+        offline: bool = False,
+        pigz: bool = False,
+        driver: str | None = "overlay2",
+        config: Mapping[str, object] | None = None,
+    ) -> None:
         self._data_root = data_root.absolute()
         self._root = root.absolute() if root else None
         self._offline = offline
         self._pigz = pigz
+        self._driver = driver
+        self._config = {"features": {"containerd-snapshotter": False}, **(config or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._stack = ExitStack()
         self._runtime = Path()
@@ -123,13 +137,14 @@ class DockerEngine:
         self.stop()
 
     def _start(self) -> None:
-        self._data_root.mkdir(parents=True, exist_ok=True)
+        if not self._data_root.is_symlink():
+            self._data_root.mkdir(parents=True, exist_ok=True)
         # A short path of its own: the name of a Unix socket may not be longer than 107 bytes.
         self._runtime = Path(tempfile.mkdtemp(prefix=f"drypoint-engine-{os.getpid()}-"))
         self._stack.callback(shutil.rmtree, self._runtime, ignore_errors=True)
         self._stack.callback(_remove_cgroups, self._runtime.name)
         # The store of this project's concern is that of graph drivers; from 29 on it is no longer the default.
-        (self._runtime / "daemon.json").write_text('{"features": {"containerd-snapshotter": false}}')
+        (self._runtime / "daemon.json").write_text(json.dumps(self._config))
         with (self._runtime / "log").open("wb") as log:
             self._process = self._spawn(log)
         self._wait_until_ready()
@@ -153,7 +168,7 @@ class DockerEngine:
             f"--config-file={inside}/daemon.json",
             f"--cgroup-parent=/{self._runtime.name}",
             "--exec-opt=native.cgroupdriver=cgroupfs",
-            "--storage-driver=overlay2",
+            *([f"--storage-driver={self._driver}"] if self._driver else []),
             "--bridge=none",
             "--iptables=false",
             "--ip6tables=false",

@@ -13,6 +13,7 @@ from ..disk.formats import opened_image
 from ..errors import FilesystemError
 from ..oci import Reference
 from ..progress import SILENT, Progress
+from ..system import StorePlace, find_store
 from .beside import checkers
 from .container import FindContainer, InnerDisk, open_inner_disk
 from .demand import DemandReader
@@ -28,7 +29,7 @@ def verify(
     image: Path,
     *,
     partition: str | int,
-    data_root: bytes,
+    data_root: bytes | None = None,
     references: Iterable[Reference] = (),
     demand: DemandReader | None = None,
     container: FindContainer | None = None,
@@ -41,7 +42,8 @@ def verify(
         image: raw or compressed; a compressed one is unpacked to a nameless file first.
         partition: file-system label, GPT name, or number, of the partition with the engine's store. The file systems of the
             others are checked as such.
-        data_root: the engine's data root, a clean path in the partition.
+        data_root: the engine's data root, a clean path in the partition; None for what the system on the disk image says, else
+            ``docker``.
         references: names that must lead to an image that loads.
         demand: tells who will ask for images on the device, see :data:`DemandReader`.
         container: tells whether another disk image lies inside that *partition* belongs to, and where;
@@ -82,7 +84,8 @@ def verify(
             if shared is None and inner is not None:
                 within = Window(outer, inner.offset, inner.size)
                 shared = LayerProcesses.inside(within, inner.path, found.start, found.size, processes)
-            report = _store(window, data_root, references, demand, shared)
+            place = find_store(disk, inner_table, found.number, data_root)
+            report = _store(window, place, references, demand, shared)
             step.end()
         findings = [replace(one, partition=found.number, disk_image=path) for one in report.findings]
         file_systems = []
@@ -108,17 +111,22 @@ def _ext_partition(device: Device, table: PartitionTable, selector: str | int) -
 
 def _store(
     window: Window,
-    data_root: bytes,
+    place: StorePlace,
     references: Iterable[Reference],
     demand: DemandReader | None,
     shared: LayerProcesses | None,
 ) -> Report:
+    faults = [finding(one.code, one.path, one.text) for one in place.obstacles]
+    faults += [finding("unclear-engine-settings", b"", warning) for warning in place.warnings]
+    if any(one.code == "linked-data-root" for one in faults):
+        return replace(_NOTHING, findings=tuple(faults))
     try:
         # Unclean or not, the report says what is in place; that the journal has more is a finding already.
         reader = Ext4Reader(window, allow_dirty=True)
-        return verify_store(reader, data_root, references=references, demand=demand, processes=shared)
+        report = verify_store(reader, place.data_root, references=references, demand=demand, processes=shared)
     except FilesystemError as error:
-        return replace(_NOTHING, findings=(finding("unreadable", data_root, str(error)),))
+        return replace(_NOTHING, findings=(*faults, finding("unreadable", place.data_root, str(error))))
+    return replace(report, findings=(*faults, *report.findings))
 
 
 def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -77,6 +77,21 @@ _STORE: dict[str, Kind] = {
         "there is no engine's store at the data root",
         "name another place with --data-partition and --data-root, or preload images",
     ),
+    "other-graph-driver": _error(
+        "the data root has a store of another graph driver, and an engine does not start on two",
+        "remove that driver's directory, or name the storage driver in daemon.json",
+    ),
+    "engine-elsewhere": _error(
+        "the system on the disk image sends its engine to another store than this one",
+        "preload into that store, or change the setting",
+    ),
+    "linked-data-root": _error(
+        "the data root is a symbolic link that leads out of the partition, or to nothing",
+        "name the partition and the path that the store is at",
+    ),
+    "unclear-engine-settings": _note(
+        "whether the system's engine looks for its store here cannot be told from the disk image"
+    ),
     "missing-file": _error("a file or directory of the store is missing"),
     "bad-content": _error("a small file of the store holds something else than it should"),
     "oversized-file": _error("a small file of the store is far too large"),

@@ -1,0 +1,31 @@
+"""Small files of a root file system, read as the running system finds them: through symbolic links."""
+
+from __future__ import annotations
+
+from ..fstree import Directory, Regular, TreeReader, follow_links
+
+_MAX_BYTES = 256 << 10
+_MAX_NAMES = 4096
+
+
+def text_of(reader: TreeReader, root: bytes, path: bytes) -> str | None:
+    """The text of the file *path* below the directory *root*; None if there is none, or it is too large for a setting."""
+    place = follow_links(reader, path, root).path
+    stat = None if place is None else reader.lookup(place)
+    if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size > _MAX_BYTES:
+        return None
+    return b"".join(bytes(chunk) for chunk in reader.read(stat)).decode("utf-8", "replace")
+
+
+def names_in(reader: TreeReader, root: bytes, path: bytes) -> list[bytes]:
+    """The names in the directory *path* below *root*, sorted; none if there is no such directory, or far too many."""
+    place = follow_links(reader, path, root).path
+    stat = None if place is None else reader.lookup(place)
+    if stat is None or not isinstance(stat.entry, Directory):
+        return []
+    names: list[bytes] = []
+    for child in reader.children(stat.entry):
+        names.append(child.entry.path.rpartition(b"/")[2])
+        if len(names) > _MAX_NAMES:
+            return []
+    return sorted(names)

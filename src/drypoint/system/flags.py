@@ -1,0 +1,115 @@
+"""The flags that a system's init gives its engine.
+
+Formats: systemd.unit(5), systemd.service(5), systemd.exec(5) as far as ExecStart and the variables in it go; the variable
+DOCKER_OPTS of etc/default/docker, as Debian's unit and the init scripts before systemd use it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+from ..fstree import TreeReader, join
+from .files import names_in, text_of
+
+_UNIT_DIRECTORIES = (
+    b"etc/systemd/system",
+    b"usr/local/lib/systemd/system",
+    b"usr/lib/systemd/system",
+    b"lib/systemd/system",
+)
+"""Where systemd looks, the first first: a unit or drop-in of the same name in a later one does not count."""
+_DEFAULTS = b"etc/default/docker"
+_PROGRAMS = ("dockerd", "balenad", "balena-engine-daemon")
+_LINE_CONTINUED = re.compile(r"\\\r?\n")
+_VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
+
+
+def engine_flags(reader: TreeReader, root: bytes, unit: bytes) -> tuple[str, ...]:
+    """The arguments that the engine of the service *unit* is started with; none where that is not known.
+
+    Args:
+        root: the directory of *reader*'s tree that is the running system's ``/``.
+        unit: ``docker.service`` or the like.
+    """
+    commands: list[str] = []
+    variables: dict[str, str] = {}
+    texts = list(_unit_texts(reader, root, unit))
+    for text in texts:
+        for key, value in _service_lines(text):
+            match key:
+                case "ExecStart":
+                    # An empty one takes back those before it.
+                    commands = [*commands, value] if value else []
+                case "Environment":
+                    variables.update(_assignments(_words(value)))
+                case "EnvironmentFile":
+                    content = text_of(reader, root, value.lstrip("-").lstrip("/").encode("utf-8", "replace"))
+                    variables.update(_assignments(_environment_words(content or "")))
+                case _:
+                    pass
+    if not texts and unit == b"docker.service":
+        defaults = text_of(reader, root, _DEFAULTS)
+        return tuple(_words(_assignments(_environment_words(defaults or "")).get("DOCKER_OPTS", "")))
+    return tuple(argument for command in commands for argument in _arguments(command, variables))
+
+
+def _unit_texts(reader: TreeReader, root: bytes, unit: bytes) -> Iterator[str]:
+    """The unit's file, then its drop-ins by name."""
+    for directory in _UNIT_DIRECTORIES:
+        text = text_of(reader, root, join(directory, unit))
+        if text is not None:
+            yield text
+            break
+    drop_ins: dict[bytes, bytes] = {}
+    for directory in _UNIT_DIRECTORIES:
+        for name in names_in(reader, root, join(directory, unit + b".d")):
+            if name.endswith(b".conf"):
+                drop_ins.setdefault(name, join(directory, unit + b".d", name))
+    for name in sorted(drop_ins):
+        text = text_of(reader, root, drop_ins[name])
+        if text is not None:
+            yield text
+
+
+def _service_lines(text: str) -> Iterator[tuple[str, str]]:
+    section = ""
+    for line in _LINE_CONTINUED.sub(" ", text).splitlines():
+        line = line.strip()
+        if line.startswith("[") and line.endswith("]"):
+            section = line
+        elif section == "[Service]" and not line.startswith(("#", ";")) and "=" in line:
+            key, _, value = line.partition("=")
+            yield key.strip(), value.strip()
+
+
+def _arguments(command: str, variables: dict[str, str]) -> Sequence[str]:
+    """What follows the engine's program in *command*. A word that is a variable becomes its words, as systemd has it."""
+    words: list[str] = []
+    for word in _words(command):
+        whole = re.fullmatch(r"\$(\w+)", word)
+        if whole is not None:
+            words += _words(variables.get(whole[1], ""))
+        else:
+            words.append(_VARIABLE.sub(lambda found: variables.get(found[1] or found[2], ""), word))
+    for position, word in enumerate(words):
+        if word.rpartition("/")[2].lstrip("-@:+!") in _PROGRAMS:
+            return words[position + 1 :]
+    return ()
+
+
+def _environment_words(text: str) -> list[str]:
+    return [word for line in text.splitlines() if not line.lstrip().startswith("#") for word in _words(line)]
+
+
+def _assignments(words: Sequence[str]) -> dict[str, str]:
+    return {name: value for name, equals, value in (word.partition("=") for word in words) if equals}
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        # An open quote: nothing that a shell or systemd would take.
+        return []
