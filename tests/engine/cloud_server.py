@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drypoint.testing.cloud import (
-    AUDIENCE,
-    ISSUER,
     CloudContent,
     CloudFleet,
     CloudRelease,
     CloudService,
+    CloudUser,
     TestCloud,
     serve_cloud,
 )
@@ -84,11 +83,13 @@ def cloud_server(*, open_to_all: bool = False, relayed: bool = False) -> Iterato
     images = sample_images()
     supervisor = LayerBuilder().directory("data").file("supervisor", static_program(SUPERVISOR_OUTPUT[:-1]), mode=0o755)
     supervisor_image = build_image([build_layer(supervisor.finish())], config={"Cmd": ["/supervisor"]})
-    content = CloudContent(users={TOKEN: "somebody"})
+    content = CloudContent(users={TOKEN: CloudUser("somebody")})
     with ExitStack() as stack:
         signer = stack.enter_context(TokenSigner())
         server = stack.enter_context(serve_cloud(content, signer=signer))
-        auth = TokenAuth(f"{server.url}/auth/v1/token", AUDIENCE, ISSUER, signer.certificate, server.push_token)
+        auth = TokenAuth(
+            f"{server.url}/auth/v1/token", content.audience, content.issuer, signer.certificate, server.push_token
+        )
         registry = stack.enter_context(DockerRegistry(token_auth=None if open_to_all else auth))
         pushed = {f"{PATHS[name]}:latest": image for name, image in images.items()}
         registry.push(registry_content({**pushed, f"{SUPERVISOR_PATH}:latest": supervisor_image}))
@@ -107,7 +108,7 @@ def cloud_server(*, open_to_all: bool = False, relayed: bool = False) -> Iterato
             content_hash=supervisor_image.digest,
         )  # fmt: skip
         supervisors = [
-            CloudRelease(id=700 + number, commit=f"{number:032x}", raw_version=version, services=[main])
+            CloudRelease(id=700 + number, commit=f"{number:032x}", semver=version, services=[main])
             for number, version in enumerate(("12.11.43", "13.0.0", "13.1.6", "16.1.10"))
         ]
         content.fleets += [

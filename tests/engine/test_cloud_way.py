@@ -25,12 +25,11 @@ from drypoint.disk.ext4.reader import Ext4Reader
 from drypoint.engine import StoreState, read_state
 from drypoint.sources.registry import RegistryOptions, RetryPolicy, StaticCredentials
 from drypoint.testing.cloud import (
-    AUDIENCE,
-    ISSUER,
     CloudContent,
     CloudFleet,
     CloudRelease,
     CloudService,
+    CloudUser,
     TestCloud,
     serve_cloud,
 )
@@ -87,11 +86,13 @@ class Cloud:
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
     images = sample_images()
-    content = CloudContent(users={TOKEN: "somebody"})
+    content = CloudContent(users={TOKEN: CloudUser("somebody")})
     with ExitStack() as stack:
         signer = stack.enter_context(TokenSigner())
         server = stack.enter_context(serve_cloud(content, signer=signer))
-        auth = TokenAuth(f"{server.url}/auth/v1/token", AUDIENCE, ISSUER, signer.certificate, server.push_token)
+        auth = TokenAuth(
+            f"{server.url}/auth/v1/token", content.audience, content.issuer, signer.certificate, server.push_token
+        )
         registry = stack.enter_context(DockerRegistry(token_auth=auth))
         registry.push(registry_content({f"{PATHS[name]}:latest": image for name, image in images.items()}))
         services = [

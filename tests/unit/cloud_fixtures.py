@@ -6,7 +6,15 @@ from dataclasses import replace
 
 from drypoint.balena.cloud import CloudClient, CloudSettings
 from drypoint.sources.registry import RegistryOptions, RetryPolicy
-from drypoint.testing.cloud import CloudContent, CloudDevice, CloudFleet, CloudRelease, CloudService, TestCloud
+from drypoint.testing.cloud import (
+    CloudContent,
+    CloudDevice,
+    CloudFleet,
+    CloudRelease,
+    CloudService,
+    CloudUser,
+    TestCloud,
+)
 
 DIGEST = "sha256:" + "ab" * 32
 REGISTRY = "registry2.balena.test"
@@ -33,7 +41,7 @@ LIGHTS = CloudFleet(
         CloudRelease(id=10, commit=RUNNING, services=[service("main", 1), service("web", 2)], volumes={"data": {}}),
         CloudRelease(id=11, commit=NEWER, services=[service("main", 3)], created_at="2024-02-01T00:00:00.000Z"),
         CloudRelease(id=12, commit="f00d" * 8, status="failed", created_at="2024-03-01T00:00:00.000Z"),
-        CloudRelease(id=13, commit="d4af" * 8, is_final=False, created_at="2024-03-02T00:00:00.000Z"),
+        CloudRelease(id=13, commit="d4af" * 8, revision=None, created_at="2024-03-02T00:00:00.000Z"),
         CloudRelease(id=14, commit="1bad" * 8, is_invalidated=True, created_at="2024-03-03T00:00:00.000Z"),
     ],
 )
@@ -44,7 +52,7 @@ FOREIGN = CloudFleet(
 )  # fmt: skip
 SUPERVISOR = CloudFleet(
     id=5, uuid="5" * 32, slug="balena_os/aarch64-supervisor", is_public=True, kind="app", running="50f7" * 8,
-    releases=[CloudRelease(id=50, commit="50f7" * 8, raw_version="16.1.10", services=[service("supervisor", 50)])],
+    releases=[CloudRelease(id=50, commit="50f7" * 8, semver="16.1.10", services=[service("supervisor", 50)])],
 )  # fmt: skip
 HOST = replace(SUPERVISOR, id=6, uuid="6" * 32, slug="balena_os/raspberrypi4-64", is_host=True)
 DEVICE = CloudDevice(uuid="dec1ce" * 5 + "00", name="kitchen", fleet=LIGHTS.uuid, system=(HOST, SUPERVISOR))
@@ -52,7 +60,9 @@ DEVICE = CloudDevice(uuid="dec1ce" * 5 + "00", name="kitchen", fleet=LIGHTS.uuid
 
 def content() -> CloudContent:
     return CloudContent(
-        fleets=[LIGHTS, EMPTY, FOREIGN, SUPERVISOR], devices=[DEVICE], users={TOKEN: "somebody", "other-token": "other"}
+        fleets=[LIGHTS, EMPTY, FOREIGN, SUPERVISOR],
+        devices=[DEVICE],
+        users={TOKEN: CloudUser("somebody"), "other-token": CloudUser("other", 2)},
     )
 
 

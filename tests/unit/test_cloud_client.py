@@ -188,8 +188,40 @@ def test_a_server_that_is_busy_is_asked_again() -> None:
     with serve_cloud(content(), faults=CloudFaults(failures=1)) as cloud, client_of(cloud) as client:
         assert find_fleet(CloudModel(client), LIGHTS.slug).id == LIGHTS.id
     with serve_cloud(content(), faults=CloudFaults(failures=9)) as cloud, client_of(cloud) as client:
-        with pytest.raises(TransferError, match="status 503; failed 2 times"):
+        with pytest.raises(TransferError, match="status 503: Too Many Requests; failed 2 times"):
             find_fleet(CloudModel(client), LIGHTS.slug)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (400, "Malformed url: '/v7/application?x'", r"status 400: Malformed url: '/v7/application\?x'; trying again"),
+        (400, f"no {TOKEN}\x1b[2J", r"status 400: no …\\x1b\[2J; trying"),
+        (422, b"plain words", "status 422: plain words; trying"),
+        (422, b"<html>an error page</html>", "status 422; trying"),
+        (400, "x" * 5000, "status 400: x{300}…; trying"),
+        (400, b"y" * (1 << 20), "status 400; trying"),
+        (400, None, "status 400; trying"),
+        (403, "Forbidden by rule 7", r"\(status 403: Forbidden by rule 7\); use a token with more rights"),
+        (500, None, r"status 500; failed 2 times\. The network is not the cause"),
+        (502, "bad gateway", r"status 502: bad gateway; failed 2 times\. The network is not the cause"),
+    ],
+)
+def test_what_a_refusal_says_is_passed_on(status: int, body: object, said: str) -> None:
+    faults = CloudFaults(failures=2, failure_status=status, failure_body=body)
+    with serve_cloud(content(), faults=faults) as cloud, client_of(cloud) as client:
+        with pytest.raises(SourceError, match=said) as caught:
+            find_fleet(CloudModel(client), LIGHTS.slug)
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_resource_that_is_not_there_is_no_matter_of_the_login() -> None:
+    with serve_cloud(content()) as cloud, client_of(cloud) as client:
+        with pytest.raises(
+            SourceError, match=r"/v7/nosuch: the server has no such resource, or none for this login"
+        ) as caught:
+            CloudModel(client).rows("nosuch", dict, [])
+    assert not isinstance(caught.value, AuthenticationError)
 
 
 def test_who_asks_too_often_waits_or_hears_how_long() -> None:

@@ -1,11 +1,10 @@
 """A stand-in for balena's API on loopback, with faults to plant.
 
-It answers what drypoint asks as open-balena-api does, with the same statuses and bodies: OData rows of fleets, releases and
-devices that the login may see; target states of fleets and devices; who asks; and registry tokens that grant what the login
-may pull, which a real docker-registry checks when they are signed. Sources: open-balena-api,
-src/features/{auth,device-state,registry}.
+It answers what drypoint asks as open-balena-api does, with the same statuses and bodies, and refuses what that refuses: a
+recording of a real server (tests/data/open-balena-api.json) is replayed against it. What it cannot tell is answered with 501.
+Sources: open-balena-api, src/features/{auth,device-state,registry}; pinejs, src/sbvr-api.
 
-    content = CloudContent(fleets=[fleet], users={"a-token": "somebody"})
+    content = CloudContent(fleets=[fleet], users={"a-token": CloudUser("somebody")})
     with serve_cloud(content) as cloud:
         settings = CloudSettings(cloud.url, "a-token")
 """
@@ -19,97 +18,33 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
-from .odata import Row
+from .cloud_content import CloudContent, CloudDevice, CloudFleet, CloudRelease, CloudService, CloudUser
+from .cloud_rows import may_see, rows_of
+from .cloud_states import device_state, fleet_state
+from .odata import UntranslatableError
 from .odata import answer as odata_answer
+from .odata_url import MalformedUrlError, NotKnownError, UnreadableUrlError, parse_url
 from .token_signing import TokenSigner, unsigned
 
-ISSUER = "api.balena.test"
-AUDIENCE = "registry2.balena.test"
-"""``REGISTRY_TOKEN_AUDIENCE``: the server's own setting, whatever service a client names."""
+__all__ = [
+    "CloudContent",
+    "CloudDevice",
+    "CloudFaults",
+    "CloudFleet",
+    "CloudRelease",
+    "CloudRequest",
+    "CloudService",
+    "CloudUser",
+    "TestCloud",
+    "serve_cloud",
+]
+
 _SCOPE = re.compile(r"repository:([a-z0-9_./-]+)(?:@sha256:[a-f0-9]+)?:((?:push|pull|,)+)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloudService:
-    """A service of a release; ``location`` is its image's name in the registry, ``content_hash`` the manifest's digest."""
-
-    name: str
-    id: int
-    image_id: int
-    location: str
-    content_hash: str
-    environment: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    composition: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloudRelease:
-    id: int
-    commit: str
-    services: Sequence[CloudService] = ()
-    status: str = "success"
-    is_final: bool = True
-    is_invalidated: bool = False
-    created_at: str = "2024-01-01T00:00:00.000Z"
-    raw_version: str = "0.0.0"
-    volumes: Mapping[str, object] | None = None
-    networks: Mapping[str, object] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloudFleet:
-    """Attributes:
-    running: the commit of the release that devices shall run.
-    members: names of users that may see it.
-    """
-
-    id: int
-    uuid: str
-    slug: str
-    device_type: str = "raspberrypi4-64"
-    arch: str = "aarch64"
-    releases: Sequence[CloudRelease] = ()
-    running: str | None = None
-    config: Mapping[str, str] = field(default_factory=lambda: {"RESIN_SUPERVISOR_POLL_INTERVAL": "900000"})
-    members: frozenset[str] = frozenset()
-    is_public: bool = False
-    kind: str = "fleet"
-    is_host: bool = False
-
-    def release(self, commit: str | None) -> CloudRelease | None:
-        return next((one for one in self.releases if one.commit == commit and one.status == "success"), None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloudDevice:
-    """A registered device; ``system`` are the fleets of its host OS and Supervisor, each with the release it runs."""
-
-    uuid: str
-    name: str
-    fleet: str
-    is_frozen: bool = False
-    system: Sequence[CloudFleet] = ()
-
-
-@dataclass(slots=True)
-class CloudContent:
-    """What a server knows.
-
-    Attributes:
-        users: names of users by token.
-        supervisor_releases: image names by version and architecture, as balenaCloud has them; None is a server without that
-            resource, as openBalena is.
-    """
-
-    fleets: list[CloudFleet] = field(default_factory=list)
-    devices: list[CloudDevice] = field(default_factory=list)
-    users: dict[str, str] = field(default_factory=dict)
-    supervisor_releases: dict[tuple[str, str], str] | None = None
+_MODEL = re.compile(r"/(v[0-9]+)(/[^/?]*)(?:[/?(].*)?")
 
 
 @dataclass(slots=True)
@@ -117,7 +52,8 @@ class CloudFaults:
     """What goes wrong.
 
     Attributes:
-        failures: how many of the next answers are of ``failure_status``, with ``Retry-After: retry_after`` if that is set.
+        failures: how many of the next answers are of ``failure_status`` with ``failure_body``, and with
+            ``Retry-After: retry_after`` if that is set.
         models: which versions of the OData model there are.
         fleet_states: whether there are target states of fleets: not before open-balena-api 7.13.
         token_seconds: how long registry tokens live; with 0 or less they have lapsed when they are given.
@@ -130,6 +66,7 @@ class CloudFaults:
 
     failures: int = 0
     failure_status: int = 503
+    failure_body: object = "Too Many Requests"
     retry_after: str = ""
     models: tuple[str, ...] = ("v6", "v7")
     fleet_states: bool = True
@@ -143,6 +80,9 @@ class CloudFaults:
 
 @dataclass(frozen=True, slots=True)
 class CloudRequest:
+    """``target`` is path and query as they were sent; ``path`` and ``query`` are decoded."""
+
+    target: str
     path: str
     query: tuple[tuple[str, str], ...]
     authorization: str
@@ -168,19 +108,19 @@ class TestCloud:
     def token(self, access: Sequence[Mapping[str, object]], subject: str = "") -> str:
         """A registry token; signed, if the stand-in has a key."""
         now = time.time() - self.faults.token_age
-        claims: dict[str, object] = {
-            "jti": str(uuid.uuid4()), "nbf": int(now) - 10, "iat": int(now) - (3600 if self.faults.token_seconds <= 0 else 0),
-            "exp": int(now + self.faults.token_seconds), "access": list(access), "iss": ISSUER, "aud": AUDIENCE, "sub": subject,
-        }  # fmt: skip
-        return self._signer.sign(claims) if self._signer is not None else unsigned(claims)
+        seconds = self.faults.token_seconds
+        return self._token(access, subject, int(now) - (3600 if seconds <= 0 else 0), int(now + seconds), int(now))
 
     def push_token(self, repository: str) -> str:
         """A token to fill the registry with, as the builder has."""
-        now = time.time()
+        now = int(time.time())
         access = [{"type": "repository", "name": repository, "actions": ["pull", "push"]}]
+        return self._token(access, "builder", now, now + 60, now)
+
+    def _token(self, access: Sequence[Mapping[str, object]], subject: str, given: int, until: int, now: int) -> str:
         claims: dict[str, object] = {
-            "jti": str(uuid.uuid4()), "nbf": int(now) - 10, "iat": int(now), "exp": int(now) + 60,
-            "access": access, "iss": ISSUER, "aud": AUDIENCE, "sub": "builder",
+            "jti": str(uuid.uuid4()), "nbf": now - 10, "access": list(access), "iat": given, "exp": until,
+            "aud": self.content.audience, "iss": self.content.issuer, "sub": subject,
         }  # fmt: skip
         return self._signer.sign(claims) if self._signer is not None else unsigned(claims)
 
@@ -191,7 +131,7 @@ class TestCloud:
             if self.faults.failures > 0:
                 self.faults.failures -= 1
                 headers = {"Retry-After": self.faults.retry_after} if self.faults.retry_after else {}
-                return self.faults.failure_status, "Too Many Requests", headers
+                return self.faults.failure_status, self.faults.failure_body, headers
         if self.faults.redirect:
             return 302, None, {"Location": self.faults.redirect + request.path}
         if self.faults.garbage:
@@ -200,14 +140,15 @@ class TestCloud:
         return status, body, {}
 
     def _route(self, request: CloudRequest) -> tuple[int, object]:
-        user = self.content.users.get(request.authorization.removeprefix("Bearer "), "")
+        user = self.content.users.get(request.authorization.removeprefix("Bearer "))
+        if request.authorization and user is None:
+            return 401, None
+        model = _MODEL.fullmatch(request.target)
+        if model is not None and model[1] in self.faults.models:
+            return self._rows(request.target, user)
         match request.path.strip("/").split("/"):
-            case [model, resource] if model in self.faults.models:
-                return self._rows(resource, dict(request.query), user)
-            case ["actor", "v1", "whoami"]:
-                return (
-                    (200, {"id": 1, "actorType": "user", "actorTypeId": 1, "username": user}) if user else (401, None)
-                )
+            case ["actor" | "user" as kind, "v1", "whoami"]:
+                return (401, None) if user is None else (200, _whoami(user, kind))
             case ["auth", "v1", "token"]:
                 return self._registry_token(request, user)
             case ["device", "v3", "fleet", fleet, "state"] if self.faults.fleet_states:
@@ -217,66 +158,39 @@ class TestCloud:
             case _:
                 return 404, None
 
-    def _rows(self, resource: str, query: dict[str, str], user: str) -> tuple[int, object]:
-        visible = [fleet for fleet in self.content.fleets if _may_see(fleet, user)]
-        rows: list[Row]
-        match resource:
-            case "application":
-                rows = [_application_row(fleet) for fleet in visible]
-            case "release":
-                rows = [_release_row(fleet, release) for fleet in visible for release in fleet.releases]
-            case "device":
-                fleets = {fleet.uuid: fleet for fleet in visible}
-                rows = [
-                    {
-                        "uuid": device.uuid,
-                        "device_name": device.name,
-                        "is_of__device_type": [_type_row(fleets[device.fleet])],
-                    }
-                    for device in self.content.devices
-                    if device.fleet in fleets and user
-                ]
-            case "supervisor_release" if self.content.supervisor_releases is not None:
-                rows = [
-                    {
-                        "supervisor_version": version,
-                        "image_name": image,
-                        "is_for__device_type": [{"slug": arch, "is_of__cpu_architecture": [{"slug": arch}]}],
-                    }
-                    for (version, arch), image in self.content.supervisor_releases.items()
-                ]
-            case _:
-                return 404, None
+    def _rows(self, target: str, user: CloudUser | None) -> tuple[int, object]:
         try:
-            return 200, {"d": odata_answer(rows, query)}
-        except (ValueError, KeyError):
-            return 400, "Malformed url"
+            asked = parse_url(target[target.index("/", 1) :])
+            rows = rows_of(self.content, asked.resource, user)
+            return (401, None) if rows is None else (200, {"d": odata_answer(rows, asked)})
+        except MalformedUrlError:
+            return 400, f"Malformed url: '{target}'"
+        except (UnreadableUrlError, UntranslatableError):
+            return 500, None
+        except NotKnownError as error:
+            return 501, f"the stand-in does not know {error}"
 
-    def _fleet_state(self, uuid: str, commit: str | None, user: str) -> tuple[int, object]:
-        fleet = next((one for one in self.content.fleets if one.uuid == uuid and _may_see(one, user)), None)
+    def _fleet_state(self, uuid: str, commit: str | None, user: CloudUser | None) -> tuple[int, object]:
+        fleet = next((one for one in self.content.fleets if one.uuid == uuid and may_see(one, user)), None)
         release = fleet.release(commit or fleet.running) if fleet is not None else None
-        if not user or fleet is None or (commit and release is None):
-            return 401, "" if user else None
-        apps = {fleet.uuid: _app_state(fleet, release)}
-        return 200, {uuid: {"name": fleet.slug.rpartition("/")[2], "apps": apps, "config": dict(fleet.config)}}
+        if user is None or fleet is None or (commit and release is None):
+            return 401, None
+        return 200, fleet_state(fleet, release)
 
-    def _device_state(self, uuid: str, user: str) -> tuple[int, object]:
+    def _device_state(self, uuid: str, user: CloudUser | None) -> tuple[int, object]:
         device = next((one for one in self.content.devices if one.uuid == uuid), None)
         if device is None or device.is_frozen:
             return 304, None
         fleet = next(one for one in self.content.fleets if one.uuid == device.fleet)
-        if not user or not _may_see(fleet, user):
+        if user is None or not may_see(fleet, user):
             return 401, None
-        apps = {one.uuid: _app_state(one, one.release(one.running)) for one in (*device.system, fleet)}
-        return 200, {uuid: {"name": device.name, "apps": apps, "config": dict(fleet.config)}}
+        return 200, device_state(device, fleet)
 
-    def _registry_token(self, request: CloudRequest, user: str) -> tuple[int, object]:
-        if request.authorization and not user:
-            return 401, None
+    def _registry_token(self, request: CloudRequest, user: CloudUser | None) -> tuple[int, object]:
         allowed = {
             service.location.partition("/")[2]
             for fleet in self.content.fleets
-            if _may_see(fleet, user)
+            if may_see(fleet, user)
             for release in fleet.releases
             for service in release.services
         } - self.faults.withheld
@@ -289,80 +203,15 @@ class TestCloud:
         if self.faults.other_scope:
             claimed = [{**one, "alias": one["name"], "name": self.faults.other_scope} for one in access]
             access = [{**one, "actions": ["pull"]} for one in claimed]
-        token = self.token(access, user)
+        token = self.token(access, user.name if user is not None else "")
         with self._lock:
             self.tokens.append(token)
         return 200, {"token": token}
 
 
-def _may_see(fleet: CloudFleet, user: str) -> bool:
-    return fleet.is_public or user in fleet.members
-
-
-def _type_row(fleet: CloudFleet) -> Row:
-    return {"slug": fleet.device_type, "is_of__cpu_architecture": [{"slug": fleet.arch}]}
-
-
-def _application_row(fleet: CloudFleet) -> Row:
-    running = fleet.release(fleet.running)
-    return {
-        "id": fleet.id, "uuid": fleet.uuid, "slug": fleet.slug, "is_for__device_type": [_type_row(fleet)],
-        "should_be_running__release": [] if running is None else [_release_row(fleet, running)],
-    }  # fmt: skip
-
-
-def _release_row(fleet: CloudFleet, release: CloudRelease) -> Row:
-    images = [
-        {
-            "id": one.image_id,
-            "image": [{"is_stored_at__image_location": one.location, "content_hash": one.content_hash}],
-        }
-        for one in release.services
-    ]
-    return {
-        "id": release.id, "commit": release.commit, "status": release.status, "is_final": release.is_final,
-        "is_invalidated": release.is_invalidated, "created_at": release.created_at, "raw_version": release.raw_version,
-        "belongs_to__application": _Reference(fleet), "release_image": images,
-    }  # fmt: skip
-
-
-class _Reference(list[Row]):
-    """A relation to one fleet: a list for ``any``, and equal to the fleet's id, as pinejs takes it in comparisons."""
-
-    def __init__(self, fleet: CloudFleet) -> None:
-        super().__init__([{"id": fleet.id, "slug": fleet.slug}])
-        self._id = fleet.id
-
-    def __eq__(self, other: object) -> bool:
-        return other == self._id
-
-    __hash__ = None
-
-
-def _app_state(fleet: CloudFleet, release: CloudRelease | None) -> dict[str, object]:
-    state: dict[str, object] = {
-        "id": fleet.id, "name": fleet.slug.rpartition("/")[2], "is_host": fleet.is_host, "class": fleet.kind,
-    }  # fmt: skip
-    if release is not None:
-        content: dict[str, object] = {"id": release.id}
-        if release.services:
-            content["services"] = {one.name: _service_state(one) for one in release.services}
-        if release.networks is not None:
-            content["networks"] = dict(release.networks)
-        if release.volumes is not None:
-            content["volumes"] = dict(release.volumes)
-        state["releases"] = {release.commit: content}
-    return state
-
-
-def _service_state(service: CloudService) -> dict[str, object]:
-    state: dict[str, object] = {
-        "id": service.id, "image_id": service.image_id, "image": f"{service.location}@{service.content_hash}".lower(),
-        "environment": dict(service.environment), "labels": dict(service.labels),
-    }  # fmt: skip
-    if service.composition:
-        state["composition"] = dict(service.composition)
-    return state
+def _whoami(user: CloudUser, kind: str) -> dict[str, object]:
+    actor = {"actorType": "user", "actorTypeId": user.id} if kind == "actor" else {}
+    return {"id": user.id, **actor, "username": user.name, "email": user.email}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -371,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         query = tuple(parse_qsl(parts.query, keep_blank_values=True))
-        request = CloudRequest(parts.path, query, self.headers.get("Authorization", ""))
+        request = CloudRequest(self.path, parts.path, query, self.headers.get("Authorization", ""))
         status, body, headers = self.server.cloud.respond(request)
         content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
@@ -379,7 +228,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if status != 304:
             self.send_header("Content-Length", str(len(content)))
-            self.send_header("Content-Type", "application/json")
+        if content:
+            self.send_header("Content-Type", "application/json; charset=utf-8")
         self.end_headers()
         if status != 304:
             self.wfile.write(content)

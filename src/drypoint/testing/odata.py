@@ -1,152 +1,147 @@
-"""Enough of OData to answer as pinejs does what drypoint asks: $select, $filter, $expand, $orderby, $top over rows in memory.
+"""Enough of pinejs to answer what drypoint asks: $select, $filter, $expand, $orderby, $top and $skip over rows in memory.
 
-Format: OData 4.01 URL conventions. Anything else is an error, as a server answers with 400. Relations are lists of rows.
+Relations are lists of rows. What pinejs cannot translate (an unknown field) or the database cannot compare (a number beyond
+its columns) is answered with 500 there.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
+
+from .odata_terms import Any, Call, Expression, Literal, Not, Operation, Options, Order, Path, Request
+from .odata_url import NotKnownError
 
 Row: TypeAlias = Mapping[str, object]
-_TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*')|(-?\d+)|([A-Za-z_][A-Za-z0-9_/]*)|([():,]))")
+_LARGEST_INTEGER = 2**31 - 1
 
 
-def answer(rows: Sequence[Row], query: Mapping[str, str]) -> list[dict[str, object]]:
-    """Those of *rows* that *query* asks for, with no more in them than it asks for.
+class UntranslatableError(ValueError):
+    """The server answers 500."""
+
+
+def answer(rows: Sequence[Row], request: Request) -> list[dict[str, object]]:
+    """Those of *rows* that *request* asks for, with no more in them than it asks for.
 
     Raises:
-        ValueError: it cannot be understood.
+        UntranslatableError, NotKnownError: they cannot be had.
     """
-    unknown = set(query) - {"$select", "$filter", "$expand", "$orderby", "$top"}
-    if unknown:
-        raise ValueError(f"unknown options {unknown}")
-    found = [row for row in rows if "$filter" not in query or _Filter(query["$filter"]).holds(row)]
-    for order in reversed(query.get("$orderby", "").split(",") if query.get("$orderby") else []):
-        field, _, direction = order.partition(" ")
-        found.sort(key=lambda row, field=field: str(row[field]).zfill(30), reverse=direction == "desc")  # type: ignore[misc]
-    return [_shown(row, query) for row in found[: int(query["$top"]) if "$top" in query else None]]
+    if request.key is not None:
+        rows = [row for row in rows if row["id"] == request.key]
+    return _rows(rows, request.options)
 
 
-def _shown(row: Row, options: Mapping[str, str]) -> dict[str, object]:
-    names = (
-        options["$select"].split(",")
-        if "$select" in options
-        else [name for name, value in row.items() if not isinstance(value, list)]
-    )
-    shown = {name: row[name] for name in names}
-    for part in _split(options.get("$expand", ""), ","):
-        name, _, inner = part.partition("(")
-        nested = dict(option.split("=", 1) for option in _split(inner.removesuffix(")"), ";"))
-        related = row[name]
+def _rows(rows: Sequence[Row], options: Options) -> list[dict[str, object]]:
+    found = [row for row in rows if options.filter is None or _value(options.filter, {"": row}) is True]
+    for order in reversed(options.order):
+        found = _sorted(found, order)
+    end = None if options.top is None else options.skip + options.top
+    return [_shown(row, options) for row in found[options.skip : end]]
+
+
+def _sorted(rows: Sequence[Row], order: Order) -> list[Row]:
+    """As PostgreSQL: null is above everything."""
+    keys = [_value(order.path, {"": row}) for row in rows]
+    if any(isinstance(key, list) for key in keys):
+        raise NotKnownError("$orderby of a relation")
+    ranked = sorted(range(len(rows)), key=lambda place: _rank(keys[place]), reverse=order.descending)
+    return [rows[place] for place in ranked]
+
+
+def _rank(value: object) -> tuple[int, float, str]:
+    if isinstance(value, bool | int | float):
+        return 0, value, ""
+    return (1, 0, "") if value is None else (0, 0, str(value))
+
+
+def _shown(row: Row, options: Options) -> dict[str, object]:
+    names = options.select
+    if names is None:
+        names = tuple(name for name, value in row.items() if not isinstance(value, list))
+    shown = {name: _field(row, name) for name in names}
+    for name, inner in options.expand.items():
+        related = _field(row, name)
         if not isinstance(related, list):
-            raise ValueError(f"{name} is no relation")  # noqa: TRY004 - what the caller asked for is wrong, not a type
-        shown[name] = [_shown(one, nested) for one in related]
+            raise UntranslatableError(f"{name} relates to nothing")
+        shown[name] = _rows(related, inner)
     return shown
 
 
-def _split(text: str, separator: str) -> list[str]:
-    """*text* at each *separator* that stands in no parentheses."""
-    parts, depth, start = [], 0, 0
-    for place, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if character == separator and depth == 0:
-            parts.append(text[start:place])
-            start = place + 1
-    return [part for part in (*parts, text[start:]) if part]
+def _value(expression: Expression, scope: Mapping[str, Row]) -> object:
+    match expression:
+        case Literal(value):
+            return value
+        case Path(names):
+            return _of_path(names, scope)
+        case Any(path, alias, condition, every):
+            related = _of_path(path.names, scope)
+            if not isinstance(related, list):
+                raise UntranslatableError(f"{'/'.join(path.names)} relates to nothing")
+            results = [_value(condition, {**scope, alias: row}) is True for row in related]
+            return all(results) if every else any(results)
+        case Call(method, arguments):
+            return _called(method, [_value(one, scope) for one in arguments])
+        case Operation(operator, left, right):
+            return _operated(operator, _value(left, scope), _value(right, scope))
+        case Not(inner):
+            return _value(inner, scope) is not True
+        case _:
+            assert_never(expression)
 
 
-class _Filter:
-    """An expression of comparisons with ``and``, ``or``, ``startswith`` and ``any``."""
+def _of_path(names: tuple[str, ...], scope: Mapping[str, Row]) -> object:
+    head, *rest = names
+    value = _field(scope[head], rest.pop(0)) if head in scope and rest else _field(scope[""], head)
+    if rest:
+        raise NotKnownError(f"a path of several steps: {'/'.join(names)}")
+    return value
 
-    def __init__(self, text: str) -> None:
-        self._tokens: list[str] = []
-        place = 0
-        while place < len(text.rstrip()):
-            match = _TOKEN.match(text, place)
-            if match is None:
-                raise ValueError(f"cannot be read from {text[place:]!r}")
-            self._tokens.append(match[0].strip())
-            place = match.end()
-        self._place = 0
 
-    def holds(self, row: Row) -> bool:
-        self._place = 0
-        result = self._any_of({"": row})
-        if self._place != len(self._tokens):
-            raise ValueError(f"too much: {self._tokens[self._place :]}")
-        return result
+def _field(row: Row, name: str) -> object:
+    if name not in row:
+        raise UntranslatableError(f"there is no {name}")
+    return row[name]
 
-    def _any_of(self, scope: Mapping[str, Row]) -> bool:
-        result = self._all_of(scope)
-        while self._take_if("or"):
-            result = self._all_of(scope) or result
-        return result
 
-    def _all_of(self, scope: Mapping[str, Row]) -> bool:
-        result = self._term(scope)
-        while self._take_if("and"):
-            result = self._term(scope) and result
-        return result
+def _called(method: str, values: Sequence[object]) -> object:
+    texts = [str(value) for value in values]
+    match method:
+        case "startswith":
+            return texts[0].startswith(texts[1])
+        case "endswith":
+            return texts[0].endswith(texts[1])
+        case "contains":
+            return texts[1] in texts[0]
+        case "tolower":
+            return texts[0].lower()
+        case "toupper":
+            return texts[0].upper()
+        case "length":
+            return len(texts[0])
+        case _:
+            raise NotKnownError(method)
 
-    def _term(self, scope: Mapping[str, Row]) -> bool:
-        if self._take_if("("):
-            result = self._any_of(scope)
-            self._take(")")
-            return result
-        word = self._next()
-        if word == "startswith":
-            self._take("(")
-            value = self._value(self._next(), scope)
-            self._take(",")
-            start = self._value(self._next(), scope)
-            self._take(")")
-            return str(value).startswith(str(start))
-        if word.endswith("/any"):
-            return self._any_related(word.removesuffix("/any"), scope)
-        left = self._value(word, scope)
-        self._take("eq")
-        return left == self._value(self._next(), scope)
 
-    def _any_related(self, path: str, scope: Mapping[str, Row]) -> bool:
-        related = self._value(path, scope)
-        if not isinstance(related, list):
-            raise ValueError(f"{path} is no relation")  # noqa: TRY004
-        self._take("(")
-        name = self._next()
-        self._take(":")
-        start, result = self._place, False
-        for one in related or [{}]:
-            self._place = start
-            result = (self._any_of({**scope, name: one}) and bool(related)) or result
-        self._take(")")
-        return result
+def _operated(operator: str, left: object, right: object) -> object:
+    for value in (left, right):
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST_INTEGER:
+            raise UntranslatableError(f"{value} is beyond an integer column")
+    match operator:
+        case "and":
+            return left is True and right is True
+        case "or":
+            return left is True or right is True
+        case "eq":
+            return _equal(left, right)
+        case "ne":
+            return not _equal(left, right)
+    if not isinstance(left, int | float) or not isinstance(right, int | float):
+        raise NotKnownError(f"{operator} of other things than numbers")
+    return {"gt": left > right, "ge": left >= right, "lt": left < right, "le": left <= right}[operator]
 
-    def _value(self, word: str, scope: Mapping[str, Row]) -> object:
-        if word.startswith("'"):
-            return word[1:-1].replace("''", "'")
-        if word in ("true", "false"):
-            return word == "true"
-        if word.lstrip("-").isdecimal():
-            return int(word)
-        head, _, rest = word.partition("/")
-        row, field = (scope[head], rest) if head in scope and rest else (scope[""], word)
-        # A relation without rows has no fields to name.
-        return row.get(field, []) if not row else row[field]
 
-    def _next(self) -> str:
-        if self._place == len(self._tokens):
-            raise ValueError("too short")
-        self._place += 1
-        return self._tokens[self._place - 1]
-
-    def _take(self, token: str) -> None:
-        if self._next() != token:
-            raise ValueError(f"expected {token!r}")
-
-    def _take_if(self, token: str) -> bool:
-        if self._place < len(self._tokens) and self._tokens[self._place] == token:
-            self._place += 1
-            return True
-        return False
+def _equal(left: object, right: object) -> bool:
+    """A relation to one row equals that row's id, which is what its column holds."""
+    if isinstance(left, list):
+        return any(row["id"] == right for row in left)
+    return left == right

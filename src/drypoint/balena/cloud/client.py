@@ -2,8 +2,9 @@
 
 Sources: open-balena-api (``src/infra/auth/middleware.ts``, ``src/infra/rate-limiting``) and pinejs
 (``src/sbvr-api/errors.ts``): a missing, lapsed or unknown token answers 401 where a login is needed, but OData resources are
-answered to a stranger too, with what is public; 429 comes with Retry-After in seconds. Bodies of refusals are empty or a
-text in JSON, and are not shown: they say nothing that the status does not.
+answered to a stranger too, with what is public; 429 comes with Retry-After in seconds. The body of a refusal is empty or a
+text in JSON that says what is wrong with the request. 500 is the server's own failure, also at a query that it cannot
+translate or a number that its database cannot hold.
 """
 
 from __future__ import annotations
@@ -14,21 +15,24 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
 from ...decoders import json_decoder
-from ...errors import AuthenticationError, SourceError, TransferError, UsageError
+from ...errors import AuthenticationError, SourceError, TransferError
+from ...printable import printable
 from ...sources.registry import RegistryOptions
 from ...sources.registry.address import shown
 from ...sources.registry.retry import Patience, TransientError, parse_retry_after
+from .query import encoded_query
 from .settings import TOKEN_VARIABLE, CloudSettings
 
 if TYPE_CHECKING:
     from ...sources.registry.transport import Answer
 
 MAX_ANSWER_BYTES = 32 << 20
+_MAX_REFUSAL_BYTES = 64 << 10
+_SHOWN_REFUSAL = 300
 _PASSING = frozenset((408, 425))
 _Shape = TypeVar("_Shape")
 _log = logging.getLogger(__name__)
@@ -83,7 +87,7 @@ class CloudClient:
         """
         url = f"{self.settings.api_url}{path}"
         if query:
-            url += "?" + "&".join(f"{quote(name, safe='$')}={quote(value, safe='')}" for name, value in query)
+            url += f"?{encoded_query(query)}"
         patience = Patience(self._options.retry, f"{self.settings.host}{path}", self._closing)
         while True:
             try:
@@ -160,7 +164,7 @@ class CloudClient:
                 raise self.not_logged_in()
             case 403:
                 raise AuthenticationError(
-                    f"{where}: the token may not do that (status 403); use a token with more rights"
+                    f"{where}: the token may not do that (status 403{self._said(answer)}); use a token with more rights"
                 )
             case 429:
                 raise self._too_many(answer, where)
@@ -171,25 +175,34 @@ class CloudClient:
                 )
             case status if status >= 500 or status in _PASSING:
                 raise TransientError(
-                    f"the server answers status {status}", parse_retry_after(answer.header("Retry-After"))
+                    f"the server answers status {status}{self._said(answer)}",
+                    parse_retry_after(answer.header("Retry-After")),
+                    "The network is not the cause, the server's log may say what is; run the same again later",
                 )
             case status:
-                raise SourceError(f"{where}: the server answers status {status}, which trying again would not change")
+                raise SourceError(
+                    f"{where}: the server answers status {status}{self._said(answer)}; trying again would not change that"
+                )
+
+    def _said(self, answer: Answer) -> str:
+        """The text in the body of a refusal, for a message: ``: Malformed url: …``; empty if there is none."""
+        try:
+            body = answer.read_all(_MAX_REFUSAL_BYTES, self._options.request_timeout)
+        except (TransientError, TransferError):
+            return ""
+        try:
+            decoded: object = json_decoder(str).decode(body)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            decoded = body.decode("utf-8", "replace")
+        text = printable(str(decoded)).strip()
+        if self.settings.token:
+            text = text.replace(self.settings.token, "…")
+        if not text or text.startswith("<"):
+            return ""
+        return f": {text[:_SHOWN_REFUSAL]}{'…' if len(text) > _SHOWN_REFUSAL else ''}"
 
     def _too_many(self, answer: Answer, where: str) -> Exception:
         wait = parse_retry_after(answer.header("Retry-After"))
         if wait is not None and wait > self._options.retry.longest_wait:
             return TransferError(f"{where}: asked too often (status 429); try again in {wait:.0f} seconds")
         return TransientError("asked too often (status 429)", wait)
-
-
-def odata_text(text: str) -> str:
-    """*text* as a literal of an OData filter. Format: OData 4.01 URL conventions, 5.1.1.14.1: quotes are doubled.
-
-    Raises:
-        UsageError: it holds what no name on the server does.
-    """
-    if not text.isprintable() or len(text) > 255:
-        raise UsageError(f"{text[:100]!r} cannot be the name of anything on a balena server")
-    doubled = text.replace("'", "''")
-    return f"'{doubled}'"

@@ -17,7 +17,8 @@ import msgspec
 
 from ...decoders import json_decoder
 from ...errors import SourceError, UsageError
-from .client import CloudClient, odata_text
+from .client import CloudClient
+from .query import odata_text
 
 CURRENT = "current"
 LATEST = "latest"
@@ -108,7 +109,13 @@ class CloudModel:
         while True:
             path = f"/{_MODELS[self._version]}/{resource}"
             older = self._version + 1 < len(_MODELS)
-            answer = self.client.get(path, query, expected=frozenset((404,)) if older else frozenset())
+            answer = self.client.get(path, query, expected=frozenset((401, 404) if older else (401,)))
+            if answer.status == 401:
+                # Said of a login that is not known, and of a resource that is not there.
+                self.client.check_login()
+                raise SourceError(
+                    f"{self.client.settings.host}{path}: the server has no such resource, or none for this login (status 401)"
+                )
             if answer.status == 200:
                 rows = self.client.read(answer, _RawRows, path).d
                 try:

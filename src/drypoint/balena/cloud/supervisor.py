@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from ...errors import InvalidReferenceError, SourceError, UsageError
 from ...oci import Reference, parse_reference
 from ...oci.reference import DEFAULT_DOMAIN
-from .client import CloudClient, odata_text
+from .client import CloudClient
 from .fleet import CloudModel
+from .query import odata_text
 
 _VERSION = re.compile(r"v?([0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+_-]*)")
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")

@@ -35,12 +35,19 @@ class TransientError(Exception):
     Attributes:
         reason: what failed, without any secret.
         retry_after: seconds that the server wants to be left alone.
+        advice: what to do when it goes on failing.
     """
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        retry_after: float | None = None,
+        advice: str = "Check the network and the server, then run the same again",
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
+        self.advice = advice
 
 
 class Patience:
@@ -77,8 +84,7 @@ class Patience:
         if self._in_a_row >= self._policy.attempts:
             times = "once" if self._altogether == 1 else f"{self._altogether} times"
             raise TransferError(
-                f"{self._what}: {failure.reason}; failed {times}{so_far}. "
-                "Check the network and the server, then run the same again"
+                f"{self._what}: {failure.reason}; failed {times}{so_far}. {failure.advice}"
             ) from failure
         wait = min(self._policy.first_wait * 2.0 ** (self._in_a_row - 1), self._policy.longest_wait)
         # Half of it at random, so that many clients that failed together don't come back together.
