@@ -142,7 +142,13 @@ def compression_of(start: bytes) -> str | None:
 
 
 def members(
-    chunks: Iterator[bytes], kind: str, what: str, error: type[DrypointError], *, zero_padding: bool = False
+    chunks: Iterator[bytes],
+    kind: str,
+    what: str,
+    error: type[DrypointError],
+    *,
+    zero_padding: bool = False,
+    ended: Callable[[int], None] | None = None,
 ) -> Iterator[bytes]:
     """The bytes that the compressed *chunks* hold, at most 1 MiB at a time.
 
@@ -154,6 +160,8 @@ def members(
         what: how errors name the stream.
         error: the class to raise.
         zero_padding: whether a gzip stream may end in zeros, as gzip and Python take it; xz has a rule of its own.
+        ended: called when a member has ended and all of it was yielded, with the number of bytes that follow it in the chunks
+            taken so far.
 
     Raises:
         DrypointError: as *error* says; damaged, truncated, followed by bytes that are no further member, or wanting absurd
@@ -185,6 +193,8 @@ def members(
             if output:
                 yield output
             data = member.unused_data if member.eof else b""
+            if ended is not None and member.eof:
+                ended(len(data))
             if data or (not member.eof and not member.needs_input):
                 continue
         following = next(chunks, None)

@@ -94,7 +94,7 @@ def test_a_good_layer_comes_through_whole() -> None:
     blob = Watched(cut(BLOB))
     with tar_chunks(blob, layer_of(), "layer") as chunks:
         assert b"".join(chunks) == TAR
-        assert chunks.compression == "gzip"
+        assert chunks.trace.compression == "gzip"
         assert list(chunks) == []
     assert blob.closed
 
@@ -102,7 +102,7 @@ def test_a_good_layer_comes_through_whole() -> None:
 def test_a_bare_tar_comes_through_whole() -> None:
     with tar_chunks(cut(TAR), layer_of(TAR), "layer") as chunks:
         assert b"".join(chunks) == TAR
-        assert chunks.compression is None
+        assert chunks.trace.compression is None
 
 
 @pytest.mark.parametrize(

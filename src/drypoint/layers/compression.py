@@ -7,36 +7,42 @@ Engines before 23.0 know no zstd: they refuse such a layer when they pull it, bu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 
 from ..decompression import PEEK, compression_of, members
 from ..errors import LayerError
+from .read_ends import InflateTrace
 
 
-def decompress(
-    chunks: Iterator[bytes], what: str, found: Callable[[str | None], None] | None = None
-) -> Iterator[bytes]:
+def decompress(chunks: Iterator[bytes], what: str, trace: InflateTrace | None = None) -> Iterator[bytes]:
     """The bytes that *chunks* hold when decompressed, at most 1 MiB at a time.
 
     Args:
         chunks: the blob, in pieces of any size.
         what: how errors name the blob.
-        found: told the compression, as :func:`compression_of` has it, before the first bytes are given.
+        trace: notes the compression before the first bytes are given, and then what is inflated.
 
     Raises:
         LayerError: damaged, truncated, followed by bytes that are no further member, or wanting absurd memory.
     """
+    if trace is None:
+        yield from _decompress(chunks, what, None)
+    else:
+        yield from trace.tar(_decompress(trace.blob(chunks), what, trace))
+
+
+def _decompress(chunks: Iterator[bytes], what: str, trace: InflateTrace | None) -> Iterator[bytes]:
     start = b""
     for chunk in chunks:
         start += chunk
         if len(start) >= PEEK:
             break
     kind = compression_of(start[:PEEK])
-    if found is not None:
-        found(kind)
+    if trace is not None:
+        trace.compression = kind
     whole = chain((start,), chunks) if start else chunks
     if kind is None:
         yield from whole
     else:
-        yield from members(whole, kind, what, LayerError)
+        yield from members(whole, kind, what, LayerError, ended=None if trace is None else trace.member_ended)

@@ -16,6 +16,7 @@ from types import TracebackType
 from ..errors import LayerError
 from ..oci import Layer
 from .compression import decompress
+from .read_ends import InflateTrace
 from .verify import verified
 
 _BUFFERED_BYTES = 4 << 20
@@ -123,11 +124,11 @@ class TarChunks(Iterator[bytes]):
     """A layer's tar, verified on its way: see :func:`tar_chunks`.
 
     Attributes:
-        compression: that of the blob, as :func:`.compression_of` has it; known with the first bytes.
+        trace: what is noted of the blob while it is inflated; whole when all chunks were taken.
     """
 
     def __init__(self, blob: Iterator[bytes], layer: Layer, what: str) -> None:
-        self.compression: str | None = None
+        self.trace = InflateTrace()
         fetched = _Stage("fetch", verified(blob, layer.blob.digest, what, layer.blob.size), blob)
         inflated = _Stage("inflate", self._inflate(fetched, what), fetched)
         checked = _Stage("diff-id", verified(inflated, layer.diff_id, f"{what}, uncompressed"), inflated)
@@ -157,15 +158,12 @@ class TarChunks(Iterator[bytes]):
 
     def _inflate(self, blob: Iterator[bytes], what: str) -> Iterator[bytes]:
         try:
-            yield from decompress(blob, what, self._note_compression)
+            yield from decompress(blob, what, self.trace)
         except LayerError:
             # Damage on the way breaks the compression too. Read on to the blob's end, so that a wrong digest, the cause, is
             # what gets told; only a blob that is what its digest says is itself to blame.
             deque(blob, maxlen=0)
             raise
-
-    def _note_compression(self, found: str | None) -> None:
-        self.compression = found
 
     def __enter__(self) -> TarChunks:
         return self

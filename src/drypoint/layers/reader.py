@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, count
 from types import TracebackType
 
 from ..fstree import Content, Regular
 from .change import Add, Change, change_of
 from .pipeline import TarChunks
-from .tar import TarReader
+from .read_ends import WINDOW, ReadEnds, windows
+from .tar import END_OF_ARCHIVE, TarReader
 from .tarsplit import TarSplit, TarSplitWriter, clean_name, crc_of
 
-_WINDOW = 32 << 10
+_HELD = 8 << 20
+"""Bytes behind an archive's end that are held until all have come. No writer comes near it."""
 
 
 class LayerReader:
@@ -29,18 +32,27 @@ class LayerReader:
         final_empty_segment: end the tar-split with an empty segment, as engines up to 24 do; from 25 on they do not.
             Both read both.
         in_memory: keep the tar-split in memory whatever its size, where no file may be made.
+        from_store: record the tar as an engine does that reads it from a layer that it has just stored, not from the blob; it
+            does so with a blob that the image has further down already.
 
     Raises, while iterating:
         LayerError: no tar, or an entry that the engine would refuse.
     """
 
     def __init__(
-        self, chunks: Iterator[bytes], what: str, *, final_empty_segment: bool = True, in_memory: bool = False
+        self,
+        chunks: Iterator[bytes],
+        what: str,
+        *,
+        final_empty_segment: bool = True,
+        in_memory: bool = False,
+        from_store: bool = False,
     ) -> None:
         self._chunks = chunks
         self._tar = TarReader(chunks, what)
         self._what = what
         self._final_empty_segment = final_empty_segment
+        self._from_store = from_store
         self._writer = TarSplitWriter(what, in_memory=in_memory)
         self._result: TarSplit | None = None
 
@@ -85,37 +97,44 @@ class LayerReader:
     def _finish(self) -> None:
         if self._tar.end:
             self._writer.segment(self._tar.end)
-        padding = self._record_rest()
-        # An empty segment is what tar-split before 0.11.5 records when its last read gives nothing. Go's gzip reader gives the
-        # last bytes and the end in one, unless the last bytes filled its window.
-        if self._final_empty_segment and not (self._is_gzip() and padding and self._tar.bytes_read % _WINDOW):
-            self._writer.segment(b"")
+        if self._record_rest() or self._from_store:
+            # What tar-split before 0.11.5 records when a read returns nothing but the end.
+            self._record([b""])
         self._result = self._writer.finish()
 
-    def _record_rest(self) -> int:
-        """Record what follows the archive's end, in the pieces in which the engine's reader gives it; their total length.
+    def _record_rest(self) -> bool:
+        """Record what follows the archive's end, in the pieces in which the engine's reader returns it.
 
-        These are windows of 32 KiB from the tar's beginning: those of Go's gzip reader, or of the pipe through which a pull
-        hands on a tar that is not compressed. (A tar that was loaded, not pulled, comes in larger pieces.)
+        Returns whether the end of the tar came after the last of them, and not with it.
         """
-        total = 0
-        pending = bytearray()
-        limit = _WINDOW - self._tar.bytes_read % _WINDOW
-        for chunk in self._tar.rest():
-            pending += chunk
-            total += len(chunk)
-            start = 0
-            while len(pending) - start >= limit:
-                self._writer.segment(pending[start : start + limit])
-                start += limit
-                limit = _WINDOW
-            del pending[:start]
-        if pending:
-            self._writer.segment(pending)
-        return total
+        start = self._tar.bytes_read
+        rest = self._tar.rest()
+        held: list[bytes] = []
+        for chunk in rest:
+            held.append(chunk)
+            if self._tar.bytes_read - start > _HELD:
+                # Where reads end is only known when all have come.
+                positions: Iterable[int] = count(start - start % WINDOW + WINDOW, WINDOW)
+                self._record(_cut(chain(held, rest), start, positions))
+                ends = self._read_ends(start)
+                break
+        else:
+            ends = self._read_ends(start)
+            self._record(_cut(held, start, ends.positions))
+        # Read from the store, a segment of no bytes is a read of no bytes; one before the archive has ended goes unnoticed.
+        if self._from_store and not ends.with_end and self._tar.end.endswith(END_OF_ARCHIVE):
+            self._record([b""])
+        return not ends.with_end
 
-    def _is_gzip(self) -> bool:
-        return isinstance(self._chunks, TarChunks) and self._chunks.compression == "gzip"
+    def _record(self, segments: Iterable[bytes | bytearray]) -> None:
+        for segment in segments:
+            if segment or self._final_empty_segment:
+                self._writer.segment(segment)
+
+    def _read_ends(self, start: int) -> ReadEnds:
+        if isinstance(self._chunks, TarChunks):
+            return self._chunks.trace.read_ends(start, self._tar.bytes_read)
+        return windows(start, self._tar.bytes_read)
 
     def close(self) -> None:
         """Let go of the tar-split, finished or not. Harmless if repeated."""
@@ -128,6 +147,23 @@ class LayerReader:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _cut(chunks: Iterable[bytes], start: int, ends: Iterable[int]) -> Iterator[bytearray]:
+    """*chunks*, which begin at *start* of the tar, in pieces that end at *ends*; the last one with the chunks."""
+    following = iter(ends)
+    end = next(following, None)
+    pending = bytearray()
+    for chunk in chunks:
+        pending += chunk
+        done = 0
+        while end is not None and end - start <= len(pending) - done:
+            yield pending[done : done + end - start]
+            done += end - start
+            start, end = end, next(following, None)
+        del pending[:done]
+    if pending:
+        yield pending
 
 
 class _StreamedContent:

@@ -25,6 +25,7 @@ _PLAIN = frozenset(ord(kind) for kind in (REGULAR, DIRECTORY, SYMLINK, LINK))
 _TYPEFLAG = 156
 _META = frozenset((_EXTENDED_HEADER, GLOBAL_HEADER, _LONG_NAME, _LONG_LINK))
 
+END_OF_ARCHIVE = 2 * ZERO_BLOCK
 MAX_SPECIAL_BYTES = 1 << 20
 """Longest extended header or long name taken, as in Go's archive/tar."""
 MAX_RAW_BYTES = 16 << 20

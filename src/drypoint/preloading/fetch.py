@@ -7,11 +7,13 @@ bounded buffers go; so neither the network nor the writer waits for the other, a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
 
+from ..digest import Digest
+from ..engine.placement import PlannedLayer
 from ..layers import LayerReader, TarChunks, tar_chunks
 from ..oci import Image, Layer
 from ..progress import Step
@@ -21,17 +23,36 @@ LAYERS_AHEAD = 2
 
 
 class LayerJob(msgspec.Struct, frozen=True):
-    """One layer to fetch: what it is, and who has it."""
+    """One layer to fetch: what it is, and who has it.
+
+    Attributes:
+        repeated: whether a pull of *image* would have fetched the blob for a layer further down already, and so would read that
+            layer in the store.
+    """
 
     image: Image
     layer: Layer
     source: BlobSource
+    repeated: bool = False
 
     @property
     def what(self) -> str:
         """How errors name the layer."""
         name = self.image.references[0] if self.image.references else self.image.image_id
         return f"layer {self.layer.blob.digest} of {name}"
+
+
+def layer_jobs(layers: Iterable[PlannedLayer], sources: Mapping[Digest, BlobSource]) -> list[LayerJob]:
+    """The jobs of *layers*, in their order; *sources* has who has each image, by its id."""
+    pulled: set[tuple[Digest, Digest]] = set()
+    jobs: list[LayerJob] = []
+    for planned in layers:
+        key = (planned.image.image_id, planned.layer.blob.digest)
+        # Only a pull does that: docker load reads every layer from its archive.
+        repeated = key in pulled and planned.layer.distributable
+        jobs.append(LayerJob(planned.image, planned.layer, sources[planned.image.image_id], repeated))
+        pulled.add(key)
+    return jobs
 
 
 class LayerFetcher:
@@ -63,7 +84,7 @@ class LayerFetcher:
         self._start(self._ahead + 1)
         job, chunks = self._started.popleft()
         try:
-            with LayerReader(chunks, job.what, in_memory=self._in_memory) as reader:
+            with LayerReader(chunks, job.what, in_memory=self._in_memory, from_store=job.repeated) as reader:
                 self._start(self._ahead)
                 yield reader
         finally:

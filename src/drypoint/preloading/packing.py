@@ -21,7 +21,7 @@ from ..layers import LayerReader
 from ..oci import Image, Platform
 from ..progress import SILENT, Progress
 from .base_stream import DEFAULT_NAME, BaseStream, file_stream
-from .fetch import LayerFetcher, LayerJob
+from .fetch import LayerFetcher, layer_jobs
 from .files import put_file
 from .gathering import Wishes
 from .packing_plan import Besides, Prepared, look_into, manifest_of, without_looking
@@ -142,9 +142,7 @@ def _pack(prepared: Prepared, base: BaseStream, besides: Besides, write: Write, 
 @contextmanager
 def _fetching(prepared: Prepared, progress: Progress) -> Iterator[LayerFetcher]:
     store = prepared.store
-    jobs = [
-        LayerJob(planned.image, planned.layer, prepared.sources[planned.image.image_id]) for planned in store.layers
-    ]
+    jobs = layer_jobs(store.layers, prepared.sources)
     step = progress.begin(f"packing {len(jobs)} layers", store.fetch_bytes) if jobs else SILENT.begin("")
     with LayerFetcher(jobs, step, in_memory=True) as fetcher:
         fetcher.prefetch()

@@ -17,7 +17,7 @@ from ..layers import LayerReader
 from ..progress import SILENT, Progress, counted
 from ..sinks.ext4 import Ext4Sink
 from ..sinks.ext4_meter import Taken
-from .fetch import LayerFetcher, LayerJob
+from .fetch import LayerFetcher, layer_jobs
 from .files import put_file
 from .gathering import Gathered
 from .growing import GrowingPartition
@@ -62,9 +62,7 @@ def to_be_noted(written: Sequence[WrittenLayer], block_size: int) -> dict[Digest
 def fetching(gathered: Gathered, progress: Progress) -> Iterator[LayerFetcher]:
     """The layers that are planned, of which the first are on their way at once."""
     store = gathered.plan.store
-    jobs = [
-        LayerJob(planned.image, planned.layer, gathered.sources[planned.image.image_id]) for planned in store.layers
-    ]
+    jobs = layer_jobs(store.layers, gathered.sources)
     step = progress.begin(f"fetching {counted(len(jobs), 'layer')}", store.fetch_bytes) if jobs else SILENT.begin("")
     with LayerFetcher(jobs, step) as fetcher:
         fetcher.prefetch()

@@ -53,6 +53,8 @@ def _gzip(name: str) -> bytes:
     return zlib.compress(_tar(name), wbits=31)
 
 
+_BZIP2 = layer().file("bzip2-padded").finish().ljust(65_536, b"\0")
+_BZIP2_STREAMS = layer().file("bzip2-streams").finish().ljust(65_536, b"\0")
 _XZ, _MEMBERS = _tar("xz-two-streams"), _tar("gzip-empty-member")
 
 ARCHIVES: tuple[Case, ...] = (
@@ -116,6 +118,13 @@ ARCHIVES: tuple[Case, ...] = (
         compression=Compression.GZIP_MEMBERS,
     ),
     _blob("bzip2", "a layer in bzip2", _tar("bzip2"), bz2.compress(_tar("bzip2"))),
+    _blob("bzip2-padded", "bzip2, padded to 65,536 bytes", _BZIP2, bz2.compress(_BZIP2)),
+    _blob(
+        "bzip2-streams",
+        "two bzip2 streams, the second one from within the padding on",
+        _BZIP2_STREAMS,
+        bz2.compress(_BZIP2_STREAMS[:-700]) + bz2.compress(_BZIP2_STREAMS[-700:]),
+    ),
     _blob("xz", "a layer in xz", _tar("xz"), lzma.compress(_tar("xz"))),
     _blob("xz-two-streams", "a layer in two xz streams", _XZ, lzma.compress(_XZ[:5000]) + lzma.compress(_XZ[5000:])),
     _blob(

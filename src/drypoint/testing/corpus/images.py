@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from ..images import BuiltLayer, build_layer
+from dataclasses import replace
+
+from ...digest import digest_of
+from ...oci import Descriptor
+from ..gzip_framings import Cut, framed
+from ..images import BuiltLayer, Compression, build_layer
 from .case import Case, case, layer
 
 _STACK = tuple(build_layer(layer().file(f"layer-{number}", b"%d" % number).finish()) for number in range(130))
@@ -17,6 +22,23 @@ _TWICE = layer().file("twice", b"1").finish()
 _APART = layer().file("apart", b"1").finish()
 _EMPTY = layer().raw(bytes(512)).finish()
 
+
+def _odd_end(name: str, end: bytes) -> bytes:
+    return layer().file(name, b"1").finish(end_of_archive=False) + end
+
+
+def _flushed() -> BuiltLayer:
+    tar = _odd_end("flushed", bytes(10_240))
+    blob = framed(tar, [(5000, Cut.SYNC_FLUSH), (len(tar), Cut.SYNC_FLUSH)])
+    return replace(
+        build_layer(tar),
+        descriptor=Descriptor("application/vnd.oci.image.layer.v1.tar+gzip", digest_of(blob), len(blob)),
+        content=blob,
+    )
+
+
+_FLUSHED = _flushed()
+
 IMAGES: tuple[Case, ...] = (
     Case("layers-none", "an image without layers", ()),
     case("layers-same", "the same layer twice, one upon the other", _TWICE, _TWICE),
@@ -28,6 +50,20 @@ IMAGES: tuple[Case, ...] = (
         _APART,
         layer().file("between"),
         _APART,
+    ),
+    case(
+        "layers-same-padded", "the same layer twice, padded to 10,240 bytes", *[_odd_end("padded", bytes(10_240))] * 2
+    ),
+    Case("layers-same-flushed", "the same, with a flush before its end", (_FLUSHED, _FLUSHED)),
+    case(
+        "layers-same-plain",
+        "the same without compression",
+        *[_odd_end("p", bytes(9216))] * 2,
+        compression=Compression.NONE,
+    ),
+    case("layers-same-no-end", "the same layer twice, without zero blocks", *[_odd_end("no-end", b"")] * 2),
+    case(
+        "layers-same-one-block", "the same layer twice, with one zero block", *[_odd_end("one-block", bytes(512))] * 2
     ),
     case("layers-empty-many", "ten empty layers", *[_EMPTY] * 10),
     Case("layers-125", "125 layers, as many as engines take (moby, layer/layer_store.go)", _stacked(125)),
