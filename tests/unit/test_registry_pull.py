@@ -377,7 +377,7 @@ def test_a_token_provider_serves_a_registry() -> None:
         def provide(domain: str, scopes: tuple[str, ...], refused: str | None) -> str | None:
             assert domain == registry.host
             asked.append((scopes, refused))
-            return registry.new_token(60)
+            return registry.new_token(60, scopes)
 
         assert len(pull(registry, replace(QUICK, token_provider=provide))) == 2
         assert registry.count("/token") == 0

@@ -365,31 +365,6 @@ def test_docker_hub_lives_under_another_name(authority: Authority) -> None:
                     source.resolve(parse_reference("alpine"), AMD64)
 
 
-def test_a_greeting_that_is_redirected_is_no_registry(authority: Authority) -> None:
-    """Loopback is asked by http first: a web server that sends http to https has its registry there."""
-    with serve_registry(holding(), tls=authority.server_context()) as registry:
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                pass
-
-            def do_GET(self) -> None:
-                self.send_response(301)
-                self.send_header("Location", f"{registry.url}{self.path}")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-            thread.start()
-            try:
-                with pytest.raises(TransferError, match="no registry answers there"):
-                    resolve(f"127.0.0.1:{server.server_address[1]}", replace(QUICK, ca_files=(authority.ca,)))
-            finally:
-                server.shutdown()
-                thread.join()
-
-
 def test_a_missing_image_is_missing_by_tls_too(authority: Authority) -> None:
     with serve_registry(RegistryContent(), tls=authority.server_context()) as registry:
         with pytest.raises(ImageNotFoundError):

@@ -121,10 +121,7 @@ def parse_manifest(content: bytes, media_type: str, what: str) -> Manifest | Ind
     except JsonError as error:
         raise ManifestError(f"{what}: the manifest is not well formed: {error}") from error
     if given.startswith(_SCHEMA_1) or raw.schema_version == 1:
-        raise ManifestError(
-            f"{what}: the image has a Docker schema 1 manifest, which engines no longer take; "
-            "push it again with a current engine to convert it"
-        )
+        raise _schema_1(what)
     # Engines do not look at the version of what the media type names.
     if raw.schema_version != 2 and not (
         raw.schema_version == 0 and (raw.media_type or given) in ACCEPTED_MANIFEST_TYPES
@@ -141,6 +138,22 @@ def parse_manifest(content: bytes, media_type: str, what: str) -> Manifest | Ind
     if kind in (MEDIA_TYPE_OCI_MANIFEST, MEDIA_TYPE_DOCKER_MANIFEST) or not kind:
         return _manifest(raw, kind or MEDIA_TYPE_OCI_MANIFEST, what)
     raise ManifestError(f"{what}: {kind[:200]!r} is not a container image's media type")
+
+
+def refuse_schema_1(content: bytes, media_type: str, what: str) -> None:
+    """Look only for schema 1, whose digest is not that of *content*.
+
+    Raises:
+        ManifestError: *content*, which came as *media_type*, is of schema 1.
+    """
+    if media_type.strip().lower().startswith(_SCHEMA_1):
+        raise _schema_1(what)
+    try:
+        raw = decode_go(content, _RawManifest)
+    except JsonError:
+        return
+    if raw.schema_version == 1:
+        raise _schema_1(what)
 
 
 def choose_platform(index: Index, wanted: Platform, what: str) -> IndexEntry:
@@ -164,6 +177,13 @@ def choose_platform(index: Index, wanted: Platform, what: str) -> IndexEntry:
     )[:_MAX_OFFERED]
     raise ImageNotFoundError(
         f"{what} has no image for {wanted}; it offers {', '.join(offered) or 'no platform at all'}. Choose one with --platform"
+    )
+
+
+def _schema_1(what: str) -> ManifestError:
+    return ManifestError(
+        f"{what}: the image has a Docker schema 1 manifest, which engines no longer take; "
+        "push it again with a current engine to convert it"
     )
 
 

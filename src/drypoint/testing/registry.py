@@ -20,7 +20,7 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -73,6 +73,8 @@ class Access:
         identity_token: a refresh token that the token server takes too.
         token_seconds: how long a token lives; also what the token server says, unless ``stated_seconds`` is given.
         realm: another token server to name in challenges.
+        hides: anonymous users get this status without a challenge, but at ``/v2/``.
+        answer_fields: what the token server answers instead of its own fields, or besides; the value ``TOKEN`` is the token.
     """
 
     scheme: Literal["basic", "token"]
@@ -81,6 +83,8 @@ class Access:
     token_seconds: float = 300.0
     stated_seconds: float | None = None
     realm: str | None = None
+    hides: int | None = None
+    answer_fields: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -100,6 +104,7 @@ class Faults:
         digest_header: what manifests have as Docker-Content-Digest instead of their digest.
         redirect_blobs: blob requests are sent on to this base (another registry's ``url``), with a signature in the query.
         redirect_status: with which status.
+        redirect_all: everything below ``/v2/`` is sent on to this base, as a registry does that is a name for another one.
         bytes_per_second: bodies come no faster.
         compressed_header: answers claim ``Content-Encoding: gzip`` of bodies that are what they are.
     """
@@ -119,6 +124,7 @@ class Faults:
     digest_header: str | None = None
     redirect_blobs: str | None = None
     redirect_status: int = 307
+    redirect_all: str | None = None
     bytes_per_second: float | None = None
     compressed_header: bool = False
 
@@ -158,7 +164,7 @@ class TestRegistry:
         self.bytes_sent: Counter[str] = Counter()
         self._server = server
         self._lock = threading.Lock()
-        self._tokens: dict[str, float] = {}
+        self._tokens: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._tokens_given = 0
 
     @property
@@ -208,16 +214,19 @@ class TestRegistry:
         with self._lock:
             self.bytes_sent[path] += size
 
-    def new_token(self, lifetime: float) -> str:
+    def new_token(self, lifetime: float, scopes: Iterable[str] = ()) -> str:
+        """A token for *scopes*, each one ``repository:PATH:pull``."""
         with self._lock:
             self._tokens_given += 1
             token = f"token-{self._tokens_given}-of-{self.port}"
-            self._tokens[token] = time.monotonic() + lifetime
+            self._tokens[token] = (time.monotonic() + lifetime, tuple(scopes))
             return token
 
-    def is_valid(self, token: str) -> bool:
+    def is_valid(self, token: str, scope: str | None) -> bool:
+        """Whether *token* opens *scope*; None is what needs none."""
         with self._lock:
-            return time.monotonic() < self._tokens.get(token, 0.0)
+            until, scopes = self._tokens.get(token, (0.0, ()))
+            return time.monotonic() < until and (scope is None or scope in scopes)
 
     def revoke_tokens(self) -> None:
         """Let every token lapse now."""
@@ -366,12 +375,15 @@ class _Handler(BaseHTTPRequestHandler):
             extra = {"Retry-After": registry.faults.retry_after} if registry.faults.retry_after else {}
             self._error(registry.faults.refusal_status, "UNAVAILABLE", extra)
             return
-        if not self._admitted():
+        if registry.faults.redirect_all is not None and url.path.startswith("/v2/"):
+            self._small(registry.faults.redirect_status, b"", {"Location": registry.faults.redirect_all + self.path})
+            return
+        route = _ROUTE.fullmatch(url.path)
+        if not self._admitted(None if route is None else f"repository:{route['repository']}:pull"):
             return
         if url.path == "/v2/":
             self._small(200, b"{}", {"Docker-Distribution-Api-Version": "registry/2.0"})
             return
-        route = _ROUTE.fullmatch(url.path)
         if route is None:
             self._error(404, "NAME_UNKNOWN")
         elif route["kind"] == "manifests":
@@ -381,7 +393,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     # --- who may ---
 
-    def _admitted(self) -> bool:
+    def _admitted(self, scope: str | None) -> bool:
         registry, access = self.server.registry, self.server.registry.access
         if access is None or "X-Signature=" in self.path:
             return True
@@ -390,10 +402,12 @@ class _Handler(BaseHTTPRequestHandler):
             admitted = _user_of(given, access.users) is not None
             challenge = 'Basic realm="test registry"'
         else:
-            admitted = registry.is_valid(given.removeprefix("Bearer "))
+            admitted = registry.is_valid(given.removeprefix("Bearer "), scope)
             realm = access.realm or f"{registry.url}/token"
-            challenge = f'Bearer realm="{realm}",service="test registry",scope="repository:x:pull"'
-        if not admitted:
+            challenge = f'Bearer realm="{realm}",service="test registry"' + (f',scope="{scope}"' if scope else "")
+        if not admitted and access.hides is not None and scope is not None:
+            self._error(access.hides, "NAME_UNKNOWN" if access.hides == 404 else "DENIED")
+        elif not admitted:
             self._error(401, "UNAUTHORIZED", {"WWW-Authenticate": challenge})
         return admitted
 
@@ -414,7 +428,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         stated = access.token_seconds if access.stated_seconds is None else access.stated_seconds
         name = "access_token" if self.command == "POST" else "token"
-        answer = {name: registry.new_token(access.token_seconds), "expires_in": stated}
+        given = registry.new_token(access.token_seconds, [one for text in scopes for one in text.split(" ")])
+        answer = {name: given, "expires_in": stated}
+        answer.update((key, given if value == "TOKEN" else value) for key, value in access.answer_fields.items())
         self._small(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
     # --- what there is ---
@@ -426,6 +442,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(404, "MANIFEST_UNKNOWN")
             return
         media_type, manifest = found
+        if media_type not in self.headers.get("Accept", media_type):
+            # As distribution does: "manifest found, but accept header does not support" it.
+            self._error(404, "MANIFEST_UNKNOWN")
+            return
         digest = registry.faults.digest_header or digest_of(manifest)
         self._small(200, manifest, {"Content-Type": media_type, "Docker-Content-Digest": digest})
 

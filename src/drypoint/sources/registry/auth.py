@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 import msgspec
 
@@ -133,6 +133,9 @@ def _bearer(
     plain_http: bool,
 ) -> Generator[TokenRequest, TokenAnswer, Authorization]:
     realm, service = challenge.parameters["realm"], challenge.parameters.get("service", "")
+    if realm.startswith(("/", "./", "../")):
+        # Some servers behind a proxy know only their own path.
+        realm = urljoin(f"{'http' if plain_http else 'https'}://{registry}/v2/", realm)
     if not realm_is_safe(realm, registry, plain_http=plain_http):
         raise AuthenticationError(
             f"{registry} names {shown(realm)!r} as its token server: expected an https address, "
@@ -260,6 +263,11 @@ class Authenticator:
             life = float("inf") if found.lifetime is None else found.lifetime * _LIFETIME_USED
             self._cached[scope] = _Cached(found.header, asked_at + life)
             return found.header
+
+    def knows(self) -> bool:
+        """Whether there are credentials to show, or a provider of tokens, so that none but those are of use."""
+        with self._lock:
+            return self._provider is not None or bool(self._look_up())
 
     def advice(self) -> str:
         """Why there were no credentials to show, and what would help, for the end of a message."""

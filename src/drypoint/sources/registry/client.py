@@ -21,9 +21,9 @@ from ...errors import (
     TransferError,
 )
 from ...go_json import JsonError, decode_go
-from ...oci.manifest import ACCEPTED_MANIFEST_TYPES, MAX_MANIFEST_BYTES
+from ...oci.manifest import ACCEPTED_MANIFEST_TYPES, MAX_MANIFEST_BYTES, refuse_schema_1
 from ...oci.reference import DEFAULT_DOMAIN
-from .address import is_listed, is_loopback, shown
+from .address import is_listed, is_loopback, origin, shown
 from .auth import Authenticator, TokenAnswer, TokenRequest
 from .challenge import parse_challenges
 from .options import RegistryOptions
@@ -34,6 +34,11 @@ _DOCKER_HUB = "registry-1.docker.io"
 _MAX_TOKEN_BYTES = 1 << 20
 _MAX_ERROR_BYTES = 64 << 10
 _PASSING = frozenset((408, 425, 429))
+_GREETINGS = 3
+"""How often a registry is asked for ``/v2/`` that cannot answer that."""
+_API = re.compile(r"(?:/.*)?/v2/")
+_SCOPE = re.compile(r"(?:/.*?)??/v2/(.+)/(?:manifests|blobs)/[^/]+")
+_DIGEST = re.compile(r"sha256:[a-f0-9]{64}")
 _SCHEMA_1_TYPES = (
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
     "application/vnd.docker.distribution.manifest.v1+json",
@@ -59,6 +64,10 @@ class _RawErrors(msgspec.Struct):
     errors: list[_RawError] | None = None
 
 
+class _BusyError(TransientError):
+    """There is a server, so that no other one need be looked for."""
+
+
 class RegistryClient:
     """Asks one registry, for several threads at once.
 
@@ -72,7 +81,9 @@ class RegistryClient:
         self._options = options
         self._closing = closing
         self._transport = Transport(domain, options)
-        self._authenticator = Authenticator(domain, options.credentials, options.token_provider)
+        self._logins: dict[tuple[str, str, int], Authenticator] = {}
+        self._logins_lock = threading.Lock()
+        self._greetings = 0
         self._lock = threading.Lock()
         self._found_base: str | None = None
 
@@ -92,17 +103,33 @@ class RegistryClient:
         Raises:
             SourceError: it cannot be had.
             DigestMismatchError: it is not what its digest says.
+            ManifestError: it is of schema 1.
         """
         path = f"/v2/{repository}/manifests/{tag_or_digest}"
-        answer, content = self._read(path, repository)
+        patience = self.patience(f"{self.domain}{path}")
+        while True:
+            try:
+                return self._manifest(path, repository, tag_or_digest)
+            except TransientError as failure:
+                patience.failed(failure)
+
+    def _manifest(self, path: str, repository: str, tag_or_digest: str) -> FetchedManifest:
+        with closing(self._open(path, repository, {"Accept": _ACCEPT}, (200,))) as answer:
+            content = answer.read_all(MAX_MANIFEST_BYTES, self._options.request_timeout)
+        where = shown(answer.url)
         digest = digest_of(content)
         said = tag_or_digest if ":" in tag_or_digest else (answer.header("Docker-Content-Digest") or "").strip()
-        if said.startswith("sha256:") and said != digest:
+        media_type = answer.header("Content-Type") or ""
+        if not content or (_DIGEST.fullmatch(said) is not None and said != digest):
+            if not answer.has_end:
+                raise TransientError(f"the answer, without a length, ended after {len(content)} bytes, too early")
+            # The digest of a signed manifest is that of its payload, without the signatures.
+            refuse_schema_1(content, media_type, where)
             raise DigestMismatchError(
-                f"{shown(answer.url)}: the manifest's digest is {digest}, expected {said[:80]}: "
+                f"{where}: the manifest's digest is {digest}, expected {said or 'some content'}: "
                 "the registry, or something on the way to it, changes content"
             )
-        return FetchedManifest(content, answer.header("Content-Type") or "", digest)
+        return FetchedManifest(content, media_type, digest)
 
     def open_blob(self, repository: str, digest: Digest, offset: int) -> Answer:
         """Ask for a blob's bytes from *offset* on; answers 200, 206 or 416.
@@ -126,43 +153,78 @@ class RegistryClient:
         path = f"/v2/{repository}/blobs/{digest}"
         return self._open(path, repository, {"Range": f"bytes={offset}-{offset + size - 1}"}, (200, 206, 416))
 
-    def _read(self, path: str, repository: str) -> tuple[Answer, bytes]:
-        patience = self.patience(f"{self.domain}{path}")
-        while True:
-            try:
-                answer = self._open(path, repository, {"Accept": _ACCEPT}, (200,))
-                with closing(answer):
-                    return answer, answer.read_all(MAX_MANIFEST_BYTES, self._options.request_timeout)
-            except TransientError as failure:
-                patience.failed(failure)
-
     def _open(self, path: str, repository: str, headers: dict[str, str], wanted: tuple[int, ...]) -> Answer:
-        """One GET, authorized, redirects followed; a token that has lapsed is renewed once.
+        """One GET, authorized here and at other registries that it is redirected to; a token that has lapsed is renewed once.
 
         Raises:
             TransientError: worth another try.
             SourceError: not worth one.
         """
-        base = self._base()
-        plain_http = base.startswith("http:")
-        scope = f"repository:{repository}:pull"
-        shown_header = self._authenticator.header(scope, self._exchange, plain_http=plain_http)
-        answer = self._get(base + path, headers, shown_header)
-        if answer.status == 401 and not answer.foreign:
-            self._authenticator.learn(parse_challenges(answer.headers("WWW-Authenticate")))
+        url = self._base() + path
+        answer = self._get(url, headers)
+        refused: set[tuple[str, str, int]] = set()
+        while answer.status == 401 and origin(answer.url) not in refused and self._learn(answer):
+            refused.add(origin(answer.url))
             answer.discard()
-            shown_header = self._authenticator.header(
-                scope, self._exchange, plain_http=plain_http, refused=shown_header
-            )
-            answer = self._get(base + path, headers, shown_header)
+            self._renew(answer)
+            answer = self._get(url, headers)
         if answer.status in wanted:
             return answer
         with closing(answer):
             raise self._failure(answer, path)
 
-    def _get(self, url: str, headers: dict[str, str], authorization: str | None) -> Answer:
-        extra = {"Authorization": authorization} if authorization else {}
-        return self._transport.fetch("GET", url, {**headers, **extra})
+    def _get(self, url: str, headers: dict[str, str]) -> Answer:
+        given = self._authorization(url)
+        extra = {"Authorization": given} if given else {}
+        return self._transport.fetch("GET", url, {**headers, **extra}, elsewhere=self._authorization)
+
+    def _authorization(self, url: str) -> str | None:
+        """What to show at *url*; None for nothing, as to hosts that are no registries.
+
+        Without credentials a registry that refuses even a token is asked all the same: what it holds may be for everybody.
+        """
+        login, scope = self._login(url), _SCOPE.fullmatch(urlsplit(url).path)
+        if login is None or scope is None:
+            return None
+        try:
+            return self._header(login, url, scope[1])
+        except AuthenticationError:
+            if login.knows():
+                raise
+            return None
+
+    def _renew(self, answer: Answer) -> None:
+        """Get what *answer*, a refusal, asks for; the next request shows it."""
+        login, scope = self._login(answer.url), _SCOPE.fullmatch(urlsplit(answer.url).path)
+        if login is not None and scope is not None:
+            self._header(login, answer.url, scope[1], answer.authorization or "")
+
+    def _header(self, login: Authenticator, url: str, repository: str, refused: str | None = None) -> str | None:
+        plain_http = url.startswith("http:")
+        return login.header(f"repository:{repository}:pull", self._exchange, plain_http=plain_http, refused=refused)
+
+    def _login(self, url: str) -> Authenticator | None:
+        with self._logins_lock:
+            return self._logins.get(origin(url))
+
+    def _learn(self, answer: Answer) -> bool:
+        """Note what the registry that gave *answer*, a 401, asks for; whether it is one.
+
+        Another registry, to which this one redirects, is shown the credentials for itself, never those for this one.
+        """
+        if answer.foreign and _API.match(urlsplit(answer.url).path) is None:
+            return False
+        challenges = parse_challenges(answer.headers("WWW-Authenticate"))
+        with self._logins_lock:
+            login = self._logins.get(origin(answer.url))
+            if login is None and not challenges:
+                return False
+            if login is None:
+                domain = self.domain if not answer.foreign else _domain_of(answer.url)
+                provider = self._options.token_provider if not answer.foreign else None
+                login = self._logins[origin(answer.url)] = Authenticator(domain, self._options.credentials, provider)
+        login.learn(challenges)
+        return True
 
     def _failure(self, answer: Answer, path: str) -> Exception:
         where = shown(answer.url)
@@ -172,17 +234,21 @@ class RegistryClient:
                 f"{where} answers {status}" if answer.foreign else f"the registry answers {status}",
                 parse_retry_after(answer.header("Retry-After")),
             )
-        if answer.foreign and answer.status in (401, 403):
+        login = self._login(answer.url)
+        if answer.foreign and login is None and answer.status in (401, 403):
             # A signed address that has lapsed; the registry gives a new one when it is asked again.
             return TransientError(f"{where} answers {status}")
         if answer.status in (401, 403):
             return AuthenticationError(
                 f"{where}: access denied ({status}): the repository does not exist, or needs other credentials; "
-                f"{self._authenticator.advice()}"
+                f"{login.advice() if login is not None else f'run: docker login {self.domain}'}"
             )
         if answer.status == 404:
             what = "image" if "/manifests/" in path else "blob"
-            return ImageNotFoundError(f"{where}: the registry has no such {what} ({status}); check its name and tag")
+            private = "" if login is None or login.knows() else f". If it is not public, {login.advice()}"
+            return ImageNotFoundError(
+                f"{where}: the registry has no such {what} ({status}); check its name and tag{private}"
+            )
         return TransferError(f"{where}: the registry answers {status}, which trying again would not change")
 
     def _exchange(self, request: TokenRequest) -> TokenAnswer:
@@ -210,7 +276,7 @@ class RegistryClient:
 
     def _find_base(self) -> str:
         if self.domain == DEFAULT_DOMAIN:
-            return f"https://{_DOCKER_HUB}"
+            return self._first_that_answers(f"https://{_DOCKER_HUB}")
         host = urlsplit(f"//{self.domain}").hostname or ""
         https, http = f"https://{self.domain}", f"http://{self.domain}"
         if is_loopback(host):
@@ -219,30 +285,56 @@ class RegistryClient:
             return self._first_that_answers(http, https)
         if is_listed(self.domain, self._options.insecure_registries):
             return self._first_that_answers(https, http)
-        return https
+        return self._first_that_answers(https)
 
     def _first_that_answers(self, *bases: str) -> str:
-        reasons, lasting = [], False
+        reasons: list[str] = []
+        lasting: TransferError | None = None
         for base in bases:
             try:
                 self._greet(base)
+            except _BusyError:
+                raise
             except TransientError as failure:
-                reasons.append(f"{base}: {failure.reason}")
+                reasons.append(failure.reason if len(bases) == 1 else f"{base}: {failure.reason}")
             except TransferError as error:
                 reasons.append(str(error))
-                lasting = True
+                lasting = error
             else:
                 return base
-        raise TransferError("; ".join(reasons)) if lasting else TransientError("; ".join(reasons))
+        if lasting is not None:
+            raise TransferError("; ".join(reasons)) from lasting
+        raise TransientError("; ".join(reasons))
 
     def _greet(self, base: str) -> None:
-        """Ask *base* whether it is a registry; a redirect, or a server that says that it wants https, is none."""
+        """Ask *base* for ``/v2/``, as docker does first, and note how it wants to be asked: the rest some registries answer
+        with 404 or 403 to anonymous users. A redirect to another registry is followed.
+
+        Raises:
+            TransientError: it is not a registry (a server that wants https answers 400).
+            _BusyError: it is one that cannot answer now.
+        """
         answer = self._transport.fetch("GET", f"{base}/v2/", {})
-        if answer.status == 401 and not answer.foreign:
-            self._authenticator.learn(parse_challenges(answer.headers("WWW-Authenticate")))
+        learned = answer.status == 401 and self._learn(answer)
         answer.discard()
-        if answer.foreign or answer.status == 400:
+        if answer.status == 400 or (answer.foreign and answer.status != 200 and not learned):
             raise TransientError(f"no registry answers there (status {answer.status})")
+        if answer.status >= 500 or answer.status in _PASSING:
+            # A registry whose other pages are in order is used without.
+            self._greetings += 1
+            if self._greetings < _GREETINGS:
+                raise _BusyError(
+                    f"the registry answers status {answer.status}", parse_retry_after(answer.header("Retry-After"))
+                )
+
+
+def _domain_of(url: str) -> str:
+    """What references, and logins, call the registry at *url*."""
+    _, host, port = origin(url)
+    if host == _DOCKER_HUB:
+        return DEFAULT_DOMAIN
+    host = f"[{host}]" if ":" in host else host
+    return host if port in (80, 443) else f"{host}:{port}"
 
 
 def _codes(answer: Answer) -> str:

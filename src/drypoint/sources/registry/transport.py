@@ -6,7 +6,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from urllib.parse import urljoin
 
 import msgspec
@@ -15,6 +16,7 @@ from urllib3 import exceptions
 
 from ...errors import TransferError
 from .address import is_listed, is_loopback, origin, shown
+from .connections import OpenSockets, manager, proxy_manager
 from .options import RegistryOptions
 from .proxy import Proxy, proxy_rules
 from .retry import TransientError
@@ -27,6 +29,24 @@ _DISCARDED_BYTES = 64 << 10
 _DISCARD_SECONDS = 5.0
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _NO_SUCH_HOST = frozenset((socket.EAI_NONAME,))
+_GZIP = b"\x1f\x8b\x08"
+_REFUSED_CERTIFICATE = frozenset(
+    (
+        "SSLV3_ALERT_BAD_CERTIFICATE",
+        "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+        "SSLV3_ALERT_CERTIFICATE_REVOKED",
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+        "SSLV3_ALERT_HANDSHAKE_FAILURE",
+        "SSLV3_ALERT_NO_CERTIFICATE",
+        "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+        "TLSV1_ALERT_ACCESS_DENIED",
+        "TLSV1_ALERT_UNKNOWN_CA",
+        "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE",
+    )
+)
+"""OpenSSL's names of the alerts by which a server refuses, or misses, a client's certificate (RFC 8446, section 6.2; servers of
+TLS 1.2 send handshake_failure for a missing one)."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -34,15 +54,25 @@ class Answer(msgspec.Struct, frozen=True):
 
     Attributes:
         foreign: whether it comes from another origin than the one asked first.
+        authorization: what that origin was shown.
     """
 
     response: urllib3.BaseHTTPResponse
     url: str
     foreign: bool
+    authorization: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<answer {self.status} of {shown(self.url)}>"
 
     @property
     def status(self) -> int:
         return self.response.status
+
+    @property
+    def has_end(self) -> bool:
+        """Whether it says where its body ends; else that is where the connection ends, for whatever reason."""
+        return self.header("Content-Length") is not None or self.header("Transfer-Encoding") is not None
 
     def header(self, name: str) -> str | None:
         return self.response.headers.get(name)
@@ -92,7 +122,23 @@ class Answer(msgspec.Struct, frozen=True):
             if time.monotonic() > deadline:
                 raise TransientError(f"the answer was not complete after {seconds:g} seconds")
             pieces.append(piece)
-        return b"".join(pieces)
+        return self._decoded(b"".join(pieces), limit)
+
+    def _decoded(self, content: bytes, limit: int) -> bytes:
+        """*content* as it was before a server compressed it that does so unasked."""
+        encoding = (self.header("Content-Encoding") or "").strip().lower()
+        if encoding not in ("gzip", "x-gzip") or self.status == 206 or not content.startswith(_GZIP):
+            return content
+        decoder = zlib.decompressobj(wbits=31)
+        try:
+            plain = decoder.decompress(content, limit + 1)
+        except zlib.error:
+            return content
+        if len(plain) > limit:
+            raise TransferError(f"{shown(self.url)}: the answer has more than the {limit} bytes allowed")
+        if not decoder.eof:
+            raise TransientError("the connection ended early")
+        return plain
 
 
 class Transport:
@@ -108,6 +154,7 @@ class Transport:
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
         self._managers: dict[Proxy | None, urllib3.PoolManager] = {}
+        self._sockets = OpenSockets()
 
     def fetch(
         self,
@@ -115,10 +162,14 @@ class Transport:
         url: str,
         headers: Mapping[str, str],
         body: bytes | None = None,
+        elsewhere: Callable[[str], str | None] | None = None,
     ) -> Answer:
         """Send a request and follow redirects; a request with a body is not redirected.
 
         ``Authorization`` is dropped for good once a redirect leaves the origin (scheme, host and port).
+
+        Args:
+            elsewhere: gives the Authorization header for an address of another origin; None is for none.
 
         Raises:
             TransientError: no answer, in a way that may pass.
@@ -128,7 +179,7 @@ class Transport:
         first = origin(url)
         for _ in range(MAX_REDIRECTS + 1):
             response = self._send(method, url, kept, body)
-            answer = Answer(response, url, origin(url) != first)
+            answer = Answer(response, url, origin(url) != first, kept.get("Authorization"))
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or body is not None or not location:
                 return answer
@@ -136,13 +187,17 @@ class Transport:
             target = self._redirected(url, location)
             if origin(target) != origin(url):
                 kept.pop("Authorization", None)
+            if origin(target) != first and elsewhere is not None and (shown_there := elsewhere(target)) is not None:
+                kept["Authorization"] = shown_there
             url = target
         raise TransferError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
 
     def close(self) -> None:
+        """End all connections, those that other threads wait on too."""
+        self._sockets.end()
         with self._lock:
-            for manager in self._managers.values():
-                manager.clear()
+            for pools in self._managers.values():
+                pools.clear()
 
     def _redirected(self, url: str, location: str) -> str:
         try:
@@ -161,10 +216,10 @@ class Transport:
         return target
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> urllib3.BaseHTTPResponse:
-        manager = self._manager(self._rules.proxy_for(url))
+        pools = self._pools(self._rules.proxy_for(url))
         timeout = urllib3.Timeout(connect=self._options.connect_timeout, read=self._options.read_timeout)
         try:
-            return manager.request(
+            return pools.request(
                 method,
                 url,
                 headers=headers,
@@ -183,6 +238,12 @@ class Transport:
                     f"authority of its own, give its certificate with --add-certificate, or put it in "
                     f"{self._options.certs_directory}/{self._domain}/"
                 ) from error
+            if isinstance(reason, ssl.SSLError) and reason.reason in _REFUSED_CERTIFICATE:
+                raise TransferError(
+                    f"{shown(url)}: the server ends the TLS handshake ({reason.reason}): it does not accept this client's "
+                    f"certificate, or wants one. Put one it accepts in {self._options.certs_directory}/{self._domain}/, as "
+                    "client.cert with client.key"
+                ) from error
             raise TransientError(_why(error)) from error
         except exceptions.NameResolutionError as error:
             cause = error.__cause__
@@ -196,26 +257,27 @@ class Transport:
         except (exceptions.HTTPError, OSError) as error:
             raise TransientError(_why(error)) from error
 
-    def _manager(self, proxy: Proxy | None) -> urllib3.PoolManager:
+    def _pools(self, proxy: Proxy | None) -> urllib3.PoolManager:
         with self._lock:
-            manager = self._managers.get(proxy)
-            if manager is not None:
-                return manager
+            pools = self._managers.get(proxy)
+            if pools is not None:
+                return pools
             if self._context is None:
                 self._context = tls_context(self._domain, self._options.ca_files, self._options.certs_directory)
             if proxy is None:
-                manager = urllib3.PoolManager(maxsize=_POOL_SIZE, ssl_context=self._context)
+                pools = manager(self._sockets, maxsize=_POOL_SIZE, ssl_context=self._context)
             else:
                 login = f"{proxy.username}:{proxy.password}"
-                manager = urllib3.ProxyManager(
+                pools = proxy_manager(
+                    self._sockets,
                     proxy.url,
                     maxsize=_POOL_SIZE,
                     ssl_context=self._context,
                     proxy_ssl_context=self._context,
                     proxy_headers=urllib3.make_headers(proxy_basic_auth=login) if proxy.username else {},
                 )
-            self._managers[proxy] = manager
-            return manager
+            self._managers[proxy] = pools
+            return pools
 
 
 def _tls_reason(error: BaseException) -> BaseException:
