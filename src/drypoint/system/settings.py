@@ -6,12 +6,12 @@ same key in daemon.json are an error to dockerd; here the flag counts.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from ..fstree import TreeReader
+from ..go_json import JsonError, decode_go
 from .files import text_of
 from .flags import engine_flags
 
@@ -31,6 +31,19 @@ _FLAGS = {
     "--feature": "feature",
 }
 _SNAPSHOTTER = "containerd-snapshotter"
+
+
+class _DaemonJson(
+    msgspec.Struct,
+    rename={"data_root": "data-root", "storage_driver": "storage-driver", "userns_remap": "userns-remap"},
+):
+    """The directives of daemon.json that matter; ``graph`` is the name of data-root before Docker 23."""
+
+    graph: str = ""
+    data_root: str = ""
+    storage_driver: str = ""
+    userns_remap: str = ""
+    features: dict[str, bool] | None = None
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -78,7 +91,7 @@ def read_settings(reader: TreeReader, root: bytes) -> EngineSettings:
             source = path.decode("utf-8", "replace")
             try:
                 found.update({key: Setting(value, source) for key, value in _directives(text)})
-            except ValueError as error:
+            except JsonError as error:
                 unreadable.append(f"{source} is not well formed ({error}), and the engine does not start on that")
         found.update(flags)
     return EngineSettings(
@@ -94,39 +107,22 @@ def _directives(text: str) -> Iterator[tuple[str, str]]:
     """The directives of a daemon.json that matter, empty and null ones left out.
 
     Raises:
-        ValueError: it is not a JSON object.
+        JsonError: the engine would refuse it.
     """
-    text = text.removeprefix("\ufeff").lstrip(" \t\r\n")
+    text = text.removeprefix("\ufeff").strip(" \t\r\n")
     if not text:
         return
-    try:
-        # What follows the first value is passed over, as by Go's Decoder.
-        config, _ = json.JSONDecoder().raw_decode(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    if config is None:
-        return
-    if not isinstance(config, dict):
-        raise ValueError("it is not a JSON object")  # noqa: TRY004  # the one error for what is not a daemon.json
-    for key, directive in (
-        ("graph", "data-root"),
-        ("data-root", "data-root"),
-        ("storage-driver", "storage-driver"),
-        ("userns-remap", "userns-remap"),
+    config = decode_go(text.encode(), _DaemonJson, first=True)
+    for directive, value in (
+        ("data-root", config.graph),
+        ("data-root", config.data_root),
+        ("storage-driver", config.storage_driver),
+        ("userns-remap", config.userns_remap),
     ):
-        value = _member(config, key)
-        if isinstance(value, str) and value:
+        if value:
             yield directive, value
-    features = _member(config, "features")
-    if isinstance(features, dict) and isinstance(features.get(_SNAPSHOTTER), bool):
-        yield _SNAPSHOTTER, json.dumps(features[_SNAPSHOTTER])
-
-
-def _member(config: Mapping[str, object], key: str) -> object:
-    """The member *key*, the exact one first, else the last in another case."""
-    if key in config:
-        return config[key]
-    return next((value for name, value in reversed(list(config.items())) if name.lower() == key), None)
+    if _SNAPSHOTTER in (config.features or {}):
+        yield _SNAPSHOTTER, "true" if (config.features or {})[_SNAPSHOTTER] else "false"
 
 
 def _known_flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
