@@ -13,7 +13,8 @@ RUNTIME_PACKAGES := e2fsprogs mtools
 DEMO_PACKAGES := dosfstools fdisk
 # The judges: a real engine, a real registry, and the tools that read tables and file systems.
 TEST_PACKAGES := 7zip docker.io docker-registry debootstrap acl attr bmap-tools bsdextrautils btrfs-progs bzip2 ca-certificates \
-	cryptsetup-bin f2fs-tools gdisk genimage libarchive-tools libcap2-bin openssl procps strace tar-split unzip xz-utils zip zstd
+	cryptsetup-bin f2fs-tools gdisk genimage libarchive-tools libcap2-bin lz4 openssl procps \
+	qemu-utils strace tar-split unzip xz-utils zip zstd
 
 .PHONY: venv bench demo test lint unit engine test-engines docs bindings fuzz fuzz-quick lock clean
 

@@ -147,21 +147,22 @@ def members(
     what: str,
     error: type[DrypointError],
     *,
-    zero_padding: bool = False,
     ended: Callable[[int], None] | None = None,
+    on_trailing: Callable[[], None] | None = None,
 ) -> Iterator[bytes]:
     """The bytes that the compressed *chunks* hold, at most 1 MiB at a time.
 
-    Anything else after a member is an error, as it is to Go's readers and to xz. A deflate stream has no second member.
+    A deflate stream has no second member.
 
     Args:
         chunks: the stream, in pieces of any size.
         kind: as :func:`compression_of` names it, or ``deflate``.
         what: how errors name the stream.
         error: the class to raise.
-        zero_padding: whether a gzip stream may end in zeros, as gzip and Python take it; xz has a rule of its own.
         ended: called when a member has ended and all of it was yielded, with the number of bytes that follow it in the chunks
             taken so far.
+        on_trailing: called when what follows the last member is not another one; it is read and ignored then, as gzip and bzip2
+            do, and zeros alone are ignored in silence. None makes both an error, as they are to Go's readers.
 
     Raises:
         DrypointError: as *error* says; damaged, truncated, followed by bytes that are no further member, or wanting absurd
@@ -177,8 +178,17 @@ def members(
         if member.eof:
             member, fed = new(), 0
             index += 1
-        if data and not fed and index > 1:
-            data, padding = _skip_padding(data, padding, kind, zero_padding, what, error)
+            if on_trailing is not None:
+                found = _next_member(data, chunks, kind, what, error)
+                if found is None:
+                    on_trailing()
+                    for _ in chunks:
+                        pass
+                if not found:
+                    return
+                data = found
+        if data and not fed and index > 1 and kind == "xz":
+            data, padding = _skip_padding(data, padding, what, error)
         if data or not member.needs_input:
             if data and index > 1 and kind == "deflate":
                 raise error(f"{what}: the deflate stream ends before its compressed size")
@@ -207,16 +217,35 @@ def members(
         raise error(f"{what}: {padding} zero bytes after the xz stream, which is no multiple of 4")
 
 
-def _skip_padding(
-    data: bytes, padding: int, kind: str, zero_padding: bool, what: str, error: type[DrypointError]
-) -> tuple[bytes, int]:
+def _next_member(
+    data: bytes, chunks: Iterator[bytes], kind: str, what: str, error: type[DrypointError]
+) -> bytes | None:
+    """The start of the member that follows, without the zeros before it; nothing at the end, None before something else."""
+    padding = 0
+    while True:
+        rest = data.lstrip(b"\0")
+        padding += len(data) - len(rest)
+        data = rest
+        following = next(chunks, None) if len(data) < PEEK else None
+        if following is None:
+            break
+        data += following
+    if not data:
+        return None if kind == "xz" and padding % 4 else b""
+    if compression_of(data[:PEEK]) != kind:
+        return None
+    if not padding or (kind == "xz" and padding % 4 == 0):
+        return data
+    if kind == "gzip":
+        # gzip itself takes whatever follows zeros for garbage.
+        return None
+    raise error(f"{what}: another {kind} stream follows {padding} zero bytes, and {kind} does not read on there")
+
+
+def _skip_padding(data: bytes, padding: int, what: str, error: type[DrypointError]) -> tuple[bytes, int]:
     """What follows the zeros at the start of *data*, and the zeros so far."""
-    if kind != "xz" and not (kind == "gzip" and zero_padding):
-        return data, padding
     rest = data.lstrip(b"\0")
     padding += len(data) - len(rest)
-    if rest and kind == "xz" and padding % 4:
+    if rest and padding % 4:
         raise error(f"{what}: {padding} zero bytes between xz streams, which is no multiple of 4")
-    if rest and kind == "gzip" and padding:
-        raise error(f"{what}: something else follows the zero bytes after the gzip stream")
     return rest, padding

@@ -16,6 +16,7 @@ import fastcrc
 
 from drypoint.disk import PartitionKind, describe, find_partition, plan_growth, probe, probe_partitions, read_table
 from drypoint.disk.ext4 import Ext4Reader
+from drypoint.disk.formats.foreign import foreign_format
 from drypoint.disk.gpt import REVISION, GptEntry, GptHeader, pack_entry
 from drypoint.disk.probe import probe_compressed
 from drypoint.errors import DiskImageError, DrypointError, FilesystemError
@@ -161,6 +162,7 @@ def probe_anything(data: bytes) -> None:
     device = PatchedDevice(max(size, 1), {offset: head[:4096], 4096: head[4096:]})
     probe(device)
     probe_compressed(device)
+    foreign_format(device)
     if device.bytes_read > 2 * _MIB:
         raise PropertyError(f"{device.bytes_read} bytes read to tell a file system")
 

@@ -36,6 +36,7 @@ from drypoint.disk.formats import (
 from drypoint.disk.output import adopt, whole_file
 from drypoint.disk.scratch import path_of
 from drypoint.errors import DiskImageError, OutputError, UsageError
+from drypoint.progress import SILENT, Step
 from drypoint.testing.tools import find_tool
 
 if sys.version_info >= (3, 14):
@@ -295,18 +296,74 @@ def test_gzip_may_end_in_zeros(monkeypatch: pytest.MonkeyPatch, isal: bool, zero
         monkeypatch.setattr(decompression, "_ISAL_ERRORS", ())
     blob = gzip.compress(b"one") + gzip.compress(b"two") + bytes(zeros)
     assert b"".join(decompressed(cut(blob, 4096), ImageFormat.GZIP, "x")) == b"onetwo"
-    with pytest.raises(DiskImageError, match="something else follows the zero bytes after the gzip stream"):
-        list(decompressed(cut(blob + b"\x1f", 4096), ImageFormat.GZIP, "x"))
 
 
+TRAILING = {
+    "metadata": b'{"metadata_version": "1.1", "compat_version": "1.0"}FWx0' + bytes(range(256)),
+    "one byte": b"\x1f",
+    "half a magic number": b"\x1f\x8b",
+    "zeros": bytes(4),
+    "odd zeros": bytes(3),
+    "a block of zeros": bytes(5000),
+    "zeros and more": bytes(512) + b"more",
+    "a gzip header of no member": b"\x1f\x8b\x07" + bytes(20),
+    "another format": b"PK\3\4" + bytes(100),
+}
+
+
+class Warned:
+    """A :class:`~drypoint.Progress` that keeps what it is given to say."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def begin(self, what: str, total: int | None = None) -> Step:
+        return SILENT.begin(what, total)
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+
+@pytest.mark.parametrize("isal", [True, False])
 @pytest.mark.parametrize("kind", STREAMED)
-def test_garbage_after_the_end_is_refused(tmp_path: Path, kind: ImageFormat) -> None:
-    path = tmp_path / "disk.img.packed"
-    path.write_bytes(PACK[kind](NOISE) + b"some garbage that is nothing")
-    with pytest.raises(
-        DiskImageError, match=r"disk\.img\.packed: the \w+ stream is damaged, or something else follows"
-    ):
-        unpacked(path)
+@pytest.mark.parametrize("case", TRAILING)
+@pytest.mark.needs("gzip", "xz", "zstd")
+def test_what_follows_whole_data_is_ignored_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: ImageFormat, case: str, isal: bool
+) -> None:
+    if not isal:
+        monkeypatch.setattr(decompression, "_ISAL_ERRORS", ())
+    blob = PACK[kind](b"one" * 999) + PACK[kind](b"two") + TRAILING[case]
+    silent = case in ("zeros", "a block of zeros") or (case == "odd zeros" and kind is not ImageFormat.XZ)
+    text = f"warning: x goes on after the end of its {kind} data; what follows is not part of the disk image"
+    for step in (1, 5, 4096):
+        warned = Warned()
+        assert b"".join(decompressed(cut(blob, step), kind, "x", warned)) == b"one" * 999 + b"two"
+        assert warned.texts == ([] if silent else [text])
+    path = tmp_path / "packed"
+    path.write_bytes(blob)
+    # The real program gives the same bytes, whatever it says then.
+    program = subprocess.run([find_tool(kind), "-dc"], input=blob, capture_output=True, check=False)
+    assert program.stdout == b"one" * 999 + b"two"
+    assert unpacked(path) == program.stdout
+
+
+@pytest.mark.parametrize("kind", [ImageFormat.XZ, ImageFormat.ZSTD])
+def test_a_stream_behind_odd_zeros_is_an_error(kind: ImageFormat) -> None:
+    # Its content would be missing without a word: neither program reads on there.
+    blob = PACK[kind](b"one") + bytes(3) + PACK[kind](b"two")
+    with pytest.raises(DiskImageError, match=f"another {kind} stream follows 3 zero bytes"):
+        list(decompressed([blob], kind, "x"))
+
+
+@pytest.mark.needs("gzip")
+def test_a_gzip_member_behind_zeros_is_not_read_as_by_gzip() -> None:
+    warned = Warned()
+    blob = gzip.compress(b"one") + bytes(3) + gzip.compress(b"two")
+    assert b"".join(decompressed([blob], ImageFormat.GZIP, "x", warned)) == b"one"
+    assert len(warned.texts) == 1
+    done = subprocess.run([find_tool("gzip"), "-dc"], input=blob, capture_output=True, check=False)
+    assert done.stdout == b"one"
 
 
 @pytest.mark.parametrize("kind", STREAMED)

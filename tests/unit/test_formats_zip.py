@@ -72,6 +72,9 @@ def test_one_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isal: bool,
         [("dir/", b"")],
         [("__MACOSX/._disk.img", b"resource fork"), ("dir/", b"")],
         [("README.txt", b"read me"), ("LICENSE", b"...")],
+        [("._disk.img", b"fork"), (".DS_Store", b"x")],
+        [("dir/__MACOSX/dir/._disk.img", b"fork"), ("dir/__MACOSX/disk.img", b"fork")],
+        [("dir/sub/._other.img", b"fork"), ("dir\\._third.img", b"fork")],
     ],
 )
 def test_what_does_not_count(tmp_path: Path, others: list[tuple[str, bytes]]) -> None:

@@ -11,7 +11,8 @@ import msgspec
 
 from ..decompression import PEEK, compression_of
 from ..disk import Device, FileDevice, GrowableDevice
-from ..disk.formats import ImageFormat, OpenedImage, decompressed, opened_image
+from ..disk.formats import ImageFormat, OpenedImage, decompressed, opened_image, refuse_packed_again
+from ..disk.formats.foreign import foreign_start
 from ..disk.formats.sparse import image_chunks, write_sparse
 from ..disk.scratch import nameless_file, path_of, scratch_directory
 from ..disk.tail import pad_missing_tail
@@ -23,6 +24,7 @@ from .injection_targets import InjectedPartition, Partitions
 from .work import Destination, working_file
 
 _CHUNK = 1 << 20
+_HEAD_BYTES = 1 << 10
 _ZIP = b"PK\x03\x04"
 
 
@@ -192,20 +194,24 @@ def _write_image(reader: EtchReader, disk: FileDevice, scratch: Path, progress: 
     head = b""
     for chunk in chunks:
         head += chunk
-        if len(head) >= PEEK:
+        if len(head) >= _HEAD_BYTES:
             break
     name = reader.image_name.decode("utf-8", "backslashreplace")
     kind = "zip" if head.startswith(_ZIP) else compression_of(head[:PEEK])
-    if kind == "bzip2":
-        raise DiskImageError(f"{name} in the archive is bzip2-compressed, which is not supported; decompress it first")
+    foreign = foreign_start(head)
+    if foreign is not None:
+        raise DiskImageError(f"{name} in the archive is {foreign.name}, which is not supported; pack a raw disk image")
     try:
         whole = _joined(head, chunks)
         if kind == "zip":
             _unzip(whole, disk, scratch)
         else:
             write_sparse(
-                decompressed(whole, ImageFormat.RAW if kind is None else ImageFormat(kind), name), disk.fileno()
+                decompressed(whole, ImageFormat.RAW if kind is None else ImageFormat(kind), name, progress),
+                disk.fileno(),
             )
+            if kind is not None:
+                refuse_packed_again(disk, ImageFormat(kind))
     except OSError as error:
         raise OutputError(f"cannot write the disk image to {disk.name}: {error.strerror}") from error
     step.end()

@@ -31,6 +31,7 @@ _PACKAGES = {
     "mkfs.vfat": "dosfstools",
     "mount": "mount",
     "openssl": "openssl",
+    "qemu-img": "qemu-utils",
     "setpriv": "util-linux",
     "sfdisk": "fdisk",
     "tar-split": "tar-split",

@@ -1,7 +1,7 @@
 """Disk images as users have them: raw, or packed by gzip, xz, zstd or zip; and block maps of them."""
 
 from .bmap import write_block_map
-from .kinds import ImageFormat, format_of_content, format_of_name, member_name
+from .kinds import ImageFormat, format_of_content, format_of_name, member_name, refuse_packed_again
 from .reading import OpenedImage, decompressed, opened_image
 from .writing import write_image
 
@@ -13,6 +13,7 @@ __all__ = [
     "format_of_name",
     "member_name",
     "opened_image",
+    "refuse_packed_again",
     "write_block_map",
     "write_image",
 ]

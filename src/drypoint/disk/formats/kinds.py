@@ -8,6 +8,7 @@ from pathlib import Path
 from ...errors import DiskImageError, UsageError
 from ..device import Device
 from ..probe import probe_compressed
+from .foreign import foreign_format
 
 
 class ImageFormat(StrEnum):
@@ -26,21 +27,45 @@ _WRITTEN = "gzip (.gz), xz (.xz), zstd (.zst), zip (.zip), or none (.img)"
 
 
 def format_of_content(device: Device) -> ImageFormat:
-    """What *device* starts like; all that is not compressed is a raw disk image until somebody finds otherwise.
+    """What *device* is; what is not known is a raw disk image until its table is read.
 
     Raises:
-        DiskImageError: it is compressed in a way that is not supported, or cannot be read.
+        DiskImageError: it is in a format that is not supported, or cannot be read.
     """
     name = probe_compressed(device)
-    if name is None:
-        return ImageFormat.RAW
-    try:
+    if name is not None and name in list(ImageFormat):
         return ImageFormat(name)
-    except ValueError:
+    refuse_foreign(device)
+    return ImageFormat.RAW
+
+
+def refuse_foreign(device: Device) -> None:
+    """Make sure that *device* is not in a format that is known and not read.
+
+    Raises:
+        DiskImageError: it is; the message has the command that converts it.
+    """
+    found = foreign_format(device)
+    if found is not None:
         raise DiskImageError(
-            f"{device.name} is {name}-compressed, which is not supported; decompress it first, or use one of "
-            f"{', '.join(ImageFormat)}"
-        ) from None
+            f"{device.name} is {found.name}, which is not supported; make a raw disk image of it: {found.advice(device.name)}"
+        )
+
+
+def refuse_packed_again(device: Device, kind: ImageFormat) -> None:
+    """Make sure that what was packed as *kind* and is now *device* is a raw disk image.
+
+    Raises:
+        DiskImageError: it is packed again, or in a format that is not read.
+    """
+    name = probe_compressed(device)
+    found = foreign_format(device)
+    if name is not None or found is not None:
+        inside = f"{name}-compressed" if found is None else found.name
+        raise DiskImageError(
+            f"{device.name}: what is packed in it by {kind} is {inside}, and not a raw disk image; unpack it by hand and use "
+            "the disk image in it"
+        )
 
 
 def format_of_name(path: Path) -> ImageFormat:

@@ -17,7 +17,7 @@ from ...progress import SILENT, Progress, Step
 from ..device import FileDevice
 from ..scratch import nameless_file, path_of, scratch_directory
 from ..tail import pad_missing_tail
-from .kinds import ImageFormat, format_of_content
+from .kinds import ImageFormat, format_of_content, refuse_packed_again
 from .sparse import write_sparse
 from .zip_reading import find_image, member_content
 
@@ -61,28 +61,30 @@ def opened_image(path: Path, *, directory: Path | None = None, progress: Progres
         with nameless_file(directory or scratch_directory()) as fd:
             _unpack(file, kind, fd, directory, progress)
             with FileDevice(path_of(fd), writable=True, name=str(path)) as device:
+                refuse_packed_again(device, kind)
                 pad_missing_tail(device, progress)
                 yield OpenedImage(device, kind, is_scratch=True)
 
 
-def decompressed(chunks: Iterable[bytes], kind: ImageFormat, name: str) -> Iterator[bytes]:
+def decompressed(chunks: Iterable[bytes], kind: ImageFormat, name: str, progress: Progress = SILENT) -> Iterator[bytes]:
     """The bytes of the disk image that the stream *chunks* holds, at most 1 MiB at a time where it is compressed.
 
-    Several gzip members, xz streams or zstd frames are one image, as they are to gzip, xz and zstd. Zeros may follow those of
-    gzip, and xz's own padding those of xz; anything else is an error, though gzip would only warn.
+    Several gzip members, xz streams or zstd frames are one image, as they are to gzip, xz and zstd. Zeros may follow the last;
+    anything else there, such as the metadata behind every OpenWrt image, is ignored with a warning, as gzip does.
 
     Args:
-        name: how errors name the stream.
+        name: how messages name the stream.
+        progress: is given the warning.
 
     Raises:
-        DiskImageError: it is damaged, truncated, followed by something else, wants absurd memory, or is a zip archive, whose
-            directory is at its end.
+        DiskImageError: it is damaged, truncated, wants absurd memory, or is a zip archive, whose directory is at its end.
     """
+    trailing = f"warning: {name} goes on after the end of its {kind} data; what follows is not part of the disk image"
     match kind:
         case ImageFormat.RAW:
             yield from chunks
         case ImageFormat.GZIP | ImageFormat.XZ | ImageFormat.ZSTD:
-            yield from members(iter(chunks), kind, name, DiskImageError, zero_padding=True)
+            yield from members(iter(chunks), kind, name, DiskImageError, on_trailing=lambda: progress.note(trailing))
         case ImageFormat.ZIP:
             raise DiskImageError(f"{name} is a zip archive, which cannot be read as a stream; save it to a file first")
         case _:
@@ -92,13 +94,13 @@ def decompressed(chunks: Iterable[bytes], kind: ImageFormat, name: str) -> Itera
 def _unpack(file: FileDevice, kind: ImageFormat, fd: int, directory: Path | None, progress: Progress) -> None:
     step = progress.begin("unpacking the disk image", file.size)
     try:
-        write_sparse(_content(file, kind, step), fd)
+        write_sparse(_content(file, kind, step, progress), fd)
     except OSError as error:
         raise _cannot_unpack(file.name, directory, os.fstat(fd).st_blocks * 512, error) from error
     step.end()
 
 
-def _content(file: FileDevice, kind: ImageFormat, step: Step) -> Iterator[bytes]:
+def _content(file: FileDevice, kind: ImageFormat, step: Step, progress: Progress) -> Iterator[bytes]:
     if kind is ImageFormat.ZIP:
         told = 0
         for content, taken in member_content(file, find_image(file)):
@@ -106,7 +108,7 @@ def _content(file: FileDevice, kind: ImageFormat, step: Step) -> Iterator[bytes]
             told = taken
             yield content
     else:
-        yield from decompressed(_chunks(file, step), kind, file.name)
+        yield from decompressed(_chunks(file, step), kind, file.name, progress)
 
 
 def _chunks(file: FileDevice, step: Step) -> Iterator[bytes]:

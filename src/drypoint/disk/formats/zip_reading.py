@@ -51,13 +51,13 @@ class ZipMember(msgspec.Struct, frozen=True):
 def find_image(archive: Device) -> ZipMember:
     """The disk image in *archive*: its only file, or the only one of several whose name is that of a disk image.
 
-    Directories do not count, nor does what macOS puts beside files.
+    Directories do not count, nor does what macOS puts next to files, in any directory: ``__MACOSX/`` and ``._NAME``.
 
     Raises:
         DiskImageError: the archive is damaged, has several parts, no disk image or more than one, or that one is encrypted or
             compressed in a way that is not supported.
     """
-    files = [one for one in _members(archive) if not one.name.endswith("/") and not one.name.startswith("__MACOSX/")]
+    files = [one for one in _members(archive) if not one.name.endswith("/") and not _is_from_macos(one.name)]
     images = [one for one in files if one.name.lower().endswith(_IMAGE_SUFFIXES)]
     if len(files) != 1 and len(images) != 1:
         found = ", ".join(one.name for one in (images or files)[:3])
@@ -74,6 +74,11 @@ def find_image(archive: Device) -> ZipMember:
             f"{archive.name}: {member.name} is compressed with {method}, but only Deflate is supported; unpack it first"
         )
     return member
+
+
+def _is_from_macos(name: str) -> bool:
+    *directories, last = name.replace("\\", "/").split("/")
+    return "__MACOSX" in directories or last.startswith("._") or last == ".DS_Store"
 
 
 def member_content(archive: Device, member: ZipMember) -> Iterator[tuple[bytes, int]]:
