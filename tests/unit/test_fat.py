@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from drypoint.disk import FileDevice, Window
 from drypoint.disk.fat import FatEntry, list_fat_directory, read_fat_file, write_fat_file, write_fat_files
 from drypoint.disk.fat_table import free_clusters, read_fat_table
+from drypoint.disk.probe import FilesystemKind, probe
 from drypoint.errors import FilesystemError, NoSpaceError, ToolError, UsageError
 from drypoint.testing.devices import OpaqueDevice
 from drypoint.testing.tools import run_tool
+from drypoint.verification.filesystem import judge_fat
 
 pytestmark = pytest.mark.needs("mkfs.vfat", "mcopy")
 
@@ -252,7 +254,7 @@ def test_files_and_directories_do_not_replace_each_other(disk16: Path) -> None:
 @pytest.mark.parametrize(
     ("offset", "byte", "why"),
     [
-        (0, None, "the two copies"),
+        (0, None, "the copies"),
         (21, 0xF0, "kind of medium"),
         (22, 1, "too small for"),
         (20, 0xFF, "by its boot sector"),
@@ -388,3 +390,58 @@ def test_the_checker_of_these_tests_sees_damage(disk16: Path, tmp_path: Path) ->
         window.write(table.offset + 40, b"\xaa\xaa")
     with pytest.raises(ToolError, match=r"fsck\.vfat"):
         check(disk16, tmp_path)
+
+
+VARIANTS = [
+    *((bits, ("-f", copies)) for bits in ("12", "16", "32") for copies in ("1", "3", "4")),
+    *((bits, ("-S", sector)) for bits in ("12", "16", "32") for sector in ("1024", "2048", "4096")),
+    *(("12", ("-s", clusters)) for clusters in ("1", "2", "4", "8", "16", "32", "64", "128")),
+    *(("16", ("-s", clusters)) for clusters in ("2", "4", "8", "16")),
+    *(("32", ("-s", clusters)) for clusters in ("1", "2", "4", "64")),
+    ("16", ("-f", "4", "-S", "4096", "-s", "2")),
+]
+
+
+@pytest.mark.parametrize(("bits", "options"), VARIANTS, ids=str)
+def test_every_geometry_that_mkfs_makes(tmp_path: Path, bits: str, options: tuple[str, ...]) -> None:
+    clusters = {"12": 1000, "16": 6000, "32": 70000}[bits]
+    sizes = dict(zip(options[::2], options[1::2], strict=True))
+    per_cluster = int(sizes.get("-s", "1"))
+    size = clusters * per_cluster * int(sizes.get("-S", "512"))
+    path = tmp_path / "fat.img"
+    with path.open("wb") as file:
+        file.truncate(size + (1 << 20))
+    run_tool("mkfs.vfat", "-F", bits, "-n", "resin-boot", "-s", str(per_cluster), *options, path)
+    with FileDevice(path, writable=True) as device:
+        table = read_fat_table(device)
+        assert table.kind.value == f"FAT{bits}"
+        assert table.copies == int(sizes.get("-f", "2"))
+        write_fat_files(device, {"config.json": b"{}", "splash/logo.png": LARGE}, timestamp=TIME)
+        assert read_fat_file(device, "splash/logo.png", 1 << 20) == LARGE
+        tables = [device.read(table.offset + number * table.size, table.size) for number in range(table.copies)]
+        assert tables == [tables[0]] * table.copies
+        assert judge_fat(device).findings == ()
+        if table.copies <= 2:
+            run_tool("fsck.vfat", "-n", path)
+        else:
+            device.write(table.offset + (table.copies - 1) * table.size + 40, b"\x55")
+            assert [finding.code for finding in judge_fat(device).findings] == ["damaged-fat"]
+            with pytest.raises(FilesystemError, match="copies of its allocation table differ"):
+                write_fat_files(device, {"config.json": b"{ }"}, timestamp=TIME)
+    assert mtools("mtype", path, "::/config.json") == "{}"
+
+
+@pytest.mark.parametrize("size", [400 << 10, 20 << 20])
+def test_the_atari_variant_is_refused_by_name(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "fat.img"
+    with path.open("wb") as file:
+        file.truncate(size)
+    run_tool("mkfs.vfat", "-A", "-n", "RESIN-BOOT", path)
+    before = path.read_bytes()
+    with FileDevice(path, writable=True) as device:
+        info = probe(device)
+        assert info is not None
+        assert (info.kind, info.label, info.kind.is_fat) == (FilesystemKind.FAT_ATARI, "RESIN-BOOT", False)
+        with pytest.raises(FilesystemError, match="holds FAT in its Atari variant, expected FAT"):
+            write_fat_files(device, {"config.json": b"{}"}, timestamp=TIME)
+    assert path.read_bytes() == before

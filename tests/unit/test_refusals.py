@@ -23,13 +23,16 @@ from drypoint.errors import (
     UsageError,
 )
 from drypoint.testing.disk_images import IMAGE_TOOLS, MIB, SECTOR, DiskImage, Sizes, build_disk_image
+from drypoint.testing.ext4_images import judge_ext4
 from drypoint.testing.flasher_images import build_flasher_image
 from drypoint.testing.images import write_oci_layout
+from drypoint.testing.mounts import mounted
 from drypoint.testing.samples import sample_images
 from drypoint.testing.tools import run_tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "tune2fs")]
 
+JOURNAL = "e3599acf-0405-480d-995b-fcef7d091f11"
 SMALL = Sizes(boot=40 * MIB, root_a=8 * MIB, root_b=8 * MIB, state=8 * MIB, data=16 * MIB)
 
 
@@ -67,13 +70,30 @@ def by_debugfs(command: str) -> Callable[[Path, DiskImage], None]:
     return spoil
 
 
-def made_with(feature: str) -> Callable[[Path, DiskImage], None]:
+def formatted(*options: str) -> Callable[[Path, DiskImage], None]:
+    """*options* are mkfs.ext4's; of -E, which it takes once, the last."""
+    words, extended = list(options), ""
+    if "-E" in words:
+        at = words.index("-E")
+        extended = f",{words[at + 1]}"
+        del words[at : at + 2]
+
     def spoil(path: Path, image: DiskImage) -> None:
         data = image.partition("resin-data")
-        options = ["-O", feature, "-L", data.label, "-E", f"offset={data.offset}"]
-        run_tool("mkfs.ext4", "-q", "-F", *options, path, f"{data.size >> 10}k")
+        place = ["-L", data.label, "-E", f"offset={data.offset}{extended}"]
+        run_tool("mkfs.ext4", "-q", "-F", *words, *place, path, f"{data.size >> 10}k")
 
     return spoil
+
+
+def made_with(feature: str) -> Callable[[Path, DiskImage], None]:
+    return formatted("-O", feature)
+
+
+def journal_elsewhere(path: Path, image: DiskImage) -> None:
+    """As mke2fs -J device= leaves it, which takes a block device."""
+    commands = f"ssv journal_inum 0\nssv journal_dev 0x700\nssv journal_uuid {JOURNAL}\n"
+    run_tool("debugfs", "-w", "-f", "-", place(path, image), script=commands)
 
 
 def holding(name: str, *arguments: str, size: int = 16 * MIB) -> Callable[[Path, DiskImage], None]:
@@ -139,6 +159,11 @@ REFUSALS = {
             r"Repair it first \(e2fsck -f\) or use another disk image\. With --fsck",
         ),
     ),
+    "counts that cannot be": Refusal(
+        by_debugfs("ssv free_blocks_count 999999999"),
+        FilesystemError,
+        ("the superblock of the ext4 file system makes no sense; run e2fsck -f on it", "With --fsck"),
+    ),
     "damage beyond e2fsck -p": Refusal(
         by_debugfs("clri <2>"),
         FilesystemError,
@@ -162,12 +187,12 @@ REFUSALS = {
     "btrfs": Refusal(
         holding("mkfs.btrfs", "-q", "-L", "resin-data", size=128 * MIB),
         FilesystemError,
-        ("partition 6 holds btrfs, but the engine's store needs ext4", r"--data-partition, of 1 'resin-boot' \(FAT16\), 2 "),
+        ("partition 6 holds btrfs, but the engine's store needs ext4 ", r"--data-partition, of 1 'resin-boot' \(FAT16\), 2 "),
     ),
     "f2fs": Refusal(
         holding("mkfs.f2fs", "-q", "-l", "resin-data", size=64 * MIB),
         FilesystemError,
-        ("partition 6 holds f2fs, but the engine's store needs ext4", "or use a disk image with ext4 there"),
+        ("partition 6 holds f2fs, but the engine's store needs ext4 ", "or use a disk image with ext4 there"),
     ),
     "LUKS by number": Refusal(
         holding("cryptsetup", "luksFormat", "-q", "--key-file=-", "--pbkdf=pbkdf2", "--pbkdf-force-iterations=1000"),
@@ -180,6 +205,27 @@ REFUSALS = {
         DiskImageError,
         (r"'resin-data'.*6 \(LUKS2\)", r"What an encrypted one \(6 \(LUKS2\)\) holds cannot be read"),
     ),
+    "a journal device": Refusal(
+        holding("mkfs.ext4", "-q", "-F", "-O", "journal_dev", "-L", "resin-data"),
+        FilesystemError,
+        ("partition 6 holds journal of an ext file system elsewhere, but the engine's store", "--data-partition, of"),
+    ),
+    "a journal elsewhere": Refusal(
+        journal_elsewhere,
+        FilesystemError,
+        (rf"partition 6 holds ext4, but its journal is on another device \(UUID {JOURNAL}\)", r"tune2fs -O \^has_journal"),
+    ),
+    "a journal elsewhere, with --fsck": Refusal(
+        journal_elsewhere, FilesystemError, (rf"its journal is on another device \(UUID {JOURNAL}\)",), ("--fsck",)
+    ),
+    **{
+        f"no filetype: {' '.join(options)}": Refusal(
+            formatted(*options),
+            FilesystemError,
+            (r"partition 6 \('resin-data'\) was made without the feature filetype, .* d_type", r"mkfs\.ext4 -O filetype"),
+        )
+        for options in (("-O", "^filetype"), ("-t", "ext2", "-O", "^filetype"), ("-t", "ext2", "-r", "0"))
+    },
     "no such label": Refusal(
         lambda *_: None,
         PartitionTableError,
@@ -253,6 +299,39 @@ def test_features_that_do_no_harm(tmp_path: Path, good: DiskImage, layout: str, 
     assert done.exit_code == 0 or feature == "sparse_super2", done.exception
 
 
+@pytest.mark.needs("mkfs.ext4", root=True)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-t", "ext2"),
+        ("-t", "ext3"),
+        ("-t", "ext2", "-I", "128", "-b", "1024"),
+        ("-t", "ext3", "-b", "2048"),
+        ("-t", "ext4", "-E", "desc_size=128"),
+        ("-t", "ext4", "-b", "1024", "-E", "desc_size=1024"),
+    ],
+    ids=" ".join,
+)
+def test_other_kinds_of_ext_are_filled_and_grown(
+    tmp_path: Path, good: DiskImage, layout: str, options: tuple[str, ...]
+) -> None:
+    base = copy_of(good, tmp_path)
+    data = good.partition("resin-data")
+    formatted(*options)(base, good)
+    output = tmp_path / "out.img"
+    done = CliRunner().invoke(
+        cli, ["preload", str(base), "-o", str(output), "--image", layout, "--additional-space", "300MiB"]
+    )
+    assert done.exit_code == 0, done.exception
+    assert "grow" in done.stderr
+    judge_ext4(output, offset=data.offset)
+    with mounted(output, offset=data.offset, writable=True) as point:
+        assert (point / "docker/image/overlay2/repositories.json").stat().st_size > 0
+        (point / "by the kernel").write_bytes(b"x" * 100_000)
+    judge_ext4(output, offset=data.offset)
+    assert CliRunner().invoke(cli, ["verify", str(output)]).exit_code == 0
+
+
 def test_secure_boot_is_refused(tmp_path: Path, good: DiskImage, layout: str) -> None:
     config = {"installer": {"secureboot": True}}
     image = build_flasher_image(
@@ -317,7 +396,17 @@ def test_in_place_with_nothing_to_do_changes_nothing_and_keeps_no_copy(
     assert [path.name for path in tmp_path.iterdir()] == ["base.img"]
 
 
-@pytest.mark.parametrize("command", ["ssv state 3", "ssv last_orphan 13", "sif /resin-data links_count 7"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ssv state 3",
+        "ssv last_orphan 13",
+        "sif /resin-data links_count 7",
+        # Numbers that cannot be, which e2fsck counts anew without asking.
+        "ssv free_blocks_count 999999999",
+        "ssv free_inodes_count 999999999",
+    ],
+)
 def test_what_e2fsck_mends_by_itself_is_mended_on_demand(
     tmp_path: Path, good: DiskImage, layout: str, command: str
 ) -> None:

@@ -26,6 +26,7 @@ class FatTable(msgspec.Struct, frozen=True):
     """Where the table in use lies, and what it is about. Offsets and sizes are bytes.
 
     Attributes:
+        copies: of the table, 1 or more.
         clusters: how many the data area has, *cluster_size* bytes each; they are numbered from 2.
         data_offset: of cluster 2.
         root_offset: of FAT12's and FAT16's root directory, of *root_size*.
@@ -33,6 +34,7 @@ class FatTable(msgspec.Struct, frozen=True):
     """
 
     kind: FilesystemKind
+    copies: int
     cluster_size: int
     clusters: int
     offset: int
@@ -82,6 +84,7 @@ def read_fat_table(device: Device) -> FatTable:
     first = reserved * sector
     table = FatTable(
         kind,
+        copies=copies,
         cluster_size=per_cluster * sector,
         clusters=clusters,
         offset=first + active * size * sector,
@@ -93,8 +96,9 @@ def read_fat_table(device: Device) -> FatTable:
     )
     if device.read(table.offset, 1)[0] != media:
         raise damaged(device, "its allocation table does not begin with the kind of medium that its boot sector names")
-    if copies == 2 and not flags & _MIRRORING_OFF:
-        _compare_copies(device, first, table)
+    if not flags & _MIRRORING_OFF:
+        for number in range(1, copies):
+            _compare_copies(device, first, number, table)
     return table
 
 
@@ -125,11 +129,12 @@ def _free_clusters_12(data: bytes, table: FatTable) -> int:
     return free
 
 
-def _compare_copies(device: Device, first: int, table: FatTable) -> None:
+def _compare_copies(device: Device, first: int, number: int, table: FatTable) -> None:
+    other = first + number * table.size
     for offset in range(0, table.size, _CHUNK):
         length = min(_CHUNK, table.size - offset)
-        if device.read(first + offset, length) != device.read(first + table.size + offset, length):
-            raise damaged(device, "the two copies of its allocation table differ")
+        if device.read(first + offset, length) != device.read(other + offset, length):
+            raise damaged(device, "the copies of its allocation table differ")
 
 
 def damaged(device: Device, how: str) -> FilesystemError:

@@ -25,9 +25,11 @@ class FilesystemKind(StrEnum):
     EXT2 = "ext2"
     EXT3 = "ext3"
     EXT4 = "ext4"
+    EXT_JOURNAL = "journal of an ext file system elsewhere"
     FAT12 = "FAT12"
     FAT16 = "FAT16"
     FAT32 = "FAT32"
+    FAT_ATARI = "FAT in its Atari variant"
     EXFAT = "exFAT"
     NTFS = "NTFS"
     LUKS1 = "LUKS1"
@@ -142,6 +144,7 @@ _EXT_RO_COMPAT = {
     15: "verity",
     16: "orphan_present",
 }
+_JOURNAL_DEV = 1 << 3
 # Features that ext3 and ext2 know; any other makes it ext4, as blkid(8) judges.
 _EXT3_INCOMPAT = 1 << 1 | 1 << 2 | 1 << 4
 _EXT3_RO_COMPAT = 1 << 0 | 1 << 1 | 1 << 2
@@ -159,7 +162,9 @@ def _ext(head: bytes, _: Device) -> FilesystemInfo | None:
     (log_block_size,) = struct.unpack_from("<I", superblock, 24)
     if log_block_size > 6:
         return None
-    if incompat & ~_EXT3_INCOMPAT or ro_compat & ~_EXT3_RO_COMPAT:
+    if incompat & _JOURNAL_DEV:
+        kind = FilesystemKind.EXT_JOURNAL
+    elif incompat & ~_EXT3_INCOMPAT or ro_compat & ~_EXT3_RO_COMPAT:
         kind = FilesystemKind.EXT4
     else:
         kind = FilesystemKind.EXT3 if compat & 1 << 2 else FilesystemKind.EXT2
@@ -181,8 +186,13 @@ def _ext(head: bytes, _: Device) -> FilesystemInfo | None:
     )
 
 
+_ATARI_JUMP = b"\x60\x1c"
+"""``bra.s``: what ``mkfs.vfat -A`` begins a boot sector with."""
+
+
 def _fat(head: bytes, device: Device) -> FilesystemInfo | None:
-    if head[510:512] != b"\x55\xaa" or head[0] not in (0xEB, 0xE9):
+    is_atari = head[:2] == _ATARI_JUMP
+    if not is_atari and (head[510:512] != b"\x55\xaa" or head[0] not in (0xEB, 0xE9)):
         return None
     (
         sector_size,
@@ -198,7 +208,7 @@ def _fat(head: bytes, device: Device) -> FilesystemInfo | None:
     if (
         sector_size not in (512, 1024, 2048, 4096)
         or sectors_per_cluster not in (1, 2, 4, 8, 16, 32, 64, 128)
-        or fats not in (1, 2)
+        or not fats
         or not reserved
         or (media != 0xF0 and media < 0xF8)
     ):
@@ -221,6 +231,9 @@ def _fat(head: bytes, device: Device) -> FilesystemInfo | None:
         root_offset = (data_start - root_sectors) * sector_size
         root_length = root_entries * 32
         boot = 36
+    if is_atari:
+        # It counts its clusters in 16 bits where others do so in 12, and has no mark of a boot sector.
+        kind = FilesystemKind.FAT_ATARI
     has_extended_boot = head[boot + 2] == 0x29
     serial = head[boot + 3 : boot + 7][::-1].hex().upper() if has_extended_boot else ""
     boot_label = _oem_text(head[boot + 7 : boot + 18]) if has_extended_boot else ""

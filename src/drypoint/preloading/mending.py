@@ -8,7 +8,7 @@ from ..disk import Device, GrowableDevice, ProbedPartition, Window, find_partiti
 from ..disk.ext4.geometry import read_geometry
 from ..disk.ext4.reader import Ext4Reader
 from ..disk.ext4.resize import bring_back, check_filesystem, preen_file, unchecked_copy
-from ..disk.ext4.superblock import read_superblock, why_unclean
+from ..disk.ext4.superblock import external_journal, last_write, read_superblock, why_unclean
 from ..disk.partitions import describe
 from ..errors import FilesystemError
 from ..fstree import Regular
@@ -27,7 +27,7 @@ def find_data_partition(disk: Device, target: Target) -> ProbedPartition:
 
     Raises:
         PartitionTableError: there is no such partition, or more than one.
-        FilesystemError: it holds no ext4 file system.
+        FilesystemError: it holds no ext2, ext3 or ext4 file system, or one whose journal is elsewhere.
     """
     table = read_table(disk)
     found = find_partition(disk, table, target.partition)
@@ -40,8 +40,15 @@ def find_data_partition(disk: Device, target: Target) -> ProbedPartition:
         )
     if kind is None or not kind.is_ext:
         raise FilesystemError(
-            f"{where} holds {kind.value if kind else 'no known file system'}, but the engine's store needs ext4. Choose "
-            f"another with --data-partition, of {describe(probe_partitions(disk, table))}; or use a disk image with ext4 there"
+            f"{where} holds {kind.value if kind else 'no known file system'}, but the engine's store needs ext4 (or ext2, "
+            f"ext3). Choose another with --data-partition, of {describe(probe_partitions(disk, table))}; or use a disk image "
+            "with ext4 there"
+        )
+    journal = external_journal(Window(disk, found.partition.start, found.partition.size))
+    if journal is not None:
+        raise FilesystemError(
+            f"{where} holds {kind.value}, but its journal is on another device (UUID {journal}), which is not in this disk "
+            "image. Give it one of its own where both devices are at hand (tune2fs -O ^has_journal, then tune2fs -j)"
         )
     return found
 
@@ -59,9 +66,14 @@ def check_usable(disk: Device, found: ProbedPartition) -> None:
     reason = why_unclean(window)
     if reason is not None:
         raise FilesystemError(f"{_name(disk, found)} {reason}. {_WAY_OUT}")
-    read_superblock(window, f"partition {partition.number} of {disk.name}")
-    read_geometry(window)
+    superblock = read_superblock(window, f"partition {partition.number} of {disk.name}")
+    if not superblock.filetype:
+        raise FilesystemError(
+            f"{_name(disk, found)} was made without the feature filetype, and without it the engine refuses to start with "
+            "overlay2 (it calls that d_type). Make the file system anew (mkfs.ext4 -O filetype)"
+        )
     try:
+        read_geometry(window)
         check_filesystem(disk, partition.start, where=_name(disk, found))
     except FilesystemError as error:
         raise FilesystemError(f"{error}. {_WAY_OUT}") from error
@@ -76,9 +88,12 @@ def needs_mending(device: Device, target: Target) -> bool:
     """
     disk = target_disk(device, target)
     found = find_data_partition(disk, target)
-    if why_unclean(Window(disk, found.partition.start, found.partition.size)) is not None:
+    window = Window(disk, found.partition.start, found.partition.size)
+    if why_unclean(window) is not None:
         return True
     try:
+        # e2fsck -fn passes over counts that it sets right without a word.
+        read_geometry(window)
         check_filesystem(disk, found.partition.start)
     except FilesystemError:
         return True
@@ -106,7 +121,7 @@ def mend(device: GrowableDevice, target: Target, scratch_dir: Path, progress: Pr
     start, size, where = found.partition.start, found.partition.size, _name(disk, found)
     step = progress.begin(f"mending the file system of partition {found.partition.number}", None)
     with unchecked_copy(disk, start, size, scratch_dir) as scratch:
-        preen_file(scratch, where, read_geometry(Window(disk, start, size)).last_write)
+        preen_file(scratch, where, last_write(Window(disk, start, size)))
         bring_back(scratch, disk, start, size, where)
     step.end()
 

@@ -13,8 +13,11 @@ from contextlib import AbstractContextManager, nullcontext
 import msgspec
 
 from ..disk.device import Device
+from ..disk.fat_chains import check_chains
+from ..disk.fat_table import read_fat_table
 from ..disk.scratch import copy_out, in_one_piece, scratch_directory
 from ..disk.tools import tool_path
+from ..errors import FilesystemError
 from .finding import Finding, finding
 
 _QUOTED = 2000
@@ -22,6 +25,9 @@ _TIMEOUT = 3600.0
 _ASKED_EVERY = 0.1
 _LARGEST_FAT = 4 << 30
 _DAMAGED_FAT = 1
+_MOST_COPIES = 2
+"""Copies of a FAT's table that fsck.vfat takes."""
+_COPIES_AT = 16
 _COPYING = threading.Lock()
 """One copy of a file system at a time: together they might not find the room that each of them does."""
 
@@ -79,6 +85,8 @@ def judge_fat(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.E
         DiskImageError: the device cannot be read.
         OutputError: there is no room for the copy.
     """
+    if device.read(_COPIES_AT, 1)[0] > _MOST_COPIES:
+        return _judge_by_chains(device)
     if device.size > _LARGEST_FAT:
         return _unfinished("fsck.vfat", _Outcome(None, f"its {device.size} bytes are too many to copy"))
     if tool_path("fsck.vfat") is None:
@@ -96,6 +104,16 @@ def judge_fat(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.E
             "fsck.vfat", _Outcome(None, f"fsck.vfat ended with status {outcome.status}: {said[-_QUOTED:]}")
         )
     return Judgement((finding("damaged-fat", b"", f"fsck.vfat said: {said[-_QUOTED:]}"),), "finds errors")
+
+
+def _judge_by_chains(device: Device) -> Judgement:
+    """What drypoint itself says of a file system with more copies of its table than fsck.vfat takes."""
+    try:
+        table = read_fat_table(device)
+        check_chains(device, table)
+    except FilesystemError as error:
+        return Judgement((finding("damaged-fat", b"", str(error)),), "is damaged")
+    return Judgement((), f"{table.copies} equal copies of the table, and no two files share a cluster")
 
 
 def _unfinished(program: str, outcome: _Outcome) -> Judgement:

@@ -240,7 +240,7 @@ def _check(geometry: Geometry, where: str) -> None:
         and 0 < geometry.blocks_per_group <= blocks_per_group_limit
         and 0 < geometry.inodes_per_group <= blocks_per_group_limit
         and geometry.inode_size in (128, 256, 512, 1024, 2048, 4096)
-        and geometry.descriptor_size in (32, 64)
+        and _is_descriptor_size(geometry)
         and geometry.first_data_block == (1 if geometry.block_size == 1024 else 0)
         and geometry.blocks_count > geometry.first_data_block
         and geometry.free_blocks <= geometry.blocks_count
@@ -250,7 +250,15 @@ def _check(geometry: Geometry, where: str) -> None:
         and geometry.reserved_gdt_blocks <= geometry.block_size // 4
     )
     if not sound and not geometry.feature_ro_compat & _BIGALLOC:
-        raise FilesystemError(f"{where}: the superblock of the ext4 file system makes no sense; run e2fsck on it")
+        raise FilesystemError(f"{where}: the superblock of the ext4 file system makes no sense; run e2fsck -f on it")
+
+
+def _is_descriptor_size(geometry: Geometry) -> bool:
+    """The kernel and e2fsprogs take any power of two up to 1024 where block numbers have 64 bits; mke2fs makes 64."""
+    size = geometry.descriptor_size
+    if not geometry.feature_incompat & _64BIT:
+        return size == 32
+    return 64 <= size <= min(1024, geometry.block_size) and size & (size - 1) == 0
 
 
 def _groups(geometry: Geometry, blocks_count: int) -> int:

@@ -6,6 +6,7 @@ Format: struct ext2_super_block in e2fsprogs' ext2_fs.h; the kernel's Documentat
 from __future__ import annotations
 
 import struct
+from uuid import UUID
 
 import msgspec
 
@@ -20,6 +21,7 @@ _STATE_ERROR = 0x0002
 _FLAG_SIGNED_HASH = 0x0001
 _FLAG_UNSIGNED_HASH = 0x0002
 
+COMPAT_HAS_JOURNAL = 0x0004
 COMPAT_EXT_ATTR = 0x0008
 COMPAT_DIR_INDEX = 0x0020
 INCOMPAT_FILETYPE = 0x0002
@@ -212,6 +214,30 @@ def why_unclean(device: Device) -> str | None:
         DiskImageError: the device cannot be read.
     """
     return _why_unclean(device.read(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE))
+
+
+def external_journal(device: Device) -> str | None:
+    """The UUID of the device that holds the journal of the ext file system on *device*; None if none elsewhere does.
+
+    Raises:
+        DiskImageError: the device cannot be read.
+    """
+    raw = device.read(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE)
+    (compat,) = struct.unpack_from("<I", raw, 0x5C)
+    inode, number = struct.unpack_from("<II", raw, 0xE0)
+    uuid = raw[0xD0:0xE0]
+    if not compat & COMPAT_HAS_JOURNAL or inode or not (number or any(uuid)):
+        return None
+    return str(UUID(bytes=uuid))
+
+
+def last_write(device: Device) -> int:
+    """When the file system on *device* was last written to, in seconds since the epoch, by a superblock that may be damaged.
+
+    Raises:
+        DiskImageError: the device cannot be read.
+    """
+    return int.from_bytes(device.read(SUPERBLOCK_OFFSET + 0x30, 4), "little")
 
 
 def _refuse_unclean(raw: bytes, where: str, name_for_e2fsck: str) -> None:
