@@ -53,7 +53,7 @@ def test_the_same_app_twice_is_no_conflict() -> None:
     ("state", "said"),
     [
         (
-            second(config={"SUPERVISOR_POLL_INTERVAL": "1"}),
+            {**STATE, "config": {"SUPERVISOR_POLL_INTERVAL": "1"}},
             "config.SUPERVISOR_POLL_INTERVAL has one value in one and another in two",
         ),
         ({**STATE, "apps": {APP: {**STATE["apps"][APP], "name": "x"}}}, f"the app {APP} is in one and in two"),
@@ -70,11 +70,25 @@ def test_contradictions_are_named(state: dict[str, Any], said: str) -> None:
         merge_apps_json([("one", read(STATE)), ("two", read(state))])
 
 
+def test_the_config_of_the_fleet_counts() -> None:
+    """A server gives each app a RESIN_SUPERVISOR_POLL_INTERVAL, so a fleet that sets it differs from every block."""
+    block = read(second(config={"SUPERVISOR_POLL_INTERVAL": "1", "SECOND": "x"}))
+    for states in ([("one", read(STATE)), ("two", block)], [("two", block), ("one", read(STATE))]):
+        assert json.loads(merge_apps_json(states).content)["config"] == {**STATE["config"], "SECOND": "x"}
+
+
+def test_without_a_fleet_differing_config_is_a_contradiction() -> None:
+    app = {**second()["apps"][BLOCK], "class": "app"}
+    states = [("one", read(second())), ("two", read(second(apps={APP: app}, config={"SECOND": "y"})))]
+    with pytest.raises(UsageError, match=r"config\.SECOND has one value in one and another in two"):
+        merge_apps_json(states)
+
+
 def test_many_contradictions_are_bounded() -> None:
     config = {f"C{number}": "1" for number in range(1000)}
     other = dict.fromkeys(config, "2")
     with pytest.raises(UsageError, match="and 990 more") as caught:
-        merge_apps_json([("one", read({**STATE, "config": config})), ("two", read(second(config=other)))])
+        merge_apps_json([("one", read({**STATE, "config": config})), ("two", read({**STATE, "config": other}))])
     assert len(str(caught.value)) < 2000
 
 

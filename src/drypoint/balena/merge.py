@@ -1,7 +1,9 @@
 """Several target states made one: the apps of several fleets on one device.
 
 The Supervisor runs any number of apps, but one of class fleet (balena-supervisor, src/types/state.ts and
-src/device-state/preload.ts: that one is pinned); there is one config for the device.
+src/device-state/preload.ts: that one is pinned). There is one config for the device, and it is the fleet's: open-balena-api
+(src/features/device-state/state-get-utils.ts, getConfig) takes it from the fleet that the device belongs to. A state that
+was asked for by itself has one for every app, with RESIN_SUPERVISOR_POLL_INTERVAL in it at least.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ _SHOWN = 10
 def merge_apps_json(states: Sequence[tuple[str, AppsJson]]) -> AppsJson:
     """One apps.json with the apps and the config of all *states*; a single one stays as it is, byte by byte.
 
+    Where values of config differ, those that come with the app of class fleet count.
+
     Args:
         states: each with how errors name it.
 
     Raises:
-        UsageError: they contradict each other (an app in two of them, other values of one config name, other wishes to pin),
-            there is more than one app of class fleet, or one of them is of version 2, which knows one app.
+        UsageError: they contradict each other (an app in two of them, other values of one config name and no fleet
+            to decide, other wishes to pin), there is more than one app of class fleet, or one of them is of version 2, which
+            knows one app.
     """
     if not states:
         raise ValueError("nothing to merge")
@@ -34,24 +39,26 @@ def merge_apps_json(states: Sequence[tuple[str, AppsJson]]) -> AppsJson:
     apps: dict[str, tuple[str, Json]] = {}
     config: dict[str, tuple[str, Json]] = {}
     conflicts: list[str] = []
-    for what, one in states:
-        if one.version == 2:
-            raise UsageError(f"{what} is of version 2, which holds the one app of a device: it cannot go with others")
-        state = parse_state(one.content, what)
+    parsed = [(what, _parsed(what, one)) for what, one in states]
+    decided: set[str] = set()
+    # The fleet's first, to be what the others are held against.
+    for what, state in sorted(parsed, key=lambda one: not _has_fleet(one[1])):
         conflicts += [
             f"the app {uuid[:80]} is in {apps[uuid][0]} and in {what}, and not the same"
             for uuid in _add(apps, state, "apps", what)
         ]
+        differing = _add(config, state, "config", what)
         conflicts += [
             f"config.{name[:80]} has one value in {config[name][0]} and another in {what}"
-            for name in _add(config, state, "config", what)
+            for name in differing
+            if name not in decided or _has_fleet(state)
         ]
+        if _has_fleet(state):
+            decided |= config.keys()
     pinned = {one.pin_device for _, one in states}
     if len(pinned) > 1:
         conflicts.append("some say pinDevice and some do not, but a device is pinned or it is not")
-    fleets = [
-        (what, app) for what, app in apps.values() if isinstance(app, dict) and (app.get("class") or "fleet") == "fleet"
-    ]
+    fleets = [(what, app) for what, app in apps.values() if isinstance(app, dict) and _is_fleet(app)]
     if len(fleets) > 1:
         named = ", ".join(f"{str(app.get('name'))[:80]} ({what})" for what, app in fleets[:_SHOWN])
         conflicts.append(
@@ -68,6 +75,21 @@ def merge_apps_json(states: Sequence[tuple[str, AppsJson]]) -> AppsJson:
         "pinDevice": pinned == {True},
     }
     return read_apps_json(msgspec.json.encode(whole, order="sorted"), "the merged apps.json")
+
+
+def _parsed(what: str, one: AppsJson) -> JsonObject:
+    if one.version == 2:
+        raise UsageError(f"{what} is of version 2, which holds the one app of a device: it cannot go with others")
+    return parse_state(one.content, what)
+
+
+def _has_fleet(state: JsonObject) -> bool:
+    apps = state.get("apps")
+    return isinstance(apps, dict) and any(isinstance(app, dict) and _is_fleet(app) for app in apps.values())
+
+
+def _is_fleet(app: JsonObject) -> bool:
+    return (app.get("class") or "fleet") == "fleet"
 
 
 def _add(known: dict[str, tuple[str, Json]], state: JsonObject, part: str, what: str) -> list[str]:
