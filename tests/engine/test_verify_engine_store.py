@@ -9,9 +9,13 @@ import pytest
 
 from drypoint.disk.device import FileDevice, Window
 from drypoint.disk.ext4.reader import Ext4Reader
+from drypoint.errors import ToolError
 from drypoint.testing.disk_images import DiskImage, Sizes, build_disk_image, data_tree
 from drypoint.testing.docker_engine import DockerEngine
+from drypoint.testing.docker_registry import DockerRegistry
 from drypoint.testing.engine_images import add_supervisor, run_engine_on
+from drypoint.testing.images import build_image, build_layer, registry_content
+from drypoint.testing.layers import LayerBuilder
 from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 from drypoint.verification import Report, Severity, check_file_system, verify_store
 
@@ -73,3 +77,26 @@ def test_a_partition_made_by_mke2fs_has_lost_nanoseconds_only(tmp_path: Path, se
     assert all(finding.severity is Severity.NOTE for finding in report.findings)
     assert report.sound
     assert report.layers > 1
+
+
+def test_what_the_kernel_notes_when_an_image_is_saved_is_a_note(tmp_path: Path, served: ServedImages) -> None:
+    """An engine mounts a top layer to be written to when it saves it. Which marks that leaves depends on the kernel."""
+    image = build_disk_image(tmp_path / "disk.img", sizes=Sizes(data=1 << 30))
+    with run_engine_on(image) as engine:
+        engine.pull(served.by_tag(ALPHA))
+        engine.save(tmp_path / "saved.tar", served.by_tag(ALPHA))
+    report = verify(image)
+    assert {finding.code for finding in report.findings} <= {"overlay-mark"}
+    assert report.sound
+
+
+def test_a_tar_that_is_cut_off_in_its_padding_is_a_note(tmp_path: Path) -> None:
+    image = build_disk_image(tmp_path / "disk.img", sizes=Sizes(data=512 << 20))
+    tar = LayerBuilder().file("file", b"content" * 100).finish(end_of_archive=False)[:-99]
+    with DockerRegistry() as registry, run_engine_on(image) as engine:
+        registry.push(registry_content({"cut:1": build_image([build_layer(tar)])}))
+        engine.pull(registry.reference("cut", "1"))
+        with pytest.raises(ToolError, match="could not verify layer data"):
+            engine.save(tmp_path / "saved.tar", registry.reference("cut", "1"))
+    codes = {finding.code for finding in verify(image).findings}
+    assert codes - {"overlay-mark"} == {"cut-off-tar"}

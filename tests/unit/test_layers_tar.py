@@ -536,3 +536,18 @@ def test_spellings_that_the_engine_does_not_know_for_duplicates_are_not() -> Non
         b"b",
         b"b",
     ]
+
+
+def test_an_archive_that_is_cut_off_inside_padding() -> None:
+    tar = file(b"a", b"content")
+    for cut in (1, 500, 505):
+        reader = TarReader(cut_off(tar, cut), "layer")
+        assert [entry.name for entry in reader] == [b"a"]
+        assert (reader.end, reader.missing_padding) == (b"", cut)
+    assert [entry.name for entry in TarReader(iter([tar]), "layer")] == [b"a"]
+    with pytest.raises(LayerError, match="cut off inside padding that is not of zeros"):
+        list(TarReader(cut_off(tar[:-10] + b"x" + bytes(9), 5), "layer"))
+
+
+def cut_off(tar: bytes, count: int) -> Iterator[bytes]:
+    return iter([tar[:-count]])

@@ -6,6 +6,7 @@ The store is written by drypoint into ext4, then damaged with debugfs, which kno
 from __future__ import annotations
 
 import gzip
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +18,17 @@ import pytest
 
 from drypoint.disk.device import FileDevice
 from drypoint.disk.ext4.reader import Ext4Reader
-from drypoint.engine import read_state
+from drypoint.engine import StoreState, read_state
+from drypoint.fstree import Regular
 from drypoint.oci import Image, parse_reference
+from drypoint.sinks.tar import pax_header
 from drypoint.testing.ext4_images import ask_debugfs, judge_ext4, make_ext4
 from drypoint.testing.images import BuiltImage, build_image, build_layer
 from drypoint.testing.layers import DEFAULT_MTIME, LayerBuilder, file_capability
 from drypoint.testing.stores import as_image, fill_store
 from drypoint.testing.tools import missing_tools, run_tool
 from drypoint.verification import CODES, Report, Severity, check_file_system, verify_store
+from drypoint.verification.comparison import is_shortened
 
 pytestmark = pytest.mark.skipif(bool(missing_tools(["mkfs.ext4", "debugfs"])), reason="needs e2fsprogs")
 
@@ -486,6 +490,124 @@ def test_lost_nanoseconds_are_only_a_note(lab: Lab) -> None:
     report = lab.verify()
     assert [(finding.code, finding.severity) for finding in report.findings] == [("shortened-time", Severity.NOTE)]
     assert report.sound
+
+
+def test_times_that_mke2fs_shortens_are_only_a_note(tmp_path: Path) -> None:
+    """The judge is the mke2fs of this machine: what it makes of a tree's times is what devices have of them."""
+    times = [0, -5, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, (1 << 32) + 5, (1 << 33) + (1 << 31) + 7]
+    wanted = [time * 1_000_000_000 + 123_456_789 for time in times]
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for number, time in enumerate(wanted):
+        (tree / f"{number}").touch()
+        os.utime(tree / f"{number}", ns=(time, time))
+        assert (tree / f"{number}").stat().st_mtime_ns == time
+    with FileDevice(make_ext4(tmp_path / "image", 16 << 20, "-d", str(tree))) as device:
+        reader = Ext4Reader(device)
+        entries = [stat.entry for number in range(len(times)) if (stat := reader.lookup(b"%d" % number)) is not None]
+    found = [entry.metadata.mtime for entry in entries if isinstance(entry, Regular)]
+    assert all(is_shortened(one, other) for one, other in zip(found, wanted, strict=True)), found
+    assert not any(is_shortened(one + 1_000_000_000, other) for one, other in zip(found, wanted, strict=True))
+
+
+def test_years_lost_above_32_bits_are_only_a_note(tmp_path: Path) -> None:
+    late = LayerBuilder().file("late", mtime=((1 << 32) + 77) * 1_000_000_000)
+    path = store_with(tmp_path, late.finish())
+    (layer,) = state_of(path).layers.values()
+    run_tool("debugfs", "-w", "-R", f"sif {ROOT.decode()}/overlay2/{layer.cache_id}/diff/late mtime_extra 0", path)
+    assert verdicts(path) == [("shortened-time", Severity.NOTE)]
+    run_tool("debugfs", "-w", "-R", f"sif {ROOT.decode()}/overlay2/{layer.cache_id}/diff/late mtime 78", path)
+    assert verdicts(path) == [("changed-time", Severity.ERROR)]
+
+
+def store_with(directory: Path, *tars: bytes) -> Path:
+    path = make_ext4(directory / "image", 16 << 20)
+    run_tool("debugfs", "-w", "-R", f"mkdir {ROOT.decode()}", path)
+    with FileDevice(path, writable=True) as device:
+        fill_store(device, ROOT, {"image:1": build_image([build_layer(tar) for tar in tars])})
+    return path
+
+
+def state_of(path: Path) -> StoreState:
+    with FileDevice(path) as device:
+        return read_state(Ext4Reader(device), ROOT)
+
+
+def verdicts(path: Path) -> list[tuple[str, Severity]]:
+    with FileDevice(path) as device:
+        return [(one.code, one.severity) for one in verify_store(Ext4Reader(device), ROOT).findings]
+
+
+@pytest.mark.parametrize("space", ["trusted", "user"])
+@pytest.mark.parametrize("mark", ["uuid", "impure", "origin"])
+def test_marks_of_the_kernel_are_only_notes(lab: Lab, space: str, mark: str) -> None:
+    lab.do(
+        *(
+            f"ea_set {path} {space}.overlay.{mark} y"
+            for path in (lab.top.diff, lab.middle.diff, f"{lab.middle.diff}/lib")
+        )
+    )
+    report = lab.verify()
+    assert [(one.code, one.severity) for one in report.findings] == [("overlay-mark", Severity.NOTE)] * 2
+    assert {one.text.split()[0] for one in report.findings} == {"1", "2"}
+    assert report.sound
+
+
+@pytest.mark.parametrize("mark", ["opaque", "redirect", "metacopy", "protattr", "whiteout", "uuids"])
+def test_marks_that_change_what_is_seen_are_judged(lab: Lab, mark: str) -> None:
+    lab.do(f"ea_set {lab.top.diff} trusted.overlay.{mark} y")
+    assert [(one.code, one.severity) for one in lab.verify().findings] == [("extra-xattr", Severity.ERROR)]
+
+
+EMPTY_BLOB = "sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1"
+
+
+def test_what_deltas_leave_in_the_records_is_only_a_note(lab: Lab) -> None:
+    for blob, code in ((EMPTY_BLOB, "placeholder-record"), (f"sha256:{'d' * 64}", "inconsistent-record")):
+        record = b'[{"Digest":"%b","SourceRepository":"registry2.balena-cloud.com/v2/a","HMAC":""}]' % blob.encode()
+        for layer in lab.one.layers[:2]:
+            lab.put(f"{lab.distribution}/v2metadata-by-diffid/sha256/{layer.diff_id[7:]}", record)
+        lab.put(f"{lab.distribution}/diffid-by-digest/sha256/{blob[7:]}", lab.one.layers[1].diff_id.encode())
+        (found,) = lab.verify().findings
+        assert found.code == code
+        assert lab.one.layers[0].diff_id[7:].encode() in found.path
+    assert {"placeholder-record"} <= CODES
+
+
+@pytest.mark.parametrize("cut", [1, 2, 100, 323, 324])
+def test_a_tar_that_is_cut_off_in_its_last_padding(tmp_path: Path, cut: int) -> None:
+    tar = LayerBuilder().file("file", b"content" * 100).finish(end_of_archive=False)
+    path = store_with(tmp_path, tar[:-cut])
+    # Without any of the padding there is nothing that engines do not record.
+    assert verdicts(path) == ([] if cut == 324 else [("cut-off-tar", Severity.NOTE)])
+    (layer,) = state_of(path).layers.values()
+    run_tool("debugfs", "-w", "-R", f"sif {ROOT.decode()}/overlay2/{layer.cache_id}/diff/file mode 0100600", path)
+    block = int(ask_debugfs(path, f"blocks {ROOT.decode()}/overlay2/{layer.cache_id}/diff/file").split()[0])
+    with path.open("r+b") as file:
+        file.seek(block * 1024)
+        file.write(b"C")
+    assert verdicts(path) == [("changed-content", Severity.ERROR), ("changed-mode", Severity.ERROR)]
+
+
+def test_a_tar_that_is_cut_off_in_the_padding_of_a_header(tmp_path: Path) -> None:
+    header = pax_header({b"path": b"x"}, b"x")
+    assert verdicts(store_with(tmp_path, LayerBuilder().file("f").finish(end_of_archive=False) + header[:700])) == [
+        ("cut-off-tar", Severity.NOTE)
+    ]
+
+
+def test_a_rebuilt_tar_with_another_end_is_no_tar_that_was_cut_off(tmp_path: Path) -> None:
+    tar = LayerBuilder().file("file", b"content" * 100).finish()
+    path = store_with(tmp_path, tar)
+    (layer,) = state_of(path).layers.values()
+    place = f"{ROOT.decode()}/image/overlay2/layerdb/sha256/{layer.chain_id[7:]}/tar-split.json.gz"
+    target = tmp_path / "tar-split"
+    run_tool("debugfs", "-R", f"dump {place} {target}", path)
+    lines = gzip.decompress(target.read_bytes()).splitlines(keepends=True)
+    target.write_bytes(gzip.compress(b"".join(lines[:2])))
+    run_tool("debugfs", "-w", "-R", f"rm {place}", path)
+    run_tool("debugfs", "-w", "-R", f"write {target} {place}", path)
+    assert ("wrong-diff-id", Severity.ERROR) in verdicts(path)
 
 
 def test_what_nothing_names_is_only_a_note(lab: Lab) -> None:

@@ -67,7 +67,8 @@ class TarReader:
     Of each entry, :meth:`content` gives the content, until the next entry is asked for; what is left of it then is passed over.
     :attr:`stored_size` is how many bytes that content takes in the archive; :attr:`is_sparse` tells whether a map says where
     they go.
-    After the last entry, :attr:`end` holds the bytes that end the archive, and :meth:`rest` gives whatever follows it.
+    After the last entry, :attr:`end` holds the bytes that end the archive, and :meth:`rest` gives whatever follows it. Of an
+    archive that is cut off inside padding, :attr:`missing_padding` is how many bytes of that are missing.
 
     Args:
         chunks: the tar, in pieces of any size; large ones (1 MiB) are fast.
@@ -82,6 +83,7 @@ class TarReader:
     def __init__(self, chunks: Iterator[bytes], what: str, *, headers_only: bool = False) -> None:
         self.entries = 0
         self.end = b""
+        self.missing_padding = 0
         self.stored_size = 0
         self.is_sparse = False
         self._headers_only = headers_only
@@ -182,7 +184,14 @@ class TarReader:
         while True:
             padding = self._read(self._padding)
             if len(padding) < self._padding:
-                # Go takes an archive cut off inside padding as ended, and its fork does not record that piece of padding.
+                # Go takes an archive cut off inside padding as ended, and its fork does not record that piece of padding: no
+                # engine can rebuild the tar. Verification can if the piece is of zeros, as every writer's is.
+                if padding.strip(b"\0"):
+                    raise LayerError(
+                        f"{self._place()}: the archive is cut off inside padding that is not of zeros, and engines do not "
+                        "record it: what they store could not be verified. Build the image anew"
+                    )
+                self.missing_padding = self._padding - len(padding)
                 self._padding = 0
                 self.end = b"".join(parts)
                 return None

@@ -29,9 +29,19 @@ _KIND_NAMES: dict[type, str] = {
     BlockDevice: "block device",
 }
 _OPAQUE = b"trusted.overlay.opaque"
+_KERNEL_MARKS = frozenset(
+    space + b".overlay." + name for space in (b"trusted", b"user") for name in (b"uuid", b"impure", b"origin")
+)
+"""What overlayfs notes for itself where a layer is mounted to be written to; ``user.`` with its option userxattr. Its other
+attributes (opaque, redirect, metacopy, protattr, whiteout) change what is seen. Source: Linux, fs/overlayfs/overlayfs.h."""
 _SECOND = 1_000_000_000
 _LATEST_TIMES = ((1 << 31) - 1, (1 << 34) - (1 << 31) - 1)
 _EARLIEST_TIME = -(1 << 31)
+_SUMMED_UP = {
+    "shortened-time": "times have lost what the file system, or what made it, could not keep",
+    "overlay-mark": "extended attributes are marks of the kernel's overlayfs",
+}
+"""Kinds that are reported once for a layer, since there can be one of each for every file."""
 
 
 def compare(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]:
@@ -41,24 +51,20 @@ def compare(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]:
         FilesystemError: the tree cannot be read.
     """
     count = 0
-    shortened: list[bytes] = []
+    summed_up: dict[str, tuple[int, bytes]] = {}
     diff = tree.diff
     for one in _differences(tree, expectation):
-        if one.code == "shortened-time":
-            shortened.append(one.path)
+        if one.code in _SUMMED_UP:
+            times, first = summed_up.get(one.code, (0, one.path))
+            summed_up[one.code] = (times + 1, first)
             continue
         count += 1
         if count > MAX_FINDINGS:
             yield finding("more-findings", diff, f"more than {MAX_FINDINGS} differences; the rest is not told")
             return
         yield one
-    if shortened:
-        yield finding(
-            "shortened-time",
-            diff,
-            f"{len(shortened)} times have lost what the file system, or who made it, could not keep; "
-            f"the first at {shortened[0]!r}",
-        )
+    for code, (times, first) in summed_up.items():
+        yield finding(code, diff, f"{times} {_SUMMED_UP[code]}; the first at {first!r}")
 
 
 def _differences(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]:
@@ -186,19 +192,25 @@ def _metadata(path: bytes, found: Metadata, expected: Metadata) -> Iterator[Find
             "changed-owner", path, f"it belongs to {found.uid}:{found.gid}, not to {expected.uid}:{expected.gid}"
         )
     if expected.mtime not in (ANY_TIME, found.mtime):
-        code = "shortened-time" if _is_shortened(found.mtime, expected.mtime) else "changed-time"
+        code = "shortened-time" if is_shortened(found.mtime, expected.mtime) else "changed-time"
         yield finding(code, path, f"its time is {found.mtime} ns since 1970, not {expected.mtime}")
     if found.xattrs != expected.xattrs:
         yield from _xattrs(path, dict(found.xattrs), dict(expected.xattrs))
 
 
-def _is_shortened(found: int, expected: int) -> bool:
+def is_shortened(found: int, expected: int) -> bool:
     """Whether a file system, or mke2fs -d, that lacks nanoseconds or years would make *found* of *expected*."""
     seconds, rest = divmod(found, _SECOND)
     if rest:
         return False
     wanted = expected // _SECOND
-    return seconds == wanted or (seconds in _LATEST_TIMES and wanted > seconds) or wanted < seconds == _EARLIEST_TIME
+    # mke2fs -d of e2fsprogs 1.47.0 keeps the lower 32 bits, and what reads them back takes them as signed.
+    kept = ((wanted + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
+    return (
+        seconds in (wanted, kept)
+        or (seconds in _LATEST_TIMES and wanted > seconds)
+        or wanted < seconds == _EARLIEST_TIME
+    )
 
 
 def _xattrs(path: bytes, found: dict[bytes, bytes], expected: dict[bytes, bytes]) -> Iterator[Finding]:
@@ -207,7 +219,8 @@ def _xattrs(path: bytes, found: dict[bytes, bytes], expected: dict[bytes, bytes]
             code = "lost-opaque" if name == _OPAQUE else "missing-xattr"
             yield finding(code, path, f"the extended attribute {name!r} is missing")
         elif name not in expected:
-            yield finding("extra-xattr", path, f"the layer's tar has no extended attribute {name!r}")
+            code = "overlay-mark" if name in _KERNEL_MARKS else "extra-xattr"
+            yield finding(code, path, f"the layer's tar has no extended attribute {name!r}")
         elif found[name] != expected[name]:
             yield finding("changed-xattr", path, f"the extended attribute {name!r} has another value than in the tar")
 

@@ -122,6 +122,10 @@ _STORE: dict[str, Kind] = {
         "two distribution records contradict each other: a later pull may take the wrong layer for one it has",
         "remove both records; the engine makes them again",
     ),
+    "placeholder-record": _note(
+        "a distribution record says that the layer came as the blob that balenaEngine's deltas carry in place of each layer "
+        "that they leave as it is"
+    ),
     "orphan-link": _warning("a link in overlay2/l leads to a layer that calls itself by another one"),
     "orphan-cache-directory": _warning(
         "a directory in overlay2 that no layer and no container names",
@@ -168,7 +172,18 @@ _LAYER: dict[str, Kind] = {
         "fail on any engine",
         "if deltas matter, build the image anew without sparse files in its layers",
     ),
-    "shortened-time": _note("times have lost their nanoseconds, as mke2fs -d and 128-byte inodes lose them"),
+    "cut-off-tar": _note(
+        "the layer's tar ends inside the padding of its last entry, which engines do not record: with that padding it hashes "
+        "to the diff-id, but saves, pushes and deltas of the layer fail on any engine",
+        "if deltas matter, build the image anew, so that its layer is a whole tar",
+    ),
+    "shortened-time": _note(
+        "times have lost their nanoseconds, or what is above 32 bits of seconds, as mke2fs -d and 128-byte inodes lose them"
+    ),
+    "overlay-mark": _note(
+        "the kernel has noted something for itself (uuid, impure, origin) where an engine had the layer mounted to be written "
+        "to, as for docker save and deltas"
+    ),
 }
 _DEVICE: dict[str, Kind] = {
     "unresolved-reference": _error(

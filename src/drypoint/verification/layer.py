@@ -85,11 +85,23 @@ class _LayerCheck:
         if self._loss is not None:
             self._report("not-rebuildable", self._tar_split, self._loss)
         elif self._faithful and found != self._diff_id:
-            self._report("wrong-diff-id", self._tar_split, f"the rebuilt tar hashes to {found}, not to {self._diff_id}")
+            self._report_wrong_diff_id(found)
         if self._layer.size is not None and self._layer.size != applied.size:
             self._report(
                 "wrong-layer-size", self._size_file, f"it says {self._layer.size}, but the layer takes {applied.size}"
             )
+
+    def _report_wrong_diff_id(self, found: str) -> None:
+        # The tar may have had some of the padding that is missing: engines record none of it.
+        for count in range(1, self._tar.missing_padding):
+            self._sha256.update(b"\0")
+            if f"sha256:{self._sha256.hexdigest()}" == self._diff_id:
+                text = (
+                    f"the tar was cut off {self._tar.missing_padding - count} bytes before the end of its last padding"
+                )
+                self._report("cut-off-tar", self._tar_split, text)
+                return
+        self._report("wrong-diff-id", self._tar_split, f"the rebuilt tar hashes to {found}, not to {self._diff_id}")
 
     def _tell_changed(self, replaced: set[bytes]) -> None:
         """A content that a later entry of the same layer took away is no damage: engines cannot rebuild such a tar either."""

@@ -22,6 +22,8 @@ _LAYER_MODES: tuple[tuple[bytes, type[Directory | Regular], int], ...] = (
     *((name, Regular, layout.FILE_MODE) for name in (b"cache-id", b"diff", b"parent", b"size", b"tar-split.json.gz")),
 )
 """Modes that are the same in all engines; all of it belongs to root."""
+_EMPTY_BLOB = "sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1"
+"""1,024 zeros as Go's gzip compresses them."""
 _METADATA = b"image/overlay2/imagedb/metadata/sha256"
 _NO_CACHE_NAMES = frozenset({"l", "backingFsBlockDev"})
 _CACHE_NAME_LENGTHS = frozenset({64, 69})
@@ -66,14 +68,17 @@ def _modes(reader: TreeReader, state: StoreState) -> Iterator[Finding]:
 
 
 def _distribution(state: StoreState) -> Iterator[Finding]:
-    """Each blob that a layer is said to come from must be remembered as that layer."""
+    """Each blob that a layer is said to come from must be remembered as that layer.
+
+    The blob of an empty layer stands for any layer in a delta, so that the engine remembers it as the last of them.
+    """
     for diff_id, origins in sorted(state.origins.items()):
         for digest in dict.fromkeys(origin.digest for origin in origins):
             known = state.diff_ids.get(Digest(digest))
             # Empty: a damaged record, told of already.
             if known not in (diff_id, ""):
                 yield finding(
-                    "inconsistent-record",
+                    "placeholder-record" if digest == _EMPTY_BLOB and known is not None else "inconsistent-record",
                     join(state.data_root, layout.metadata_record_path(diff_id)),
                     f"it says that the layer came as the blob {digest[:100]}, but that blob is remembered as "
                     f"{known or 'no layer'}",

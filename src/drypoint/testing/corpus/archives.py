@@ -77,6 +77,12 @@ ARCHIVES: tuple[Case, ...] = (
         "end-half-second-block", "one zero block and half of another", _ENTRY + _ZERO + bytes(100), refused="zero block"
     ),
     case("end-no-padding", "content that ends the archive, its padding missing", _ENTRY[: 512 + 700]),
+    case("end-in-padding", "an archive that is cut off inside its last padding", _ENTRY[: 512 + 700 + 300]),
+    case(
+        "end-in-padding-of-header",
+        "an archive that is cut off inside the padding of an extended header",
+        _ENTRY + pax_header({b"path": b"x"}, b"x")[:900],
+    ),
     case("end-in-content", "content that is cut off", _ENTRY[: 512 + 600], refused="file"),
     case("end-in-header", "a header that is cut off", _ENTRY + _ENTRY[:300], refused="inside a header"),
     case(
