@@ -77,7 +77,10 @@ def _answers() -> Iterator[bytes]:
     state = {_UUID: {"name": "x", **_state_3()}}
     for kind, answers in (
         (b"f", [{"d": [fleet]}, {"d": [release]}, state]),
-        (b"d", [{"d": [{"uuid": _UUID, "device_name": "x", "is_of__device_type": device_type}]}, state]),
+        (
+            b"d",
+            [{"d": [{"uuid": _UUID, "device_name": "x", "is_of__device_type": device_type}]}, {"d": [fleet]}, state],
+        ),
         (b"s", [{"d": [{"image_name": "balena/rpi-supervisor"}]}]),
         (b"s", [{"d": []}, {"d": [{"release_image": [{"image": [{"is_stored_at__image_location": "a.b/c"}]}]}]}]),
         (b"t", [{"token": _token({"iat": 1, "exp": 9, "access": [{"name": "v2/abc", "actions": ["pull"]}]})}]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -17,8 +18,10 @@ from drypoint.balena.cloud import (
     fleet_state,
     make_apps_json,
 )
+from drypoint.balena.compatibility import parse_supervisor_version
+from drypoint.balena.supervisor_image import supervisor_tags, version_in_tag
 from drypoint.errors import AuthenticationError, DrypointError, SourceError, TransferError, UsageError
-from drypoint.testing.cloud import CloudFaults, serve_cloud
+from drypoint.testing.cloud import CloudFaults, CloudFleet, CloudRelease, serve_cloud
 
 from .cloud_fixtures import (
     DEVICE,
@@ -32,6 +35,7 @@ from .cloud_fixtures import (
     TOKEN,
     client_of,
     content,
+    service,
 )
 
 
@@ -69,9 +73,9 @@ def test_the_current_release_of_a_fleet_that_runs_none_is_the_latest() -> None:
         ("myorg/lights", "f00d", SourceError, "its status is 'failed'"),
         ("myorg/lights", "abcd", SourceError, "no release whose commit begins with abcd"),
         ("myorg/lights", "v1.2", UsageError, "expected 'current', 'latest', or a commit"),
-        ("myorg/empty", "current", SourceError, "no successful release.*balena push myorg/empty"),
+        ("myorg/empty", "current", SourceError, "no successful release that is final.*balena push myorg/empty"),
         ("myorg/none", "current", SourceError, "no fleet 'myorg/none' that this login can see"),
-        ("lights", "current", SourceError, "ORGANISATION/lights"),
+        ("lightss", "current", SourceError, "as ORGANISATION/FLEET"),
         ("other/secret", "current", SourceError, "no fleet 'other/secret'"),
         ("it's", "current", SourceError, "no fleet"),
         ("a\x00b", "current", UsageError, "cannot be the name"),
@@ -249,22 +253,168 @@ def test_a_login_page_is_no_answer() -> None:
             find_fleet(CloudModel(client), LIGHTS.slug)
 
 
-def test_the_supervisors_image_as_balena_cloud_and_as_open_balena_know_it() -> None:
+def supervisor(number: int, semver: str, **given: object) -> CloudRelease:
+    return CloudRelease(
+        id=number, commit=f"{number:032x}", semver=semver, services=[service("supervisor", number)], **given  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+SUPERVISORS = replace(
+    SUPERVISOR,
+    releases=[
+        supervisor(50, "16.1.10"),
+        supervisor(51, "17.0.0"),
+        supervisor(52, "17.0.0", revision=1),
+        supervisor(53, "17.0.0", revision=2, is_invalidated=True),
+        supervisor(54, "17.1.0+esr.1"),
+        supervisor(55, "17.2.0", is_invalidated=True),
+        supervisor(56, "18.0.0", status="failed"),
+        supervisor(57, "18.1.0", revision=None, created_at="2024-05-01T00:00:00.000Z"),
+        supervisor(58, "18.1.0", revision=None, created_at="2024-06-01T00:00:00.000Z"),
+        supervisor(59, "18.2.0", created_at="2024-06-01T00:00:00.000Z"),
+        supervisor(60, "18.2.0", revision=None, created_at="2024-07-01T00:00:00.000Z"),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("version", "number", "tag"),
+    [
+        ("v16.1.10", 50, "v16.1.10"),
+        ("17.0.0", 52, "v17.0.0"),
+        ("v17.0.0+rev1", 52, "v17.0.0_rev1"),
+        ("v17.0.0_rev1", 52, "v17.0.0_rev1"),
+        ("17.1.0+esr.1", 54, "v17.1.0_esr.1"),
+        ("18.1.0", 58, "v18.1.0"),
+        ("18.1.0-1714521600000", 57, "v18.1.0-1714521600000"),
+        ("18.2.0", 59, "v18.2.0"),
+    ],
+)
+def test_a_supervisor_is_found_as_the_server_finds_it(version: str, number: int, tag: str) -> None:
     given = content()
+    given.fleets.append(SUPERVISORS)
+    given.fleets.remove(SUPERVISOR)
     with serve_cloud(given) as cloud, client_of(cloud, "") as client:
-        image = f"{REGISTRY}/v2/supervisor50:v16.1.10@{DIGEST}"
-        assert str(find_supervisor_image(client, "v16.1.10", "aarch64")) == image
-        given.supervisor_releases = {
-            ("v16.1.10", "aarch64"): f"{REGISTRY}/v2/other@{DIGEST}",
-            ("v10.6.33", "rpi"): "balena/rpi-supervisor",
-        }
-        assert str(find_supervisor_image(client, "16.1.10", "aarch64")) == f"{REGISTRY}/v2/other:v16.1.10@{DIGEST}"
+        found = find_supervisor_image(client, version, "aarch64")
+    assert str(found) == f"{REGISTRY}/v2/supervisor{number}:{tag}@{DIGEST}"
+    # And through to the store, and to the file that it reads.
+    assert [str(one) for one in supervisor_tags(found, version)][1] == f"balena_supervisor:{tag}"
+    assert version_in_tag(found) == tag
+    assert str(parse_supervisor_version(tag)) == re.split(r"[-+_]", version.removeprefix("v"))[0]
+
+
+@pytest.mark.parametrize("version", ["17.0.0+rev2", "17.2.0", "18.0.0", "99.0.0", "17.1.0"])
+def test_a_supervisor_that_failed_or_was_invalidated_is_none(version: str) -> None:
+    given = content()
+    given.fleets[3] = SUPERVISORS
+    with serve_cloud(given) as cloud, client_of(cloud, "") as client:
+        with pytest.raises(SourceError, match="or only one that failed or was invalidated"):
+            find_supervisor_image(client, version, "aarch64")
+
+
+def test_an_app_of_another_kind_gives_no_supervisor() -> None:
+    """Only a public app of balena_os called …-supervisor does, for a device type of that architecture."""
+    for wrong in ({"slug": "evil_os/aarch64-supervisor"}, {"slug": "balena_os/aarch64"}, {"is_host": True}, {"arch": "rpi"},
+                  {"is_public": False, "members": LIGHTS.members}):  # fmt: skip
+        given = content()
+        given.fleets[3] = replace(SUPERVISORS, **wrong)
+        with serve_cloud(given) as cloud, client_of(cloud) as client:
+            with pytest.raises(SourceError, match=r"has no Supervisor v16\.1\.10 for aarch64"):
+                find_supervisor_image(client, "16.1.10", "aarch64")
+
+
+def test_an_older_server_has_a_resource_of_supervisors() -> None:
+    given = content()
+    given.supervisor_releases = {
+        ("v15.0.0", "aarch64"): f"{REGISTRY}/v2/other@{DIGEST}",
+        ("v10.6.33", "rpi"): "balena/rpi-supervisor",
+    }
+    with serve_cloud(given) as cloud, client_of(cloud, "") as client:
+        assert str(find_supervisor_image(client, "15.0.0", "aarch64")) == f"{REGISTRY}/v2/other:v15.0.0@{DIGEST}"
         assert str(find_supervisor_image(client, "v10.6.33", "rpi")) == "balena/rpi-supervisor:v10.6.33"
-        with pytest.raises(SourceError, match=r"knows no Supervisor v16\.1\.10 for rpi"):
+        with pytest.raises(SourceError, match=r"has no Supervisor v16\.1\.10 for rpi"):
             find_supervisor_image(client, "v16.1.10", "rpi")
     for version, arch in (("latest", "rpi"), ("v1.2", "rpi"), ("v1.2.3", "AArch 64"), ("v1.2.3' or 1 eq 1", "rpi")):
         with pytest.raises(UsageError):
             find_supervisor_image(client, version, arch)
+
+
+def named(number: int, slug: str, name: str = "", *members: str, is_public: bool = False) -> CloudFleet:
+    return CloudFleet(
+        id=number, uuid=f"{number:032x}", slug=slug, name=name, members=frozenset(members), is_public=is_public
+    )  # fmt: skip
+
+
+NAMED = [
+    named(100, "myorg/lamps", "Lamps", "somebody"), named(101, "team/lamps", "Lamps", "somebody"),
+    named(102, "team/solo", "Solo", "somebody"), named(103, "other/solo", "Solo", "other"),
+    named(104, "a/mixed", "Mixed", "somebody"), named(105, "b/mixed", "mixed", "somebody"),
+    named(106, "myorg/12345", "12345", "somebody"), named(107, "myorg/99999999999", "99999999999", "somebody"),
+    named(108, "shop/tools", "Tools", is_public=True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Solo", "team/solo"), ("solo", "team/solo"), (" SOLO ", "team/solo"), ("Mixed", "a/mixed"), ("mixed", "b/mixed"),
+        ("12345", "myorg/12345"), ("106", "myorg/12345"), ("99999999999", "myorg/99999999999"), ("lights", "myorg/lights"),
+    ],
+)  # fmt: skip
+def test_a_fleet_by_its_name_alone(name: str, slug: str) -> None:
+    given = content()
+    given.fleets += NAMED
+    given.public_is_direct = False
+    with serve_cloud(given) as cloud, client_of(cloud) as client:
+        assert find_fleet(CloudModel(client), name).slug == slug
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("Lamps", UsageError, "2 fleets are called 'Lamps'; say which one.*: myorg/lamps, team/lamps$"),
+        ("MIXED", UsageError, "2 fleets are called 'MIXED'.*: a/mixed, b/mixed$"),
+        ("Tools", UsageError, "no fleet of its own called 'Tools'.*: shop/tools$"),
+        ("secret", SourceError, "has no fleet 'secret'"),
+        ("2147483648", SourceError, "has no fleet '2147483648'.*a fleet's id is at most 2147483647"),
+        ("9" * 400, UsageError, "cannot be the name"),
+        ("2147483647", SourceError, "has no fleet '2147483647' that this login can see\\. "),
+    ],
+)
+def test_a_name_that_means_no_single_fleet(name: str, kind: type[DrypointError], said: str) -> None:
+    given = content()
+    given.fleets += NAMED
+    given.public_is_direct = False
+    with serve_cloud(given) as cloud, client_of(cloud) as client:
+        with pytest.raises(kind, match=said):
+            find_fleet(CloudModel(client), name)
+        assert not any("id eq 2147483648" in value for request in cloud.requests for _, value in request.query)
+    with serve_cloud(given) as cloud, client_of(cloud, "") as client:
+        if kind is SourceError:
+            with pytest.raises(AuthenticationError, match="not logged in"):
+                find_fleet(CloudModel(client), name)
+
+
+@pytest.mark.parametrize("kind", ["fleet", "app", "block"])
+@pytest.mark.parametrize("system", ["fleet", "app", "block"])
+def test_the_app_of_a_device_is_its_fleets_whatever_the_classes(kind: str, system: str) -> None:
+    given = content()
+    given.fleets[0] = replace(LIGHTS, kind=kind)
+    given.devices = [replace(DEVICE, system=[replace(one, kind=system) for one in DEVICE.system])]
+    with serve_cloud(given) as cloud, client_of(cloud) as client:
+        device = find_device(CloudModel(client), DEVICE.uuid)
+        assert device.fleet.slug == LIGHTS.slug
+        assert set(device_state(client, device)["apps"] or ()) == {LIGHTS.uuid}  # type: ignore[arg-type]
+
+
+def test_a_device_in_a_fleet_without_a_release() -> None:
+    given = content()
+    given.devices = [replace(DEVICE, fleet=EMPTY.uuid)]
+    with serve_cloud(given) as cloud, client_of(cloud) as client:
+        with pytest.raises(
+            SourceError, match=r"fleet myorg/empty, which has no release to run.*balena push myorg/empty"
+        ):
+            device_state(client, find_device(CloudModel(client), DEVICE.uuid))
 
 
 def test_fleets_are_as_the_stand_in_says_only_for_those_who_may_see_them() -> None:

@@ -112,9 +112,13 @@ def test_a_token_that_has_lapsed_is_told_by_where_it_lay(
     ("arguments", "code", "expected"),
     [
         (["--fleet", "myorg/none"], SOURCE, ["has no fleet 'myorg/none' that this login can see", "balena fleet list"]),
-        (["--fleet", "lights"], SOURCE, ["a fleet's name is ORGANISATION/lights"]),
+        (["--fleet", "lightss"], SOURCE, ["by name and as ORGANISATION/FLEET"]),
         (["--fleet", "other/secret"], SOURCE, ["has no fleet 'other/secret' that this login can see"]),
-        (["--fleet", "myorg/empty"], SOURCE, ["myorg/empty has no successful release", "balena push myorg/empty"]),
+        (
+            ["--fleet", "myorg/empty"],
+            SOURCE,
+            ["myorg/empty has no successful release", "balena push myorg/empty"],
+        ),
         (["--fleet", "myorg/lights", "--commit", "dead"], USAGE, [RUNNING, NEWER, "Give more digits"]),
         (["--fleet", "myorg/lights", "--commit", "f00d"], SOURCE, ["was not built: its status is 'failed'"]),
         (["--fleet", "myorg/lights", "--commit", "abcd"], SOURCE, ["no release whose commit begins with abcd"]),

@@ -40,10 +40,15 @@ def supervisor_tags(reference: Reference, version: str) -> tuple[Reference, ...]
     if match is None:
         raise UsageError(f"{version[:80]!r} is no version of the Supervisor; one looks like v18.2.2")
     try:
-        own = parse_reference(f"{REPOSITORY}:v{match[1]}")
+        own = parse_reference(f"{REPOSITORY}:{version_tag(match[1])}")
     except InvalidReferenceError as error:
         raise UsageError(f"the Supervisor's version {version[:80]!r} cannot be a tag: {error}") from error
     return (replace(reference, tag="latest", digest=None), own)
+
+
+def version_tag(version: str) -> str:
+    """The tag for a *version* without its v: ``v17.0.0_rev1`` for 17.0.0+rev1, since a tag has no plus sign."""
+    return f"v{version.replace('+', '_')}"
 
 
 def is_supervisor(repository: str) -> bool:

@@ -131,6 +131,8 @@ class CloudContent:
         users: by token.
         supervisor_releases: image names by version and architecture, as balenaCloud has them; None is a server without that
             resource, as openBalena is.
+        public_is_direct: whether a login has direct access to all that it sees, as on openBalena; on balenaCloud it has not to
+            the public fleets of others.
         issuer, audience: of registry tokens; the latter is the server's own setting (``REGISTRY_TOKEN_AUDIENCE``), whatever
             service a client names.
     """
@@ -139,5 +141,6 @@ class CloudContent:
     devices: list[CloudDevice] = field(default_factory=list)
     users: dict[str, CloudUser] = field(default_factory=dict)
     supervisor_releases: dict[tuple[str, str], str] | None = None
+    public_is_direct: bool = True
     issuer: str = "api.balena.test"
     audience: str = "registry2.balena.test"

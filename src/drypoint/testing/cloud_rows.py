@@ -36,7 +36,7 @@ def _device_type(slug: str, arch: str) -> Row:
 
 def _application(fleet: CloudFleet, content: CloudContent, user: CloudUser | None) -> Row:
     running = fleet.release(fleet.running)
-    accessible = user is not None and user.name in fleet.members
+    accessible = user is not None and (user.name in fleet.members or content.public_is_direct)
     return {
         **_application_fields(fleet),
         "should_be_running__release": [] if running is None else [_release(fleet, running)],

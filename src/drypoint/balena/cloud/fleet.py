@@ -1,10 +1,11 @@
 """Fleets, their releases and devices: looking them up as people name them.
 
 Sources: balena-sdk (``src/models/application.ts``, ``release.ts``), balena-cli (``src/utils/sdk.ts``) and open-balena-api's
-model (``src/balena.sbvr``). A fleet is an ``application``, found by slug (``org/fleet``, lower case), uuid or id; what its
-devices run is ``should_be_running__release``; a release that was built has the status ``success``, and of those with one
-commit a fleet has at most one. A commit may be shortened, as long as it stays unambiguous. The model is served as ``/v7/`` from
-open-balena-api 26.4.0 on and as ``/v6/`` before, alike in all that is asked here.
+model (``src/balena.sbvr``). A fleet is an ``application``, found by slug (``org/fleet``, lower case), uuid, id, or by its name
+alone among those that the login has direct access to (balena-sdk, ``getAppByName``); what its devices run is
+``should_be_running__release``. A release that was built has the status ``success``, and of those with one commit a fleet has at
+most one. A commit may be shortened, as long as it stays unambiguous. The model is served as ``/v7/`` from open-balena-api
+26.4.0 on and as ``/v6/`` before, alike in all that is asked here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ from .query import odata_text
 CURRENT = "current"
 LATEST = "latest"
 _MODELS = ("v7", "v6")
-_ID = re.compile(r"[0-9]{1,15}")
+_NUMBER = re.compile(r"[0-9]+")
+_LARGEST_ID = 2**31 - 1
+"""Ids are integer columns of the server's database, which fails at a larger one."""
+_UUID_LENGTH = 32
+_UUID = re.compile(r"[0-9a-f]{32}")
+_DIRECT_ACCESS = "is_directly_accessible_by__user/any(dau:1 eq 1)"
 _COMMIT = re.compile(r"[0-9a-f]{4,64}")
 _DEVICE_UUID = re.compile(r"[0-9a-f]{7,64}")
 _DEVICE_TYPE = "$select=slug;$expand=is_of__cpu_architecture($select=slug)"
@@ -54,11 +60,12 @@ class Fleet(msgspec.Struct, frozen=True):
 
 
 class Device(msgspec.Struct, frozen=True):
-    """A registered device and what kind it is."""
+    """A registered device, what kind it is, and the fleet that it belongs to."""
 
     uuid: str
     name: str
     device_type: CloudDeviceType
+    fleet: Fleet
 
 
 class _RawArchitecture(msgspec.Struct):
@@ -81,6 +88,12 @@ class _RawFleet(msgspec.Struct):
     slug: str
     is_for__device_type: list[_RawDeviceType] = []
     should_be_running__release: list[_RawRelease] = []
+
+
+class _RawNamed(msgspec.Struct):
+    id: int
+    slug: str
+    app_name: str
 
 
 class _RawDevice(msgspec.Struct):
@@ -128,18 +141,41 @@ class CloudModel:
 
 
 def find_fleet(model: CloudModel, name: str) -> Fleet:
-    """The fleet that *name* means: its slug, its uuid or its id.
+    """The fleet that *name* means: its slug, its uuid, its id, or its name alone when only one fleet has it.
 
     Raises:
+        UsageError: several fleets have that name; they are listed.
         SourceError: there is none, as far as this login can see.
-        AuthenticationError: nobody is logged in.
+        AuthenticationError: the server does not know the login.
     """
-    text = name.strip().lower()
-    if _ID.fullmatch(text):
-        chosen = f"id eq {int(text)}"
-    else:
-        literal = odata_text(text)
-        chosen = f"(slug eq {literal}) or (uuid eq {literal})"
+    text = name.strip()
+    lower = text.lower()
+    found: list[Fleet] = []
+    if _NUMBER.fullmatch(text) and len(text) < _UUID_LENGTH:
+        # A larger number can still be a fleet's name.
+        if int(text) <= _LARGEST_ID:
+            found = _fleets(model, f"id eq {int(text)}")
+    elif "/" in text or _UUID.fullmatch(lower):
+        literal = odata_text(lower)
+        found = _fleets(model, f"(slug eq {literal}) or (uuid eq {literal})")
+    if not found and "/" not in text:
+        number = _by_name(model, text)
+        found = [] if number is None else _fleets(model, f"id eq {number}")
+    if found:
+        return found[0]
+    # What is not public is not there for a stranger, who has to know that first.
+    model.client.check_login()
+    hint = ""
+    if _NUMBER.fullmatch(text) and int(text[:_UUID_LENGTH]) > _LARGEST_ID:
+        hint = f", and a fleet's id is at most {_LARGEST_ID}"
+    raise SourceError(
+        f"{model.client.settings.host} has no fleet {name[:100]!r} that this login can see{hint}. "
+        "'balena fleet list' shows the fleets that it can, by name and as ORGANISATION/FLEET"
+    )
+
+
+def _fleets(model: CloudModel, chosen: str) -> list[Fleet]:
+    """Those fleets for which the filter *chosen* holds."""
     found = model.rows(
         "application",
         _RawFleet,
@@ -149,23 +185,39 @@ def find_fleet(model: CloudModel, name: str) -> Fleet:
             ("$expand", f"should_be_running__release($select=commit),is_for__device_type({_DEVICE_TYPE})"),
         ],
     )
-    if not found:
-        # What is not public is not there for a stranger: who is not logged in shall hear that first.
-        model.client.check_login()
-        hint = (
-            ""
-            if "/" in text or len(text) == 32 or text.isdecimal()
-            else f"; a fleet's name is ORGANISATION/{text[:80]}"
+    return [
+        Fleet(
+            one.id,
+            one.uuid,
+            one.slug,
+            _device_type(one.is_for__device_type),
+            one.should_be_running__release[0].commit if one.should_be_running__release else None,
         )
-        raise SourceError(
-            f"{model.client.settings.host} has no fleet {name[:100]!r} that this login can see{hint}. "
-            "'balena fleet list' shows the fleets that it can"
-        )
-    raw = found[0]
-    running = raw.should_be_running__release
-    return Fleet(
-        raw.id, raw.uuid, raw.slug, _device_type(raw.is_for__device_type), running[0].commit if running else None
-    )
+        for one in found
+    ]
+
+
+def _by_name(model: CloudModel, name: str) -> int | None:
+    """The id of the one fleet called *name*: spelled so, or else in any case; None if there is none.
+
+    Public fleets of others are not taken, only listed: anybody could give one a name that somebody else means.
+
+    Raises:
+        UsageError: several fleets have the name, or only one that is not the login's own.
+    """
+    chosen = f"tolower(app_name) eq {odata_text(name.lower())}"
+    query = [("$select", "id,slug,app_name"), ("$orderby", "slug asc"), ("$top", "100")]
+    own = model.rows("application", _RawNamed, [("$filter", f"({chosen}) and ({_DIRECT_ACCESS})"), *query])
+    spelled = [one for one in own if one.app_name == name]
+    found = spelled or own
+    if len(found) == 1:
+        return found[0].id
+    choices = found or model.rows("application", _RawNamed, [("$filter", chosen), *query])
+    if not choices:
+        return None
+    shown = ", ".join(one.slug[:100] for one in choices[:_SHOWN]) + (" and more" if len(choices) > _SHOWN else "")
+    what = f"{len(choices)} fleets are called" if found else "this login has no fleet of its own called"
+    raise UsageError(f"{what} {name[:100]!r}; say which one is meant, with its organisation: {shown}")
 
 
 def find_release(model: CloudModel, fleet: Fleet, wanted: str = CURRENT) -> str:
@@ -234,7 +286,12 @@ def find_device(model: CloudModel, uuid: str) -> Device:
     if len(found) > 1 and not exact:
         raise UsageError(f"the uuids of {len(found)} devices begin with {text}; give more digits")
     raw = (exact or found)[0]
-    return Device(raw.uuid, raw.device_name or "", _device_type(raw.is_of__device_type))
+    fleets = _fleets(model, f"owns__device/any(d:d/uuid eq {odata_text(raw.uuid)})")
+    if not fleets:
+        raise SourceError(
+            f"{model.client.settings.host} does not show this login the fleet of the device {raw.uuid[:64]}"
+        )
+    return Device(raw.uuid, raw.device_name or "", _device_type(raw.is_of__device_type), fleets[0])
 
 
 def _latest(model: CloudModel, fleet: Fleet) -> str:
@@ -249,7 +306,8 @@ def _latest(model: CloudModel, fleet: Fleet) -> str:
     )
     if not found:
         raise SourceError(
-            f"{fleet.slug} has no successful release, so there is nothing to preload; make one with 'balena push {fleet.slug}'"
+            f"{fleet.slug} has no successful release that is final and was not invalidated, so there is nothing to preload; "
+            f"make one with 'balena push {fleet.slug}', or give another one with --commit"
         )
     return found[0].commit
 

@@ -94,7 +94,7 @@ def gather_states(
             notes.append(f"{what}: {_services(apps)}")
         if wishes.device is not None:
             device = find_device(model, wishes.device)
-            what = f"the device {device.uuid}"
+            what = f"the device {device.uuid} of {device.fleet.slug}"
             apps = make_apps_json(
                 device_state(client, device), f"the target state of {what}", pin_device=bool(wishes.pin_device)
             )

@@ -9,6 +9,7 @@ keyed by the device's uuid; 304 is said for a device that is deleted, was never 
 from __future__ import annotations
 
 from typing import TypeAlias
+from urllib.parse import quote
 
 import msgspec
 
@@ -32,7 +33,7 @@ def fleet_state(client: CloudClient, fleet: Fleet, commit: str) -> _Object:
         AuthenticationError: the login may not read it.
         SourceError: the server is too old, or cannot be reached.
     """
-    path = f"/device/v3/fleet/{fleet.uuid}/state"
+    path = f"/device/v3/fleet/{quote(fleet.uuid, safe='')}/state"
     answer = client.get(path, [("releaseUuid", commit)], expected=_UNKNOWN)
     if answer.status == 401:
         client.check_login()
@@ -46,16 +47,17 @@ def fleet_state(client: CloudClient, fleet: Fleet, commit: str) -> _Object:
 
 
 def device_state(client: CloudClient, device: Device) -> _Object:
-    """What the registered *device* is told to run: apps and config.
+    """What the registered *device* is to run: the app of the fleet that it belongs to, and its config.
 
     The releases of the host OS and of the Supervisor, which a server may add, are left out: the device has both, and asks for
-    newer ones itself. apps.json is read whole or not at all, so their images would have to be preloaded as well.
+    newer ones itself. apps.json is read whole or not at all, so their images would have to be preloaded as well. They are
+    known by not being the device's fleet alone: on a server of one's own, their class may be any.
 
     Raises:
         AuthenticationError: the login may not read it.
-        SourceError: the device is gone, the server is too old, or cannot be reached.
+        SourceError: the device is gone, its fleet has no release, the server is too old, or cannot be reached.
     """
-    path = f"/device/v3/{device.uuid}/state"
+    path = f"/device/v3/{quote(device.uuid, safe='')}/state"
     answer = client.get(path, expected=_UNKNOWN_DEVICE)
     if answer.status == 401:
         client.check_login()
@@ -70,9 +72,17 @@ def device_state(client: CloudClient, device: Device) -> _Object:
         raise _too_old(client, "a device")
     state = _state_of(client, client.read(answer, dict[str, msgspec.Raw], path), device.uuid, path)
     apps = state.get("apps")
-    if isinstance(apps, dict):
-        state["apps"] = {uuid: app for uuid, app in apps.items() if _is_the_users(app)}
-    return state
+    own = apps.get(device.fleet.uuid) if isinstance(apps, dict) else None
+    if not isinstance(own, dict):
+        raise SourceError(
+            f"{client.settings.host}{path} answers with a state that lacks the app of the device's fleet, {device.fleet.slug}"
+        )
+    if not own.get("releases"):
+        raise SourceError(
+            f"the device {device.uuid} belongs to the fleet {device.fleet.slug}, which has no release to run, so there is "
+            f"nothing to preload; make one with 'balena push {device.fleet.slug}'"
+        )
+    return {**state, "apps": {device.fleet.uuid: own}}
 
 
 def make_apps_json(state: _Object, what: str, *, pin_device: bool = False) -> AppsJson:
@@ -85,11 +95,6 @@ def make_apps_json(state: _Object, what: str, *, pin_device: bool = False) -> Ap
     """
     whole = {"apps": state.get("apps"), "config": state.get("config"), "pinDevice": pin_device}
     return read_apps_json(msgspec.json.encode(whole, order="sorted"), what)
-
-
-def _is_the_users(app: Json) -> bool:
-    """Whether *app* is the fleet's own: those of the host OS and of the Supervisor are of class ``app``."""
-    return isinstance(app, dict) and not app.get("is_host") and (app.get("class") or "fleet") == "fleet"
 
 
 def _state_of(client: CloudClient, answer: dict[str, msgspec.Raw], uuid: str, path: str) -> _Object:

@@ -1,9 +1,11 @@
 """Which image the Supervisor of a version is.
 
-Sources: meta-balena's ``balena-supervisor.bb`` asks balenaCloud for ``/v6/supervisor_release``, by ``supervisor_version`` (with
-its v) and the architecture of the device type, and takes ``image_name``. open-balena-api dropped that resource (0.88.0):
-there, and in newer balenaCloud models, a Supervisor is a release of the public fleet ``balena_os/<arch>-supervisor`` whose
-``raw_version`` has no v (balena-sdk, ``getSupervisorReleasesForCpuArchitecture``).
+Sources: open-balena-api, ``src/features/supervisor-app``: a Supervisor is a release of a public app ``balena_os/…-supervisor``
+whose device type has the architecture; it is found by its semantic version, so that ``17.0.0`` means all revisions of it:
+final ones first, then the highest revision, then the newest. Releases that were invalidated are passed over (balena-sdk,
+``getSupervisorReleasesForCpuArchitecture``). Before 0.88.0, and on balenaCloud as ``/v6/`` still, there was a resource
+``supervisor_release`` for that, by ``supervisor_version`` (with its v); meta-balena's ``balena-supervisor.bb`` takes
+``image_name`` from there.
 """
 
 from __future__ import annotations
@@ -16,13 +18,13 @@ from msgspec.structs import replace
 from ...errors import InvalidReferenceError, SourceError, UsageError
 from ...oci import Reference, parse_reference
 from ...oci.reference import DEFAULT_DOMAIN
+from ..supervisor_image import version_tag
 from .client import CloudClient
 from .fleet import CloudModel
 from .query import odata_text
 
-_VERSION = re.compile(r"v?([0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+_-]*)")
+_VERSION = re.compile(r"v?([0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+_-]{0,90})")
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-_TAG = re.compile(r"[0-9A-Za-z._-]{1,128}")
 _NO_SUCH_RESOURCE = frozenset((400, 401, 404))
 
 
@@ -59,12 +61,15 @@ def find_supervisor_image(client: CloudClient, version: str, arch: str) -> Refer
         raise UsageError(f"{version[:80]!r} is no version of the Supervisor; one looks like v16.1.10")
     if _ARCHITECTURE.fullmatch(arch) is None:
         raise UsageError(f"{arch[:80]!r} is no architecture; expected one of aarch64, amd64, armv7hf, i386, rpi")
-    tag = f"v{match[1]}"
-    name = _by_supervisor_release(client, match[1], arch) or _by_release(client, match[1], arch)
+    tag = version_tag(match[1])
+    # A tag has no plus sign: v17.0.0_rev1 is 17.0.0+rev1.
+    spelled = match[1].replace("_", "+", 1)
+    name = _by_release(client, spelled, arch) or _by_supervisor_release(client, spelled, arch)
     if name is None:
         raise SourceError(
-            f"{client.settings.host} knows no Supervisor v{match[1]} for {arch}; check the version (the tag of the image "
-            "balena_supervisor on a device), or take another server with --api-url https://api.balena-cloud.com"
+            f"{client.settings.host} has no Supervisor v{spelled} for {arch}, or only one that failed or was invalidated; "
+            "check the version (the tag of the image balena_supervisor on a device), or take another server with --api-url "
+            "https://api.balena-cloud.com"
         )
     try:
         reference = parse_reference(name)
@@ -76,7 +81,7 @@ def find_supervisor_image(client: CloudClient, version: str, arch: str) -> Refer
         # Of releases before those in balena's own registry, only the repository on Docker Hub is noted; it is tagged by
         # version.
         return Reference(reference.domain, reference.path, tag)
-    if reference.digest is not None and reference.tag is None and _TAG.fullmatch(tag) is not None:
+    if reference.digest is not None and reference.tag is None:
         # The digest alone chooses the image. The tag tells people and --supervisor-image the version, which the image itself
         # need not.
         return replace(reference, tag=tag)
@@ -99,16 +104,26 @@ def _by_supervisor_release(client: CloudClient, version: str, arch: str) -> str 
 
 
 def _by_release(client: CloudClient, version: str, arch: str) -> str | None:
-    slug = odata_text(f"balena_os/{arch}-supervisor")
+    literal = odata_text(version)
+    # The semantic version of a revision is without it, so that a given one is found by the raw version.
+    app = (
+        "(startswith(a/slug,'balena_os/')) and (endswith(a/slug,'-supervisor')) and (a/is_public eq true) "
+        "and (a/is_host eq false) "
+        f"and (a/is_for__device_type/any(dt:dt/is_of__cpu_architecture/any(c:c/slug eq {odata_text(arch)})))"
+    )
     chosen = (
-        f"(raw_version eq {odata_text(version)}) and (status eq 'success') "
-        f"and (belongs_to__application/any(a:a/slug eq {slug}))"
+        f"((semver eq {literal}) or (raw_version eq {literal})) and (status eq 'success') and (is_invalidated eq false) "
+        f"and (belongs_to__application/any(a:{app}))"
     )
     expand = "release_image($select=id;$expand=image($select=is_stored_at__image_location,content_hash))"
-    found = CloudModel(client).rows(
-        "release", _RawRelease, [("$top", "1"), ("$select", "id"), ("$filter", chosen), ("$expand", expand)]
-    )
-    for release in found:
+    query = [
+        ("$top", "1"),
+        ("$select", "id"),
+        ("$filter", chosen),
+        ("$orderby", "is_final desc,revision desc,created_at desc"),
+        ("$expand", expand),
+    ]
+    for release in CloudModel(client).rows("release", _RawRelease, query):
         for part in release.release_image:
             for image in part.image:
                 digest = f"@{image.content_hash}" if image.content_hash else ""
