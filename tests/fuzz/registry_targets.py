@@ -114,7 +114,7 @@ class _Client:
     def patience(self, what: str) -> Patience:
         return Patience(RetryPolicy(3, 0.0, 0.0), what, threading.Event())
 
-    def open_blob(self, repository: str, digest: Digest, offset: int) -> Answer:
+    def open_blob(self, repository: str, blob: Descriptor, offset: int) -> Answer:
         material = self._material
         if not material:
             raise TransientError("no more answers")

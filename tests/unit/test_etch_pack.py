@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import filecmp
 import gzip
-import http.server
 import io
 import json
 import os
@@ -31,12 +30,11 @@ from drypoint.errors import (
     ContentError,
     DigestMismatchError,
     DiskImageError,
-    TransferError,
     UsageError,
     VerificationError,
 )
 from drypoint.oci import Image, Layer, Platform, Reference, parse_platform
-from drypoint.preloading.base_stream import BaseStream, read_stream, url_stream
+from drypoint.preloading.base_stream import BaseStream, read_stream
 from drypoint.preloading.request import FatFile
 from drypoint.sources import ImageSource
 from drypoint.sources.registry import RegistrySource
@@ -482,50 +480,6 @@ def test_the_command_line(tmp_path: Path, base: Path) -> None:
     said = run(f'"$0" pack - --platform linux/amd64 -q -o c.etch "$@" {supervisor} < {base}')
     assert "warning: nobody knows what disk.img holds: the Supervisor is put in again" in said
     run('"$0" inject c.etch c.img && "$0" verify c.img')
-
-
-@contextmanager
-def web_server(content: bytes, *, length: int | None, status: int = 200) -> Iterator[str]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            if length is not None:
-                self.send_header("Content-Length", str(length))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/images/base.img.gz?sig=secret//b"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def test_a_base_from_a_web_server() -> None:
-    content = os.urandom(3 * MIB)
-    with web_server(content, length=len(content)) as url, url_stream(url) as stream:
-        assert (stream.size, stream.name) == (len(content), "base.img.gz")
-        assert b"".join(stream.chunks) == content
-    with web_server(content[:-1], length=len(content)) as url, url_stream(url) as stream:
-        with pytest.raises(TransferError, match=r"^http://127.0.0.1:\d+/images/base.img.gz broke off"):
-            b"".join(stream.chunks)
-    for length, status, says in ((None, 200, "does not say how long"), (1, 404, "answers 404")):
-        with web_server(content, length=length, status=status) as url:
-            with pytest.raises(TransferError, match=says) as caught, url_stream(url):
-                pass
-            assert "secret" not in str(caught.value)
-    with (
-        pytest.raises(UsageError, match="without a user name") as refused,
-        url_stream("http://user:secret@localhost/x"),
-    ):
-        pass
-    assert "secret" not in str(refused.value)
 
 
 def test_a_stream_that_is_not_as_long_as_it_should_be(base: Path, source: OciLayoutSource) -> None:

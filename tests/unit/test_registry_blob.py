@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,8 +18,8 @@ from hypothesis import strategies as st
 from drypoint.digest import digest_of
 from drypoint.errors import ContentError, DrypointError, ImageNotFoundError, TransferError
 from drypoint.oci import Descriptor, Image, Layer, Reference, parse_config
-from drypoint.sources.registry import RegistryOptions, RegistrySource, RetryPolicy, StaticCredentials, blob
-from drypoint.testing.registry import Faults, RegistryContent, TestRegistry, serve_registry
+from drypoint.sources.registry import RegistryOptions, RegistrySource, RetryPolicy, StaticCredentials, transfer
+from drypoint.testing.registry import Faults, OddRange, RegistryContent, TestRegistry, serve_registry
 
 QUICK = RegistryOptions(
     credentials=StaticCredentials({}),
@@ -91,18 +92,18 @@ def test_every_byte_comes_once(faults: Faults, as_file: bool, tmp_path: Path) ->
 def test_a_transfer_goes_on_from_the_exact_byte() -> None:
     with served(Faults(ends=2, fault_after=1_000_003)) as registry:
         assert fetch(registry) == BLOB
-    assert ranges(registry) == [None, "bytes=1000003-", "bytes=2000006-"]
+    assert ranges(registry) == [None, "bytes=1000003-5000000", "bytes=2000006-5000000"]
     assert registry.bytes_sent[f"/v2/team/app/blobs/{DIGEST}"] == len(BLOB)
 
 
 def test_a_stalled_connection_is_replaced() -> None:
     with served(Faults(stalls=2, fault_after=700_000)) as registry:
         assert fetch(registry, replace(QUICK, read_timeout=0.2)) == BLOB
-    assert ranges(registry) == [None, "bytes=700000-", "bytes=1400000-"]
+    assert ranges(registry) == [None, "bytes=700000-5000000", "bytes=1400000-5000000"]
 
 
 def test_a_connection_that_only_drips_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blob, "_SLOWEST_SECONDS", 0.3)
+    monkeypatch.setattr(transfer, "_SLOWEST_SECONDS", 0.3)
     with served(Faults(bytes_per_second=20_000.0)) as registry:
 
         def hurry() -> None:
@@ -126,7 +127,7 @@ def test_progress_renews_the_patience() -> None:
         (Faults(ends=999, fault_after=1_000), "ended early"),
         (Faults(ends=999, fault_after=1_000_000, ignore_range=True), "1000000 of 5000001 bytes"),
         (Faults(stalls=999, fault_after=0), "stalled"),
-        (Faults(ends=1, breaks=0, fault_after=500_000, wrong_range=True), "another range"),
+        (Faults(refusals=999), "answers status 503"),
     ],
     ids=str,
 )
@@ -136,6 +137,59 @@ def test_without_progress_the_patience_ends(faults: Faults, reason: str) -> None
     assert f"{registry.host}/v2/team/app/blobs/{DIGEST}" in str(caught.value)
     assert "bytes received" in str(caught.value)
     assert 4 <= len(ranges(registry)) <= 6
+
+
+@pytest.mark.parametrize("fault", ["breaks", "ends"])
+@pytest.mark.parametrize("odd", get_args(OddRange))
+def test_ranges_that_are_answered_oddly(fault: str, odd: OddRange) -> None:
+    """What is not clearly the range is not used, and nothing that was passed on comes twice."""
+    faults = Faults(odd_range=odd, fault_after=1_500_000)
+    setattr(faults, fault, 1)
+    with served(faults) as registry:
+        assert fetch(registry) == BLOB
+        asked = ranges(registry)
+    if fault == "breaks":
+        # How much came before a reset differs from time to time.
+        return
+    again = "bytes=1500000-5000000"
+    if odd in ("whole", "whole as 200", "closed"):
+        assert asked == [None, again]
+    elif odd == "short":
+        assert asked[:3] == [None, again, "bytes=1600000-5000000"]
+        assert len(asked) == 37
+    else:
+        assert asked == [None, *[again] * (2 if odd == "500" else 1), None]
+
+
+def test_a_range_of_other_bytes_is_not_used() -> None:
+    with served(Faults(ends=1, fault_after=500_000, wrong_range=True)) as registry:
+        assert fetch(registry) == BLOB
+        assert ranges(registry) == [None, "bytes=500000-5000000", None]
+
+
+def test_a_server_that_fails_for_a_while_is_asked_for_ranges_all_the_same() -> None:
+    with served(Faults(ends=1, fault_after=1_500_000)) as registry, RegistrySource(QUICK) as source:
+        stream = source.open_layer(*subject(registry))
+        start = next(stream)
+        registry.faults.refusals = 1
+        assert start + b"".join(stream) == BLOB
+        assert ranges(registry) == [None, *["bytes=1500000-5000000"] * 2]
+
+
+@pytest.mark.parametrize("odd", ["400", "whole", "whole as 200", "nameless"])
+def test_beginning_anew_is_bounded(odd: OddRange) -> None:
+    """Each try brings 70,000 bytes more: what is skipped grows, and then that is no progress any more."""
+    with served(Faults(odd_range=odd)) as registry, RegistrySource(QUICK) as source:
+        registry.faults.ends, registry.faults.fault_after = 999, 70_000
+        stream = source.open_layer(*subject(registry))
+
+        def work() -> None:
+            for position, _ in enumerate(stream):
+                registry.faults.fault_after = 70_000 * (position + 2)
+
+        with pytest.raises(TransferError, match="bytes received"):
+            work()
+        assert registry.bytes_sent[f"/v2/team/app/blobs/{DIGEST}"] < 10 * len(BLOB)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -188,7 +242,7 @@ def test_a_signed_address_that_has_lapsed_is_asked_for_anew() -> None:
             start = next(stream)
             store.faults.refusals, store.faults.refusal_status = 1, 403
             assert start + b"".join(stream) == BLOB
-    assert ranges(registry) == ranges(store) == [None, "bytes=1500000-", "bytes=1500000-"]
+    assert ranges(registry) == ranges(store) == [None, "bytes=1500000-5000000", "bytes=1500000-5000000"]
 
 
 def test_closing_the_stream_lets_go_of_the_connection() -> None:

@@ -15,10 +15,12 @@ from ..disk.formats import ImageFormat, format_of_content
 from ..disk.tail import pad_missing_tail
 from ..errors import UsageError
 from ..etch.base_manifest import MAX_BYTES, parse_base_manifest
-from ..preloading.base_stream import BaseStream, read_stream, url_stream
+from ..preloading.base_stream import BaseStream, read_stream
+from ..preloading.base_url import url_stream
 from ..preloading.packing import Packed, pack
 from ..preloading.pulling import Write
 from ..progress import counted
+from ..sources.registry import RegistryOptions
 from . import render
 from .boot_options import BootInputs, boot_options
 from .cloud_options import CloudInputs, cloud_options
@@ -154,7 +156,8 @@ def _opened(given: str, size: int | None, inputs: Inputs) -> Iterator[tuple[Path
     if size is not None:
         raise UsageError("--base-size tells how long standard input is; files and servers tell it themselves")
     if given.startswith(("http://", "https://")):
-        with url_stream(given, inputs.certificates) as stream:
+        options = RegistryOptions(insecure_registries=inputs.insecure_registries, ca_files=inputs.certificates)
+        with url_stream(given, options) as stream:
             yield stream, None
         return
     path = Path(given)

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, assert_never
 from urllib.parse import parse_qs, urlsplit
 
 from ..digest import Digest, digest_of
@@ -33,6 +33,24 @@ from ..digest import Digest, digest_of
 _BLOCK = 1 << 20
 _ROUTE = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<name>[^/]+)")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_SHORT = 100_000
+
+OddRange = Literal[
+    "400",
+    "416",
+    "500",
+    "501",
+    "nameless",
+    "whole",
+    "whole nameless",
+    "whole as 200",
+    "claimed",
+    "multipart",
+    "short",
+    "closed",
+]
+"""A status; 206 without Content-Range, for the part or the whole; 206 for the whole; 206 whose Content-Range is right, before
+the whole; multipart/byteranges; a shorter part; or 416 to a range without an end, as go-containerregistry's registry does."""
 
 
 @dataclass(slots=True)
@@ -98,6 +116,7 @@ class Faults:
         refusals: answers with ``refusal_status`` and, if set, the header ``Retry-After: retry_after``.
         ignore_range: blobs always come whole, with status 200.
         wrong_range: 206 answers come from one byte later than was asked for.
+        odd_range: how a range of a blob is answered, see OddRange.
         wrong_bytes: the first byte of every blob is another one.
         extra_bytes: this many zero bytes follow a blob, without Content-Length.
         chunked: blobs come in chunks of the transfer coding.
@@ -118,6 +137,7 @@ class Faults:
     retry_after: str | None = None
     ignore_range: bool = False
     wrong_range: bool = False
+    odd_range: OddRange | None = None
     wrong_bytes: bool = False
     extra_bytes: int = 0
     chunked: bool = False
@@ -476,7 +496,45 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
         if partial:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+        if partial and faults.odd_range is not None:
+            self._odd(faults.odd_range, held, start, stop, headers)
+            return
         self._large(held, start, stop, 206 if partial else 200, headers)
+
+    def _odd(self, how: OddRange, held: bytes | Path, start: int, stop: int, headers: dict[str, str]) -> None:
+        size = len(held) if isinstance(held, bytes) else held.stat().st_size
+        nameless = {name: value for name, value in headers.items() if name != "Content-Range"}
+        match how:
+            case "400" | "416" | "500" | "501":
+                self._error(int(how), "RANGE_INVALID")
+            case "nameless":
+                self._large(held, start, stop, 206, nameless)
+            case "whole":
+                self._large(held, 0, size, 206, {**headers, "Content-Range": f"bytes 0-{size - 1}/{size}"})
+            case "whole nameless":
+                self._large(held, 0, size, 206, nameless)
+            case "whole as 200":
+                self._large(held, 0, size, 200, nameless)
+            case "claimed":
+                self._large(held, 0, size, 206, headers)
+            case "multipart":
+                whole = held if isinstance(held, bytes) else held.read_bytes()
+                part = (
+                    f"--x\r\nContent-Range: {headers['Content-Range']}\r\n\r\n".encode()
+                    + whole[start:stop]
+                    + b"\r\n--x--\r\n"
+                )
+                self._small(206, part, {"Content-Type": "multipart/byteranges; boundary=x"})
+            case "short":
+                stop = min(stop, start + _SHORT)
+                self._large(held, start, stop, 206, {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{size}"})
+            case "closed":
+                if self.headers["Range"].endswith("-"):
+                    self._error(416, "BLOB_UNKNOWN")
+                else:
+                    self._large(held, start, stop, 206, headers)
+            case _:
+                assert_never(how)
 
     # --- how it is sent ---
 

@@ -21,6 +21,7 @@ from ...errors import (
     TransferError,
 )
 from ...go_json import JsonError, decode_go
+from ...oci import Descriptor
 from ...oci.manifest import ACCEPTED_MANIFEST_TYPES, MAX_MANIFEST_BYTES, refuse_schema_1
 from ...oci.reference import DEFAULT_DOMAIN
 from .address import is_listed, is_loopback, origin, shown
@@ -28,6 +29,7 @@ from .auth import Authenticator, TokenAnswer, TokenRequest
 from .challenge import parse_challenges
 from .options import RegistryOptions
 from .retry import Patience, TransientError, parse_retry_after
+from .transfer import ODD_STATUSES
 from .transport import Answer, Transport
 
 _DOCKER_HUB = "registry-1.docker.io"
@@ -114,7 +116,7 @@ class RegistryClient:
                 patience.failed(failure)
 
     def _manifest(self, path: str, repository: str, tag_or_digest: str) -> FetchedManifest:
-        with closing(self._open(path, repository, {"Accept": _ACCEPT}, (200,))) as answer:
+        with closing(self._open(path, repository, {"Accept": _ACCEPT}, frozenset((200,)))) as answer:
             content = answer.read_all(MAX_MANIFEST_BYTES, self._options.request_timeout)
         where = shown(answer.url)
         digest = digest_of(content)
@@ -131,29 +133,29 @@ class RegistryClient:
             )
         return FetchedManifest(content, media_type, digest)
 
-    def open_blob(self, repository: str, digest: Digest, offset: int) -> Answer:
-        """Ask for a blob's bytes from *offset* on; answers 200, 206 or 416.
+    def open_blob(self, repository: str, blob: Descriptor, offset: int) -> Answer:
+        """Ask for a blob's bytes from *offset* on; answers 200, and to an offset also 206 or one of ODD_STATUSES.
 
         Raises:
             TransientError: worth another try.
             SourceError: it cannot be had.
         """
-        path = f"/v2/{repository}/blobs/{digest}"
         if offset == 0:
-            return self._open(path, repository, {}, (200,))
-        return self._open(path, repository, {"Range": f"bytes={offset}-"}, (200, 206, 416))
+            return self._open(f"/v2/{repository}/blobs/{blob.digest}", repository, {}, frozenset((200,)))
+        return self.open_range(repository, blob.digest, offset, blob.size - offset)
 
     def open_range(self, repository: str, digest: Digest, offset: int, size: int) -> Answer:
-        """Ask for *size* bytes of a blob from *offset* on; answers 206, or 200 or 416 where that cannot be had.
+        """Ask for *size* bytes of a blob from *offset* on; answers 206, or 200 or one of ODD_STATUSES where that cannot be had.
 
         Raises:
             TransientError: worth another try.
             SourceError: it cannot be had.
         """
-        path = f"/v2/{repository}/blobs/{digest}"
-        return self._open(path, repository, {"Range": f"bytes={offset}-{offset + size - 1}"}, (200, 206, 416))
+        # Never without an end: go-containerregistry's registry refuses that.
+        headers = {"Range": f"bytes={offset}-{offset + size - 1}"}
+        return self._open(f"/v2/{repository}/blobs/{digest}", repository, headers, ODD_STATUSES | {200, 206})
 
-    def _open(self, path: str, repository: str, headers: dict[str, str], wanted: tuple[int, ...]) -> Answer:
+    def _open(self, path: str, repository: str, headers: dict[str, str], wanted: frozenset[int]) -> Answer:
         """One GET, authorized here and at other registries that it is redirected to; a token that has lapsed is renewed once.
 
         Raises:
@@ -233,6 +235,7 @@ class RegistryClient:
             return TransientError(
                 f"{where} answers {status}" if answer.foreign else f"the registry answers {status}",
                 parse_retry_after(answer.header("Retry-After")),
+                status=answer.status,
             )
         login = self._login(answer.url)
         if answer.foreign and login is None and answer.status in (401, 403):

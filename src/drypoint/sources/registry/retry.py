@@ -36,6 +36,7 @@ class TransientError(Exception):
         reason: what failed, without any secret.
         retry_after: seconds that the server wants to be left alone.
         advice: what to do when it goes on failing.
+        status: with which the server answered; None if it did not.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class TransientError(Exception):
         reason: str,
         retry_after: float | None = None,
         advice: str = "Check the network and the server, then run the same again",
+        status: int | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
         self.advice = advice
+        self.status = status
 
 
 class Patience:
