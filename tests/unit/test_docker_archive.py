@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import os
 import tarfile
@@ -13,7 +12,6 @@ import pytest
 from drypoint.digest import Digest, digest_of
 from drypoint.errors import (
     ContentError,
-    DigestMismatchError,
     ImageNotFoundError,
     InvalidReferenceError,
     ManifestError,
@@ -100,10 +98,10 @@ def test_docker_25_layout_plain_and_compressed(tmp_path: Path, compressed: bool)
     assert [layer.blob.digest for layer in image.layers] == expected
 
 
-def archive(path: Path, items: list[dict[str, object]], members: dict[str, bytes]) -> Path:
+def archive(path: Path, items: list[dict[str, object]], members: dict[str, bytes], prefix: str = "") -> Path:
     builder = LayerBuilder()
     for name, content in {**members, "manifest.json": json.dumps(items).encode()}.items():
-        builder.file(name, content)
+        builder.file(prefix + name, content)
     path.write_bytes(builder.finish())
     return path
 
@@ -180,11 +178,15 @@ def test_of_two_images_with_one_name_the_last_wins_as_in_docker_load(tmp_path: P
     ("change", "error", "says"),
     [
         ({"Config": "absent.json"}, SourceError, "has no file absent.json"),
-        ({"Config": "../config.json"}, ContentError, "no clean file name"),
+        ({"Config": "../config.json"}, ContentError, "leads out of the archive"),
         ({"Config": "abc/layer.tar"}, ManifestError, "not well formed"),
         ({"Layers": []}, ManifestError, "has 0 layers but its config has 1"),
         ({"Layers": ["a"] * 2000}, ManifestError, "more than 1024"),
         ({"RepoTags": ["A B"]}, ManifestError, "RepoTags"),
+        ({"RepoTags": [None]}, ManifestError, "RepoTags"),
+        ({"RepoTags": ["two@sha256:" + "1" * 64]}, ManifestError, "by digest and not by tag"),
+        ({"Config": None}, ManifestError, "names no Config"),
+        ({"Layers": None}, ManifestError, "has 0 layers but its config has 1"),
         ({"Config": 7}, ManifestError, "not well formed"),
     ],
 )
@@ -202,14 +204,37 @@ def test_a_missing_layer(tmp_path: Path) -> None:
         source.resolve(parse_reference("two:2"), AMD64)
 
 
-def test_a_config_that_is_not_what_its_name_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", [f"{'a' * 64}.json", f"blobs/sha256/{'a' * 64}", f"sha256:{'a' * 64}", "config.json", "c"]
+)
+def test_a_config_may_have_any_name(tmp_path: Path, name: str) -> None:
+    # As for docker load: the image id is the digest of its content.
     item, members = parts()
-    for name in (f"{'a' * 64}.json", f"blobs/sha256/{'a' * 64}", f"sha256:{'a' * 64}"):
-        changed = {**members, name: TWO.config}
-        with pytest.raises(DigestMismatchError, match="is damaged"):
-            DockerArchiveSource(archive(tmp_path / "a.tar", [{**item, "Config": name}], changed))
-    name = hashlib.sha256(TWO.config).hexdigest() + ".json"
-    DockerArchiveSource(archive(tmp_path / "a.tar", [{**item, "Config": name}], {**members, name: TWO.config})).close()
+    source = DockerArchiveSource(archive(tmp_path / "a.tar", [{**item, "Config": name}], {**members, name: TWO.config}))
+    assert source.resolve(parse_reference("two:2"), AMD64).image_id == digest_of(TWO.config)
+
+
+@pytest.mark.parametrize("prefix", ["/", "./", "//", "x/../", "/./"])
+@pytest.mark.parametrize("in_manifest", [True, False])
+def test_names_with_a_slash_or_a_dot_before_them(tmp_path: Path, prefix: str, in_manifest: bool) -> None:
+    item, members = parts()
+    if in_manifest:
+        config, layers = str(item["Config"]), ["abc/layer.tar"]
+        item = {**item, "Config": prefix + config, "Layers": [prefix + name for name in layers]}
+        path = archive(tmp_path / "a.tar", [item], members)
+    else:
+        path = archive(tmp_path / "a.tar", [item], members, prefix)
+    check_layers(DockerArchiveSource(path), "two:2")
+
+
+@pytest.mark.parametrize(
+    "keys", [("config", "repoTags", "layers"), ("CONFIG", "REPOTAGS", "LAYERS"), ("Config", "repotags", "lAYERS")]
+)
+def test_keys_in_any_case(tmp_path: Path, keys: tuple[str, str, str]) -> None:
+    item, members = parts()
+    names = dict(zip(("Config", "RepoTags", "Layers"), keys, strict=True))
+    path = archive(tmp_path / "a.tar", [{names[key]: value for key, value in item.items()}], members)
+    check_layers(DockerArchiveSource(path), "two:2")
 
 
 def test_other_things(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.digest import hex_of
+from drypoint.digest import digest_of, hex_of
 from drypoint.errors import (
     ContentError,
     DigestMismatchError,
@@ -17,6 +17,7 @@ from drypoint.errors import (
     UsageError,
 )
 from drypoint.oci import Platform, parse_reference
+from drypoint.oci.manifest import ACCEPTED_MANIFEST_TYPES, MEDIA_TYPE_DOCKER_LIST, MEDIA_TYPE_OCI_INDEX
 from drypoint.sources import ImageSource, OciLayoutSource
 from drypoint.testing.images import (
     BuiltImage,
@@ -133,6 +134,62 @@ def test_one_name_on_a_manifest_for_each_platform(tmp_path: Path) -> None:
     assert source.resolve(parse_reference("x/y:1"), AMD64).image_id == ONE.image_id
     with pytest.raises(ImageNotFoundError, match="no image for linux/s390x"):
         source.resolve(parse_reference("x/y:1"), Platform("linux", "s390x"))
+
+
+def without_platforms(built: BuiltIndex) -> BuiltIndex:
+    document = json.loads(built.content)
+    for entry in document["manifests"]:
+        del entry["platform"]
+    return BuiltIndex(json.dumps(document).encode(), built.media_type, built.images)
+
+
+def test_where_no_descriptor_says_the_platform_the_config_does(tmp_path: Path) -> None:
+    nested = tmp_path / "nested"
+    write_oci_layout(nested, {"x/y:1": without_platforms(BOTH)})
+    flat = tmp_path / "flat"
+    write_oci_layout(flat, {"x/y:1": TWO, "two": ONE})
+    names = {"org.opencontainers.image.ref.name": "x/y:1"}
+    edit_index(flat, lambda document: [entry.update(annotations=names) for entry in document["manifests"]])
+    unnamed = tmp_path / "unnamed"
+    write_oci_layout(unnamed, {"": TWO, "one": ONE})
+    edit_index(unnamed, lambda document: [entry.pop("annotations", None) for entry in document["manifests"]])
+    name = parse_reference("x/y:1")
+    for source in (OciLayoutSource(nested), OciLayoutSource(flat), OciLayoutSource(unnamed, name=name)):
+        assert source.resolve(name, ARM64).image_id == TWO.image_id
+        assert source.resolve(name, AMD64).config.platform.architecture == "amd64"
+        with pytest.raises(ImageNotFoundError, match="offers linux/amd64, linux/arm64"):
+            source.resolve(name, Platform("linux", "s390x"))
+
+
+def test_what_is_not_an_image_or_not_there_has_no_platform(tmp_path: Path) -> None:
+    signature = json.dumps(
+        {"schemaVersion": 2, "config": {"mediaType": "application/vnd.x", "digest": ONE.digest}}
+    ).encode()
+    document = json.loads(without_platforms(BOTH).content)
+    document["manifests"].insert(0, {"digest": digest_of(signature), "size": len(signature), "mediaType": ""})
+    layout = tmp_path / "layout"
+    write_oci_layout(layout, {"x/y:1": BuiltIndex(json.dumps(document).encode(), BOTH.media_type, BOTH.images)})
+    blob(layout, digest_of(signature)).write_bytes(signature)
+    blob(layout, TWO.image_id).unlink()
+    source = OciLayoutSource(layout)
+    assert source.resolve(parse_reference("x/y:1"), AMD64).config.platform == AMD64
+    with pytest.raises(ImageNotFoundError, match="offers linux/amd64"):
+        source.resolve(parse_reference("x/y:1"), ARM64)
+
+
+@pytest.mark.parametrize("media_type", [*ACCEPTED_MANIFEST_TYPES, "", "application/json"])
+@pytest.mark.parametrize("built", [ONE, BOTH], ids=["manifest", "index"])
+def test_a_media_type_unlike_the_descriptors(tmp_path: Path, media_type: str, built: BuiltImage | BuiltIndex) -> None:
+    layout = tmp_path / "layout"
+    write_oci_layout(layout, {"x/y:1": built})
+    edit_index(layout, lambda document: document["manifests"][0].update(mediaType=media_type))
+    source = OciLayoutSource(layout)
+    is_index = media_type in (MEDIA_TYPE_OCI_INDEX, MEDIA_TYPE_DOCKER_LIST)
+    if media_type in ACCEPTED_MANIFEST_TYPES and is_index != (built is BOTH):
+        with pytest.raises(ManifestError, match="the manifest calls itself"):
+            source.resolve(parse_reference("x/y:1"), AMD64)
+    else:
+        assert source.resolve(parse_reference("x/y:1"), AMD64).config.platform == AMD64
 
 
 def test_an_index_in_an_index_is_followed_once(tmp_path: Path) -> None:

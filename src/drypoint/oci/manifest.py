@@ -25,6 +25,7 @@ ACCEPTED_MANIFEST_TYPES = (
     MEDIA_TYPE_OCI_MANIFEST,
     MEDIA_TYPE_DOCKER_MANIFEST,
 )
+_INDEX_TYPES = (MEDIA_TYPE_OCI_INDEX, MEDIA_TYPE_DOCKER_LIST)
 MAX_MANIFEST_BYTES = 4 << 20
 """Registries themselves refuse manifests over 4 MiB (distribution, maxManifestBodySize)."""
 MAX_CONFIG_BYTES = 8 << 20
@@ -100,13 +101,15 @@ class _RawManifest(msgspec.Struct, rename={"schema_version": "schemaVersion", "m
     manifests: list[_RawDescriptor] | None = None
 
 
-def parse_manifest(content: bytes, media_type: str, what: str) -> Manifest | Index:
+def parse_manifest(content: bytes, media_type: str, what: str, *, by_descriptor: bool = False) -> Manifest | Index:
     """Read a manifest or an index.
 
     Args:
         content: the exact bytes; their digest is the caller's to check.
         media_type: the Content-Type they came with, possibly empty; parameters are passed over.
         what: how errors name the object.
+        by_descriptor: *media_type* is a descriptor's. What the manifest says of itself counts then, as long as both are
+            manifests or both are indexes: tools that convert one kind to the other leave the old type in the descriptor.
 
     Raises:
         ManifestError: schema 1, an unknown kind, malformed, or over the limits.
@@ -128,12 +131,13 @@ def parse_manifest(content: bytes, media_type: str, what: str) -> Manifest | Ind
     ):
         raise ManifestError(f"{what}: manifest has schemaVersion {raw.schema_version}, expected 2")
     kind = raw.media_type or (given if given in ACCEPTED_MANIFEST_TYPES else "")
-    if raw.media_type and given in ACCEPTED_MANIFEST_TYPES and raw.media_type != given:
+    differ = raw.media_type and given in ACCEPTED_MANIFEST_TYPES and raw.media_type != given
+    if differ and not (by_descriptor and (raw.media_type in _INDEX_TYPES) == (given in _INDEX_TYPES)):
         raise ManifestError(f"{what}: served as {given} but the manifest calls itself {raw.media_type}")
     if raw.manifests is not None and (raw.config is not None or raw.layers is not None):
         # The confusion that CVE-2021-41190 is about: one text that is a manifest to one reader and an index to another.
         raise ManifestError(f"{what}: the manifest has both 'manifests' and 'config' or 'layers', so it is ambiguous")
-    if kind in (MEDIA_TYPE_OCI_INDEX, MEDIA_TYPE_DOCKER_LIST) or (not kind and raw.manifests is not None):
+    if kind in _INDEX_TYPES or (not kind and raw.manifests is not None):
         return _index(raw, kind or MEDIA_TYPE_OCI_INDEX, what)
     if kind in (MEDIA_TYPE_OCI_MANIFEST, MEDIA_TYPE_DOCKER_MANIFEST) or not kind:
         return _manifest(raw, kind or MEDIA_TYPE_OCI_MANIFEST, what)

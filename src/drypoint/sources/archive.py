@@ -187,13 +187,21 @@ class TarFiles:
             self._descriptor = -1
 
     def _find(self, name: str) -> Content | None:
-        wanted: str | None = "/".join(_parts(name))
-        for _ in range(_MAX_LINKS):
-            member = self._members.get(wanted) if wanted is not None else None
-            if not isinstance(member, Link):
+        pending = _parts(name)[::-1]
+        done = ""
+        links = 0
+        while pending:
+            done = f"{done}/{pending.pop()}" if done else pending.pop()
+            member = self._members.get(done)
+            if isinstance(member, Link):
+                links += 1
+                if links > _MAX_LINKS:
+                    raise ContentError(f"{self._path}: {name} leads through more than {_MAX_LINKS} links")
+                pending.extend(filter(None, member.target.split("/")[::-1]))
+                done = ""
+            elif not pending:
                 return member
-            wanted = member.target
-        raise ContentError(f"{self._path}: {name} is a link that leads through more than {_MAX_LINKS} others")
+        return None
 
     def _read(self, offset: int, size: int, name: str) -> bytes:
         try:
@@ -206,7 +214,15 @@ class TarFiles:
 
 
 def _parts(name: str) -> list[str]:
-    parts = name.split("/")
-    if any(part in ("", ".", "..") or "\0" in part for part in parts):
-        raise ContentError(f"{name[:200]!r} is no clean file name")
+    """The parts of *name*, which is relative to the archive even if it begins with a slash, as for docker load."""
+    parts: list[str] = []
+    for part in name.split("/"):
+        if part == "..":
+            if not parts:
+                raise ContentError(f"{name[:200]!r} leads out of the archive")
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    if not parts or "\0" in name:
+        raise ContentError(f"{name[:200]!r} is not the name of a file")
     return parts

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from ..digest import Digest, digest_of
+from ..digest import Digest
 from ..errors import (
-    DigestMismatchError,
     ImageNotFoundError,
     InvalidReferenceError,
     ManifestError,
@@ -150,11 +149,10 @@ class DockerArchiveSource:
         layers = raw.layers or []
         if len(layers) > MAX_LAYERS:
             raise ManifestError(f"{what} has {len(layers)} layers, more than {MAX_LAYERS}")
-        content = read_file(self._files, raw.config, MAX_CONFIG_BYTES, what)
-        config = parse_config(content, what)
-        named = _NAMED_BY_DIGEST.fullmatch(raw.config)
-        if named is not None and digest_of(content) != f"sha256:{named[1]}":
-            raise DigestMismatchError(f"{what}: the config {raw.config} is damaged: its digest is {digest_of(content)}")
+        if not raw.config:
+            raise ManifestError(f"{what}: manifest.json names no Config for it")
+        # The image id is the digest of the content, whatever the file is called, as for docker load.
+        config = parse_config(read_file(self._files, raw.config, MAX_CONFIG_BYTES, what), what)
         if len(layers) != len(config.diff_ids):
             raise ManifestError(
                 f"{what}: it has {len(layers)} layers but its config has {len(config.diff_ids)} diff_ids"
@@ -163,6 +161,8 @@ class DockerArchiveSource:
             names = tuple(parse_reference(tag) for tag in raw.repo_tags or ())
         except InvalidReferenceError as error:
             raise ManifestError(f"{what}: RepoTags: {error}") from error
+        if digests := [str(name) for name in names if name.digest is not None]:
+            raise ManifestError(f"{what}: RepoTags has {digests[0]}, which is a name by digest and not by tag")
         return _Item(config, tuple(layers), names)
 
     def _chosen(self, items: tuple[_Item, ...], image: str) -> _Item:

@@ -7,11 +7,12 @@ or only a tag.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from ..digest import Digest, digest_of, hex_of
 from ..errors import (
@@ -73,7 +74,7 @@ class OciLayoutSource:
             self._entries = self._read_index()
             if image is not None:
                 self._entries = self._matching(image)
-            if (image is not None or name is not None) and _several(self._entries):
+            if (image is not None or name is not None) and self._several():
                 raise UsageError(f"{path} holds several images: {self._shown_names()}; say which one, as PATH:IMAGE")
         except BaseException:
             self._files.close()
@@ -103,12 +104,10 @@ class OciLayoutSource:
         """
         entry = self._entry(reference, platform)
         what = f"{reference} in {self._path}"
-        content = self._blob(entry.descriptor, MAX_MANIFEST_BYTES)
-        manifest = parse_manifest(content, entry.descriptor.media_type, what)
+        manifest = self._manifest(entry.descriptor, what)
         match manifest:
             case Index():
-                chosen = choose_platform(manifest, platform, what).descriptor
-                manifest = parse_manifest(self._blob(chosen, MAX_MANIFEST_BYTES), chosen.media_type, what)
+                manifest = self._manifest(self._choose(manifest.manifests, platform, what).descriptor, what)
                 if not isinstance(manifest, Manifest):
                     raise ManifestError(f"{what}: the index names another index, which engines do not follow")
             case Manifest():
@@ -179,7 +178,41 @@ class OciLayoutSource:
         if len({entry.descriptor.digest for entry in entries}) == 1:
             return entries[0]
         # One name on several manifests: an index written flat, one entry a platform.
-        return choose_platform(Index(MEDIA_TYPE_OCI_INDEX, tuple(entries)), platform, f"{reference} in {self._path}")
+        return self._choose(entries, platform, f"{reference} in {self._path}")
+
+    def _several(self) -> bool:
+        """Whether there are different images: neither one manifest under several names, nor one image for several platforms."""
+        if len({entry.descriptor.digest for entry in self._entries}) == 1:
+            return False
+        names = {entry.image_name or entry.reference_name for entry in self._entries}
+        if names != {None}:
+            return (
+                len({entry.image_name or entry.reference_name or entry.descriptor.digest for entry in self._entries})
+                > 1
+            )
+        platforms = [entry.platform or self._platform(entry) for entry in self._entries]
+        return None in platforms or len({platform.normalized() for platform in platforms if platform}) < len(platforms)
+
+    def _choose(self, entries: Sequence[IndexEntry], platform: Platform, what: str) -> IndexEntry:
+        """The entry that serves *platform* best. Where a descriptor does not say which it is for, the image's config does."""
+        if len(entries) > 1:
+            entries = [entry if entry.platform else replace(entry, platform=self._platform(entry)) for entry in entries]
+        return choose_platform(Index(MEDIA_TYPE_OCI_INDEX, tuple(entries)), platform, what)
+
+    def _platform(self, entry: IndexEntry) -> Platform | None:
+        """What an image's config says it is for; None for what is not an image, a signature say, or is not there."""
+        what = f"{entry.descriptor.digest} in {self._path}"
+        try:
+            manifest = self._manifest(entry.descriptor, what)
+            if isinstance(manifest, Manifest):
+                return parse_config(self._blob(manifest.config, MAX_CONFIG_BYTES), what).platform
+        except (ManifestError, SourceError):
+            return None
+        return None
+
+    def _manifest(self, descriptor: Descriptor, what: str) -> Manifest | Index:
+        content = self._blob(descriptor, MAX_MANIFEST_BYTES)
+        return parse_manifest(content, descriptor.media_type, what, by_descriptor=True)
 
     def _blob(self, descriptor: Descriptor, limit: int) -> bytes:
         name = _blob_name(descriptor.digest)
@@ -211,12 +244,6 @@ def _full_name(entry: IndexEntry) -> Reference | None:
         if text and ("/" in text or ":" in text) and (name := _reference_or_none(text)) is not None:
             return name if name.digest is None else None
     return None
-
-
-def _several(entries: tuple[IndexEntry, ...]) -> bool:
-    """Whether these are different images: neither one manifest under several names, nor one name for several platforms."""
-    names = {entry.image_name or entry.reference_name or entry.descriptor.digest for entry in entries}
-    return len(names) > 1 and len({entry.descriptor.digest for entry in entries}) > 1
 
 
 def _reference_or_none(text: str) -> Reference | None:

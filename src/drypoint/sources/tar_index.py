@@ -34,9 +34,9 @@ class Content(msgspec.Struct, frozen=True):
 
 
 class Link(msgspec.Struct, frozen=True):
-    """A symbolic or hard link, its target already a clean name in the archive; None when it leads outside."""
+    """A symbolic or hard link, its target already a clean name in the archive."""
 
-    target: str | None
+    target: str
 
 
 def read_index(path: Path, end: int, read: Read) -> dict[str, Content | Link]:
@@ -129,15 +129,12 @@ def _not_a_tar(path: Path, position: int, header: bytes) -> str:
     return f"{path} is no tar archive, or a damaged one: no header at byte {position}"
 
 
-def _clean(name: str) -> str | None:
-    """*name* relative to the archive's root; None if it leads out of it. Above ``/`` is ``/``, as everywhere."""
+def _clean(name: str) -> str:
+    """*name* relative to the archive's root. Above that is the root again: docker load unpacks with it as its ``/``."""
     parts: list[str] = []
     for part in name.split("/"):
         if part == "..":
-            if parts:
-                parts.pop()
-            elif not name.startswith("/"):
-                return None
+            parts = parts[:-1]
         elif part not in ("", "."):
             parts.append(part)
     return "/".join(parts)
