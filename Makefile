@@ -13,7 +13,7 @@ RUNTIME_PACKAGES := e2fsprogs mtools
 DEMO_PACKAGES := dosfstools fdisk
 # The judges: a real engine, a real registry, and the tools that read tables and file systems.
 TEST_PACKAGES := 7zip docker.io docker-registry debootstrap acl attr bmap-tools bsdextrautils btrfs-progs bzip2 ca-certificates \
-	cryptsetup-bin f2fs-tools gdisk genimage libarchive-tools libcap2-bin lz4 openssl procps \
+	cryptsetup-bin f2fs-tools gdisk genimage libarchive-tools libcap2-bin lz4 procps \
 	qemu-utils strace tar-split unzip xz-utils zip zstd
 
 .PHONY: venv bench demo test lint unit engine test-engines docs bindings fuzz fuzz-quick lock clean
@@ -80,7 +80,7 @@ fuzz-quick: venv
 
 # The whole job against the engine's way, skopeo, podman and C programs: root, over an hour, 40 GB. See docs/performance.md.
 bench: venv
-	@scripts/debian-packages "the benchmark" $(DEMO_PACKAGES) $(TEST_PACKAGES) isal skopeo podman curl npm
+	@scripts/debian-packages "the benchmark" $(DEMO_PACKAGES) $(TEST_PACKAGES) isal openssl skopeo podman curl npm
 	@$(BIN)/python benchmarks/contest.py
 
 # Renews the hashed exports after a change of dependencies in pyproject.toml. Needs uv.

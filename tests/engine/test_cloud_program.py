@@ -37,7 +37,7 @@ from .cloud_server import (
 from .proof import OUTPUT, check_filesystem, digest_of_file, drypoint, drypoint_failing, mounted_data
 from .test_flasher import root_of
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("openssl", "e2fsck", "sfdisk", "zstd")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "sfdisk", "zstd")]
 
 SERVICES = ("gateway", "weather")
 

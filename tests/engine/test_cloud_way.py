@@ -43,7 +43,7 @@ from drypoint.testing.userland import SUPERVISOR_VERSION
 from .conftest import ServedImages
 from .proof import OUTPUT, base_with_supervisor, check_filesystem, data_partition, mounted_data
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("openssl", "e2fsck", "sfdisk")]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "sfdisk")]
 
 TOKEN = "a-session-token"
 COMMIT = "deadbeef" * 4

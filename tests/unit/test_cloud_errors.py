@@ -14,10 +14,10 @@ import pytest
 
 from drypoint.cli.app import run
 from drypoint.errors import AuthenticationError, SourceError, TransferError, UsageError
+from drypoint.testing.certificates import self_signed
 from drypoint.testing.cloud import CloudFaults, TestCloud, serve_cloud
 from drypoint.testing.disk_images import build_disk_image
 from drypoint.testing.registry import Access, RegistryContent, serve_registry
-from drypoint.testing.tools import run_tool
 
 from .cloud_fixtures import EMPTY, FOREIGN, LIGHTS, NEWER, RUNNING, TOKEN, content
 
@@ -169,11 +169,7 @@ def test_a_name_without_a_server(cloud: TestCloud, said: Said, monkeypatch: pyte
 
 
 def test_a_certificate_that_nobody_knows(home: Path, said: Said) -> None:
-    key, certificate = home / "key.pem", home / "certificate.pem"
-    run_tool(
-        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=api.lan.example",
-        "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate,
-    )  # fmt: skip
+    certificate, key = self_signed("api.lan.example", "127.0.0.1").write(home, "server")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with serve_registry(RegistryContent(), tls=context) as server:

@@ -7,7 +7,6 @@ import shutil
 import socket
 import socketserver
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import pytest
 from drypoint.errors import AuthenticationError, DrypointError, ImageNotFoundError, TransferError, UsageError
 from drypoint.oci import Image, Platform, parse_reference
 from drypoint.sources.registry import Credentials, RegistryOptions, RegistrySource, RetryPolicy, StaticCredentials
+from drypoint.testing import certificates
 from drypoint.testing.images import BuiltImage, Compression, add_to_registry, build_image, build_layer
 from drypoint.testing.registry import Access, Faults, RegistryContent, TestRegistry, serve_registry
 
@@ -112,24 +112,10 @@ class Authority:
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     directory = tmp_path_factory.mktemp("tls")
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("needs openssl")
-    new_key = [program, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-
-    def run(*arguments: str) -> None:
-        subprocess.run(arguments, check=True, cwd=directory, capture_output=True)
-
-    usage = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"]
-    run(*new_key, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority", "-days", "2", *usage)
-    run(*new_key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server")
-    names = "subjectAltName=IP:127.0.0.1,DNS:registry.test,DNS:registry-1.docker.io,DNS:auth.docker.io\n"
-    (directory / "names").write_text(names + "authorityKeyIdentifier=keyid\n")
-    run(
-        *(program, "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
-        *("-out", "server.pem", "-days", "2", "-extfile", "names"),
-    )
-    return Authority(directory / "ca.pem", directory / "server.pem", directory / "server.key")
+    ca = certificates.authority("test authority")
+    names = ("127.0.0.1", "registry.test", "registry-1.docker.io", "auth.docker.io")
+    server = certificates.issued_by(ca, "server", *names)
+    return Authority(ca.write(directory, "ca")[0], *server.write(directory, "server"))
 
 
 def test_an_unknown_authority_is_refused_and_not_tried_again(authority: Authority) -> None:

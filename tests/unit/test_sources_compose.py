@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drypoint.errors import UsageError
-from drypoint.sources.compose import interpolate, read_compose, read_environment
+from drypoint.sources.compose import read_compose
+from drypoint.sources.interpolation import interpolate
 
 _ENVIRONMENT = {"SET": "value", "EMPTY": "", "TAG": "1.4"}
 
@@ -38,9 +39,9 @@ def test_variables_are_filled_in_as_compose_does(text: str, expected: str) -> No
         ("${MISSING:?set me}", "the variable MISSING has to be set: set me"),
         ("${EMPTY:?}", "EMPTY has to be set: it is required"),
         ("${SET", "without a closing brace"),
-        ("${SET/a/b}", "knows no form"),
+        ("${SET/a/b}", "has no form"),
         ("${1}", "names no variable"),
-        ("${SET:}", "knows no form"),
+        ("${SET:}", "has no form"),
         ("${A:-" * 20 + "}" * 20, "more than 16 deep"),
     ],
 )
@@ -81,13 +82,13 @@ def test_the_images_of_the_services_that_start_are_taken_once() -> None:
     ("content", "message"),
     [
         (b"services: [a", "compose.yaml is not well formed"),
-        (b"- services", "is no Compose file: expected a mapping 'services'"),
-        (b"version: 3", "is no Compose file"),
+        (b"- services", "is not a Compose file: expected a mapping 'services'"),
+        (b"version: 3", "is not a Compose file"),
         (b"services: {web: 5}", "service 'web': expected a mapping"),
         (b"services: {web: {build: .}}", "is built and names no image: build it, push it"),
-        (b"services: {web: {extends: {service: a}}}", "docker compose config writes"),
+        (b"services: {web: {extends: {service: a}}}", "run docker compose config, which writes"),
         (b"include: [other.yaml]\nservices: {}", "includes other files"),
-        (b"services: {web: {image: 5}}", "expected an image, as a text"),
+        (b"services: {web: {image: 5}}", "expected image: to be a text"),
         (b"services: {web: {image: 'app:${MISSING}'}}", r"\(from 'app:\$\{MISSING\}'\)"),
         (b"services: {web: {image: !!python/object/apply:os.getpid []}}", "not well formed"),
         (b"\xff", "not UTF-8"),
@@ -95,15 +96,6 @@ def test_the_images_of_the_services_that_start_are_taken_once() -> None:
         (b"[" * 5000, "not well formed"),
     ],
 )
-def test_what_is_no_compose_file_is_told(content: bytes, message: str) -> None:
+def test_what_is_not_a_compose_file_is_reported(content: bytes, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read_compose(content, "compose.yaml", {})
-
-
-def test_the_environment_file_beside_it_is_read() -> None:
-    content = b"# versions\nTAG=1.4  # the newest\nexport NAME='two words'\nQUOTED=\"a#b\"\n\nPLAIN=a#b\nEMPTY=\n"
-    assert read_environment(content, ".env") == {
-        "TAG": "1.4", "NAME": "two words", "QUOTED": "a#b", "PLAIN": "a#b", "EMPTY": "",
-    }  # fmt: skip
-    with pytest.raises(UsageError, match="line 2: expected NAME=VALUE"):
-        read_environment(b"A=1\nnonsense\n", ".env")

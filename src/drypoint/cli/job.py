@@ -30,7 +30,8 @@ from ..preloading.request import CheckImages, Container, FatFile
 from ..progress import Progress
 from ..sources import ImageSource, OciLayoutSource, open_archive, parse_location
 from ..sources.compose import MAX_BYTES as MAX_COMPOSE_BYTES
-from ..sources.compose import read_compose, read_environment
+from ..sources.compose import read_compose
+from ..sources.dotenv import MAX_ENVIRONMENT_BYTES, read_environment
 from ..sources.registry import RegistryOptions, RegistrySource
 from . import render
 from .apps import architecture_check, coming_config, supervisor_of, wanted_apps, warn_of_other_fleet
@@ -195,7 +196,9 @@ def _compose_images(inputs: Inputs) -> tuple[Reference, ...]:
     if inputs.compose is None:
         return ()
     beside = inputs.compose.parent / ".env"
-    environment = read_environment(read_file(beside, MAX_COMPOSE_BYTES), str(beside)) if beside.is_file() else {}
+    environment: dict[str, str] = {}
+    if beside.is_file():
+        environment = read_environment(read_file(beside, MAX_ENVIRONMENT_BYTES), str(beside), os.environ)
     found = read_compose(
         read_file(inputs.compose, MAX_COMPOSE_BYTES), str(inputs.compose), {**environment, **os.environ}
     )

@@ -30,7 +30,6 @@ _PACKAGES = {
     "mkfs.f2fs": "f2fs-tools",
     "mkfs.vfat": "dosfstools",
     "mount": "mount",
-    "openssl": "openssl",
     "qemu-img": "qemu-utils",
     "setpriv": "util-linux",
     "sfdisk": "fdisk",
