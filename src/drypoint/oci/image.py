@@ -6,6 +6,7 @@ Format of the config: OCI image-spec, config.md. The bytes are kept as they came
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -24,14 +25,36 @@ _TIME = re.compile(
 )
 
 
+_DELTA_BASE, _DELTA_CONFIG = "io.resin.delta.base", "io.resin.delta.config"
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """What a delta of balenaEngine says of itself; its layers are patches.
+
+    Source: balena-engine, distribution/pull_v2.go and daemon/images/image_delta.go.
+
+    Attributes:
+        base: id of the image that it changes; empty if it names none.
+        target: id of the image that it makes; None if it has no config for it.
+    """
+
+    base: str
+    target: Digest | None
+
+
 class Config(msgspec.Struct, frozen=True):
-    """The part of an image config that the store depends on; ``content`` is the whole of it, byte for byte."""
+    """The part of an image config that the store depends on; ``content`` is the whole of it, byte for byte.
+
+    Attributes:
+        delta: set if this is no image's config but a delta's.
+    """
 
     content: bytes
     image_id: Digest
     platform: Platform
     created: str | None
     diff_ids: tuple[Digest, ...]
+    delta: Delta | None = None
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -189,7 +212,15 @@ def parse_config(content: bytes, what: str) -> Config:
     platform = Platform(raw.os, raw.architecture, raw.variant)
     if platform.os not in ("", "linux"):
         raise ManifestError(f"{what}: the image is for {platform.os[:60]!r}; only linux images run on this engine")
-    return Config(content, digest_of(content), platform, raw.created, diff_ids)
+    labels = raw.config.labels if raw.config is not None else None
+    return Config(content, digest_of(content), platform, raw.created, diff_ids, _delta_of(labels or {}))
+
+
+def _delta_of(labels: Mapping[str, str]) -> Delta | None:
+    if _DELTA_BASE not in labels and _DELTA_CONFIG not in labels:
+        return None
+    config = labels.get(_DELTA_CONFIG)
+    return Delta(labels.get(_DELTA_BASE, ""), digest_of(config.encode("utf-8", "replace")) if config else None)
 
 
 def assemble_layers(

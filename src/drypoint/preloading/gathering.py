@@ -21,6 +21,7 @@ from ..oci import Image, Platform
 from ..oci.platform import preference
 from ..progress import SILENT, Progress, counted
 from ..sources import ImageSource
+from .deltas import refuse_deltas
 from .files import to_be_written
 from .forecast import Growth, OuterForecast, forecast
 from .inner import forecast_around, target_disk
@@ -182,6 +183,7 @@ def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     state = read_state(reader, place.data_root)
     replaced = wishes.replaced(reader) if wishes.replaced is not None else ()
     resolved, sources = look_up(wishes.images, wishes.platform, progress)
+    refuse_deltas(resolved, state)
     if wishes.check_images is not None:
         wishes.check_images(resolved)
     seconds = newest_creation(resolved) if wishes.timestamp is None else wishes.timestamp

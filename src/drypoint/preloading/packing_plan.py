@@ -20,6 +20,7 @@ from ..sources import ImageSource
 from ..system import DEFAULT_DATA_ROOT
 from ..version import __version__
 from .base_stream import BaseStream
+from .deltas import refuse_deltas
 from .gathering import Wishes, gather, look_up
 from .moment import newest_creation
 from .request import ExtraFile, FatFile
@@ -126,6 +127,7 @@ def without_looking(
             "shared with it then. Or give --supervisor-image REF: the Supervisor is put in again, over the one that is there"
         )
     images, sources = look_up(wishes.images, wishes.platform, progress)
+    refuse_deltas(images, state)
     if wishes.check_images is not None:
         wishes.check_images(images)
     seconds = newest_creation(images) if wishes.timestamp is None else wishes.timestamp
