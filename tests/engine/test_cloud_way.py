@@ -183,7 +183,7 @@ def test_an_image_is_still_pulled_when_its_first_token_has_lapsed(cloud: Cloud) 
             cloud.server.faults.token_seconds = -120.0
             image = found.apps.images[0]
             scope = (f"repository:{image.path}:pull",)
-            lapsed = found.token_provider(image.domain, scope, None)
+            lapsed = found.token_provider(image.domain, scope, None, "")
             cloud.server.faults.token_seconds = 3600.0
             registry.resolve(image, drypoint.parse_platform("linux/amd64"))
     assert cloud.server.tokens[0] == lapsed

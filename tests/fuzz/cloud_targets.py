@@ -67,7 +67,7 @@ def ask_any_server(data: bytes) -> None:
             case _:
                 image = parse_reference(_IMAGE)
                 tokens = RegistryTokens(client, [image])
-                tokens(image.domain, (f"repository:{image.path}:pull",), None)
+                tokens(image.domain, (f"repository:{image.path}:pull",), None, "")
 
 
 def _answers() -> Iterator[bytes]:

@@ -68,7 +68,7 @@ def test_from_a_fleet_to_apps_json_and_tokens(tmp_path: Path) -> None:
         with cloud_states(inputs, QUICK) as found:
             assert found.apps is not None
             assert saved.read_bytes() == found.apps.content
-            token = found.token_provider(REGISTRY, ("repository:v2/main1:pull",), None)
+            token = found.token_provider(REGISTRY, ("repository:v2/main1:pull",), None, "https://auth.example/token")
             assert token == cloud.tokens[0]
             assert cloud.count("/auth/v1/token") == 1
     assert found.needs == (NeededArchitecture("myorg/lights", "raspberrypi4-64", "aarch64"),)
@@ -135,18 +135,48 @@ def test_without_a_fleet_nobody_is_asked_and_files_stay_as_they_are(
         assert found.apps == file
     with cloud_states(CloudInputs(), QUICK) as found:
         assert found.apps is None
-        assert found.token_provider("docker.io", ("repository:a:pull",), None) is None
+        assert found.token_provider("docker.io", ("repository:a:pull",), None, "https://auth.example/token") is None
         # Here the login matters, and so does what is wrong with it.
         with pytest.raises(UsageError, match="balenarc"):
-            found.token_provider("registry2.example", ("repository:a:pull",), None)
+            found.token_provider("registry2.example", ("repository:a:pull",), None, "https://auth.example/token")
 
 
 def test_an_apps_json_from_a_file_is_pulled_with_the_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     with cloud_states(CloudInputs(token="t", api_url="https://api.example.invalid"), QUICK) as found:
-        assert found.token_provider("registry2.other.example", ("repository:v2/x:pull",), None) is None
+        assert (
+            found.token_provider(
+                "registry2.other.example", ("repository:v2/x:pull",), None, "https://auth.example/token"
+            )
+            is None
+        )
         with pytest.raises(DrypointError, match=r"api\.example\.invalid"):
-            found.token_provider("registry2.example.invalid", ("repository:v2/x:pull",), None)
+            found.token_provider(
+                "registry2.example.invalid", ("repository:v2/x:pull",), None, "https://auth.example/token"
+            )
+
+
+def test_a_registry_that_names_the_server_gets_the_login_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    scope = ("repository:v2/main1:pull",)
+    with serve_cloud(content()) as cloud, serve_cloud(content()) as other:
+        realm, elsewhere = f"{cloud.url}/auth/v1/token", f"{other.url}/auth/v1/token"
+        with cloud_states(CloudInputs(token=TOKEN, api_url=cloud.url), QUICK) as found:
+            assert found.token_provider("any.name:5000", scope, None, elsewhere) is None
+            assert found.token_provider("any.name:5000", scope, None, "nonsense") is None
+            assert cloud.requests == []
+            token = found.token_provider("any.name:5000", scope, None, realm)
+            assert token == cloud.tokens[0]
+            assert cloud.requests[-1].query == (("service", "any.name:5000"), ("scope", *scope))
+        with cloud_states(CloudInputs(("myorg/lights",), token=TOKEN, api_url=cloud.url), QUICK) as found:
+            assert found.token_provider("any.name:5000", scope, None, realm) == cloud.tokens[1]
+            assert found.token_provider("any.name:5000", scope, None, elsewhere) is None
+        with cloud_states(CloudInputs(token=None, api_url=cloud.url), QUICK) as found:
+            # Nobody is logged in: what is public is had by the common dialogue.
+            assert found.token_provider("any.name:5000", scope, None, realm) is None
+        assert other.requests == []
 
 
 def test_nobody_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

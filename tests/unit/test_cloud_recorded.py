@@ -146,9 +146,11 @@ def test_a_token_that_nobody_has_is_refused_everywhere(cloud: TestCloud) -> None
         "/v7/nosuch",
         "/actor/v1/whoami",
         "/auth/v1/token?service=x",
-        "/device/v3/a/state",
+        "/device/v3/fleet/a/state",
     ):
         assert ask(cloud, target, STALE) == (401, None, "")
+    # The address is read before the login is looked at.
+    assert ask(cloud, "/v7/application?$select=id%2Cuuid", STALE)[0] == 400
 
 
 def test_drypoint_asks_as_it_was_recorded(cloud: TestCloud) -> None:
@@ -169,7 +171,7 @@ def test_drypoint_asks_as_it_was_recorded(cloud: TestCloud) -> None:
             parse_reference(f"127.0.0.1:15000/v2/{name}")
             for name in ("9f4a8bba0ea779bf0828d3a067bc4851", "1813b4d8af8207898ff86d989bf1ded4")
         ]
-        assert RegistryTokens(client, images)(images[0].domain, (f"repository:{images[0].path}:pull",), None)
+        assert RegistryTokens(client, images)(images[0].domain, (f"repository:{images[0].path}:pull",), None, "")
     asked = [request.target for request in cloud.requests[before:]]
     assert len(asked) > 15
     assert set(asked) <= {one.target for one in RECORDED if one.status == 200}

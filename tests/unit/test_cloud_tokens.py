@@ -39,7 +39,9 @@ def scope_of(image: Reference) -> tuple[str, ...]:
 
 def test_one_request_serves_all_images() -> None:
     with tokens_for(MAIN, WEB) as (cloud, tokens):
-        assert tokens(REGISTRY, scope_of(MAIN), None) == tokens(REGISTRY, scope_of(WEB), None) == cloud.tokens[0]
+        assert (
+            tokens(REGISTRY, scope_of(MAIN), None, "") == tokens(REGISTRY, scope_of(WEB), None, "") == cloud.tokens[0]
+        )
         assert cloud.requests[0].query == (("service", REGISTRY), ("scope", *scope_of(MAIN)), ("scope", *scope_of(WEB)))
         assert len(cloud.tokens) == 1
 
@@ -47,16 +49,16 @@ def test_one_request_serves_all_images() -> None:
 def test_a_token_is_renewed_before_it_lapses_and_when_it_is_refused() -> None:
     clock = Clock()
     with tokens_for(MAIN, faults=CloudFaults(token_seconds=100.0), clock=clock) as (cloud, tokens):
-        first = tokens(REGISTRY, scope_of(MAIN), None)
+        first = tokens(REGISTRY, scope_of(MAIN), None, "")
         clock.now += 80
-        assert tokens(REGISTRY, scope_of(MAIN), None) == first
+        assert tokens(REGISTRY, scope_of(MAIN), None, "") == first
         clock.now += 15
-        second = tokens(REGISTRY, scope_of(MAIN), None)
+        second = tokens(REGISTRY, scope_of(MAIN), None, "")
         assert second not in (None, first)
-        third = tokens(REGISTRY, scope_of(MAIN), second)
+        third = tokens(REGISTRY, scope_of(MAIN), second, "")
         assert third not in (None, second)
         # Another thread's word about an older token is no reason to ask again.
-        assert tokens(REGISTRY, scope_of(MAIN), second) == third
+        assert tokens(REGISTRY, scope_of(MAIN), second, "") == third
         assert len(cloud.tokens) == 3
 
 
@@ -65,29 +67,33 @@ def test_a_clock_that_is_wrong_by_years_does_not_matter() -> None:
     clock.now = 9e9
     with tokens_for(MAIN, clock=clock) as (cloud, tokens):
         for _ in range(3):
-            tokens(REGISTRY, scope_of(MAIN), None)
+            tokens(REGISTRY, scope_of(MAIN), None, "")
         assert len(cloud.tokens) == 1
 
 
 def test_other_registries_and_scopes_get_nothing() -> None:
     with tokens_for(MAIN) as (cloud, tokens):
-        assert tokens("registry.example.com", scope_of(MAIN), None) is None
-        assert tokens(REGISTRY, ("registry:catalog:*",), None) is None
-        assert tokens(REGISTRY, (f"repository:{MAIN.path}:pull,push",), None) is None
+        assert (
+            tokens("registry.example.com", scope_of(MAIN), None, "https://registry.example.com/auth/v1/token") is None
+        )
+        assert tokens("registry.example.com", scope_of(MAIN), None, cloud.url.replace("http", "https")) is None
+        assert tokens("registry.example.com", scope_of(MAIN), None, "") is None
+        assert tokens(REGISTRY, ("registry:catalog:*",), None, "") is None
+        assert tokens(REGISTRY, (f"repository:{MAIN.path}:pull,push",), None, "") is None
         assert cloud.requests == []
 
 
 def test_an_image_that_came_later_is_asked_for_too() -> None:
     with tokens_for(MAIN) as (cloud, tokens):
-        tokens(REGISTRY, scope_of(MAIN), None)
-        assert tokens(REGISTRY, scope_of(WEB), None) == cloud.tokens[1]
+        tokens(REGISTRY, scope_of(MAIN), None, "")
+        assert tokens(REGISTRY, scope_of(WEB), None, "") == cloud.tokens[1]
 
 
 def test_the_servers_own_registry_is_known_without_images() -> None:
     client = CloudClient(CloudSettings("https://api.balena-cloud.com"), QUICK)
     tokens = RegistryTokens(client)
     # Nobody is logged in: an apps.json from somewhere may name public images.
-    assert tokens("registry2.balena-cloud.com", scope_of(MAIN), None) is None
+    assert tokens("registry2.balena-cloud.com", scope_of(MAIN), None, "") is None
     assert client.settings.registry == "registry2.balena-cloud.com"
     assert CloudSettings("http://127.0.0.1:80").registry is None
 
@@ -95,13 +101,13 @@ def test_the_servers_own_registry_is_known_without_images() -> None:
 def test_what_is_not_granted_is_told_by_name() -> None:
     with tokens_for(SECRET) as (_, tokens):
         with pytest.raises(AuthenticationError, match=f"does not let this login pull {REGISTRY}/v2/secret9"):
-            tokens(REGISTRY, scope_of(SECRET), None)
+            tokens(REGISTRY, scope_of(SECRET), None, "")
     with tokens_for(MAIN, token="stale") as (_, tokens):
         with pytest.raises(AuthenticationError, match="does not take the token"):
-            tokens(REGISTRY, scope_of(MAIN), None)
+            tokens(REGISTRY, scope_of(MAIN), None, "")
     with tokens_for(MAIN, token="") as (_, tokens):
         with pytest.raises(AuthenticationError, match="not logged in"):
-            tokens(REGISTRY, scope_of(MAIN), None)
+            tokens(REGISTRY, scope_of(MAIN), None, "")
 
 
 def test_very_many_images_take_as_many_requests_as_fit() -> None:
@@ -109,7 +115,7 @@ def test_very_many_images_take_as_many_requests_as_fit() -> None:
     with tokens_for(*images) as (cloud, tokens):
         for image in images[::50]:
             with pytest.raises(AuthenticationError):
-                tokens(REGISTRY, scope_of(image), None)
+                tokens(REGISTRY, scope_of(image), None, "")
         asked = [request.query for request in cloud.requests if request.path == "/auth/v1/token"]
     assert all(sum(len(value) for _, value in query) < 8000 for query in asked)
     assert len(set(asked)) <= 8
@@ -122,7 +128,7 @@ def test_tokens_of_other_kinds_are_used_for_a_while(text: str, monkeypatch: pyte
     with tokens_for(MAIN, clock=clock) as (cloud, tokens):
         monkeypatch.setattr(cloud, "token", lambda access, subject: text)
         for _ in range(3):
-            assert tokens(REGISTRY, scope_of(MAIN), None) == text
+            assert tokens(REGISTRY, scope_of(MAIN), None, "") == text
         clock.now += 400
-        tokens(REGISTRY, scope_of(MAIN), None)
+        tokens(REGISTRY, scope_of(MAIN), None, "")
         assert len(cloud.tokens) == 2

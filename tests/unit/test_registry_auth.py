@@ -299,9 +299,11 @@ def test_threads_that_need_the_same_token_ask_once() -> None:
 
 def test_a_token_provider_goes_first_and_hears_what_was_refused() -> None:
     calls: list[tuple[str, tuple[str, ...], str | None]] = []
+    realms: set[str] = set()
 
-    def provider(registry: str, scopes: tuple[str, ...], refused: str | None) -> str | None:
+    def provider(registry: str, scopes: tuple[str, ...], refused: str | None, realm: str) -> str | None:
         calls.append((registry, scopes, refused))
+        realms.add(realm)
         return None if scopes == ("other",) else f"p{len(calls)}"
 
     authenticator = Authenticator("registry.example.com", StaticCredentials({}), provider)
@@ -316,6 +318,7 @@ def test_a_token_provider_goes_first_and_hears_what_was_refused() -> None:
         ("registry.example.com", ("a",), "p1"),
         ("registry.example.com", ("other",), None),
     ]
+    assert realms == {BEARER.parameters["realm"]}
 
 
 def test_a_store_that_fails_matters_only_when_credentials_are_wanted() -> None:

@@ -163,7 +163,7 @@ def test_a_host_that_is_no_registry_gets_no_login() -> None:
 def test_a_token_provider_is_not_asked_for_other_registries() -> None:
     asked: list[str] = []
 
-    def provider(registry: str, scopes: tuple[str, ...], refused: str | None) -> str | None:
+    def provider(registry: str, scopes: tuple[str, ...], refused: str | None, realm: str) -> str | None:
         asked.append(registry)
         return "hush"
 

@@ -374,8 +374,9 @@ def test_a_token_provider_serves_a_registry() -> None:
     with serve_registry(holding(image()), access=Access(scheme="token", users=USERS)) as registry:
         asked: list[tuple[tuple[str, ...], str | None]] = []
 
-        def provide(domain: str, scopes: tuple[str, ...], refused: str | None) -> str | None:
+        def provide(domain: str, scopes: tuple[str, ...], refused: str | None, realm: str) -> str | None:
             assert domain == registry.host
+            assert realm.endswith("/token")
             asked.append((scopes, refused))
             return registry.new_token(60, scopes)
 

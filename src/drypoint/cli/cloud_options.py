@@ -6,6 +6,7 @@ current.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,16 +18,17 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from ..errors import OutputError
+from ..errors import AuthenticationError, OutputError, UsageError
 from ..progress import SILENT, Progress
 from .option_group import Command, Decorator, option_group
 
 if TYPE_CHECKING:
     from ..balena.apps_json import AppsJson
     from ..balena.architecture import NeededArchitecture
-    from ..balena.cloud import CloudClient
+    from ..balena.cloud import CloudClient, CloudSettings
     from ..sources.registry import RegistryOptions, TokenProvider
 
+_log = logging.getLogger(__name__)
 _OWN_REGISTRY = "registry2."
 """How the name of a server's own registry begins."""
 
@@ -163,29 +165,35 @@ def cloud_client(server: ServerInputs, options: RegistryOptions) -> CloudClient:
     Raises:
         UsageError, AuthenticationError: one of them says what cannot be.
     """
-    from ..balena.cloud import CloudClient, find_settings
+    from ..balena.cloud import CloudClient
 
-    settings = find_settings(
+    return CloudClient(_settings(server, options), options)
+
+
+def _settings(server: ServerInputs, options: RegistryOptions) -> CloudSettings:
+    from ..balena.cloud import find_settings
+
+    return find_settings(
         options.environment,
         _home(),
         token=server.token,
         api_url=server.api_url,
         insecure_hosts=options.insecure_registries,
     )
-    return CloudClient(settings, options)
 
 
 class _LaterTokens:
     """Registry tokens for when no fleet is named, but an apps.json or image of a server's own registry may be.
 
-    The login is looked up when such a registry asks for a token, and not before: who does without balena's server shall not
-    hear of its settings.
+    The login is looked up when a registry asks for a token, and not before. Who does without balena's server shall not hear of
+    its settings: what is wrong with them is an error only for a registry that is called as balena's are.
     """
 
     def __init__(self, server: ServerInputs, options: RegistryOptions) -> None:
         self._server = server
         self._options = options
         self._lock = threading.Lock()
+        self._settings: CloudSettings | None = None
         self._client: CloudClient | None = None
         self._tokens: TokenProvider | None = None
 
@@ -196,16 +204,25 @@ class _LaterTokens:
         if self._client is not None:
             self._client.close()
 
-    def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None, /) -> str | None:
-        if not registry.startswith(_OWN_REGISTRY):
-            return None
-        from ..balena.cloud import RegistryTokens
+    def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None, realm: str, /) -> str | None:
+        from ..balena.cloud import CloudClient, RegistryTokens
 
+        is_called_so = registry.startswith(_OWN_REGISTRY)
         with self._lock:
+            if self._settings is None:
+                try:
+                    self._settings = _settings(self._server, self._options)
+                except (UsageError, AuthenticationError) as error:
+                    if is_called_so:
+                        raise
+                    _log.debug("%s gets no token of balena's: %s", registry, error)
+                    return None
+            if not is_called_so and not self._settings.gives_tokens_at(realm):
+                return None
             if self._tokens is None:
-                self._client = cloud_client(self._server, self._options)
+                self._client = CloudClient(self._settings, self._options)
                 self._tokens = RegistryTokens(self._client)
-        return self._tokens(registry, scopes, refused)
+        return self._tokens(registry, scopes, refused, realm)
 
 
 def _server_options() -> list[Decorator]:

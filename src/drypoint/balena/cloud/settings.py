@@ -54,6 +54,13 @@ class CloudSettings:
         first, _, domain = self.host.partition(".")
         return f"registry2.{domain}" if first == "api" and domain else None
 
+    def gives_tokens_at(self, realm: str) -> bool:
+        """Whether the token server *realm*, which a registry names, is this server."""
+        try:
+            return origin(realm) == origin(self.api_url)
+        except ValueError:
+            return False
+
 
 def find_settings(
     environment: Mapping[str, str],

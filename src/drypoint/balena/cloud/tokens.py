@@ -56,8 +56,10 @@ class _RawClaims(msgspec.Struct):
 class RegistryTokens:
     """Gives the registry's tokens for all images together; a :data:`~drypoint.sources.registry.TokenProvider`.
 
-    Tokens are asked for and given only where they belong: for the registries that *images* name, and for the server's own, by
-    balena's naming. Any other registry is left to the common dialogue; so is the server's own while nobody is logged in.
+    The login goes to the server and nowhere else, whatever a registry says. Registry tokens are given to the registries that
+    *images* name, to those that name the server as their token server, whatever they are called, and to the one that is the
+    server's by balena's naming. Any other registry is left to the common dialogue; so are all but the first while nobody is
+    logged in.
 
     Args:
         images: what will be asked for.
@@ -70,15 +72,14 @@ class RegistryTokens:
         self._client = client
         self._clock = clock
         self._lock = threading.Lock()
-        own = client.settings.registry
-        self._paths: dict[str, dict[str, None]] = {} if own is None else {own: {}}
+        self._paths: dict[str, dict[str, None]] = {}
         self._named: set[str] = set()
         self._tokens: dict[tuple[str, frozenset[str]], _Token] = {}
         for image in images:
             self._named.add(image.domain)
             self._paths.setdefault(image.domain, {})[image.path] = None
 
-    def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None, /) -> str | None:
+    def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None, realm: str, /) -> str | None:
         """A token for *scopes* of *registry*, or None when it is not for this server to give one.
 
         Raises:
@@ -86,13 +87,16 @@ class RegistryTokens:
             SourceError: it cannot be asked.
         """
         wanted = [match[1] for scope in scopes if (match := _SCOPE.fullmatch(scope)) is not None]
-        if registry not in self._paths or len(wanted) != 1 or len(scopes) != 1:
+        if len(wanted) != 1 or len(scopes) != 1:
             return None
-        if registry not in self._named and not self._client.settings.token:
-            return None
+        settings = self._client.settings
+        if registry not in self._named:
+            belongs = registry == settings.registry or settings.gives_tokens_at(realm)
+            if not belongs or not settings.token:
+                return None
         # Held during the request, so that threads that need the same token wait for it instead of asking too.
         with self._lock:
-            known = self._paths[registry]
+            known = self._paths.setdefault(registry, {})
             known.setdefault(wanted[0])
             group = next(group for group in _groups(known) if wanted[0] in group)
             token = self._tokens.get((registry, group))
@@ -119,7 +123,7 @@ def _groups(paths: Iterable[str]) -> Iterator[frozenset[str]]:
     group: list[str] = []
     length = 0
     for path in paths:
-        cost = len(path) + len("&scope=repository%3A%3Apull") + 2 * path.count("/")
+        cost = len(path) + len("&scope=repository::pull")
         if group and length + cost > _SCOPES_LENGTH:
             yield frozenset(group)
             group, length = [], 0

@@ -41,12 +41,13 @@ class TokenProvider(Protocol):
         registry: the domain that asks for a token.
         scopes: what for, as ``repository:PATH:pull``.
         refused: a token of this provider that the registry no longer takes: give another one.
+        realm: the token server that the registry names, which may be anybody's.
 
     Returns None to leave the registry to the common dialogue. Called for each request, so that it can renew a token before it
     lapses, and from several threads: it keeps its tokens itself.
     """
 
-    def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None, /) -> str | None: ...
+    def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None, realm: str, /) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,8 +285,10 @@ class Authenticator:
         plain_http: bool,
         refused: str | None,
     ) -> Authorization:
-        if self._provider is not None and any(challenge.scheme == "bearer" for challenge in self._challenges):
-            token = self._provider(self._registry, (scope,), refused.removeprefix("Bearer ") if refused else None)
+        bearer = next((challenge for challenge in self._challenges if challenge.scheme == "bearer"), None)
+        if self._provider is not None and bearer is not None:
+            known = refused.removeprefix("Bearer ") if refused else None
+            token = self._provider(self._registry, (scope,), known, bearer.parameters.get("realm", ""))
             if token is not None:
                 # Asked for again each time: only the provider knows when its tokens lapse.
                 return Authorization(f"Bearer {_checked(token, 'the token provider')}", 0.0)
