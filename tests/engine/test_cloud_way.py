@@ -16,9 +16,11 @@ import urllib3
 
 import drypoint
 from drypoint.balena.architecture import check_architecture
-from drypoint.balena.compatibility import fit, parse_supervisor_version, supervisor_in_store
+from drypoint.balena.compatibility import fit
 from drypoint.balena.demand import images_not_there
 from drypoint.balena.device_type import DeviceType
+from drypoint.balena.running_supervisor import supervisor_in_store
+from drypoint.balena.supervisor_version import parse_supervisor_version
 from drypoint.cli.cloud_options import CloudInputs, CloudStates, cloud_states
 from drypoint.disk import FileDevice, Window
 from drypoint.disk.ext4.reader import Ext4Reader
@@ -120,7 +122,7 @@ def store_of(image: Path) -> StoreState:
 
 def test_from_a_login_to_services_that_run_offline(cloud: Cloud, served: ServedImages, tmp_path: Path) -> None:
     base, out, saved = base_with_supervisor(tmp_path, served).path, tmp_path / "out.img", tmp_path / "apps.json"
-    supervisor = supervisor_in_store(store_of(base))
+    supervisor = supervisor_in_store(store_of(base).repositories)
     assert supervisor == parse_supervisor_version(SUPERVISOR_VERSION)
     with cloud.states(save_apps_json=saved, pin_device_to_release=True) as found:
         assert found.apps is not None

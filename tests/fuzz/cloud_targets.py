@@ -22,8 +22,9 @@ from drypoint.balena.cloud import (
 )
 from drypoint.balena.cloud.client import CloudAnswer
 from drypoint.balena.cloud.settings import read_plain_yaml
-from drypoint.balena.compatibility import SupervisorVersion, fit
+from drypoint.balena.compatibility import fit
 from drypoint.balena.merge import merge_apps_json
+from drypoint.balena.supervisor_version import SupervisorVersion
 from drypoint.errors import ContentError, SourceError, UsageError
 from drypoint.oci import parse_reference
 from drypoint.sources.registry import RegistryOptions

@@ -136,7 +136,7 @@ def test_odd_things_that_the_supervisor_takes_are_taken() -> None:
     state["config"] = app["class"] = service(state)["running"] = release["networks"] = None
     app["name"] = app["parent_app"] = ""
     release["volumes"] = {"data": []}
-    service(state)["contract"] = []
+    service(state)["contract"] = {}
     assert len(read_apps_json(encoded(state), "apps.json").services) == 2
 
 

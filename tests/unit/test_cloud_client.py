@@ -18,8 +18,8 @@ from drypoint.balena.cloud import (
     fleet_state,
     make_apps_json,
 )
-from drypoint.balena.compatibility import parse_supervisor_version
 from drypoint.balena.supervisor_image import supervisor_tags, version_in_tag
+from drypoint.balena.supervisor_version import parse_supervisor_version
 from drypoint.errors import AuthenticationError, DrypointError, SourceError, TransferError, UsageError
 from drypoint.testing.cloud import CloudFaults, CloudFleet, CloudRelease, serve_cloud
 

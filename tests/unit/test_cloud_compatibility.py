@@ -8,15 +8,10 @@ from typing import Any
 import pytest
 
 from drypoint.balena.apps_json import ANY_VERSION, ONLY_2, AppsJson, read_apps_json
-from drypoint.balena.compatibility import (
-    SupervisorVersion,
-    fit,
-    parse_supervisor_version,
-    supervisor_by_tag,
-    supervisor_in_store,
-    version_for,
-)
+from drypoint.balena.compatibility import fit, version_for
 from drypoint.balena.demand import images_not_there
+from drypoint.balena.running_supervisor import supervisor_in_store
+from drypoint.balena.supervisor_version import SupervisorVersion, parse_supervisor_version
 from drypoint.cli.apps import supervisor_of
 from drypoint.engine import StoreState
 from drypoint.errors import UsageError
@@ -91,7 +86,7 @@ def test_older_supervisors_and_what_is_none_are_refused() -> None:
     with pytest.raises(UsageError, match=r"Supervisor 6\.6\.0, .* version 1"):
         version_for(SupervisorVersion(6, 6, 0))
     for text in ("", "latest", "1.2", "v1.2.x"):
-        with pytest.raises(UsageError, match="no version"):
+        with pytest.raises(UsageError, match="not a version"):
             parse_supervisor_version(text)
 
 
@@ -142,8 +137,8 @@ def test_what_newer_supervisors_make_of_version_2_is_version_3_again() -> None:
 
 def test_what_fits_stays_as_it_is() -> None:
     three, two = read(STATE), read(V2)
-    assert fit(three, SupervisorVersion(19, 0, 1)) is three
-    assert fit(two, SupervisorVersion(8, 0, 0)) is two
+    assert fit(three, SupervisorVersion(19, 0, 1)) == three
+    assert fit(two, SupervisorVersion(8, 0, 0)) == two
     with pytest.raises(UsageError, match="not offline"):
         fit(two, SupervisorVersion(13, 1, 6))
 
@@ -167,8 +162,10 @@ def test_what_version_2_cannot_say_is_refused() -> None:
     with pytest.raises(UsageError, match="the id 12"):
         fit(read(state), old)
     # Names that Supervisors took only from 13 on.
-    with pytest.raises(UsageError, match=r"config\.HOST_CONFIG:dtparam"):
-        fit(read(STATE), old)
+    state = state_of_version_3()
+    state["config"]["HOST_CONFIG_a:b"] = "on"
+    with pytest.raises(UsageError, match=r"config\.HOST_CONFIG_a:b"):
+        fit(read(state), old)
     state = state_of_version_3()
     release(state)["services"]["main"]["labels"] = {"under_score": "1"}
     with pytest.raises(UsageError, match=r"services\.12\.labels\.under_score"):
@@ -183,7 +180,7 @@ def test_a_pin_is_refused_where_nobody_heeds_it() -> None:
 
 
 FAULTS_V2 = [
-    (("config",), None, "config"),
+    (("config",), {"HOST_CONFIG_x": None}, "config.HOST_CONFIG_x"),
     (("apps", "1301645", "commit"), None, "apps.1301645.commit"),
     (("apps", "1301645", "releaseId"), "x", "apps.1301645.releaseId"),
     (("apps", "1301645", "services"), [], "apps.1301645.services"),
@@ -206,7 +203,7 @@ def test_each_fault_of_version_2_is_named(path: tuple[str, ...], value: object, 
         place = place[key]
     place[path[-1]] = value
     with pytest.raises(UsageError) as caught:
-        read_apps_json(json.dumps(state).encode(), "apps.json", ONLY_2)
+        fit(read_apps_json(json.dumps(state).encode(), "apps.json", ONLY_2), SupervisorVersion(12, 11, 43))
     assert any(said in line.split(": ")[0] for line in str(caught.value).splitlines()[1:])
 
 
@@ -229,8 +226,7 @@ def test_the_supervisors_version_by_its_tag(
     repositories: dict[str, dict[str, str]], found: tuple[int, int, int] | None
 ) -> None:
     expected = None if found is None else SupervisorVersion(*found)
-    assert supervisor_by_tag(repositories) == expected
-    assert supervisor_in_store(StoreState(b"docker", repositories=repositories)) == expected
+    assert supervisor_in_store(repositories) == expected
 
 
 @pytest.mark.parametrize(
@@ -243,10 +239,10 @@ def test_the_supervisors_version_by_its_tag(
     ],
 )
 def test_the_supervisors_version_by_its_image(config: object, found: SupervisorVersion | None) -> None:
-    state = StoreState(b"docker", repositories={"balena_supervisor": {"balena_supervisor:latest": ID}})
+    repositories = {"balena_supervisor": {"balena_supervisor:latest": ID}}
     configs = {ID: json.dumps({"config": config}).encode(), OTHER: b'{"config": {"Env": ["VERSION=v1.0.0"]}}'}
-    assert supervisor_in_store(state, configs) == found
-    assert supervisor_in_store(state, {ID: b"no JSON"}) is None
+    assert supervisor_in_store(repositories, configs) == found
+    assert supervisor_in_store(repositories, {ID: b"no JSON"}) is None
 
 
 def test_images_that_would_be_missing_are_told_by_service() -> None:
@@ -269,7 +265,13 @@ TAGGED = StoreState(b"docker", repositories={"balena_supervisor": {"balena_super
     [
         (None, TAGGED, False, "16.1.10", ""),
         ("v16.1.10", TAGGED, False, "16.1.10", ""),
-        ("12.11.43", TAGGED, False, "12.11.43", "has the Supervisor 16.1.10, but apps.json is made for 12.11.43"),
+        (
+            "12.11.43",
+            TAGGED,
+            False,
+            "12.11.43",
+            "(the engine's store), but apps.json is made for 12.11.43",
+        ),
         ("12.11.43", TAGGED, True, "12.11.43", "has the Supervisor 16.1.10"),
         ("12.11.43", StoreState(b"docker"), False, "12.11.43", "no Supervisor is found"),
         ("12.11.43", StoreState(b"docker"), True, "12.11.43", ""),
@@ -284,7 +286,7 @@ def test_who_reads_apps_json_and_what_contradicts_that(
     expected: str,
     warned: str,
 ) -> None:
-    assert str(supervisor_of(given, None, Target(), known, comes=comes)) == expected
+    assert str(supervisor_of(given, None, Target(), known, comes=comes).version) == expected
     said = capsys.readouterr().err
     assert warned in said
     assert bool(said) == bool(warned)

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from drypoint.balena.apps_json import ANY_VERSION, AppsJson, read_apps_json
-from drypoint.balena.compatibility import SupervisorVersion, fit
+from drypoint.balena.compatibility import fit
 from drypoint.balena.first_boot import Fate, fate, first_boot, pinned_release
+from drypoint.balena.supervisor_version import SupervisorVersion
 from drypoint.digest import digest_of
 from drypoint.oci import Descriptor, Image, Layer, parse_config
 
-from .test_apps_json import STATE
+from .test_apps_json import APP, STATE
 
 NEW, OLD = SupervisorVersion(16, 1, 10), SupervisorVersion(12, 11, 43)
 
@@ -87,7 +88,9 @@ def test_each_supervisor_does_with_the_file_what_it_does(
     version: tuple[int, int, int], said: list[str], not_said: list[str]
 ) -> None:
     supervisor = SupervisorVersion(*version)
-    told = first_boot(fit(apps(), supervisor), supervisor, installs=False)
+    # The first character of an app's uuid is not always a digit, on which 13.0.0 to 13.1.10 fail.
+    given = read_apps_json(apps().content.replace(APP.encode(), b"ab" * 16), "apps.json")
+    told = first_boot(fit(given, supervisor), supervisor, installs=False)
     for text in (*said, "journalctl -n 400 -u balena.service", "balena-engine logs balena_supervisor"):
         assert text in told
     assert not any(text in told for text in not_said)
@@ -111,7 +114,7 @@ def test_services_are_told_with_size_and_image() -> None:
 
 
 def test_apps_without_services_and_with_very_many() -> None:
-    empty = read_apps_json(b'{"apps": {}, "config": {}}', "apps.json")
+    empty = read_apps_json(b'{"apps": {}, "config": {"A": "b"}}', "apps.json")
     assert "lists no image of these" in first_boot(empty, NEW, installs=False)
     state: dict[str, Any] = json.loads(apps().content)
     release = next(iter(next(iter(state["apps"].values()))["releases"].values()))

@@ -23,7 +23,7 @@ from .cloud_fixtures import DEVICE, DIGEST, LIGHTS, NEWER, QUICK, REGISTRY, RUNN
 from .test_apps_json import STATE
 
 BLOCK = CloudFleet(
-    id=8, uuid="8" * 32, slug="myorg/block", kind="block", running="b10c" * 8, members=LIGHTS.members, arch="amd64",
+    id=8, uuid="8b" * 16, slug="myorg/block", kind="block", running="b10c" * 8, members=LIGHTS.members, arch="amd64",
     releases=[replace(LIGHTS.releases[1], id=80, commit="b10c" * 8, services=[service("block", 80)])],
 )  # fmt: skip
 

@@ -18,8 +18,9 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 
 import drypoint
-from drypoint.balena.compatibility import parse_supervisor_version, read_supervisor
 from drypoint.balena.inspecting import Inspection, inspect
+from drypoint.balena.running_supervisor import find_supervisor
+from drypoint.balena.supervisor_version import parse_supervisor_version
 from drypoint.cli.app import cli
 from drypoint.cli.inspected_json import inspection_object
 from drypoint.digest import hex_of
@@ -400,9 +401,10 @@ def test_the_supervisors_version_is_found(
     disk = make_ext4(tmp_path / "data.img", 16 * MIB, "-L", "resin-data")
     with FileDevice(disk, writable=True) as device:
         fill_store(device, b"", {reference: supervisor(**config)})
-        reads_apps = read_supervisor(Ext4Reader(device), b"")
+        reads_apps = find_supervisor(device, Ext4Reader(device), b"")
     assert [one.version for one in inspect(disk, data_root=b"").supervisors] == [version]
-    assert reads_apps == (None if version is None else parse_supervisor_version(version)), "preload thinks likewise"
+    reads = None if reads_apps is None else reads_apps.version
+    assert reads == (None if version is None else parse_supervisor_version(version)), "preload thinks likewise"
 
 
 @pytest.mark.slow

@@ -1,14 +1,13 @@
 """apps.json: the target state that the balena Supervisor reads at first boot.
 
 Format: version 3, as the Supervisor's own types have it (balena-supervisor, src/types/state.ts, ``AppsJsonFormat``, and
-src/types/basic.ts); version 2, see :mod:`.apps_json_v2`. The Supervisor passes over the whole file, in silence, when one field
-is wrong; so each field is checked here, and every fault is named by its JSON path. Bytes are written to the device as they
-came, never serialised anew.
+src/types/basic.ts); version 2, see :mod:`.apps_json_v2`; what changed with its versions, see :mod:`.supervisor_rules`. The
+Supervisor passes over the whole file, in silence, when one field is wrong; so each field is checked here, and every fault is
+named by its JSON path. Bytes are written to the device as they came, never serialised anew.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from typing import Literal, TypeAlias
 
@@ -17,16 +16,32 @@ import msgspec
 from ..errors import UsageError
 from ..oci import Reference
 from .apps_json_v2 import StateCheckerV2, is_version_2
-from .target_state import ANY_NAME, DOCKER_NAME, ENVIRONMENT_NAME, Json, JsonObject, Service, StateChecker, at
+from .identifiers import Json, JsonObject, begins_with_number, is_identifier, is_small, is_zero
+from .supervisor_rules import (
+    ANY_NAMES,
+    DOCKER_NAMES,
+    ENVIRONMENT_NAMES,
+    FIRST_OF_VERSION_2,
+    FIRST_OF_VERSION_3,
+    rules_of,
+    versions_with_changes,
+)
+from .supervisor_version import SupervisorVersion
+from .target_state import Service, StateChecker, at, is_truthy
 
 MAX_BYTES = 16 << 20
-_CONFIG_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_:]*")
-_LABEL_NAME = re.compile(r"[!#-&(-_a-~]+")
 _CLASSES = ("fleet", "app", "block")
+_PROTOTYPE = "__proto__"
+"""A key that JavaScript does not list once it was copied."""
 
 AppsJsonVersion: TypeAlias = Literal[2, 3]
 ONLY_2: Collection[AppsJsonVersion] = frozenset((2,))
 ONLY_3: Collection[AppsJsonVersion] = frozenset((3,))
+LATEST_OF: dict[AppsJsonVersion, SupervisorVersion] = {
+    2: SupervisorVersion(12, 11, 43),
+    3: versions_with_changes(since=FIRST_OF_VERSION_3)[-1],
+}
+"""A Supervisor with the newest rules, by the version that it reads as it is."""
 ANY_VERSION: Collection[AppsJsonVersion] = frozenset((2, 3))
 
 
@@ -49,7 +64,7 @@ class AppsJson(msgspec.Struct, frozen=True):
 
 
 def read_apps_json(content: bytes, what: str, versions: Collection[AppsJsonVersion] = ONLY_3) -> AppsJson:
-    """Read and check an apps.json.
+    """Read an apps.json that some Supervisor takes; :func:`.fit` says whether a certain one does.
 
     Args:
         content: the file's bytes.
@@ -57,7 +72,7 @@ def read_apps_json(content: bytes, what: str, versions: Collection[AppsJsonVersi
         versions: those that are taken.
 
     Raises:
-        UsageError: it is too large, no JSON, of another version, or breaks the Supervisor's types; the faults are listed.
+        UsageError: it is too large, not JSON, of another version, or no Supervisor takes it; the faults are listed.
     """
     state = parse_state(content, what)
     version: AppsJsonVersion = 2 if is_version_2(state) else 3
@@ -67,14 +82,59 @@ def read_apps_json(content: bytes, what: str, versions: Collection[AppsJsonVersi
         raise UsageError(
             f"{what} is an apps.json of version {version}, which is for {readers}; version {wanted} is needed"
         )
-    walk = StateCheckerV2() if version == 2 else _StateCheckerV3()
+    found = check_state(state, version, LATEST_OF[version])
+    if found.faults:
+        taken = next((one for one in _checks(state, version) if not one.faults), None)
+        if taken is None:
+            raise UsageError(f"{what} would be passed over by the Supervisor:\n{listed(found)}")
+        found = taken
+    return AppsJson(content, found.services, is_truthy(state.get("pinDevice")), version)
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What a check of a state found.
+
+    Attributes:
+        faults: what was expected, by the JSON path of what is wrong; the first of *fault_count* ones.
+    """
+
+    services: tuple[Service, ...]
+    faults: dict[str, str]
+    fault_count: int
+
+
+def check_state(state: JsonObject, version: AppsJsonVersion, supervisor: SupervisorVersion) -> Checked:
+    """What *supervisor*, which reads *version*, makes of *state*."""
+    rules = rules_of(supervisor)
+    walk = StateCheckerV2(rules) if version == 2 else _StateCheckerV3(rules)
     services = tuple(walk.services(state))
-    if walk.fault_count:
-        shown = "\n".join(f"  {fault}" for fault in walk.faults)
-        more = walk.fault_count - len(walk.faults)
-        rest = f"\n  and {more} more" if more > 0 else ""
-        raise UsageError(f"{what} would be passed over by the Supervisor:\n{shown}{rest}")
-    return AppsJson(content, services, state.get("pinDevice") is True, version)
+    return Checked(services, walk.faults, walk.fault_count)
+
+
+def first_to_take(state: JsonObject, version: AppsJsonVersion, after: SupervisorVersion) -> SupervisorVersion | None:
+    """The first Supervisor after *after* that takes *state* as it is; None if none does."""
+    for supervisor in _readers(version):
+        if supervisor > after and not check_state(state, version, supervisor).faults:
+            return supervisor
+    return None
+
+
+def listed(checked: Checked) -> str:
+    """The faults, a line each."""
+    shown = "\n".join(f"  {path}: {text}" for path, text in checked.faults.items())
+    more = checked.fault_count - len(checked.faults)
+    return shown + (f"\n  and {more} more" if more > 0 else "")
+
+
+def _checks(state: JsonObject, version: AppsJsonVersion) -> Iterator[Checked]:
+    return (check_state(state, version, supervisor) for supervisor in _readers(version))
+
+
+def _readers(version: AppsJsonVersion) -> tuple[SupervisorVersion, ...]:
+    """The first of each range of equal rules among those that read *version* as it is, oldest first."""
+    if version == 3:
+        return versions_with_changes(since=FIRST_OF_VERSION_3)
+    return tuple(one for one in versions_with_changes(since=FIRST_OF_VERSION_2) if one.numbers < FIRST_OF_VERSION_3)
 
 
 def parse_state(content: bytes, what: str) -> JsonObject:
@@ -107,48 +167,63 @@ class _StateCheckerV3(StateChecker):
 
     def services(self, state: JsonObject) -> Iterator[Service]:
         self.boolean(state, "pinDevice", "")
-        self.texts(_or_empty(state, "config"), "config", _CONFIG_NAME)
-        for uuid, app in self.objects(_or_empty(state, "apps"), "apps", ANY_NAME):
-            yield from self._app(uuid, app, at("apps", uuid))
+        self.members(state, "")
+        config, apps = self.or_default(state, "config"), self.or_default(state, "apps")
+        self.texts(config, "config", self.rules.config_names)
+        if apps == {} and config == {}:
+            self.fault("apps", "there is neither an app nor configuration")
+        for uuid, app in self.objects(apps, "apps", ANY_NAMES):
+            path = at("apps", uuid)
+            if uuid == _PROTOTYPE:
+                self.fault(path, "JavaScript loses a member of this name")
+            if self.rules.digit_is_number and begins_with_number(uuid):
+                self.fault(path, "it begins with a number, so the Supervisor takes the file for one of version 2")
+            yield from self._app(uuid, app, path)
 
     def _app(self, uuid: str, app: JsonObject, path: str) -> Iterator[Service]:
-        self.identifier(app, "id", path)
+        self.members(app, path)
+        self._identifier(app, "id", path)
+        if is_zero(app.get("id")):
+            self.fault(at(path, "id"), "0 is not an id that an app can have")
         self.boolean(app, "is_host", path)
         name = self.short_text(app, "name", path)
         if "parent_app" in app:
             self.short_text(app, "parent_app", path)
-        if app.get("class") not in (None, *_CLASSES):
+        kind = self.or_default(app, "class")
+        if kind not in _CLASSES and (kind != {} or app.get("class") == {}):
             self.fault(f"{path}.class", f"expected one of {', '.join(_CLASSES)}")
-        releases = app.get("releases")
-        if not isinstance(releases, dict) or not releases:
+        releases = self.or_default(app, "releases")
+        if not isinstance(releases, dict) or not releases.keys() - {_PROTOTYPE}:
             self.fault(f"{path}.releases", "expected at least one release")
             return
-        for release_uuid, release in self.objects(releases, f"{path}.releases", ANY_NAME):
-            release_path = at(f"{path}.releases", release_uuid)
-            self.identifier(release, "id", release_path)
-            for part in ("volumes", "networks"):
-                for _ in self.objects(_or_empty(release, part), f"{release_path}.{part}", DOCKER_NAME, or_lists=True):
-                    pass
-            for key, service in self.objects(_or_empty(release, "services"), f"{release_path}.services", DOCKER_NAME):
-                image = self._service(service, at(f"{release_path}.services", key))
-                if image is not None:
-                    yield Service(uuid, name, release_uuid, key, image)
+        for release_uuid, release in self.objects(releases, f"{path}.releases", ANY_NAMES):
+            for key, image in self._release(release, at(f"{path}.releases", release_uuid)):
+                yield Service(uuid, name, release_uuid, key, image)
+
+    def _release(self, release: JsonObject, path: str) -> Iterator[tuple[str, Reference]]:
+        self._identifier(release, "id", path)
+        for part in ("volumes", "networks"):
+            for _ in self.objects(self.or_default(release, part), f"{path}.{part}", DOCKER_NAMES, or_lists=True):
+                pass
+        for key, service in self.objects(self.or_default(release, "services"), f"{path}.services", DOCKER_NAMES):
+            image = self._service(service, at(f"{path}.services", key))
+            if image is not None:
+                yield key, image
 
     def _service(self, service: JsonObject, path: str) -> Reference | None:
-        self.identifier(service, "id", path)
-        self.identifier(service, "image_id", path)
-        self.texts(service.get("environment"), f"{path}.environment", ENVIRONMENT_NAME)
-        self.texts(service.get("labels"), f"{path}.labels", _LABEL_NAME)
-        if service.get("running") is not None:
-            self.boolean(service, "running", path)
+        self.members(service, path)
+        self._identifier(service, "id", path)
+        self._identifier(service, "image_id", path)
+        self.labels_or_variables(service.get("environment"), f"{path}.environment", ENVIRONMENT_NAMES)
+        self.labels_or_variables(service.get("labels"), f"{path}.labels", self.rules.label_names)
+        self.running(service, path)
         self.object_if_there(service, "composition", path)
-        self.object_if_there(service, "contract", path, or_list=True)
+        self.contract(service, path)
         if service.get("image") == "":
             self.fault(f"{path}.image", "there is no image of this name")
         return self.image(service, path)
 
-
-def _or_empty(owner: JsonObject, key: str) -> Json:
-    """The Supervisor's ``withDefault``: what is missing or null is empty."""
-    value = owner.get(key)
-    return {} if value is None else value
+    def _identifier(self, owner: JsonObject, key: str, path: str) -> None:
+        self.identifier(owner, key, path)
+        if is_identifier(value := owner.get(key)) and not is_small(value):
+            self.fault(at(path, key), "the number is too large")

@@ -1,11 +1,9 @@
 """apps.json of version 2: what the Supervisors 7 to 12 read.
 
-Format: balena-supervisor at v12.11.43, src/types/state.ts and src/types/basic.ts (``TargetApps``), and at v7.0.0,
-src/lib/validation.coffee, which asks for the same where both look: apps by id, each with one release, its services by id
-with the composition's fields among their own; config names without a colon, and label names that are letters, digits, dots
-and dashes, a letter first. What newer Supervisors make of it: src/lib/legacy.ts, ``fromV2TargetApps``. What the API makes of
-a release: open-balena-api, src/features/device-state/routes/state-get-v2.ts: composition first, the service's own fields
-over it.
+Format: balena-supervisor at v12.11.43, src/types/state.ts and src/types/basic.ts (``TargetApps``), and before 12.11.15
+src/lib/validation.ts: apps by id, each with one release, its services by id with the composition's fields among their own. What
+newer Supervisors make of it: src/lib/legacy.ts, ``fromV2TargetApps``. What the API makes of a release: open-balena-api,
+src/features/device-state/routes/state-get-v2.ts: composition first, the service's own fields over it.
 """
 
 from __future__ import annotations
@@ -15,25 +13,18 @@ from collections.abc import Iterator
 
 from ..errors import UsageError
 from ..oci import Reference
-from .target_state import (
-    DOCKER_NAME,
-    ENVIRONMENT_NAME,
-    Json,
-    JsonObject,
-    Service,
-    StateChecker,
-    at,
-    is_identifier,
-    is_string_identifier,
-)
+from .identifiers import Json, JsonObject, is_canonical, is_identifier_text, is_whole
+from .supervisor_rules import ANY_NAMES, DOCKER_NAMES, ENVIRONMENT_NAMES
+from .target_state import MAX_TEXT, Service, StateChecker, at, is_truthy, kind
 
-_LABEL_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9.-]*")
+_SETTING = re.compile(r"(?:RESIN_|BALENA_)?HOST_(?:CONFIG|EXTLINUX|ODMDATA|SPLASH)_")
+"""Begins the names in config that the Supervisor keeps as they are; its own settings it fills in itself."""
 
 
 def is_version_2(state: JsonObject) -> bool:
     """Whether a Supervisor takes *state* for one of version 2: an app is keyed by a number."""
     apps = state.get("apps")
-    return isinstance(apps, dict) and any(is_string_identifier(key) for key in apps)
+    return isinstance(apps, dict) and any(is_identifier_text(key) for key in apps)
 
 
 def to_version_2(state: JsonObject) -> JsonObject:
@@ -106,47 +97,75 @@ class StateCheckerV2(StateChecker):
     """Goes through a state of version 2 once, gathering services and faults."""
 
     def services(self, state: JsonObject) -> Iterator[Service]:
-        self.boolean(state, "pinDevice", "")
-        self.texts(state.get("config"), "config", ENVIRONMENT_NAME)
-        for key, app in self._by_identifier(state.get("apps"), "apps"):
-            yield from self._app(key, app, at("apps", key))
+        if "name" in state and "\n" in self.short_text(state, "name", ""):
+            self.fault("name", "expected a text without line breaks")
+        config = state.get("config")
+        # Whatever else is in it, the Supervisor does without.
+        settings = (
+            {key: value for key, value in config.items() if _SETTING.match(key)} if isinstance(config, dict) else {}
+        )
+        self.texts(settings, "config", ENVIRONMENT_NAMES)
+        for key, app in self.objects(state.get("apps"), "apps", ANY_NAMES):
+            path = at("apps", key)
+            if not self._is_number(key) or not is_canonical(key) or key in ("0", "-0"):
+                self.fault(path, "expected a number as the key, as version 2 has it, and not 0")
+            yield from self._app(key, app, path)
 
     def _app(self, key: str, app: JsonObject, path: str) -> Iterator[Service]:
+        self.members(app, path)
         name = self.short_text(app, "name", path)
-        commit = self.short_text(app, "commit", path)
-        self.identifier(app, "releaseId", path)
-        for part in ("volumes", "networks"):
-            # Those before 12.11.15 take the member for granted.
-            for _ in self.objects(app.get(part) or {}, f"{path}.{part}", DOCKER_NAME, or_lists=True):
-                pass
-        for number, service in self._by_identifier(app.get("services"), f"{path}.services"):
+        commit = app.get("commit", "")
+        if self.rules.typed and "commit" in app:
+            self.short_text(app, "commit", path)
+        if "releaseId" in app and (self.rules.typed or app["releaseId"] is not None):
+            self.identifier(app, "releaseId", path)
+        self._volumes(app, path)
+        services = self.or_default(app, "services") if self.rules.typed else _empty_list_as_object(app.get("services"))
+        for number, service in self.objects(services, f"{path}.services", ANY_NAMES):
             service_path = at(f"{path}.services", number)
+            if not self._is_number(number):
+                self.fault(service_path, "expected a number as the key, as version 2 has it")
+            elif not self.rules.typed and (float(number) == 0 or len(number) > MAX_TEXT):
+                self.fault(service_path, "expected a number other than 0 as the key, of at most 255 digits")
             image = self._service(service, service_path)
-            if number.strip("0") == "":
-                self.fault(service_path, "0 is no service's id to older Supervisors")
             if image is not None:
-                yield Service(key, name, commit, str(service.get("serviceName")), image)
+                yield Service(
+                    key, name, commit if isinstance(commit, str) else "", str(service.get("serviceName")), image
+                )
 
     def _service(self, service: JsonObject, path: str) -> Reference | None:
+        self.members(service, path)
         name = self.short_text(service, "serviceName", path)
-        if isinstance(service.get("serviceName"), str) and DOCKER_NAME.fullmatch(name) is None:
-            self.fault(
-                f"{path}.serviceName", "expected the name of a service: letters, digits, dots, dashes, underscores"
-            )
-        if not is_identifier(service.get("imageId")):
-            self.fault(f"{path}.imageId", "expected a whole number that is not negative")
-        self.texts(service.get("environment"), f"{path}.environment", ENVIRONMENT_NAME)
-        self.texts(service.get("labels"), f"{path}.labels", _LABEL_NAME)
-        if service.get("running") is not None:
-            self.boolean(service, "running", path)
-        self.object_if_there(service, "contract", path)
+        if self.rules.typed and isinstance(service.get("serviceName"), str):
+            self.name(name, f"{path}.serviceName", DOCKER_NAMES)
+        self.identifier(service, "imageId", path)
+        for part, names in (("environment", ENVIRONMENT_NAMES), ("labels", self.rules.label_names)):
+            value = service.get(part)
+            value = value if self.rules.typed else _empty_list_as_object(value)
+            self.labels_or_variables(value, f"{path}.{part}", names)
+        if self.rules.typed:
+            self.running(service, path)
+        self.contract(service, path)
         if service.get("image") == "":
             self.fault(f"{path}.image", "there is no image of this name")
         return self.image(service, path)
 
-    def _by_identifier(self, value: Json, path: str) -> Iterator[tuple[str, JsonObject]]:
-        for key, item in self.objects(value, path, re.compile(r".+", re.DOTALL)):
-            if is_string_identifier(key):
-                yield key, item
-            else:
-                self.fault(at(path, key), "expected a number as the key, as version 2 has it")
+    def _volumes(self, app: JsonObject, path: str) -> None:
+        if self.rules.typed:
+            for part in ("volumes", "networks"):
+                for _ in self.objects(self.or_default(app, part), f"{path}.{part}", DOCKER_NAMES, or_lists=True):
+                    pass
+            return
+        volumes = app.get("volumes")
+        if isinstance(volumes, str) and volumes:
+            self.fault(f"{path}.volumes", "expected an object, found a text")
+        for key, volume in volumes.items() if isinstance(volumes, dict) else ():
+            if is_truthy(volume) and not isinstance(volume, (dict, list)):
+                self.fault(at(f"{path}.volumes", key), f"expected an object, found {kind(volume)}")
+
+    def _is_number(self, key: str) -> bool:
+        return is_identifier_text(key) if self.rules.typed else is_whole(key)
+
+
+def _empty_list_as_object(value: Json) -> Json:
+    return {} if value == [] else value

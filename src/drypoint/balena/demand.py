@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from ..digest import Digest
+from ..disk import Device
 from ..errors import UsageError
 from ..fstree import Regular, TreeReader
 from ..oci import Reference
 from ..verification import Demand, Finding, Wish, finding
 from .apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
 from .apps_json_v2 import is_version_2
-from .compatibility import supervisor_by_tag, version_for
+from .compatibility import check_as_it_is, fit
+from .os_root import SupervisorConf, read_supervisor_conf
+from .running_supervisor import RunningSupervisor, supervisor_by
 from .target_state import Service
 
 PATHS = (b"apps.json", b"apps.json.preloaded")
@@ -29,27 +33,39 @@ class AppsJsonDemand:
     """What the services of an apps.json will ask for: a :data:`~drypoint.verification.DemandReader`.
 
     Args:
-        apps: the one to go by; None for that which lies in the partition, if any.
+        apps: the one to go by; None for that which is in the partition, if any.
+        supervisor: which reads it; None for the one that the disk image starts, as far as that is known.
     """
 
-    def __init__(self, apps: AppsJson | None = None) -> None:
+    def __init__(self, apps: AppsJson | None = None, supervisor: RunningSupervisor | None = None) -> None:
         self._apps = apps
+        self._supervisor = supervisor
+        self._conf: SupervisorConf | None = None
+
+    def on(self, device: Device) -> AppsJsonDemand:
+        """The same for the disk image *device*, whose root file system says which Supervisor starts."""
+        found = AppsJsonDemand(self._apps, self._supervisor)
+        found._conf = read_supervisor_conf(device)
+        return found
 
     def __call__(self, tree: TreeReader, repositories: Mapping[str, Mapping[str, str]]) -> Demand:
+        supervisor = self._supervisor or supervisor_by(self._conf, repositories)
         if self._apps is not None:
-            return _demand(b"", self._apps, repositories)
+            return _with_faults(_demand(b"", self._apps, repositories), self._apps, supervisor)
         for path in PATHS:
             content = _read(tree, path)
             if content is None or content.strip() in (b"", b"{}"):
                 continue
             old = _old_version(content)
-            if old is not None and not (old == 2 and _is_for_version_2(repositories)):
+            if old == 1 or (old == 2 and supervisor is None):
                 return Demand(path, findings=(finding("unchecked-apps-json", path, f"it is of version {old}"),))
             try:
                 apps = read_apps_json(content, path.decode("ascii"), ANY_VERSION)
             except UsageError as error:
                 return Demand(path, findings=(finding("bad-apps-json", path, str(error)),))
-            return _demand(path, apps, repositories)
+            demand = _demand(path, apps, repositories)
+            # What a Supervisor has taken already, this one need not take.
+            return demand if path == PATHS[1] else _with_faults(demand, apps, supervisor)
         return Demand()
 
 
@@ -105,6 +121,18 @@ def _demand(path: bytes, apps: AppsJson, repositories: Mapping[str, Mapping[str,
     return Demand(path, tuple(wishes), tuple(findings))
 
 
+def _with_faults(demand: Demand, apps: AppsJson, supervisor: RunningSupervisor | None) -> Demand:
+    """*demand* with what keeps *supervisor* from taking *apps*, which may have to be made into another version first."""
+    if supervisor is None:
+        return demand
+    check = check_as_it_is if demand.path else fit
+    try:
+        check(apps, supervisor.version, said_by=supervisor.said_by)
+    except UsageError as error:
+        return replace(demand, findings=(*demand.findings, finding("bad-apps-json", demand.path, str(error))))
+    return demand
+
+
 def _name(service: Service) -> str:
     return f"{service.app_name}/{service.name}"
 
@@ -122,15 +150,6 @@ def _at_most(chunks: Iterator[memoryview], limit: int) -> Iterator[bytes]:
         limit -= len(chunk)
         if limit <= 0:
             return
-
-
-def _is_for_version_2(repositories: Mapping[str, Mapping[str, str]]) -> bool:
-    """Whether the Supervisor in the store reads version 2 as it is."""
-    supervisor = supervisor_by_tag(repositories)
-    try:
-        return supervisor is not None and version_for(supervisor) == 2
-    except UsageError:
-        return False
 
 
 def _old_version(content: bytes) -> int | None:

@@ -20,7 +20,7 @@ from ..oci import Image, Reference
 from ..progress import human_size
 from .apps_json import AppsJson
 from .boot_config import other_fleet_warning
-from .compatibility import SupervisorVersion
+from .supervisor_version import SupervisorVersion
 from .target_state import Service
 
 _SHOWN_SERVICES = 20

@@ -145,7 +145,7 @@ def _with_data(
     store = None if linked else inspect_store(reader, data.number, place.data_root)
     notes = (*map(str, place.obstacles), *place.warnings)
     supervisors = find_supervisors(reader, store) if store is not None else ()
-    return Inspection(disk, os_image, data, store, supervisors, find_apps(reader, store), notes)
+    return Inspection(disk, os_image, data, store, supervisors, find_apps(device, reader, store), notes)
 
 
 def _asked_for(device: Device, table: PartitionTable, selector: str | int) -> Partition:

@@ -14,7 +14,7 @@ import msgspec
 
 from ..errors import UsageError
 from .apps_json import AppsJson, parse_state, read_apps_json
-from .target_state import Json, JsonObject
+from .identifiers import Json, JsonObject
 
 _SHOWN = 10
 

@@ -21,18 +21,14 @@ from ..inspection import InspectedPartition
 from .boot_config import CONFIG_FILE, MAX_CONFIG_BYTES
 from .boot_partition import BOOT_LABELS, boot_partitions, read_boot_file
 from .device_type import DeviceType, read_device_type
+from .os_root import ROOT_LABELS, assignments, find_supervisor_conf, root_directories, small_file
 
-ROOT_LABELS = ("resin-rootA", "resin-rootB", "flash-rootA", "flash-rootB", "balena-rootA", "balena-rootB")
 _OTHER_LABELS = ("resin-state", "resin-data", "flash-state", "flash-data", "balena-state", "balena-data")
 _FLASHER_PREFIX = "flash-"
-_STORES = (b"docker/overlay2", b"balena/overlay2")
 _RELEASE_FILES = (b"etc/os-release", b"usr/lib/os-release")
 _IMAGE_SUFFIXES = (b".balenaos-img", b".resinos-img", b".img")
-_MAX_RELEASE_BYTES = 64 << 10
-_MAX_LOWER_BYTES = 16 << 10
 _MAX_NAMES = 4096
 _MAX_TEXT = 200
-_ASSIGNMENT = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|(\S*))\s*""")
 _ISSUE = re.compile(r"(balenaOS|Resin OS|resinOS)\s+(\S+)")
 
 
@@ -124,7 +120,7 @@ def inspect_os(device: Device, partitions: tuple[InspectedPartition, ...]) -> Os
             continue
         try:
             reader = Ext4Reader(Window(device, one.partition.start, one.partition.size), allow_dirty=True)
-            roots = tuple(_roots(reader))
+            roots = tuple(root_directories(reader))
             systems += _systems(reader, roots, one.label)
             inner_images += _inner_images(reader, roots, one.label)
         except FilesystemError as error:
@@ -148,49 +144,24 @@ def _bounded(device_type: DeviceType | None) -> DeviceType | None:
     return device_type and DeviceType(device_type.slug[:_MAX_TEXT], device_type.arch[:_MAX_TEXT])
 
 
-def _roots(reader: TreeReader) -> Iterator[bytes]:
-    """Where in the partition a root directory may be: its own, and the layers of a store in it, uppermost first."""
-    yield b""
-    for store in _STORES:
-        stat = reader.lookup(store)
-        if stat is None or not isinstance(stat.entry, Directory):
-            continue
-        layers: list[tuple[int, bytes]] = []
-        for child in reader.children(stat.entry):
-            if isinstance(child.entry, Directory) and not child.entry.path.endswith(b"/l"):
-                # Each layer names those below: the longest list is the uppermost layer's.
-                lower = reader.lookup(join(child.entry.path, b"lower"))
-                size = lower.entry.size if lower is not None and isinstance(lower.entry, Regular) else 0
-                layers.append((-min(size, _MAX_LOWER_BYTES), join(child.entry.path, b"diff")))
-            if len(layers) > _MAX_NAMES:
-                raise FilesystemError(f"{store.decode()} holds more than {_MAX_NAMES} layers")
-        yield from (path for _, path in sorted(layers))
-
-
 def _systems(reader: TreeReader, roots: tuple[bytes, ...], label: str) -> Iterator[OperatingSystem]:
     """The OS in the first of *roots* that has one."""
+    conf = find_supervisor_conf(reader, roots, label)
+    supervisor = conf.version.removeprefix("v") or None if conf is not None else None
     for root in roots:
         for path in _RELEASE_FILES:
-            fields = _assignments(_small_file(reader, join(root, path)))
+            fields = assignments(small_file(reader, join(root, path)))
             if "NAME" in fields or "VERSION" in fields:
                 version = fields.get("VERSION") or fields.get("VERSION_ID", "")
                 variant = fields.get("VARIANT", "")
                 name = fields.get("NAME", "")
-                yield OperatingSystem(label, name, version, variant, join(root, path), _supervisor(reader, root))
+                yield OperatingSystem(label, name, version, variant, join(root, path), supervisor)
                 return
-        issue = _ISSUE.search(_small_file(reader, join(root, b"etc/issue")))
+        issue = _ISSUE.search(small_file(reader, join(root, b"etc/issue")))
         if issue is not None:
             name, version = issue[1], issue[2][:_MAX_TEXT]
-            yield OperatingSystem(label, name, version, "", join(root, b"etc/issue"), _supervisor(reader, root))
+            yield OperatingSystem(label, name, version, "", join(root, b"etc/issue"), supervisor)
             return
-
-
-def _supervisor(reader: TreeReader, root: bytes) -> str | None:
-    for directory in (b"etc/balena-supervisor", b"etc/resin-supervisor"):
-        version = _assignments(_small_file(reader, join(root, directory, b"supervisor.conf"))).get("SUPERVISOR_VERSION")
-        if version:
-            return version.removeprefix("v")
-    return None
 
 
 def _inner_images(reader: TreeReader, roots: tuple[bytes, ...], label: str) -> Iterator[InnerImage]:
@@ -209,26 +180,6 @@ def _inner_images(reader: TreeReader, roots: tuple[bytes, ...], label: str) -> I
         for path, size in sorted(files.items()):
             if path.endswith(_IMAGE_SUFFIXES):
                 yield InnerImage(label, path, size, path + b".sig" in files)
-
-
-def _small_file(reader: TreeReader, path: bytes) -> str:
-    """The text of a small file; nothing if there is none, or it is too large to be what it should."""
-    stat = reader.lookup(path)
-    if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size > _MAX_RELEASE_BYTES:
-        return ""
-    return b"".join(bytes(chunk) for chunk in reader.read(stat)).decode("utf-8", "replace")
-
-
-def _assignments(text: str) -> dict[str, str]:
-    """``NAME=value`` lines as os-release(5) has them: quoted as a shell would, the last of a name counts."""
-    fields: dict[str, str] = {}
-    for line in text.splitlines():
-        match = _ASSIGNMENT.fullmatch(line)
-        if match is not None:
-            double, single, bare = match[2], match[3], match[4]
-            value = re.sub(r"\\(.)", r"\1", double) if double is not None else single if single is not None else bare
-            fields[match[1]] = (value or "")[:_MAX_TEXT]
-    return fields
 
 
 class _Config(msgspec.Struct, rename="camel"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..digest import Digest
+from ..disk import Device
 from ..engine import layout
 from ..engine.reading import StoreReader
 from ..errors import InvalidReferenceError, UsageError
@@ -12,7 +13,7 @@ from ..fstree import Regular, TreeReader
 from ..inspection import InspectedStore
 from ..oci import parse_reference
 from ..oci.manifest import MAX_CONFIG_BYTES
-from .apps_json import MAX_BYTES, AppsJson, read_apps_json
+from .apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
 from .demand import AppsJsonDemand
 from .supervisor_image import REPOSITORY, is_supervisor, version_in_config, version_in_tag
 
@@ -77,19 +78,20 @@ def find_supervisors(reader: TreeReader, store: InspectedStore) -> tuple[Supervi
     return tuple(sorted(supervisors, key=lambda one: (one.version or "", one.image_id)))
 
 
-def find_apps(reader: TreeReader, store: InspectedStore | None) -> PreloadedApps | None:
-    """The applications that the apps.json in the root of the tree *reader* names; None without one, or if it is empty.
+def find_apps(device: Device, reader: TreeReader, store: InspectedStore | None) -> PreloadedApps | None:
+    """The applications that the apps.json in the root of *reader*, a partition of *device*, names; None without one, or if it
+    is empty.
 
     Raises:
         FilesystemError: the tree cannot be read.
     """
-    demand = AppsJsonDemand()(reader, store.repositories if store is not None else {})
+    demand = AppsJsonDemand().on(device)(reader, store.repositories if store is not None else {})
     if not demand.path:
         return None
     notes = tuple(finding.text for finding in demand.findings)
     apps = _apps_json(reader, demand.path)
-    if apps is None:
-        return PreloadedApps(demand.path, False, (), notes)
+    if apps is None or len(apps.services) != len(demand.wishes):
+        return PreloadedApps(demand.path, apps is not None and apps.pin_device, (), notes)
     usable = {image.image_id: image.usable for image in store.images} if store is not None else {}
     services = tuple(
         PreloadedService(
@@ -111,7 +113,7 @@ def _apps_json(reader: TreeReader, path: bytes) -> AppsJson | None:
     if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size > MAX_BYTES:
         return None
     try:
-        return read_apps_json(b"".join(bytes(chunk) for chunk in reader.read(stat)), path.decode("ascii"))
+        return read_apps_json(b"".join(bytes(chunk) for chunk in reader.read(stat)), path.decode("ascii"), ANY_VERSION)
     except UsageError:
         # Demand's finding says why.
         return None

@@ -14,7 +14,7 @@ from ..errors import InvalidReferenceError, StoreError
 from ..fstree import Regular, TreeReader
 from ..oci import Reference, parse_reference
 from .apps_json import MAX_BYTES
-from .target_state import Json
+from .identifiers import Json
 
 _NAMES = (b"apps.json", b"apps.json.preloaded")
 """What a preload writes, and what the Supervisor renames it to once it has read it."""

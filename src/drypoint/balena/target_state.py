@@ -1,30 +1,22 @@
 """What the versions of apps.json have in common: services, and the checks that the Supervisor makes of names and values.
 
-Source: balena-supervisor, src/types/basic.ts. A check is as strict as the Supervisor's own and no stricter, but for
-identifiers written in odd ways (``"12.0"``), which nobody writes.
+Source: balena-supervisor, src/types/basic.ts. What depends on the Supervisor's version is in :mod:`.supervisor_rules`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from typing import TypeAlias
 
 import msgspec
 
 from ..errors import InvalidReferenceError
 from ..oci import Reference, parse_reference
+from .contract_rules import contract_faults
+from .identifiers import Json, JsonObject, is_identifier, is_whole
+from .supervisor_rules import Names, Rules
 
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
-JsonObject: TypeAlias = "dict[str, Json]"
-
-DOCKER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-ENVIRONMENT_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-ANY_NAME = re.compile(r".*", re.DOTALL)
 MAX_FAULTS_SHOWN = 20
-_MAX_TEXT = 255
-_MAX_IDENTIFIER = 10**21
-"""From here on JavaScript writes a number with an exponent, which the Supervisor's check does not take."""
+MAX_TEXT = 255
 _SHOWN_KEY = 80
 
 
@@ -45,20 +37,27 @@ class Service(msgspec.Struct, frozen=True):
 class StateChecker:
     """Goes through a target state and notes what the Supervisor would not take, each fault by its JSON path.
 
-    Of the faults the first :data:`MAX_FAULTS_SHOWN` are kept; ``fault_count`` counts all.
+    Of the faults the first :data:`MAX_FAULTS_SHOWN` are kept, by their paths; ``fault_count`` counts all.
     """
 
-    def __init__(self) -> None:
-        self.faults: list[str] = []
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.faults: dict[str, str] = {}
         self.fault_count = 0
 
     def fault(self, path: str, text: str) -> None:
         self.fault_count += 1
-        if self.fault_count <= MAX_FAULTS_SHOWN:
-            self.faults.append(f"{path}: {text}")
+        if len(self.faults) < MAX_FAULTS_SHOWN:
+            self.faults.setdefault(path, text)
+
+    def or_default(self, owner: JsonObject, key: str) -> Json:
+        """The member *key*, or an empty object for what the Supervisor takes for missing."""
+        value = owner.get(key)
+        missing = value is None or (self.rules.empty_is_missing and _is_empty(value))
+        return {} if missing else value
 
     def objects(
-        self, value: Json, path: str, names: re.Pattern[str], *, or_lists: bool = False
+        self, value: Json, path: str, names: Names, *, or_lists: bool = False
     ) -> Iterator[tuple[str, JsonObject]]:
         """The members of *value*, which has to be an object of objects; *or_lists*: lists are taken too, but not given."""
         if not isinstance(value, dict):
@@ -71,7 +70,7 @@ class StateChecker:
             elif not (or_lists and isinstance(item, list)):
                 self.fault(at(path, key), f"expected an object, found {kind(item)}")
 
-    def texts(self, value: Json, path: str, names: re.Pattern[str]) -> None:
+    def texts(self, value: Json, path: str, names: Names) -> None:
         """*value* has to be an object whose values are texts."""
         if not isinstance(value, dict):
             self.fault(path, f"expected an object whose values are texts, found {kind(value)}")
@@ -81,32 +80,62 @@ class StateChecker:
             if not isinstance(item, str):
                 self.fault(at(path, key), f"expected a text, found {kind(item)}")
 
-    def name(self, key: str, path: str, names: re.Pattern[str]) -> None:
-        if names.fullmatch(key) is None:
-            self.fault(at(path, key), "the name is empty or holds a character that the Supervisor does not take")
-        elif _utf16_length(key) > _MAX_TEXT:
-            self.fault(at(path, key), f"the name has more than {_MAX_TEXT} characters")
+    def labels_or_variables(self, value: Json, path: str, names: Names) -> None:
+        """As *texts*, for what the Supervisor compares with a container's."""
+        self.texts(value, path, names)
+        for key in self.rules.throws_on_names.intersection(value) if isinstance(value, dict) else ():
+            self.fault(at(path, key), "the Supervisor fails on this name when it compares it with a container's")
+
+    def name(self, key: str, path: str, names: Names) -> None:
+        if names.pattern.fullmatch(key) is None:
+            self.fault(at(path, key), f"the name may hold {names.allowed}" if key else "the name is empty")
+        elif _utf16_length(key) > MAX_TEXT:
+            self.fault(at(path, key), f"the name has more than {MAX_TEXT} characters")
 
     def short_text(self, owner: JsonObject, key: str, path: str) -> str:
         """The text *key* of *owner*; empty when it has a fault."""
         value = owner.get(key)
-        if isinstance(value, str) and _utf16_length(value) <= _MAX_TEXT:
+        if isinstance(value, str) and _utf16_length(value) <= MAX_TEXT:
             return value
-        self.fault(at(path, key), f"expected a text of at most {_MAX_TEXT} characters")
+        self.fault(at(path, key), f"expected a text of at most {MAX_TEXT} characters")
         return ""
 
     def identifier(self, owner: JsonObject, key: str, path: str) -> None:
-        if not is_identifier(owner.get(key)):
+        value = owner.get(key)
+        if not (is_identifier(value) if self.rules.typed else is_whole(value)):
             self.fault(at(path, key), "expected a whole number that is not negative")
 
     def boolean(self, owner: JsonObject, key: str, path: str) -> None:
         if key in owner and not isinstance(owner[key], bool):
             self.fault(at(path, key), "expected true or false")
 
-    def object_if_there(self, owner: JsonObject, key: str, path: str, *, or_list: bool = False) -> None:
-        value = owner.get(key)
-        if key in owner and not isinstance(value, dict) and not (or_list and isinstance(value, list)):
-            self.fault(at(path, key), f"expected an object, found {kind(value)}")
+    def object_if_there(self, owner: JsonObject, key: str, path: str) -> None:
+        if key in owner and not isinstance(owner[key], dict):
+            self.fault(at(path, key), f"expected an object, found {kind(owner[key])}")
+
+    def members(self, owner: JsonObject, path: str) -> None:
+        """No member of *owner*, an app or a service, has a name that the Supervisor fails on."""
+        for key in self.rules.throws_on.intersection(owner):
+            self.fault(at(path, key), "the Supervisor fails on a member of this name")
+
+    def running(self, service: JsonObject, path: str) -> None:
+        value = service.get("running")
+        missing = value is None or (self.rules.empty_is_missing and _is_empty(value))
+        if not missing and not isinstance(value, bool):
+            self.fault(at(path, "running"), "expected true or false")
+
+    def contract(self, service: JsonObject, path: str) -> None:
+        rules = self.rules.contract
+        if "contract" not in service or rules is None:
+            return
+        contract = service["contract"]
+        if not self.rules.typed and (contract is None or _is_empty(contract)):
+            return
+        if not isinstance(contract, dict):
+            self.fault(at(path, "contract"), f"expected an object, found {kind(contract)}")
+            return
+        for part, text in contract_faults(contract, rules):
+            self.fault(at(at(path, "contract"), part), text)
 
     def image(self, owner: JsonObject, path: str) -> Reference | None:
         """The image that a service runs, None when it is none."""
@@ -124,26 +153,6 @@ def at(path: str, key: str) -> str:
     return f"{path}.{shown}" if path else shown
 
 
-def is_identifier(value: Json) -> bool:
-    """``NumericIdentifier``: a number or its decimal text, whole and not negative."""
-    match value:
-        case bool():
-            return False
-        case int():
-            return 0 <= value < _MAX_IDENTIFIER
-        case float():
-            return 0 <= value < _MAX_IDENTIFIER and value.is_integer()
-        case str():
-            return is_string_identifier(value)
-        case _:
-            return False
-
-
-def is_string_identifier(text: str) -> bool:
-    """``StringIdentifier``: the decimal text of a whole number that is not negative."""
-    return text.isascii() and text.isdecimal() and len(text.lstrip("0")) <= 21
-
-
 def kind(value: Json) -> str:
     """What *value* is, in words."""
     match value:
@@ -159,6 +168,16 @@ def kind(value: Json) -> str:
             return "an object"
         case _:
             return "a text"
+
+
+def is_truthy(value: Json) -> bool:
+    """Whether JavaScript takes *value* for true."""
+    return bool(value) or isinstance(value, (dict, list))
+
+
+def _is_empty(value: Json) -> bool:
+    """Whether *value* is false, 0 or an empty text: what JavaScript calls falsy, besides null."""
+    return not value and not isinstance(value, (dict, list))
 
 
 def _utf16_length(text: str) -> int:

@@ -6,15 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import msgspec
 
 from ..balena.apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
 from ..balena.architecture import NeededArchitecture, check_architecture
 from ..balena.boot import read_config
 from ..balena.boot_config import other_fleet_warning
-from ..balena.compatibility import SupervisorVersion, parse_supervisor_version, read_supervisor, supervisor_in_store
 from ..balena.device_type import DeviceType
+from ..balena.running_supervisor import RunningSupervisor, find_supervisor, supervisor_by
 from ..balena.supervisor_image import REPOSITORY
+from ..balena.supervisor_version import SupervisorVersion, parse_supervisor_version
 from ..disk import Device, Window, read_table
 from ..disk.ext4.reader import Ext4Reader
 from ..engine import StoreState
@@ -30,6 +32,7 @@ from ..system import find_store
 from . import render
 from .cloud_options import CloudInputs, cloud_states
 from .files import read_file
+from .option_group import Command
 
 
 class WantedApps(msgspec.Struct, frozen=True):
@@ -64,20 +67,38 @@ def wanted_apps(
         yield WantedApps(found.apps, found.needs, found.token_provider)
 
 
+def supervisor_version_option(function: Command) -> Command:
+    """--supervisor-version, for commands that look at a finished apps.json."""
+    return click.option(
+        "--supervisor-version",
+        metavar="VERSION",
+        help="The Supervisor that reads apps.json. Default: the one that the disk image starts.",
+    )(function)
+
+
+def given_supervisor(version: str | None) -> RunningSupervisor | None:
+    """What --supervisor-version means.
+
+    Raises:
+        UsageError: *version* is not a version.
+    """
+    return None if version is None else RunningSupervisor(parse_supervisor_version(version), "--supervisor-version")
+
+
 def supervisor_of(
     given: str | None, base: Device | None, target: Target, known: StoreState | None, *, comes: bool
-) -> SupervisorVersion:
-    """The Supervisor that reads apps.json: the one that is *given*, or else that in the store on *base*.
+) -> RunningSupervisor:
+    """The Supervisor that reads apps.json: the one that is *given*, or else the one that *base* starts.
 
     Args:
-        known: the store on a base that cannot be looked into, if somebody looked before.
+        known: the store on a base that cannot be looked into, if it was read before.
         comes: whether the one that is given is put in.
 
     Raises:
-        UsageError: what is given is no version; or nothing is given, and it cannot be told.
+        UsageError: what is given is not a version; or nothing is given, and it cannot be told.
         DiskImageError, StoreError: the store cannot be read.
     """
-    found = _supervisor_on(base, target) if known is None else supervisor_in_store(known)
+    found = _supervisor_on(base, target) if known is None else supervisor_by(None, known.repositories)
     looked = base is not None or known is not None
     if given is None:
         if not looked:
@@ -87,18 +108,20 @@ def supervisor_of(
             )
         if found is None:
             raise UsageError(
-                "it cannot be told which Supervisor the disk image has, and so not which version of apps.json it reads: no tag "
-                f"{REPOSITORY}:VERSION is in its store, and no image says so. Give the version with --supervisor-version (on a "
-                "device: balena-engine images)"
+                "it cannot be told which Supervisor the disk image has, and so not which version of apps.json it reads: its "
+                f"root file system has no supervisor.conf, no tag {REPOSITORY}:VERSION is in its store, and no image says so. "
+                "Give the version with --supervisor-version (on a device: balena-engine images)"
             )
+        if found.note:
+            render.warning(f"{found.note}; apps.json is made for the Supervisor {found.version}")
         return found
     version = parse_supervisor_version(given)
     if looked:
         _warn_of_other_supervisor(version, found, comes=comes)
-    return version
+    return RunningSupervisor(version, "its image's tag" if comes else "--supervisor-version")
 
 
-def _supervisor_on(base: Device | None, target: Target) -> SupervisorVersion | None:
+def _supervisor_on(base: Device | None, target: Target) -> RunningSupervisor | None:
     if base is None:
         return None
     disk = target_disk(base, target)
@@ -107,7 +130,7 @@ def _supervisor_on(base: Device | None, target: Target) -> SupervisorVersion | N
     place = find_store(disk, read_table(disk), partition.number, target.data_root)
     # What keeps the engine from the store is an error when the images are planned.
     reader = Ext4Reader(Window(disk, partition.start, partition.size), allow_dirty=True)
-    return None if place.obstacles else read_supervisor(reader, place.data_root)
+    return None if place.obstacles else find_supervisor(disk, reader, place.data_root)
 
 
 def architecture_check(device_type: DeviceType | None, needs: Sequence[NeededArchitecture]) -> CheckImages:
@@ -124,8 +147,8 @@ def architecture_check(device_type: DeviceType | None, needs: Sequence[NeededArc
     return check
 
 
-def _warn_of_other_supervisor(given: SupervisorVersion, found: SupervisorVersion | None, *, comes: bool) -> None:
-    """Tell that the Supervisor that apps.json is made for is not the one on the disk image.
+def _warn_of_other_supervisor(given: SupervisorVersion, found: RunningSupervisor | None, *, comes: bool) -> None:
+    """Warn that the Supervisor that apps.json is made for is not the one that the disk image starts.
 
     Args:
         comes: whether the former is put in.
@@ -135,10 +158,10 @@ def _warn_of_other_supervisor(given: SupervisorVersion, found: SupervisorVersion
             f"no Supervisor is found on the disk image: apps.json is made for the Supervisor {given}, as --supervisor-version "
             "says; without one nothing starts the services (--supervisor-image puts one in)"
         )
-    if found is not None and found != given:
+    if found is not None and found.version != given:
         render.warning(
-            f"the disk image has the Supervisor {found}, but apps.json is made for {given}, as you said; which of the two "
-            "starts is up to the operating system on the disk image"
+            f"the disk image has the Supervisor {found.version} ({found.said_by}), but apps.json is made for {given}, as you "
+            "said; which of the two starts is up to the operating system on the disk image"
         )
 
 

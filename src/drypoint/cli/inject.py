@@ -10,9 +10,11 @@ from pathlib import Path
 import click
 
 from ..balena.demand import AppsJsonDemand
+from ..balena.injected import AppsJsonCheck
 from ..errors import UsageError
 from ..preloading.injecting import Injected, inject
 from . import render
+from .apps import given_supervisor, supervisor_version_option
 
 _EXAMPLES = """\b
 Examples:
@@ -44,6 +46,7 @@ Examples:
     help="Give back the room that the growth of partitions has left over, to the last 4 MiB.",
 )
 @click.option("--no-verify", is_flag=True, help="Do not read back and prove what was written.")
+@supervisor_version_option
 @render.output_options
 def command(
     archive: str,
@@ -53,6 +56,7 @@ def command(
     bmap: Path | None,
     shrink_to_fit: bool,
     no_verify: bool,
+    supervisor_version: str | None,
     quiet: bool,
     verbose: int,
 ) -> None:
@@ -60,9 +64,11 @@ def command(
 
     What lies in inject/6 goes into partition 6, which grows as needed. ARCHIVE may be -, standard input, and is read once, as
     it comes. OUT is compressed if it ends in .gz, .xz, .zst or .zip, and may be -, standard output, once the disk image is
-    whole; until then it lies in TMPDIR or /var/tmp. What was written is read back and proved.
+    whole; until then it lies in TMPDIR or /var/tmp. What was written is read back and proved. An apps.json that the Supervisor
+    of the disk image would pass over is refused.
     """
     render.set_up(verbose)
+    supervisor = given_supervisor(supervisor_version)
     with render.progress(quiet=quiet) as progress:
         done = inject(
             sys.stdin.buffer if archive == "-" else Path(archive),
@@ -73,7 +79,8 @@ def command(
             shrink_to_fit=shrink_to_fit,
             block_map=bmap,
             verify=not no_verify,
-            demand=AppsJsonDemand(),
+            demand=AppsJsonDemand(supervisor=supervisor),
+            check=AppsJsonCheck(supervisor),
             processes=len(os.sched_getaffinity(0)),
             progress=progress,
         )

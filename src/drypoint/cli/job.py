@@ -12,11 +12,13 @@ from pathlib import Path
 import msgspec
 
 from ..balena.apps_json import AppsJson
-from ..balena.compatibility import SupervisorVersion, fit
+from ..balena.compatibility import fit
 from ..balena.device_type import DeviceType, read_device_type
+from ..balena.effects import effects
 from ..balena.first_boot import first_boot, pinned_release
 from ..balena.flasher import find_flasher, pinning_file
 from ..balena.previous import previous_images
+from ..balena.running_supervisor import RunningSupervisor
 from ..balena.supervisor_image import supervisor_tags, version_of
 from ..digest import Digest
 from ..disk import Device
@@ -54,7 +56,7 @@ class App:
     """
 
     apps: AppsJson
-    supervisor: SupervisorVersion
+    supervisor: RunningSupervisor
     installed: bool
     config: bytes | None = field(repr=False)
 
@@ -74,7 +76,7 @@ class App:
         known = {reference: image for image in images for reference in image.references}
         return first_boot(
             self.apps,
-            self.supervisor,
+            self.supervisor.version,
             installs=self.installed,
             config=self.config,
             images=known,
@@ -141,7 +143,10 @@ def job(
             given = inputs.supervisor_version or (None if supervisor is None else _tagged_version(supervisor))
             reads = supervisor_of(given, base, target, known, comes=supervisor is not None)
             config = coming_config(base, fat_files)
-            apps = App(fit(wanted.apps, reads), reads, target.container is not None, config)
+            fitting = fit(wanted.apps, reads.version, said_by=reads.said_by)
+            apps = App(fitting, reads, target.container is not None, config)
+            for effect in effects(fitting, reads.version):
+                render.warning(effect)
             requests += [at_hand.request(reference) for reference in apps.apps.images]
             warn_of_other_fleet(apps.apps, config)
         yield Job(

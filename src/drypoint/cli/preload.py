@@ -115,7 +115,7 @@ def command(
                     check_images=wanted.check_images,
                     fsck=fsck,
                     verify=not no_verify,
-                    demand=None if wanted.app is None else AppsJsonDemand(),
+                    demand=None if wanted.app is None else AppsJsonDemand(supervisor=wanted.app.supervisor),
                     processes=len(os.sched_getaffinity(0)),
                     progress=progress,
                 )

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
-from ..balena.apps_json import MAX_BYTES, read_apps_json
+from ..balena.apps_json import ANY_VERSION, MAX_BYTES, read_apps_json
+from ..balena.compatibility import fit
 from ..balena.demand import AppsJsonDemand
 from ..balena.flasher import installed_image
 from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
 from ..verification import verify
 from . import proof, render
+from .apps import given_supervisor, supervisor_version_option
 from .files import read_file
 from .job import data_root_path
 
@@ -45,6 +47,7 @@ _UNSOUND = 60
     f"{DEFAULT_DATA_ROOT.decode()}.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@supervisor_version_option
 @render.output_options
 def command(
     image: Path,
@@ -52,6 +55,7 @@ def command(
     data_partition: str,
     data_root: str | None,
     as_json: bool,
+    supervisor_version: str | None,
     quiet: bool,
     verbose: int,
 ) -> int:
@@ -63,13 +67,16 @@ def command(
     installs is verified as well, where it lies. The exit status is 0 only if everything holds; -v tells every finding in full.
     """
     render.set_up(verbose)
-    apps = read_apps_json(read_file(apps_json, MAX_BYTES), str(apps_json)) if apps_json is not None else None
+    supervisor = given_supervisor(supervisor_version)
+    apps = None if apps_json is None else read_apps_json(read_file(apps_json, MAX_BYTES), str(apps_json), ANY_VERSION)
+    if apps is not None and supervisor is not None:
+        fit(apps, supervisor.version, str(apps_json), supervisor.said_by)
     with render.progress(quiet=quiet or as_json) as progress:
         found = verify(
             image,
             partition=data_partition,
             data_root=data_root_path(data_root),
-            demand=AppsJsonDemand(apps),
+            demand=AppsJsonDemand(apps, supervisor),
             # As for preload: whoever names another partition means the disk image itself.
             container=installed_image if data_partition == DEFAULT_PARTITION else None,
             processes=len(os.sched_getaffinity(0)),

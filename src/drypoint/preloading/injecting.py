@@ -20,6 +20,7 @@ from ..errors import DiskImageError, OutputError, UsageError
 from ..etch import EtchReader, Manifest
 from ..progress import SILENT, Progress
 from ..verification import DemandReader
+from .file_check import FileCheck
 from .injection_targets import InjectedPartition, Partitions
 from .work import Destination, working_file
 
@@ -67,6 +68,7 @@ def inject(
     block_map: Path | None = None,
     verify: bool = True,
     demand: DemandReader | None = None,
+    check: FileCheck | None = None,
     processes: int = 1,
     progress: Progress = SILENT,
 ) -> Injected:
@@ -85,6 +87,7 @@ def inject(
         block_map: a file to write a block map of the *output* file to, for bmaptool.
         verify: whether the file systems are checked in the end, and an engine's store is read back and proved.
         demand: tells who will ask for images on the device, which is held against what is there; for *verify*.
+        check: checks files before they are written.
         processes: how many processes may share the work of *verify* on a large store. They are started as the standard
             library's multiprocessing does, and run the caller's main module again: a script that asks for more than one must
             guard its own work with ``__name__ == "__main__"``.
@@ -104,7 +107,7 @@ def inject(
         if isinstance(archive, Path):
             inputs, name = (archive,), str(archive) if name is None else name
             archive = stack.enter_context(_opened(archive))
-        job = _Job(name or "the archive", overwrite_files, shrink_to_fit, verify, demand, processes, progress)
+        job = _Job(name or "the archive", overwrite_files, shrink_to_fit, verify, demand, check, processes, progress)
         if isinstance(output, Path):
             destination = Destination(output, overwrite, block_map)
             work = stack.enter_context(working_file(output, destination, inputs))
@@ -127,6 +130,7 @@ class _Job(msgspec.Struct, frozen=True):
     shrink_to_fit: bool
     verify: bool
     demand: DemandReader | None
+    check: FileCheck | None
     processes: int
     progress: Progress
 
@@ -150,7 +154,8 @@ class _Job(msgspec.Struct, frozen=True):
             overwrite=self.overwrite_files,
             shrink_to_fit=self.shrink_to_fit,
             verify=self.verify,
-            demand=self.demand,
+            demand=None if self.demand is None else self.demand.on(disk),
+            check=None if self.check is None else self.check.on(disk),
             processes=self.processes,
             progress=self.progress,
         )

@@ -24,6 +24,7 @@ from ..sinks.ext4 import Ext4Sink
 from ..system import DEFAULT_DATA_ROOT, find_store
 from ..verification import DemandReader, LayerProcesses, Severity, check_file_system, unmet
 from .fat_injection import FatInjector
+from .file_check import FileCheck, checked
 from .growing import GrowingPartition
 from .injection_sessions import Ext4Session, FatSession, Known, Session, Work
 from .proving import prove
@@ -61,6 +62,7 @@ class Partitions:
         shrink_to_fit: bool,
         verify: bool,
         demand: DemandReader | None,
+        check: FileCheck | None,
         processes: int,
         progress: Progress,
     ) -> None:
@@ -82,6 +84,7 @@ class Partitions:
         self._shrink_to_fit = shrink_to_fit
         self._verify = verify
         self._demand = demand
+        self._check = check
         self._processes = processes
         self._known: dict[int, Known] = {}
         self._open: tuple[bytes, Session] | None = None
@@ -101,7 +104,8 @@ class Partitions:
         if self._open is None or self._open[0] != member.directory:
             self._leave()
             self._open = member.directory, self._enter(member)
-        self._open[1].take(member, content)
+        session = self._open[1]
+        session.take(member, checked(self._check, _label(session.found), member, content))
 
     def finish(self) -> tuple[InjectedPartition, ...]:
         """Close what is open, see to the room that is wanted in the end, and prove what was written."""
@@ -270,7 +274,7 @@ class Partitions:
 
     def _note_done(self, found: ProbedPartition, size: int, members: int) -> None:
         number = found.partition.number
-        label = found.partition.name if found.filesystem is None else found.filesystem.label or found.partition.name
+        label = _label(found)
         done = self._done.get(number) or InjectedPartition(number, label, 0, found.partition.size, size)
         self._done[number] = replace(done, size=size, members=done.members + members)
 
@@ -295,6 +299,10 @@ class Partitions:
             progress=self._work.progress,
         )
         self._done[number] = replace(self._done[number], proved=True)
+
+
+def _label(found: ProbedPartition) -> str:
+    return found.partition.name if found.filesystem is None else found.filesystem.label or found.partition.name
 
 
 def _content(reader: TreeReader, path: bytes) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
 from ..digest import Digest
+from ..disk import Device
 from ..fstree import TreeReader
 from .finding import Finding
 
@@ -41,9 +42,21 @@ class Demand(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
 
 
-DemandReader: TypeAlias = Callable[[TreeReader, Mapping[str, Mapping[str, str]]], Demand]
-"""Reads the demand from the partition's tree, and looks it up in repositories.json (name → reference → image id).
+class DemandReader(Protocol):
+    """Reads the demand from the partition's tree, and looks it up in repositories.json (name → reference → image id)."""
 
-Raises:
-    FilesystemError: the tree cannot be read.
-"""
+    def on(self, device: Device, /) -> DemandReader:
+        """The same, for the disk image *device*, whose other partitions may say more.
+
+        Raises:
+            DiskImageError: its partition table is damaged.
+        """
+        ...
+
+    def __call__(self, tree: TreeReader, repositories: Mapping[str, Mapping[str, str]], /) -> Demand:
+        """The demand.
+
+        Raises:
+            FilesystemError: the tree cannot be read.
+        """
+        ...

@@ -45,7 +45,7 @@ def verify(
         data_root: the engine's data root, a clean path in the partition; None for what the system on the disk image says, else
             ``docker``.
         references: names that must lead to an image that loads.
-        demand: tells who will ask for images on the device, see :data:`DemandReader`.
+        demand: tells who will ask for images on the device, see :class:`DemandReader`.
         container: tells whether another disk image lies inside that *partition* belongs to, and where;
             :func:`drypoint.balena.flasher.installed_image` for one. Tables and file systems of both are checked then.
         processes: how many processes may share the work on a large store. They are started as the standard library's
@@ -85,7 +85,7 @@ def verify(
                 within = Window(outer, inner.offset, inner.size)
                 shared = LayerProcesses.inside(within, inner.path, found.start, found.size, processes)
             place = find_store(disk, inner_table, found.number, data_root)
-            report = _store(window, place, references, demand, shared)
+            report = _store(window, place, references, None if demand is None else demand.on(disk), shared)
             step.end()
         findings = [replace(one, partition=found.number, disk_image=path) for one in report.findings]
         file_systems = []

@@ -196,7 +196,8 @@ _DEVICE: dict[str, Kind] = {
         "preload the image that apps.json names",
     ),
     "bad-apps-json": _error(
-        "the Supervisor would pass over apps.json as a whole, in silence", "correct it; every fault is named"
+        "the Supervisor that the disk image starts would pass over apps.json as a whole, in silence",
+        "correct it, every fault is named; or use a balenaOS with the Supervisor that is named",
     ),
     "unchecked-apps-json": _warning(
         "apps.json is of version 1 or 2, which only old Supervisors read as it is, and which is not checked here",

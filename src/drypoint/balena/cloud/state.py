@@ -15,7 +15,7 @@ import msgspec
 
 from ...errors import AuthenticationError, SourceError
 from ..apps_json import AppsJson, read_apps_json
-from ..target_state import Json
+from ..identifiers import Json
 from .client import CloudClient
 from .fleet import Device, Fleet
 

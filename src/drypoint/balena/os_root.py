@@ -1,0 +1,120 @@
+"""The root file system of a balenaOS disk image: where it is, its small files, and supervisor.conf.
+
+Sources: meta-balena, balena-supervisor.bb, supervisor.conf and start-balena-supervisor: SUPERVISOR_IMAGE names the image that
+is started. SUPERVISOR_VERSION says its version; before 2022 it was SUPERVISOR_TAG, also the image's tag.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from ..disk import Device, Window, probe_partitions, read_table
+from ..disk.ext4.reader import Ext4Reader
+from ..errors import FilesystemError
+from ..fstree import Directory, Regular, TreeReader, join
+
+ROOT_LABELS = ("resin-rootA", "resin-rootB", "flash-rootA", "flash-rootB", "balena-rootA", "balena-rootB")
+_STORES = (b"docker/overlay2", b"balena/overlay2")
+_CONF_DIRECTORIES = (b"etc/balena-supervisor", b"etc/resin-supervisor")
+_MAX_SMALL_BYTES = 64 << 10
+_MAX_LOWER_BYTES = 16 << 10
+_MAX_LAYERS = 4096
+_MAX_TEXT = 200
+_ASSIGNMENT = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|(\S*))\s*""")
+
+
+class SupervisorConf(msgspec.Struct, frozen=True):
+    """supervisor.conf, which says what is started as the Supervisor.
+
+    Attributes:
+        place: the file and its partition, for people.
+        image: the name of the image; with its tag where the file has one besides.
+        version: with its v, empty if the file does not say.
+    """
+
+    place: str
+    image: str
+    version: str
+
+
+def read_supervisor_conf(device: Device) -> SupervisorConf | None:
+    """supervisor.conf of the balenaOS on *device*; None if there is none, or its partition cannot be read.
+
+    Raises:
+        DiskImageError: the partition table is damaged.
+    """
+    partitions = [
+        (one.filesystem.label, one.partition)
+        for one in probe_partitions(device, read_table(device))
+        if one.filesystem is not None and one.filesystem.kind.is_ext and one.filesystem.label in ROOT_LABELS
+    ]
+    for label, partition in sorted(partitions, key=lambda one: ROOT_LABELS.index(one[0])):
+        try:
+            reader = Ext4Reader(Window(device, partition.start, partition.size), allow_dirty=True)
+            found = find_supervisor_conf(reader, tuple(root_directories(reader)), label)
+        except FilesystemError:
+            # The store says which Supervisor there is, if less surely.
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def find_supervisor_conf(reader: TreeReader, roots: Iterable[bytes], label: str) -> SupervisorConf | None:
+    """supervisor.conf in the first of *roots* that has it.
+
+    Raises:
+        FilesystemError: the file system is damaged.
+    """
+    for root in roots:
+        for directory in _CONF_DIRECTORIES:
+            path = join(root, directory, b"supervisor.conf")
+            fields = assignments(small_file(reader, path))
+            tag = fields.get("SUPERVISOR_TAG", "")
+            image, version = fields.get("SUPERVISOR_IMAGE", ""), fields.get("SUPERVISOR_VERSION", "") or tag
+            if image or version:
+                image += f":{tag}" if image and tag and "@" not in image else ""
+                return SupervisorConf(f"/{directory.decode()}/supervisor.conf in {label}", image, version)
+    return None
+
+
+def root_directories(reader: TreeReader) -> Iterator[bytes]:
+    """Where in the partition a root directory may be: its own, and the layers of a store in it, uppermost first."""
+    yield b""
+    for store in _STORES:
+        stat = reader.lookup(store)
+        if stat is None or not isinstance(stat.entry, Directory):
+            continue
+        layers: list[tuple[int, bytes]] = []
+        for child in reader.children(stat.entry):
+            if isinstance(child.entry, Directory) and not child.entry.path.endswith(b"/l"):
+                # Each layer names those below: the longest list is the uppermost layer's.
+                lower = reader.lookup(join(child.entry.path, b"lower"))
+                size = lower.entry.size if lower is not None and isinstance(lower.entry, Regular) else 0
+                layers.append((-min(size, _MAX_LOWER_BYTES), join(child.entry.path, b"diff")))
+            if len(layers) > _MAX_LAYERS:
+                raise FilesystemError(f"{store.decode()} holds more than {_MAX_LAYERS} layers")
+        yield from (path for _, path in sorted(layers))
+
+
+def small_file(reader: TreeReader, path: bytes) -> str:
+    """The text of a small file; nothing if there is none, or it is too large to be what it should."""
+    stat = reader.lookup(path)
+    if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size > _MAX_SMALL_BYTES:
+        return ""
+    return b"".join(bytes(chunk) for chunk in reader.read(stat)).decode("utf-8", "replace")
+
+
+def assignments(text: str) -> dict[str, str]:
+    """``NAME=value`` lines as os-release(5) has them: quoted as a shell would, the last of a name counts."""
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        match = _ASSIGNMENT.fullmatch(line)
+        if match is not None:
+            double, single, bare = match[2], match[3], match[4]
+            value = re.sub(r"\\(.)", r"\1", double) if double is not None else single if single is not None else bare
+            fields[match[1]] = (value or "")[:_MAX_TEXT]
+    return fields

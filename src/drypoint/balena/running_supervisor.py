@@ -1,0 +1,172 @@
+"""The Supervisor that a device starts with, and where that is written.
+
+Sources: meta-balena, start-balena-supervisor: it starts the image that supervisor.conf names, whatever else is in the store.
+docker-disk/files/entry.sh tags the image when the OS is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from ..digest import Digest
+from ..disk import Device
+from ..engine import read_state
+from ..engine.layout import config_path
+from ..engine.reading import StoreReader
+from ..errors import InvalidReferenceError
+from ..fstree import TreeReader
+from ..go_json import JsonError, decode_go
+from ..oci import parse_reference
+from ..oci.manifest import MAX_CONFIG_BYTES
+from .os_root import SupervisorConf, read_supervisor_conf
+from .supervisor_image import REPOSITORY, is_supervisor, version_in_config
+from .supervisor_version import SupervisorVersion, version_in
+
+_VERSION_LABEL = "org.opencontainers.image.version"
+
+
+class RunningSupervisor(msgspec.Struct, frozen=True):
+    """The Supervisor that reads apps.json.
+
+    Attributes:
+        said_by: where its version was read, for people.
+        note: what else says another version, a sentence; empty if nothing does.
+    """
+
+    version: SupervisorVersion
+    said_by: str
+    note: str = ""
+
+
+def find_supervisor(device: Device, reader: TreeReader, data_root: bytes) -> RunningSupervisor | None:
+    """The Supervisor that the balenaOS on *device* starts; None if it cannot be told.
+
+    supervisor.conf of the root file system decides, and without one what the store at *data_root* of the tree *reader*, the
+    data partition's, holds.
+
+    Raises:
+        DiskImageError: the partition table is damaged.
+        StoreError: the store cannot be read.
+    """
+    state = read_state(reader, data_root)
+    store = StoreReader(reader, data_root)
+    conf = read_supervisor_conf(device)
+    named = None if conf is None else _image_of(conf, state.repositories)
+    ids = (_supervisor_ids(state.repositories) | ({named} if named is not None else set())) & state.images.keys()
+    configs = {image_id: store.content(config_path(Digest(image_id)), MAX_CONFIG_BYTES) or b"" for image_id in ids}
+    return supervisor_by(conf, state.repositories, configs)
+
+
+def supervisor_by(
+    conf: SupervisorConf | None,
+    repositories: Mapping[str, Mapping[str, str]],
+    configs: Mapping[str, bytes] | None = None,
+) -> RunningSupervisor | None:
+    """The Supervisor that *conf* starts, or without it the one in a store; None if neither tells.
+
+    The version of the image that *conf* names counts where the store has it, and else what *conf* says itself.
+
+    Args:
+        repositories: what repositories.json says.
+        configs: configs of images by image id, as far as they are at hand.
+    """
+    stored = supervisor_in_store(repositories, configs)
+    named = None if conf is None else _image_of(conf, repositories)
+    said = None if conf is None else version_in(conf.version)
+    own = None if named is None else _version_of(named, repositories, configs or {})
+    version = own or said
+    if conf is None or version is None:
+        return None if stored is None else RunningSupervisor(stored, "the engine's store")
+    if own is not None and said is not None and own != said:
+        note = f"{conf.place} says {said}, but the image that it names is {own}"
+    elif stored is not None and stored != version:
+        note = f"the engine's store has the Supervisor {stored}, but {conf.place} starts {version}"
+    else:
+        note = ""
+    return RunningSupervisor(version, conf.place, note)
+
+
+def _image_of(conf: SupervisorConf, repositories: Mapping[str, Mapping[str, str]]) -> str | None:
+    """The id of the image that *conf* names, None if the store does not have it."""
+    try:
+        reference = parse_reference(conf.image)
+    except InvalidReferenceError:
+        return None
+    exact = reference if reference.digest is None else reference.with_digest(reference.digest)
+    return repositories.get(reference.familiar_name, {}).get(exact.familiar)
+
+
+def _version_of(
+    image_id: str, repositories: Mapping[str, Mapping[str, str]], configs: Mapping[str, bytes]
+) -> SupervisorVersion | None:
+    """The version of one image: by its own config, else by its tags."""
+    tags = [text for names in repositories.values() for text, one in names.items() if one == image_id]
+    return max(_tagged(tags), default=None) or _in_config(configs.get(image_id, b""))
+
+
+def supervisor_in_store(
+    repositories: Mapping[str, Mapping[str, str]], configs: Mapping[str, bytes] | None = None
+) -> SupervisorVersion | None:
+    """The version of the Supervisor in a store, None if it cannot be told.
+
+    balenaOS tags the image as ``balena_supervisor:v<version>``. Where it does not (before 2.89.13), a tag of the repository
+    that the image comes from tells; then the image's config: ``ENV VERSION``, or a label. Of several Supervisors the newest is
+    meant.
+
+    Args:
+        repositories, configs: see :func:`supervisor_by`.
+    """
+    found = list(_tagged(repositories.get(REPOSITORY, {})))
+    if not found:
+        found = [version for references in _other_supervisors(repositories) for version in _tagged(references)]
+    if not found:
+        ids = _supervisor_ids(repositories)
+        found = [version for one in ids if (version := _in_config((configs or {}).get(one, b""))) is not None]
+    return max(found, default=None)
+
+
+def _supervisor_ids(repositories: Mapping[str, Mapping[str, str]]) -> set[str]:
+    named = [repositories.get(REPOSITORY, {}), *_other_supervisors(repositories)]
+    return {image_id for references in named for image_id in references.values()}
+
+
+def _other_supervisors(repositories: Mapping[str, Mapping[str, str]]) -> list[Mapping[str, str]]:
+    return [
+        references for name, references in sorted(repositories.items()) if name != REPOSITORY and is_supervisor(name)
+    ]
+
+
+def _tagged(references: Iterable[str]) -> Iterable[SupervisorVersion]:
+    for reference in references:
+        if "@" in reference:
+            continue
+        version = version_in(reference.rpartition(":")[2])
+        if version is not None:
+            yield version
+
+
+class _RawContainerConfig(msgspec.Struct, rename="pascal"):
+    labels: dict[str, str] | None = None
+
+
+class _RawConfig(msgspec.Struct):
+    config: _RawContainerConfig | None = None
+
+
+def _in_config(content: bytes) -> SupervisorVersion | None:
+    # The Supervisor's Dockerfile sets the variable. A label comes second: it may be that of the image it was built on.
+    for text in (version_in_config(content) or "", _label(content)):
+        if (version := version_in(text)) is not None:
+            return version
+    return None
+
+
+def _label(content: bytes) -> str:
+    try:
+        config = decode_go(content, _RawConfig).config
+    except JsonError:
+        return ""
+    labels = config.labels if config is not None else None
+    return (labels or {}).get(_VERSION_LABEL, "")
