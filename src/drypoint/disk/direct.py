@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..concurrency import thread_pool
 from ..errors import DiskImageError
 from .by_hand import copy_by_hand
 
@@ -126,7 +127,7 @@ def direct_target(fd: int) -> Iterator[DirectTarget | None]:
         yield None
         return
     try:
-        with ThreadPoolExecutor(_AT_ONCE, "drypoint-copy") as writers:
+        with thread_pool(_AT_ONCE, "copy") as writers:
             yield DirectTarget(opened, writers)
     finally:
         os.close(opened)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..concurrency import current
 from ..errors import ToolError
 from .tools import find_tool
 
@@ -60,10 +61,13 @@ def run_mtools(
         watchdog = threading.Timer(_TIMEOUT, process.kill)
         watchdog.start()
         try:
-            output, said = _read_bounded(process, limit)
+            with current().waker(process.kill):
+                output, said = _read_bounded(process, limit)
         finally:
             watchdog.cancel()
             process.kill()
+            watchdog.join()
+    current().check()
     if process.returncode == -signal.SIGKILL and len(output) <= limit:
         raise ToolError(f"{program} did not end within {_TIMEOUT:g} seconds on the FAT file system")
     return Outcome(process.returncode, output, said.decode(errors="replace").strip())

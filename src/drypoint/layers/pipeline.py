@@ -7,12 +7,13 @@ them keep memory constant and let the slowest stage set the pace.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import TracebackType
 
+from ..concurrency import Cancelled, Task, current, farewell, spawn
 from ..errors import LayerError
 from ..oci import Layer
 from .compression import decompress
@@ -24,8 +25,6 @@ _BUFFERED_CHUNKS = 64
 # A stage that was too far ahead goes on when so little is left: to wake it for every chunk costs more than the chunk.
 _LOW_BYTES = _BUFFERED_BYTES // 2
 _LOW_CHUNKS = _BUFFERED_CHUNKS // 2
-_FAREWELL_SECONDS = 1.0
-"""How long closing waits for threads that do not end at once."""
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: the consumer has left
@@ -47,16 +46,18 @@ class _Stage(Iterator[bytes]):
         self._ended = False
         self._stopped = False
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=f"drypoint-{name}", daemon=True)
+        self._name = name
 
-    def start(self) -> None:
-        self._thread.start()
+    def start(self, task: Task) -> threading.Thread:
+        """Run it under *task*; cancelling that stops it, as :meth:`stop` does."""
+        return spawn(partial(self._work, task), self._name, task)
 
     def __next__(self) -> bytes:
         with self._changed:
             while not self._buffer and not self._ended and not self._stopped:
                 self._changed.wait()
             if self._stopped:
+                current().check()
                 raise _Stopped
             if self._buffer:
                 chunk = self._buffer.popleft()
@@ -75,14 +76,14 @@ class _Stage(Iterator[bytes]):
             self._buffer.clear()
             self._changed.notify_all()
 
-    def join(self, seconds: float) -> None:
-        if self._thread.ident is not None:
-            self._thread.join(seconds)
+    def _work(self, task: Task) -> None:
+        with task.waker(self.stop):
+            self._run()
 
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            with suppress(_Stopped), _closing(self._source), _closing(self._chunks):
+            with suppress(_Stopped, Cancelled), _closing(self._source), _closing(self._chunks):
                 for chunk in self._chunks:
                     if chunk:
                         self._put(chunk)
@@ -134,8 +135,9 @@ class TarChunks(Iterator[bytes]):
         checked = _Stage("diff-id", verified(inflated, layer.diff_id, f"{what}, uncompressed"), inflated)
         self._stages = (fetched, inflated, checked)
         self._last = checked
-        for stage in self._stages:
-            stage.start()
+        # Under the task of whoever reads: when that is cancelled, the stages stop, and so does the reading.
+        self._task = Task(current())
+        self._threads = [stage.start(self._task) for stage in self._stages]
 
     def __next__(self) -> bytes:
         try:
@@ -146,15 +148,12 @@ class TarChunks(Iterator[bytes]):
     def close(self) -> None:
         """Stop all stages; when they have ended the blob iterator is closed. Harmless if repeated.
 
-        They are waited for, but not long: one that waits for the blob's next chunk, from a registry that stalls or wants to be
-        left alone for a minute, must not hold up an interrupt or the news of another layer's fault. Its thread closes the
-        blob and ends when that wait does, and keeps no program from ending.
+        They are waited for, but not long: a blob that waits for something that cannot be woken must not hold up an interrupt
+        or the news of another layer's fault. Its thread closes the blob and ends when that wait does.
         """
         for stage in self._stages:
             stage.stop()
-        deadline = time.monotonic() + _FAREWELL_SECONDS
-        for stage in self._stages:
-            stage.join(max(0.0, deadline - time.monotonic()))
+        farewell(self._task, self._threads)
 
     def _inflate(self, blob: Iterator[bytes], what: str) -> Iterator[bytes]:
         try:

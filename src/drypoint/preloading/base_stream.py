@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from ..concurrency import wait_readable
 from ..errors import ContentError, DiskImageError, UsageError
 
 _CHUNK = 1 << 20
@@ -69,10 +71,22 @@ def _read(file: BinaryIO, size: int, name: str) -> Iterator[bytes]:
     left = size
     while left:
         try:
-            chunk = file.read(min(_CHUNK, left))
+            chunk = _read_some(file, min(_CHUNK, left))
         except OSError as error:
             raise DiskImageError(f"cannot read {name}: {error.strerror}") from error
         if not chunk:
             raise ContentError(f"{name} ends {left} bytes before the {size} that it should have")
         left -= len(chunk)
         yield chunk
+
+
+def _read_some(file: BinaryIO, most: int) -> bytes:
+    """The next bytes of *file*, *most* at most. A wait for the writer of a pipe ends when the task is cancelled."""
+    try:
+        waits = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (OSError, AttributeError):
+        waits = False
+    if not waits or not isinstance(file, io.BufferedReader):
+        return file.read(most)
+    wait_readable(file.fileno())
+    return file.read1(most)

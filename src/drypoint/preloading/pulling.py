@@ -7,20 +7,18 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+from ..concurrency import Cancelled, Task, current, farewell, spawn
+
 Write: TypeAlias = Callable[[bytes | memoryview], object]
 
 _BUFFERED_BYTES = 4 << 20
 
 
-class _Closed(BaseException):
-    """Nobody wants the rest; no Exception, so that nothing on the way takes it for a failure of its own."""
-
-
 class Pulled(Iterator[bytes]):
     """What *produce* writes, chunk by chunk, as it comes; it runs in a thread, at most 4 MiB ahead of whoever takes the chunks.
 
-    What *produce* raises is raised where the end would be. Closing early stops it where it writes next: use as a context
-    manager.
+    What *produce* raises is raised where the end would be. Closing early stops it where it writes next, or in
+    what it waits for: a registry, a pipe, a program. Use as a context manager.
 
         with drypoint.pulled(lambda write: drypoint.pack(base, write, images, platform=platform)) as chunks:
             for chunk in chunks:
@@ -35,13 +33,14 @@ class Pulled(Iterator[bytes]):
         self._ended = False
         self._closed = False
         self._error: BaseException | None = None
+        self._task: Task | None = None
         self._thread: threading.Thread | None = None
 
     def __next__(self) -> bytes:
         if self._thread is None and not self._closed:
-            self._thread = threading.Thread(target=self._run, name="drypoint-pull", daemon=True)
-            self._thread.start()
-        with self._changed:
+            self._task = Task(current())
+            self._thread = spawn(self._run, "pull", self._task)
+        with current().waker(self._stop), self._changed:
             while not self._chunks and not self._ended and not self._closed:
                 self._changed.wait()
             if self._chunks and not self._closed:
@@ -50,18 +49,22 @@ class Pulled(Iterator[bytes]):
                 self._changed.notify_all()
                 return chunk
             error, self._error = self._error, None
+        current().check()
         if error is not None:
             raise error
         raise StopIteration
 
     def close(self) -> None:
-        """Stop *produce*, and wait until it has ended. Harmless if repeated."""
+        """Stop *produce*, whatever it waits for, and wait until it has ended, a second at most. Harmless if repeated."""
+        self._stop()
+        if self._task is not None and self._thread is not None:
+            farewell(self._task, [self._thread])
+
+    def _stop(self) -> None:
         with self._changed:
             self._closed = True
             self._chunks.clear()
             self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join()
 
     def __enter__(self) -> Pulled:
         return self
@@ -73,12 +76,13 @@ class Pulled(Iterator[bytes]):
         error: BaseException | None = None
         try:
             self._produce(self._write)
-        except _Closed:
+        except Cancelled:
             error = None
         except BaseException as raised:  # noqa: BLE001 - it is raised again, where the chunks are taken
             error = raised
         with self._changed:
-            self._error = error
+            # What failed because it was stopped is no news.
+            self._error = None if self._closed else error
             self._ended = True
             self._changed.notify_all()
 
@@ -88,7 +92,7 @@ class Pulled(Iterator[bytes]):
             while self._buffered >= _BUFFERED_BYTES and not self._closed:
                 self._changed.wait()
             if self._closed:
-                raise _Closed
+                raise Cancelled
             self._chunks.append(chunk)
             self._buffered += len(chunk)
             self._changed.notify_all()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
 import msgspec
 
+from ..concurrency import ask_at_once
 from ..digest import Digest
 from ..disk.ext4.geometry import Geometry
 from ..engine.placement import PlannedLayer
@@ -112,10 +112,9 @@ def find_sizes(
         else:
             unknown.append(planned)
     if unknown:
-        with ThreadPoolExecutor(_ASKED_AT_ONCE, "drypoint-size") as pool:
-            hints = pool.map(lambda planned: _hint(planned, sources[planned.image.image_id]), unknown)
-            for planned, hint in zip(unknown, hints, strict=True):
-                found[planned.chain_id] = _estimated(planned.layer, hint, geometry.block_size)
+        hints = ask_at_once(lambda one: _hint(one, sources[one.image.image_id]), unknown, _ASKED_AT_ONCE, "size")
+        for planned, hint in zip(unknown, hints, strict=True):
+            found[planned.chain_id] = _estimated(planned.layer, hint, geometry.block_size)
     return found
 
 

@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from ..concurrency import thread_pool
+
 _Result = TypeVar("_Result")
 
 _AT_ONCE = 4
@@ -31,10 +33,9 @@ class Checkers:
 def checkers() -> Iterator[Checkers]:
     """For as long as the block runs. When it raises, the checkers that have not ended are stopped; else they are waited for."""
     stopped = threading.Event()
-    with ThreadPoolExecutor(min(_AT_ONCE, os.cpu_count() or 1), "drypoint-checker") as pool:
+    with thread_pool(min(_AT_ONCE, os.cpu_count() or 1), "checker") as pool:
         try:
             yield Checkers(pool, stopped)
         except BaseException:
             stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
             raise

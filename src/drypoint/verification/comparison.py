@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..concurrency import Cancelled, current
 from ..fstree import (
     BlockDevice,
     CharDevice,
@@ -71,7 +72,11 @@ def _differences(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]
     diff = tree.diff
     identities = _Identities()
     missing = expectation.inodes
+    task = current()
     for relative, stat in tree.walk():
+        # Looked at without a call: this is for each entry.
+        if task.cancelled:
+            raise Cancelled
         # Taken out as they are found: what is left is missing, and memory is given back meanwhile.
         expected = missing.pop(relative, None)
         if expected is None:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 
+from ..concurrency import current
 from ..disk.device import Device
 from ..disk.fat_chains import check_chains
 from ..disk.fat_table import read_fat_table
@@ -147,6 +148,7 @@ def _run(program: str, arguments: Sequence[str], timeout: float, stopped: thread
     with process:
         try:
             while (left := deadline - time.monotonic()) > 0 and not (stopped is not None and stopped.is_set()):
+                current().check()
                 try:
                     said, _ = process.communicate(timeout=min(left, _ASKED_EVERY))
                 except subprocess.TimeoutExpired:

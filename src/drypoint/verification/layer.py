@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ..concurrency import Cancelled, current
 from ..digest import Digest
 from ..engine import StoredLayer, apply_changes, layout
 from ..errors import FilesystemError, LayerError
@@ -112,7 +113,11 @@ class _LayerCheck:
                 self._loss = f"a later entry of the layer takes the place of {one.path[:300]!r}"
 
     def _changes(self) -> Iterator[tuple[Change, Content | None]]:
+        task = current()
         for entry in self._tar:
+            # Looked at without a call: this is for each entry.
+            if task.cancelled:
+                raise Cancelled
             self._entry = entry
             change = change_of(entry, self._what)
             if change is not None:
@@ -155,7 +160,10 @@ class _LayerCheck:
             return
         crc = 0
         update = self._sha256.update
+        task = current()
         for chunk in self._tree.read(stat):
+            if task.cancelled:
+                raise Cancelled
             crc = crc_of(chunk, crc)
             update(chunk)
         self._tar_bytes += record.size

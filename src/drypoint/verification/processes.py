@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..concurrency import current
 from ..disk import Device, FileDevice, Window
 from ..disk.ext4.file_device import open_ext4_file
 from ..disk.ext4.reader import Ext4Reader
@@ -98,7 +99,8 @@ class LayerProcesses(msgspec.Struct, frozen=True):
                 # A process that was cut off while it started would be nobody's, and complain of what is gone.
                 with uninterrupted():
                     futures = [pool.submit(self._check, data_root, task) for task in tasks]
-                return [future.result() for future in futures]
+                with current().waker(want.close):
+                    return [future.result() for future in futures]
             except (BrokenProcessPool, EOFError, ConnectionError) as error:
                 raise ToolError(
                     "a process that verified layers was killed, by lack of memory perhaps; or, where a script asked for "

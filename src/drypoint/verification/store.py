@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
+from ..concurrency import thread_pool
 from ..digest import Digest
 from ..engine import StoreState, layout, read_state
 from ..fstree import TreeReader, join
@@ -86,7 +86,7 @@ def _check_layers(
     tasks.sort(key=lambda task: task.layer.size or 0, reverse=True)
     if processes is not None and processes.worthwhile(tasks):
         return processes.check(state.data_root, tasks)
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with thread_pool(threads or os.cpu_count() or 1, "layer") as pool:
         return list(pool.map(lambda task: check_layer(reader, state.data_root, *task), tasks))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ...concurrency import current
 from ...errors import DiskImageError, FilesystemError, OutputError, ToolError
 from ..copy import copy_sparse, data_extents
 from ..device import Device, GrowableDevice, Window
@@ -293,22 +294,31 @@ def _environment(timestamp: int) -> dict[str, str]:
 def _run(
     name: str, arguments: Sequence[str], fd: int, timeout: float, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
+    command = [find_tool(name, _PACKAGE), *arguments]
     try:
-        return subprocess.run(
-            [find_tool(name, _PACKAGE), *arguments],
+        process = subprocess.Popen(
+            command,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
             env=environment,
             pass_fds=(fd,),
-            timeout=timeout,
-            check=False,
         )
-    except subprocess.TimeoutExpired as error:
-        raise ToolError(f"{name} did not finish within {timeout:.0f} seconds and was stopped") from error
     except OSError as error:
         raise ToolError(f"{name} cannot be run: {error.strerror}") from error
+    with process:
+        try:
+            with current().waker(process.kill):
+                output, errors = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise ToolError(f"{name} did not finish within {timeout:.0f} seconds and was stopped") from error
+        finally:
+            # Does nothing to one that has ended.
+            process.kill()
+    current().check()
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def _words_of_e2fsck(result: subprocess.CompletedProcess[str], place: str) -> str:

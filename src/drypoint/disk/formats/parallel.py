@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar
+
+from ...concurrency import current, thread_pool
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -23,14 +25,11 @@ def in_order(work: Callable[[_Item], _Result], items: Iterable[_Item], workers: 
     At most two items for each of the *workers* are in memory at a time.
     """
     pending: deque[Future[_Result]] = deque()
-    with ThreadPoolExecutor(workers, "drypoint-compress") as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) >= 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
+    with thread_pool(workers, "compress") as pool:
+        for item in items:
+            current().check()
+            pending.append(pool.submit(work, item))
+            if len(pending) >= 2 * workers:
                 yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        while pending:
+            yield pending.popleft().result()

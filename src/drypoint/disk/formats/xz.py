@@ -14,11 +14,13 @@ from functools import lru_cache
 import fastcrc
 import msgspec
 
+from ...concurrency import current
 from .parallel import in_order
 from .sparse import image_chunks
 
 BLOCK_SIZE = 24 << 20
 """Bytes of a block before compression: three times the largest dictionary of the usual levels, as xz itself takes them."""
+_PIECE_SIZE = 1 << 20
 _MOST_WORKERS = 8
 """More would want more memory than a build machine may have: each takes up to some 160 MiB."""
 _FLAGS = b"\x00\x04"
@@ -68,7 +70,13 @@ def _zero_block(length: int, level: int) -> tuple[bytes, int]:
 def _packed(content: bytes, level: int) -> tuple[bytes, int]:
     """A block, and its size without the padding."""
     filters = [{"id": lzma.FILTER_LZMA2, "preset": level}]
-    data = lzma.compress(content, lzma.FORMAT_RAW, filters=filters)
+    compressor = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=filters)
+    pieces = []
+    for start in range(0, len(content), _PIECE_SIZE):
+        # A block takes seconds.
+        current().check()
+        pieces.append(compressor.compress(content[start : start + _PIECE_SIZE]))
+    data = b"".join((*pieces, compressor.flush()))
     # The dictionary's size, coded as the format has it: two exponents' worth of values for each power of two.
     dictionary = 2 * (_DICTIONARY_BITS[level] - 12)
     fields = bytes([_SIZES_PRESENT]) + _number(len(data)) + _number(len(content)) + bytes([_LZMA2, 1, dictionary])

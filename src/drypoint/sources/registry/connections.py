@@ -15,8 +15,13 @@ import threading
 import weakref
 from typing import IO
 
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from ...concurrency import current
+
+_sockets: weakref.WeakKeyDictionary[BaseHTTPResponse, socket.socket] = weakref.WeakKeyDictionary()
+"""Where responses come from. urllib3 forgets it for an answer that ends with its connection."""
 
 
 class OpenSockets:
@@ -109,8 +114,16 @@ class _PlainConnection(HTTPConnection):
     open_sockets: OpenSockets
 
     def connect(self) -> None:
-        super().connect()
+        with current().waker(lambda: _hang_up(self.sock)):
+            super().connect()
         self.open_sockets.add(self.sock)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # As urllib3 has it.
+        connection = self.sock
+        with current().waker(lambda: _hang_up(connection)):
+            response = super().getresponse()
+        _sockets[response] = connection
+        return response
 
     def _new_conn(self) -> socket.socket:
         connection = super()._new_conn()
@@ -124,8 +137,16 @@ class _SecureConnection(HTTPSConnection):
     open_sockets: OpenSockets
 
     def connect(self) -> None:
-        super().connect()
+        with current().waker(lambda: _hang_up(self.sock)):
+            super().connect()
         self.open_sockets.add(self.sock)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # As urllib3 has it.
+        connection = self.sock
+        with current().waker(lambda: _hang_up(connection)):
+            response = super().getresponse()
+        _sockets[response] = connection
+        return response
 
     def _new_conn(self) -> socket.socket:
         connection = super()._new_conn()
@@ -133,7 +154,14 @@ class _SecureConnection(HTTPSConnection):
         return connection
 
 
-def _hang_up(connection: socket.socket) -> None:
+def hang_up(response: BaseHTTPResponse) -> None:
+    """End the connection that *response* comes from, if it is one of these. For another thread than the one that reads."""
+    _hang_up(_sockets.get(response))
+
+
+def _hang_up(connection: socket.socket | None) -> None:
+    if connection is None:
+        return
     with contextlib.suppress(OSError):
         # Not SSLSocket's own, which takes the session away from under the thread that reads.
         socket.socket.shutdown(connection, socket.SHUT_RDWR)

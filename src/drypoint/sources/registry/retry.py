@@ -10,6 +10,7 @@ import time
 
 import msgspec
 
+from ...concurrency import current, wait_for
 from ...errors import TransferError
 
 _log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Patience:
         Raises:
             TransferError: it is time to give up.
         """
+        current().check()
         self._in_a_row += 1
         self._altogether += 1
         so_far = f", {received}" if received else ""
@@ -95,7 +97,7 @@ class Patience:
         if failure.retry_after is not None:
             wait = min(max(wait, failure.retry_after), self._policy.longest_wait)
         _log.info("%s: %s; trying again in %.1f s", self._what, failure.reason, wait)
-        if self._closing.wait(wait):
+        if wait_for(self._closing, wait):
             raise TransferError(f"{self._what}: {failure.reason}; the source was closed{so_far}") from failure
 
 

@@ -8,15 +8,17 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from urllib.parse import urljoin
 
 import msgspec
 import urllib3
 from urllib3 import exceptions
 
+from ...concurrency import current
 from ...errors import TransferError
 from .address import is_listed, is_loopback, origin, shown
-from .connections import OpenSockets, manager, proxy_manager
+from .connections import OpenSockets, hang_up, manager, proxy_manager
 from .options import RegistryOptions
 from .proxy import Proxy, proxy_rules
 from .retry import TransientError
@@ -102,8 +104,10 @@ class Answer(msgspec.Struct, frozen=True):
         """
         try:
             # read1 gives what has come: nothing that came before a break is lost, as it would be in one large read.
-            return self.response.read1(_READ_SIZE, decode_content=False) or b""
+            with current().waker(partial(hang_up, self.response)):
+                return self.response.read1(_READ_SIZE, decode_content=False) or b""
         except (exceptions.HTTPError, OSError) as error:
+            current().check()
             raise TransientError(_why(error)) from error
 
     def read_all(self, limit: int, seconds: float) -> bytes:
@@ -218,6 +222,7 @@ class Transport:
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> urllib3.BaseHTTPResponse:
         pools = self._pools(self._rules.proxy_for(url))
         timeout = urllib3.Timeout(connect=self._options.connect_timeout, read=self._options.read_timeout)
+        current().check()
         try:
             return pools.request(
                 method,
