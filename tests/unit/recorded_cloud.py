@@ -145,6 +145,7 @@ def recorded_content() -> CloudContent:
         fleets=fleets,
         devices=[_device(uuid, target, known) for uuid, target in devices.items()],
         users={TOKEN: CloudUser("alice", 2, "alice@x.test")},
+        revoked={STALE},
         issuer="api.loop.test",
         audience="registry2.loop.test",
     )

@@ -1,7 +1,8 @@
 """A stand-in for balena's API on loopback, with faults to plant.
 
-It answers what drypoint asks as open-balena-api does, with the same statuses and bodies, and refuses what that refuses: a
-recording of a real server (tests/data/open-balena-api.json) is replayed against it. What it cannot tell is answered with 501.
+It answers what drypoint asks as open-balena-api does, with the same statuses and bodies, and refuses what that refuses:
+recordings of a real server (tests/data/open-balena-api*.json) are replayed against it. What it cannot tell is answered with
+501.
 Sources: open-balena-api, src/features/{auth,device-state,registry}; pinejs, src/sbvr-api.
 
     content = CloudContent(fleets=[fleet], users={"a-token": CloudUser("somebody")})
@@ -23,12 +24,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 from .cloud_content import CloudContent, CloudDevice, CloudFleet, CloudRelease, CloudService, CloudUser
-from .cloud_rows import may_see, rows_of
+from .cloud_rows import FOR_USERS, may_see, rows_of
 from .cloud_states import device_state, fleet_state
 from .odata import UntranslatableError
 from .odata import answer as odata_answer
 from .odata_url import MalformedUrlError, NotKnownError, UnreadableUrlError, parse_url
-from .token_signing import TokenSigner, unsigned
+from .token_signing import TokenSigner, untrusted
 
 __all__ = [
     "CloudContent",
@@ -122,7 +123,7 @@ class TestCloud:
             "jti": str(uuid.uuid4()), "nbf": now - 10, "access": list(access), "iat": given, "exp": until,
             "aud": self.content.audience, "iss": self.content.issuer, "sub": subject,
         }  # fmt: skip
-        return self._signer.sign(claims) if self._signer is not None else unsigned(claims)
+        return self._signer.sign(claims) if self._signer is not None else untrusted(claims)
 
     def respond(self, request: CloudRequest) -> tuple[int, object, dict[str, str]]:
         """Status, body (None is none) and further headers."""
@@ -140,16 +141,18 @@ class TestCloud:
         return status, body, {}
 
     def _route(self, request: CloudRequest) -> tuple[int, object]:
-        user = self.content.users.get(request.authorization.removeprefix("Bearer "))
-        known = bool(user) or not request.authorization
+        token = request.authorization.removeprefix("Bearer ")
+        if token in self.content.revoked:
+            return 401, None
+        user = self.content.users.get(token)
         model = _MODEL.fullmatch(request.target)
         if model is not None and model[1] in self.faults.models:
-            return self._rows(request.target, user, known=known)
+            return self._rows(request.target, user)
         match request.path.strip("/").split("/"):
             case ["actor" | "user" as kind, "v1", "whoami"]:
                 return (401, None) if user is None else (200, _whoami(user, kind))
             case ["auth", "v1", "token"]:
-                return self._registry_token(request, user) if known else (401, None)
+                return (401, None) if token and user is None else self._registry_token(request, user)
             case ["device", "v3", "fleet", fleet, "state"] if self.faults.fleet_states:
                 return self._fleet_state(fleet, dict(request.query).get("releaseUuid"), user)
             case ["device", "v3", device, "state"]:
@@ -157,10 +160,11 @@ class TestCloud:
             case _:
                 return 404, None
 
-    def _rows(self, target: str, user: CloudUser | None, *, known: bool) -> tuple[int, object]:
+    def _rows(self, target: str, user: CloudUser | None) -> tuple[int, object]:
         try:
             asked = parse_url(target[target.index("/", 1) :])
-            rows = rows_of(self.content, asked.resource, user) if known else None
+            hidden = user is None and any(name in target for name in FOR_USERS)
+            rows = None if hidden else rows_of(self.content, asked.resource, user)
             return (401, None) if rows is None else (200, {"d": odata_answer(rows, asked)})
         except MalformedUrlError:
             return 400, f"Malformed url: '{target}'"
@@ -250,7 +254,7 @@ def serve_cloud(
     """Serve *content* on a free port of 127.0.0.1 until the end of the block.
 
     Args:
-        signer: signs registry tokens; without one they are not signed, and only stand-ins take them.
+        signer: signs registry tokens; without one a key does that no registry knows, and only stand-ins take them.
     """
     server = _Server(("127.0.0.1", 0), _Handler)
     server.cloud = TestCloud(content, faults if faults is not None else CloudFaults(), signer, server.server_address[1])

@@ -128,7 +128,8 @@ class CloudContent:
     """What a server knows.
 
     Attributes:
-        users: by token.
+        users: by token. With a token that is not here, a request is a stranger's, but for those that need a login.
+        revoked: tokens that nothing is answered to: sessions whose user logged out everywhere.
         supervisor_releases: image names by version and architecture, as balenaCloud has them; None is a server without that
             resource, as openBalena is.
         public_is_direct: whether a login has direct access to all that it sees, as on openBalena; on balenaCloud it has not to
@@ -140,6 +141,7 @@ class CloudContent:
     fleets: list[CloudFleet] = field(default_factory=list)
     devices: list[CloudDevice] = field(default_factory=list)
     users: dict[str, CloudUser] = field(default_factory=dict)
+    revoked: set[str] = field(default_factory=set)
     supervisor_releases: dict[tuple[str, str], str] | None = None
     public_is_direct: bool = True
     issuer: str = "api.balena.test"

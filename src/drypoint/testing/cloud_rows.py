@@ -5,6 +5,9 @@ from __future__ import annotations
 from .cloud_content import CloudContent, CloudDevice, CloudFleet, CloudRelease, CloudUser
 from .odata import Row
 
+FOR_USERS = ("owns__device", "is_directly_accessible_by__user")
+"""What only a login may ask about: a request that names one of them is refused to strangers, whatever else it says."""
+
 
 def rows_of(content: CloudContent, resource: str, user: CloudUser | None) -> list[Row] | None:
     """Those of *resource* that *user* may see, None is a stranger; None if there is no such resource."""
@@ -14,8 +17,8 @@ def rows_of(content: CloudContent, resource: str, user: CloudUser | None) -> lis
             return [_application(fleet, content, user) for fleet in visible]
         case "release":
             return [_release(fleet, release) for fleet in visible for release in fleet.releases]
-        case "device":
-            fleets = {fleet.uuid: fleet for fleet in visible if user is not None}
+        case "device" if user is not None:
+            fleets = {fleet.uuid: fleet for fleet in visible}
             return [_device(one, fleets[one.fleet]) for one in content.devices if one.fleet in fleets]
         case "supervisor_release" if content.supervisor_releases is not None:
             return [

@@ -20,6 +20,7 @@ _TEXT = re.compile(r"[^:/?#\[\]@!$*&()+,;=]*")
 _SPACE = re.compile(r"(?: |%20|\+)")
 _NUMBER = re.compile(r"(\+|%2B|-|)([0-9]+(?:\.[0-9]+)?)")
 _QUOTED = re.compile(r"(?:'|%27)((?>(?:(?!'|%27).|(?:'|%27){2})*))(?:'|%27)")
+_NATURAL_KEY = re.compile(r"[^:/?#\[\]@!$*&()+,;= %']+=")
 _METHOD = re.compile(r"[a-z]+(?=\()")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ARGUMENTS = {"contains": 2, "endswith": 2, "startswith": 2, "tolower": 1, "toupper": 1, "length": 1}
@@ -77,6 +78,8 @@ class _Parser:
         key = None
         if self._take("("):
             self._refuse_alias()
+            if _NATURAL_KEY.match(self._text, self._place):
+                raise NotKnownError("keys by name")
             key = self._literal_of(self._number, self._quoted)
             self._expect(")")
         if self._text[self._place : self._place + 1] == "/":

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from .certificates import self_signed
@@ -37,6 +39,11 @@ class TokenSigner:
         return jwt.encode(claims, self._key.read_bytes(), algorithm="RS256", headers=headers)
 
 
-def unsigned(claims: dict[str, object]) -> str:
-    """A JWT with *claims* and without a signature, for servers that do not check it."""
-    return jwt.encode(claims, "", algorithm="none")
+def untrusted(claims: dict[str, object]) -> str:
+    """A JWT with *claims*, signed as open-balena-api signs, by a key that no registry knows."""
+    return jwt.encode(claims, _untrusted_key(), algorithm="ES256", headers={"kid": "none"})
+
+
+@cache
+def _untrusted_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
