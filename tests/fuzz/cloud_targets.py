@@ -125,7 +125,7 @@ def _apps_jsons() -> Iterator[bytes]:
 def _state_3() -> dict[str, object]:
     service = {
         "id": 1, "image_id": "2", "image": _IMAGE, "environment": {"A": "b"}, "labels": {"io.balena.x": "1"},
-        "composition": {"restart": "always"}, "contract": {},
+        "composition": {"restart": "always"}, "contract": {"type": "sw.container", "slug": "main"},
     }  # fmt: skip
     release = {"id": 3, "services": {"main": service}, "volumes": {"data": {}}, "networks": {}}
     app = {"id": 4, "name": "x", "class": "fleet", "releases": {"deadbeef": release}}

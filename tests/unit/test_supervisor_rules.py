@@ -18,6 +18,7 @@ from drypoint.balena import supervisor_rules
 from drypoint.balena.apps_json import ANY_VERSION, read_apps_json
 from drypoint.balena.compatibility import check_as_it_is, fit
 from drypoint.balena.effects import effects, first_key
+from drypoint.balena.first_boot import pinned_release
 from drypoint.balena.identifiers import begins_with_number, is_identifier_text
 from drypoint.balena.supervisor_version import SupervisorVersion, parse_supervisor_version
 from drypoint.errors import UsageError
@@ -177,3 +178,14 @@ def test_javascript_reads_numbers_as_it_does() -> None:
     assert [is_identifier_text(text) for text in others] == [False] * len(others)
     assert [begins_with_number(text) for text in ("1a", " +1a", "0x10", "-1a")] == [True] * 4
     assert [begins_with_number(text) for text in ("a1", ".5", "+-1", "", "+")] == [False] * 5
+
+
+@pytest.mark.parametrize("number", ["12", " 12 ", "12.0", "+12", "12.", 12, 12.0])
+def test_ids_that_are_written_oddly_are_the_numbers_that_they_are(number: object) -> None:
+    content = state(id=number)
+    content["apps"][APP]["id"] = content["apps"][APP]["releases"][RELEASE]["id"] = number
+    apps = read_apps_json(encoded({**content, "pinDevice": True}), "apps.json")
+    made = json.loads(fit(apps, SupervisorVersion(12, 11, 43)).content)
+    assert list(made["apps"]) == ["12"]
+    assert list(made["apps"]["12"]["services"]) == ["12"]
+    assert pinned_release(apps) == 12

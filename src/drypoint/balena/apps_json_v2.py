@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from ..errors import UsageError
 from ..oci import Reference
-from .identifiers import Json, JsonObject, is_canonical, is_identifier_text, is_whole
+from .identifiers import Json, JsonObject, integer_of, is_canonical, is_identifier_text, is_whole
 from .supervisor_rules import ANY_NAMES, DOCKER_NAMES, ENVIRONMENT_NAMES
 from .target_state import MAX_TEXT, Service, StateChecker, at, is_truthy, kind
 
@@ -90,7 +90,7 @@ def _object(value: Json) -> JsonObject:
 
 def _decimal(identifier: Json) -> str:
     """An identifier, a checked one, as a key."""
-    return str(int(identifier)) if isinstance(identifier, (int, float, str)) else ""
+    return str(integer_of(identifier))
 
 
 class StateCheckerV2(StateChecker):

@@ -20,6 +20,7 @@ from ..oci import Image, Reference
 from ..progress import human_size
 from .apps_json import AppsJson
 from .boot_config import other_fleet_warning
+from .identifiers import integer_of
 from .supervisor_version import SupervisorVersion
 from .target_state import Service
 
@@ -53,7 +54,7 @@ class _Release(msgspec.Struct):
 
 
 class _App(msgspec.Struct):
-    kind: str | None = msgspec.field(default=None, name="class")
+    kind: str | bool | int | float | None = msgspec.field(default=None, name="class")
     releases: dict[str, _Release] = {}
     release_id: int | float | str | None = msgspec.field(default=None, name="releaseId")
 
@@ -125,7 +126,7 @@ def pinned_release(apps: AppsJson) -> int | None:
             case _:
                 assert_never(apps.version)
         if found:
-            return int(found[0])
+            return integer_of(found[0])
     return None
 
 

@@ -67,6 +67,15 @@ def number_of(value: Json) -> float:
     return float(value) if isinstance(value, (int, float)) else float("nan")
 
 
+def integer_of(value: Json) -> int:
+    """The whole number that an identifier, a checked one, is."""
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and _CANONICAL.fullmatch(value):
+        return int(value)
+    return int(number_of(value))
+
+
 def begins_with_number(text: str) -> bool:
     """Whether ``parseInt(text, 10)`` finds a number: ``1f0a`` for one."""
     return _LEADING_NUMBER.match(text.lstrip(_SPACE)) is not None
