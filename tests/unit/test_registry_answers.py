@@ -16,6 +16,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+from urllib3.connection import HTTPSConnection
 
 from drypoint.digest import digest_of
 from drypoint.errors import DigestMismatchError, ManifestError, SourceError, TransferError
@@ -269,8 +270,19 @@ def tls_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return directory / "server.pem", directory / "server.key"
 
 
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_server_that_wants_a_certificate_is_asked_once(version: ssl.TLSVersion, tls_files: tuple[Path, Path]) -> None:
+def test_a_server_that_wants_a_certificate_is_asked_once(
+    version: ssl.TLSVersion, late: bool, tls_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """*late*: the request is sent when the server has closed already."""
+    send = HTTPSConnection.send
+
+    def delayed(connection: HTTPSConnection, data: bytes) -> None:
+        time.sleep(0.2 * late)
+        send(connection, data)
+
+    monkeypatch.setattr(HTTPSConnection, "send", delayed)
     certificate, key = tls_files
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = context.maximum_version = version

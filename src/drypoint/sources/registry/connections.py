@@ -11,14 +11,19 @@ import contextlib
 import errno
 import http.client
 import socket
+import ssl
 import threading
 import weakref
-from typing import IO
+from collections.abc import Iterable
+from typing import IO, TYPE_CHECKING
 
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ...concurrency import current
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, SupportsRead
 
 _sockets: weakref.WeakKeyDictionary[BaseHTTPResponse, socket.socket] = weakref.WeakKeyDictionary()
 """Where responses come from. urllib3 forgets it for an answer that ends with its connection."""
@@ -135,6 +140,14 @@ class _PlainConnection(HTTPConnection):
 class _SecureConnection(HTTPSConnection):
     response_class = _Response
     open_sockets: OpenSockets
+
+    def send(self, data: SupportsRead[bytes] | Iterable[ReadableBuffer] | ReadableBuffer | str) -> None:
+        try:
+            super().send(data)
+        except ssl.SSLEOFError as error:
+            # The server has closed: in TLS 1.3 it may do so after the handshake, with an alert that is still to be read.
+            # urllib3 goes on to read after a broken pipe, and not after this.
+            raise BrokenPipeError(errno.EPIPE, "the server closed the connection") from error
 
     def connect(self) -> None:
         with current().waker(lambda: _hang_up(self.sock)):
