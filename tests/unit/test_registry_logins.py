@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -138,6 +139,32 @@ def test_a_registry_that_redirects_all_but_its_greeting() -> None:
         with raw_server(respond) as name:
             pull(name.host, {real.host: ANN})
             assert all("authorization" not in request.headers for request in name.requests)
+
+
+def test_another_registry_on_a_path() -> None:
+    """The scope names the repository as the other registry does."""
+    scopes: list[str] = []
+
+    def real(request: RawRequest) -> bytes:
+        if request.target.startswith("/token"):
+            scopes.append(parse_qs(urlsplit(request.target).query)["scope"][0])
+            return answer(200, b'{"token": "given"}')
+        if request.headers.get("authorization") != "Bearer given":
+            return answer(401, b"", 'WWW-Authenticate: Bearer realm="/token",service="s"')
+        assert request.target.startswith("/registry/v2/mirror/team/app/")
+        return public(request)
+
+    with raw_server(real) as other:
+
+        def respond(request: RawRequest) -> bytes:
+            if request.target == "/v2/":
+                return answer(200, b"{}")
+            target = request.target.replace("/v2/", "/registry/v2/mirror/")
+            return answer(307, b"", f"Location: http://{other.host}{target}")
+
+        with raw_server(respond) as name:
+            pull(name.host)
+    assert scopes == ["repository:mirror/team/app:pull"]
 
 
 def test_a_host_that_is_no_registry_gets_no_login() -> None:
