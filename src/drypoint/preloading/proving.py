@@ -10,7 +10,9 @@ from itertools import chain
 from ..digest import Digest
 from ..disk import Device
 from ..disk.ext4.reader import Ext4Reader
+from ..engine import layout
 from ..errors import VerificationError
+from ..fstree import join
 from ..oci import Reference
 from ..progress import Progress
 from ..verification import (
@@ -22,8 +24,10 @@ from ..verification import (
     checkers,
     verify_store,
 )
+from ..verification.kinds import SECTIONS
 
 _SHOWN = 3
+_ASKED_FOR = frozenset(SECTIONS["What the device will ask for"])
 _NOT_SAVED = frozenset({"cut-off-tar", "not-rebuildable"})
 
 
@@ -66,12 +70,18 @@ def prove(
         if finding.severity is Severity.ERROR and (finding.code, finding.path) not in known
     ]
     step.end()
+    own_names = join(data_root, layout.REPOSITORIES)
     for one in [finding for finding in report.findings if finding.code in _NOT_SAVED][:_SHOWN]:
         progress.note(
             f"warning: {_shown(one)}. The image runs, but saves, pushes and deltas of that layer fail on any engine"
         )
     if faults:
         shown = "; ".join(map(_shown, faults[:_SHOWN]))
+        if all(fault.code in _ASKED_FOR and fault.path != own_names for fault in faults):
+            raise VerificationError(
+                f"the device will ask for what it does not have, in {len(faults)} places: {shown}. No output was made. To help "
+                f"that: {'; '.join(dict.fromkeys(fault.remedy for fault in faults))}"
+            )
         raise VerificationError(
             f"what was written does not read back as it should, in {len(faults)} places: {shown}. "
             "No output was made. If e2fsck -fn finds nothing wrong with the base, please report this, "
