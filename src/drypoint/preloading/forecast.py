@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from ..disk import Partition, PartitionTable, plan_growth
+from ..disk import Device, Partition, PartitionTable, plan_growth
 from ..disk.ext4.geometry import Geometry, needed_size
+from ..disk.leftover import check_nothing_overwritten
 from .room import Room
 
 
@@ -33,14 +34,15 @@ class OuterForecast(msgspec.Struct, frozen=True):
     growth: Growth | None
 
 
-def forecast(table: PartitionTable, disk_size: int, partition: Partition, geometry: Geometry, room: Room) -> Growth:
+def forecast(table: PartitionTable, disk: Device, partition: Partition, geometry: Geometry, room: Room) -> Growth:
     """What making *room* comes to, as :class:`~.growing.GrowingPartition` does it.
 
     Raises:
-        DiskImageError: the partition or its file system cannot grow so far.
+        DiskImageError: the partition or its file system cannot grow so far, or would over data that belongs to no partition.
     """
     size = needed_size(geometry, room.blocks, room.inodes)
     if size <= geometry.size:
-        return Growth(partition.size, disk_size)
-    plan = plan_growth(table, disk_size, partition, size)
+        return Growth(partition.size, disk.size)
+    plan = plan_growth(table, disk.size, partition, size)
+    check_nothing_overwritten(disk, table, partition, plan)
     return Growth(plan.partition.size, plan.device_size, needed_size(geometry, room.blocks, 0) < size)

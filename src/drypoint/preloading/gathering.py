@@ -192,7 +192,7 @@ def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
     sizes = find_sizes(store.layers, sources, geometry, wishes.index)
     room = estimate_room(store, sizes, files, len(state.layers), geometry.block_size, wishes.additional_space)
     free = Room(geometry.free_blocks - geometry.reserved_blocks, geometry.free_inodes)
-    growth = None if store.removal.paths else forecast(table, disk.size, partition, geometry, room)
+    growth = None if store.removal.paths else forecast(table, disk, partition, geometry, room)
     kind = filesystem_kind(geometry)
     plan = Plan(resolved, state, store, files, partition, sizes, room, free, growth, geometry.block_size, kind)
     container = wishes.target.container

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..disk import (
     Device,
     GrowableDevice,
+    GrowthPlan,
     Partition,
     PartitionTable,
     TrimmableDevice,
@@ -21,6 +22,7 @@ from ..disk.ext4.geometry import Geometry, needed_size, read_geometry
 from ..disk.ext4.resize import grow_filesystem
 from ..disk.ext4.trim import shrink_filesystem
 from ..disk.growth import ALIGNMENT
+from ..disk.leftover import check_nothing_overwritten, moved, overwritten
 from ..progress import Progress
 from .room import Room, spare_room
 
@@ -42,6 +44,8 @@ class GrowingPartition:
     Args:
         sound: whether e2fsck need not be asked before the first growth, because it has found nothing wrong already and will be
             asked in the end. It is not asked before a second one: what drypoint writes keeps a file system sound.
+        over_data: whether it may grow over data that belongs to no partition, as where the disk image was read from a card.
+            On a block device it always may.
         least_disk_size: how small trimming may make the disk image, in bytes; default: as it is now.
     """
 
@@ -54,6 +58,7 @@ class GrowingPartition:
         progress: Progress,
         *,
         sound: bool = False,
+        over_data: bool = False,
         least_disk_size: int | None = None,
     ) -> None:
         self._disk = disk
@@ -62,6 +67,7 @@ class GrowingPartition:
         self._scratch_dir = scratch_dir
         self._progress = progress
         self._sound = sound
+        self._over_data = over_data
         # What make_room was asked for, and what was free before any of it was used.
         self._room = Room(0, 0)
         self._free = Room(0, 0)
@@ -144,9 +150,25 @@ class GrowingPartition:
             self._partition = plan.partition
         step.end()
 
+    def _note_data(self, plan: GrowthPlan) -> None:
+        """Say what is overwritten, or moves, and belongs to no partition."""
+        disk, table, name = self._disk, self._table, self._disk.name
+        for one in overwritten(disk, table, self._partition, plan):
+            self._progress.note(
+                f"warning: {name}: bytes {one.start} to {one.end}, which belong to no partition, held data that is overwritten"
+            )
+        for one in moved(disk, table, plan):
+            self._progress.note(
+                f"warning: {name}: bytes {one.start} to {one.end} hold data between partitions, which moves with them by "
+                f"{plan.moves[0].delta} bytes: a program that finds it by its place does not find it any more"
+            )
+
     def _grow(self, size: int) -> Geometry:
         old = self._partition
         plan = plan_growth(self._table, self._disk.size, old, size)
+        if not self._over_data:
+            check_nothing_overwritten(self._disk, self._table, old, plan)
+        self._note_data(plan)
         step = self._progress.begin(f"growing partition {old.number}", None)
         self._table = apply_growth(self._disk, plan)
         self._partition = plan.partition

@@ -232,7 +232,7 @@ def forecast_outer(device: Device, target: Target, inner_size: int) -> Growth | 
     start = find_partition(inner, read_table(inner), target.partition).partition.start
     geometry = read_geometry(Window(device, found.partition.start, found.partition.size))
     room = _room_for(inner, [(start, max(inner_size, inner.size) - start)], geometry.block_size)
-    return forecast(found.table, device.size, found.partition, geometry, room)
+    return forecast(found.table, device, found.partition, geometry, room)
 
 
 def forecast_around(

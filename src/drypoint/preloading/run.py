@@ -133,7 +133,8 @@ def preload(
             # While it still is, the first layers come in.
             copied()
             disk = mended or work.start(opened, progress, unchanged=unchanged)
-            inner, growing = _targets(gathered, wishes, disk, work, verify, progress)
+            from_card = opened.device.is_block_device
+            inner, growing = _targets(gathered, wishes, disk, work, verify, from_card, progress)
             written = carry_out(gathered, growing, fetcher, additional_space)
         if index is not None and written:
             index.note(to_be_noted(written, gathered.plan.block_size), gathered.plan.filesystem_kind)
@@ -167,13 +168,27 @@ def _mended(opened: OpenedImage, wishes: Wishes, work: Work, progress: Progress)
 
 
 def _targets(
-    gathered: Gathered, wishes: Wishes, disk: GrowableDevice, work: Work, verify: bool, progress: Progress
+    gathered: Gathered,
+    wishes: Wishes,
+    disk: GrowableDevice,
+    work: Work,
+    verify: bool,
+    from_card: bool,
+    progress: Progress,
 ) -> tuple[InnerImage | None, GrowingPartition]:
     """The inner disk image, if the store lies in one, and the partition with the store."""
     inner = open_target(disk, wishes.target, work.scratch_dir, progress, now=max(gathered.timestamp, 1))
     whole = disk if inner is None else inner
     # Gathering has had e2fsck look at the base.
-    growing = GrowingPartition(whole, gathered.table, gathered.plan.partition, work.scratch_dir, progress, sound=verify)
+    growing = GrowingPartition(
+        whole,
+        gathered.table,
+        gathered.plan.partition,
+        work.scratch_dir,
+        progress,
+        sound=verify,
+        over_data=from_card,
+    )
     return inner, growing
 
 
