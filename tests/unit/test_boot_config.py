@@ -18,6 +18,7 @@ from drypoint.balena.boot_config import (
     merge_config,
     other_fleet_warning,
     parse_setting,
+    plain_http_warning,
 )
 from drypoint.errors import DiskImageError, DrypointError, UsageError
 
@@ -237,3 +238,24 @@ def test_the_application_of_a_config() -> None:
     assert config_application(b'{"applicationId": 1.5}') is None
     assert config_application(b"nonsense") is None
     assert config_application(b'{"applicationId": "\xd7"}') is None
+
+
+@pytest.mark.parametrize(
+    ("config", "warns"),
+    [
+        (b'{"apiEndpoint": "http://api.lan"}', True),
+        (b'{"apiEndpoint": " HTTP://api.lan", "applicationId": 1}', True),
+        (b'{"apiEndpoint": "https://api.lan"}', False),
+        (b'{"apiEndpoint": "httpbin.lan"}', False),
+        (b'{"apiEndpoint": 5}', False),
+        (b'{"registryEndpoint": "http://x"}', False),
+        (b"[]", False),
+        (b"no json", False),
+        (None, False),
+    ],
+)
+def test_a_server_named_by_plain_http_is_warned_of(config: bytes | None, warns: bool) -> None:
+    warning = plain_http_warning(config)
+    assert (warning is not None) == warns
+    # No value of the file is shown.
+    assert "api.lan" not in (warning or "")

@@ -9,7 +9,7 @@ import pytest
 
 from drypoint.balena.apps_json import ANY_VERSION, AppsJson, read_apps_json
 from drypoint.balena.compatibility import fit
-from drypoint.balena.first_boot import Fate, fate, first_boot, pinned_release
+from drypoint.balena.first_boot import Fate, fate, first_boot, pinned_release, pinning_warning
 from drypoint.balena.supervisor_version import SupervisorVersion
 from drypoint.digest import digest_of
 from drypoint.oci import Descriptor, Image, Layer, parse_config
@@ -50,6 +50,45 @@ def test_a_block_is_not_what_a_device_is_pinned_to() -> None:
     block["releases"] = {"b10c" * 8: {**next(iter(fleet["releases"].values())), "id": 1}}
     state["apps"] = {"b" * 32: block, **state["apps"]}
     assert pinned_release(read_apps_json(json.dumps(state).encode(), "apps.json")) == 12
+
+
+def only_blocks(*, pinned: bool) -> AppsJson:
+    state: dict[str, Any] = json.loads(apps(pinned=pinned).content)
+    for app in state["apps"].values():
+        app["class"] = "block"
+    return read_apps_json(json.dumps(state).encode(), "apps.json")
+
+
+def test_blocks_alone_are_never_pinned() -> None:
+    pinned = only_blocks(pinned=True)
+    assert pinned_release(pinned) is None
+    assert fate(pinned, None) == Fate.FOLLOWS
+    assert "is pinned" not in first_boot(pinned, NEW, installs=False)
+    assert "the device will not be pinned" in (pinning_warning(pinned) or "")
+    for fine in (only_blocks(pinned=False), apps(pinned=True), apps()):
+        assert pinning_warning(fine) is None
+
+
+@pytest.mark.parametrize("supervisor", [NEW, OLD], ids=str)
+def test_services_that_shall_not_run_are_not_said_to_start(supervisor: SupervisorVersion) -> None:
+    state: dict[str, Any] = json.loads(apps().content)
+    release = next(iter(next(iter(state["apps"].values()))["releases"].values()))
+    service = release["services"]["main"]
+    release["services"] = {"main": {**service, "running": False}}
+
+    def told() -> str:
+        return first_boot(
+            fit(read_apps_json(json.dumps(state).encode(), "apps.json"), supervisor), supervisor, installs=False
+        )
+
+    assert "starts none of these services: it only creates their containers" in told()
+    assert "(running: false)" in told()
+    assert "If a service does not start" not in told()
+    release["services"]["web"] = {**service, "id": 77, "running": True}
+    assert "starts these services, but not those with 'running: false': it only creates their containers" in told()
+    assert told().count("(running: false)") == 1
+    release["services"]["main"]["running"] = True
+    assert "starts these services. For that" in told()
 
 
 def test_what_config_json_says_decides_about_the_fleet() -> None:
@@ -115,7 +154,10 @@ def test_services_are_told_with_size_and_image() -> None:
 
 def test_apps_without_services_and_with_very_many() -> None:
     empty = read_apps_json(b'{"apps": {}, "config": {"A": "b"}}', "apps.json")
-    assert "lists no image of these" in first_boot(empty, NEW, installs=False)
+    told = first_boot(empty, NEW, installs=False)
+    assert "starts nothing: there is no service in it." in told
+    assert "these services" not in told
+    assert "If a service does not start" not in told
     state: dict[str, Any] = json.loads(apps().content)
     release = next(iter(next(iter(state["apps"].values()))["releases"].values()))
     service = release["services"]["main"]

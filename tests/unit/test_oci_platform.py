@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from drypoint.errors import UsageError
 from drypoint.oci import Platform, parse_platform
-from drypoint.oci.platform import preference
+from drypoint.oci.platform import preference, runs
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,26 @@ def test_parse_refuses(text: str) -> None:
 )
 def test_preference(wanted: str, offered: str, rank: int | None) -> None:
     assert preference(Platform(*wanted.split("/")), Platform(*offered.split("/"))) == rank
+
+
+@pytest.mark.parametrize(
+    ("machine", "image", "fits"),
+    [
+        ("linux/arm64", "linux/arm64/v8", True),
+        ("linux/arm64", "linux/arm", True),
+        ("linux/arm64", "linux/arm/v6", True),
+        ("linux/arm64", "linux/amd64", False),
+        ("linux/arm64", "windows/arm", False),
+        ("linux/amd64", "linux/386", True),
+        ("linux/386", "linux/amd64", False),
+        ("linux/arm/v7", "linux/arm64", False),
+        ("linux/arm/v7", "linux/arm/v6", True),
+        ("linux/arm/v6", "linux/arm/v7", False),
+        ("linux/arm/v6", "linux/arm", True),
+    ],
+)
+def test_what_a_machine_runs(machine: str, image: str, fits: bool) -> None:
+    assert runs(Platform(*machine.split("/")), Platform(*image.split("/"))) is fits
 
 
 platforms = st.builds(

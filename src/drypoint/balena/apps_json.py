@@ -197,10 +197,10 @@ class _StateCheckerV3(StateChecker):
             self.fault(f"{path}.releases", "expected at least one release")
             return
         for release_uuid, release in self.objects(releases, f"{path}.releases", ANY_NAMES):
-            for key, image in self._release(release, at(f"{path}.releases", release_uuid)):
-                yield Service(uuid, name, release_uuid, key, image)
+            for key, image, running in self._release(release, at(f"{path}.releases", release_uuid)):
+                yield Service(uuid, name, release_uuid, key, image, running)
 
-    def _release(self, release: JsonObject, path: str) -> Iterator[tuple[str, Reference]]:
+    def _release(self, release: JsonObject, path: str) -> Iterator[tuple[str, Reference, bool]]:
         self._identifier(release, "id", path)
         for part in ("volumes", "networks"):
             for _ in self.objects(self.or_default(release, part), f"{path}.{part}", DOCKER_NAMES, or_lists=True):
@@ -208,7 +208,7 @@ class _StateCheckerV3(StateChecker):
         for key, service in self.objects(self.or_default(release, "services"), f"{path}.services", DOCKER_NAMES):
             image = self._service(service, at(f"{path}.services", key))
             if image is not None:
-                yield key, image
+                yield key, image, service.get("running") is not False
 
     def _service(self, service: JsonObject, path: str) -> Reference | None:
         self.members(service, path)

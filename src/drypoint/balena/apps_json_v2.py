@@ -129,9 +129,9 @@ class StateCheckerV2(StateChecker):
                 self.fault(service_path, "expected a number other than 0 as the key, of at most 255 digits")
             image = self._service(service, service_path)
             if image is not None:
-                yield Service(
-                    key, name, commit if isinstance(commit, str) else "", str(service.get("serviceName")), image
-                )
+                running = service.get("running") is not False
+                commit_text = commit if isinstance(commit, str) else ""
+                yield Service(key, name, commit_text, str(service.get("serviceName")), image, running)
 
     def _service(self, service: JsonObject, path: str) -> Reference | None:
         self.members(service, path)

@@ -174,6 +174,24 @@ def other_fleet_warning(config: bytes | None, apps: AppsJson) -> str | None:
     )
 
 
+def plain_http_warning(config: bytes | None) -> str | None:
+    """What happens with a *config* whose server is named by plain http; None for all others.
+
+    Supervisor 16.12.9 was seen to end at it.
+    """
+    try:
+        raw = json_decoder(_RawConfig).decode(config or b"{}")
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None
+    endpoint = _plain(raw.api_endpoint)
+    if not isinstance(endpoint, str) or not endpoint.strip().lower().startswith("http:"):
+        return None
+    return (
+        f"{CONFIG_FILE} names the server (apiEndpoint) with http:// in place of https://: what the device sends, its keys too, "
+        "is not encrypted, and there are Supervisors (16.12.9) that end at such an address and start no service"
+    )
+
+
 def _fault(content: bytes) -> str | None:
     """Why *content* is no JSON, by position only: what msgspec says repeats nothing of it."""
     try:

@@ -86,8 +86,7 @@ def first_boot(
             "  First it installs the preloaded disk image to its own storage and shuts down. Then, from its own storage:"
         )
     lines.append(
-        f"  At first boot the Supervisor {supervisor} reads apps.json (version {apps.version}) and starts these services. For "
-        "that it needs no network."
+        f"  At first boot the Supervisor {supervisor} reads apps.json (version {apps.version}) {_starts(apps)}"
     )
     online = "As soon as it is online, "
     if config is not None and not _has_server(config):
@@ -97,14 +96,16 @@ def first_boot(
         )
         online = "Configured and online, "
     lines.append(f"  {online}{fate(apps, config).value}")
-    return "\n".join([*lines, "", *_troubleshooting(apps, supervisor, images or {})]) + "\n"
+    if any(service.running for service in apps.services):
+        lines += ["", *_troubleshooting(apps, supervisor, images or {})]
+    return "\n".join(lines) + "\n"
 
 
 def fate(apps: AppsJson, config: bytes | None) -> Fate:
     """What becomes of a device that is preloaded with *apps* and boots with the config.json *config*."""
     if other_fleet_warning(config, apps) is not None:
         return Fate.LEAVES
-    return Fate.STAYS if apps.pin_device else Fate.FOLLOWS
+    return Fate.STAYS if pinned_release(apps) is not None else Fate.FOLLOWS
 
 
 def pinned_release(apps: AppsJson) -> int | None:
@@ -130,6 +131,26 @@ def pinned_release(apps: AppsJson) -> int | None:
     return None
 
 
+def pinning_warning(apps: AppsJson) -> str | None:
+    """What to know of an apps.json that says pinDevice and pins nothing; None for all others."""
+    if not apps.pin_device or pinned_release(apps) is not None:
+        return None
+    return (
+        "apps.json says pinDevice, but the Supervisor pins a device to the app of class fleet, and there is none: the device "
+        "will not be pinned"
+    )
+
+
+def _starts(apps: AppsJson) -> str:
+    running = {service.running for service in apps.services}
+    if not running:
+        return "and starts nothing: there is no service in it."
+    if running == {True}:
+        return "and starts these services. For that it needs no network."
+    which = "none of these services" if running == {False} else "these services, but not those with 'running: false'"
+    return f"and starts {which}: it only creates their containers. For that it needs no network."
+
+
 def _has_server(config: bytes) -> bool:
     try:
         return bool(json_decoder(_RawConfig).decode(config).api_endpoint)
@@ -146,7 +167,14 @@ def _contents(apps: AppsJson, images: Mapping[Reference, Image], sizes: Mapping[
     for (name, release), services in releases.items():
         lines.append(f"{name} at release {release}:")
         shown = services[:_SHOWN_SERVICES]
-        rows = [(one.name, _size(images.get(_stored(one.image)), sizes), one.image.familiar_name) for one in shown]
+        rows = [
+            (
+                one.name,
+                _size(images.get(_stored(one.image)), sizes),
+                f"{one.image.familiar_name}{'' if one.running else '  (running: false)'}",
+            )
+            for one in shown
+        ]
         widths = [max(len(row[column]) for row in rows) for column in range(2)]
         for service_name, size, repository in rows:
             sized = f"{size.rjust(widths[1])}  " if widths[1] else ""
@@ -199,7 +227,5 @@ def _ids(apps: AppsJson, images: Mapping[Reference, Image]) -> str:
         hex_of(images[one].image_id)[:_ID_DIGITS] if one in images else one.familiar_name
         for one in map(_stored, apps.images)
     )
-    shown = ", ".join(list(ids)[:_SHOWN_IDS])
-    return (
-        shown + (f" and {len(ids) - _SHOWN_IDS} more" if len(ids) > _SHOWN_IDS else "") if ids else "no image of these"
-    )
+    more = f" and {len(ids) - _SHOWN_IDS} more" if len(ids) > _SHOWN_IDS else ""
+    return ", ".join(list(ids)[:_SHOWN_IDS]) + more

@@ -25,6 +25,7 @@ class Service(msgspec.Struct, frozen=True):
 
     Attributes:
         app_uuid: of version 2, which has no uuids, the app's id.
+        running: whether the Supervisor starts the container, or only creates it.
     """
 
     app_uuid: str
@@ -32,6 +33,7 @@ class Service(msgspec.Struct, frozen=True):
     release_uuid: str
     name: str
     image: Reference
+    running: bool = True
 
 
 class StateChecker:

@@ -12,8 +12,9 @@ import msgspec
 from ..balena.apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
 from ..balena.architecture import NeededArchitecture, check_architecture
 from ..balena.boot import read_config
-from ..balena.boot_config import other_fleet_warning
+from ..balena.boot_config import CONFIG_FILE, other_fleet_warning, plain_http_warning
 from ..balena.device_type import DeviceType
+from ..balena.first_boot import pinning_warning
 from ..balena.running_supervisor import RunningSupervisor, find_supervisor, supervisor_by
 from ..balena.supervisor_image import REPOSITORY
 from ..balena.supervisor_version import SupervisorVersion, parse_supervisor_version
@@ -167,12 +168,22 @@ def _warn_of_other_supervisor(given: SupervisorVersion, found: RunningSupervisor
 
 def coming_config(base: Device | None, fat_files: Iterable[FatFile]) -> bytes | None:
     """The config.json that the device will boot with, the new or the one there; None if there is none, or it is not known."""
-    coming = next((file.content for file in fat_files if file.path == "config.json"), None)
+    coming = next((file.content for file in fat_files if file.path == CONFIG_FILE), None)
     return coming if coming is not None or base is None else read_config(base)
 
 
-def warn_of_other_fleet(apps: AppsJson, config: bytes | None) -> None:
-    """Tell what will happen when *config* joins another fleet than the preloaded one."""
-    warning = other_fleet_warning(config, apps)
+def warn_of_first_boot(apps: AppsJson, config: bytes | None) -> None:
+    """Warn when *config* joins another fleet than the preloaded one, and when nothing is pinned."""
+    for warning in (other_fleet_warning(config, apps), pinning_warning(apps)):
+        if warning is not None:
+            render.warning(warning)
+
+
+def warn_of_plain_http(base: Device | None, fat_files: Iterable[FatFile], *, has_apps: bool) -> None:
+    """Warn when the device's server is named by plain http: in a config.json that is written, or is there when apps are."""
+    files = tuple(fat_files)
+    if not has_apps and not any(file.path == CONFIG_FILE for file in files):
+        return
+    warning = plain_http_warning(coming_config(base, files))
     if warning is not None:
         render.warning(warning)

@@ -90,8 +90,8 @@ def cloud_options(function: Command) -> Command:
     options: list[Decorator] = [
         click.option(
             "--fleet", "fleets", multiple=True, metavar="ORG/FLEET",
-            help="A fleet on balenaCloud or openBalena, by slug, uuid or id: its target state is preloaded. May be "
-            "repeated for blocks and apps beside it.",
+            help="A fleet on balenaCloud or openBalena, by slug, uuid, id, or by name alone: its target state is preloaded. "
+            "May be repeated for blocks and apps beside it.",
         ),
         click.option(
             "--commit", metavar="COMMIT",

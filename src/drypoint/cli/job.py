@@ -36,7 +36,7 @@ from ..sources.compose import read_compose
 from ..sources.dotenv import MAX_ENVIRONMENT_BYTES, read_environment
 from ..sources.registry import RegistryOptions, RegistrySource
 from . import render
-from .apps import architecture_check, coming_config, supervisor_of, wanted_apps, warn_of_other_fleet
+from .apps import architecture_check, coming_config, supervisor_of, wanted_apps, warn_of_first_boot, warn_of_plain_http
 from .boot_options import BootInputs, boot_files
 from .cloud_options import CloudInputs
 from .files import read_file
@@ -148,7 +148,8 @@ def job(
             for effect in effects(fitting, reads.version):
                 render.warning(effect)
             requests += [at_hand.request(reference) for reference in apps.apps.images]
-            warn_of_other_fleet(apps.apps, config)
+            warn_of_first_boot(apps.apps, config)
+        warn_of_plain_http(base, fat_files, has_apps=apps is not None)
         yield Job(
             requests=tuple(dict.fromkeys(requests)),
             platform=platform,

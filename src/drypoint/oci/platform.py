@@ -103,6 +103,18 @@ def preference(wanted: Platform, offered: Platform) -> int | None:
     return want - have if want and have and want > have else None
 
 
+def runs(machine: Platform, image: Platform) -> bool:
+    """Whether *machine* runs what is for *image*, if not best.
+
+    As :func:`preference`, and a 64-bit processor also runs what is for the 32-bit one of its kind (containerd's platforms
+    package, ``compare.go``). An ARM image without a variant may be for any.
+    """
+    known, other = machine.normalized(), image.normalized()
+    nested = (known.architecture, other.architecture) in (("arm64", "arm"), ("amd64", "386"))
+    any_arm = known.architecture == "arm" and image.architecture.lower() == "arm" and not image.variant
+    return ((nested or any_arm) and known.os == other.os) or preference(known, other) is not None
+
+
 def _generation(platform: Platform) -> int | None:
     """Where the variant stands on its architecture's ladder; None if it is not on it."""
     oldest, newest = _LADDERS.get(platform.architecture, (1, 0))

@@ -18,7 +18,7 @@ from ..disk.scratch import nameless_file, path_of, scratch_directory
 from ..engine import StorePlan, StoreState, plan_store, read_state
 from ..errors import OutputError
 from ..oci import Image, Platform
-from ..oci.platform import preference
+from ..oci.platform import runs
 from ..progress import SILENT, Progress, counted
 from ..sources import ImageSource
 from .deltas import refuse_deltas
@@ -219,7 +219,7 @@ def look_up(
     for image, request in zip(resolved, requests, strict=True):
         found[replace(image, tags=request.tags)] = None
         sources.setdefault(image.image_id, request.source)
-        if preference(platform, image.config.platform) is None:
+        if not runs(platform, image.config.platform):
             # As the engine: an image without an index is taken, whatever it says it is for.
             progress.note(f"warning: {request.reference} is for {image.config.platform}, but {platform} is wanted")
     return tuple(found), sources
