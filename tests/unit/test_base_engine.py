@@ -151,7 +151,37 @@ def test_settings_that_send_it_nowhere_else(tmp_path: Path, config: str) -> None
     assert (place.data_root, place.obstacles, place.warnings) == (b"docker", (), ())
 
 
-@pytest.mark.parametrize("config", ["{", "[]", "[" * 100_000, '{"data-root": '])
+def test_the_variable_for_the_driver(tmp_path: Path) -> None:
+    unit = "[Service]\nEnvironment=DOCKER_DRIVER=btrfs\nExecStart=/usr/bin/dockerd -s overlay2\n"
+    place = place_of(bare(tmp_path, {"lib/systemd/system/docker.service": unit}), 0)
+    assert "sets the storage driver 'btrfs'" in place.obstacles[0].text
+
+
+def test_images_in_containerds_store_are_a_warning(tmp_path: Path) -> None:
+    snapshots = "docker/containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots"
+    for name, warned in ((snapshots, False), (f"{snapshots}/1/fs", True)):
+        directory = tmp_path / str(warned)
+        directory.mkdir()
+        place = place_of(bare(directory, {name: None}), 0)
+        assert (place.obstacles, bool(place.warnings)) == ((), warned)
+
+
+def test_what_is_hostile_stays_in_one_line(tmp_path: Path) -> None:
+    tree = {
+        "etc/fstab": "LABEL=\x1b[31mred /var/lib/docker ext4\n",
+        "lib/systemd/system/docker.service": "[Service]\nExecStart=/usr/bin/dockerd --config-file '/etc/\x1b[31m.json'\n",
+        "etc/\x1b[31m.json": '{"storage-driver": "\\u001b[31m"}',
+        "var/lib/docker": None,
+    }
+    place = place_of(bare(tmp_path, tree), 0, b"var/lib/docker")
+    assert len(place.obstacles) == 2
+    assert not any(character in str(one) for one in place.obstacles for character in "\x1b\n")
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["{", '{"data-root": "/a\\u0000b"}', '{"data-root": "/' + "a" * 5000 + '"}', "[]", "[" * 100_000, '{"data-root": '],
+)
 def test_a_daemon_json_that_is_damaged_is_a_warning(tmp_path: Path, config: str) -> None:
     place = place_of(bare(tmp_path, {"etc/docker/daemon.json": config}), 0)
     assert place.obstacles == ()
@@ -183,6 +213,15 @@ def test_a_daemon_json_that_is_damaged_is_a_warning(tmp_path: Path, config: str)
             "etc/default/docker": '#DOCKER_OPTS="-g /no"\nDOCKER_OPTS="--dns 8.8.8.8 --data-root /srv/engine"\n',
         },
         {"etc/default/docker": 'export DOCKER_OPTS="--data-root /srv/engine"\n'},
+        {"etc/conf.d/docker": 'DOCKER_OPTS="--data-root /srv/engine"\n'},
+        {
+            "etc/systemd/system/docker.service": "[Service]\nExecStart=-/bin/sh -c 'exec dockerd --data-root /srv/engine'\n"
+        },
+        {
+            "etc/systemd/system/docker.service": (
+                "[Service]\nEnvironment=A=1 'ROOT=/srv/engine'\nExecStart=/usr/bin/dockerd --data-root ${ROOT}\n"
+            )
+        },
         {
             "lib/systemd/system/docker.service": "[Service]\nExecStart=/usr/bin/dockerd --config-file /opt/d.json\n",
             "opt/d.json": '{"data-root": "/srv/engine"}',

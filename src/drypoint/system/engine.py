@@ -14,6 +14,7 @@ from ..disk import Device, PartitionTable, ProbedPartition, Window, probe_partit
 from ..disk.ext4.reader import Ext4Reader
 from ..errors import DiskImageError
 from ..fstree import Directory, Symlink, TreeReader, clean_path, follow_links, join
+from ..printable import printable
 from .mounts import Mount, covering, read_mounts
 from .settings import DEFAULT_DATA_ROOT, EngineSettings, Setting, read_settings
 
@@ -22,6 +23,9 @@ OTHER_DRIVERS = ("aufs", "btrfs", "devicemapper", "fuse-overlayfs", "overlay", "
 """Graph drivers whose directory, unless it is empty, keeps dockerd from starting next to overlay2's. vfs's does not."""
 CONTAINERD_FLAG = b".docker-use-containerd-snapshotter"
 """Home Assistant OS: in the root of the data partition, it turns containerd's store on and removes overlay2's at boot."""
+
+CONTAINERD_SNAPSHOTS = b"containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots"
+"""Where a containerd that dockerd starts itself keeps images."""
 
 _MARKS_OF_A_SYSTEM = (b"etc/os-release", b"usr/lib/os-release", b"etc/fstab", b"etc/docker/daemon.json")
 _STORES_OF_A_SYSTEM = (b"docker/overlay2", b"balena/overlay2")
@@ -144,6 +148,7 @@ class _Judge:
             self._check_settings(system)
         self._check_flag()
         self._check_drivers(data_root)
+        self._check_containerd(data_root)
         return StorePlace(data_root, source, tuple(self._obstacles), tuple(self._warnings))
 
     def _said(self, system: _System, wanted: bytes | None) -> bytes | None:
@@ -289,8 +294,15 @@ class _Judge:
                     f"gone; an engine with {DRIVER} does not read them"
                 )
 
+    def _check_containerd(self, data_root: bytes) -> None:
+        if self._is_in_use(join(data_root, CONTAINERD_SNAPSHOTS)):
+            self._warnings.append(
+                f"{_shown(join(data_root, CONTAINERD_SNAPSHOTS))!r} holds images in containerd's store; Docker 29 does not see "
+                f"them any more once there is a store of {DRIVER}"
+            )
+
     def _is_in_use(self, path: bytes) -> bool:
-        """Whether dockerd takes what is at *path* for a driver's: anything but an empty directory."""
+        """Whether there is anything at *path* but an empty directory: then dockerd takes it for a driver's."""
         stat = self._reader.lookup(path)
         if stat is None:
             return False
@@ -301,4 +313,4 @@ class _Judge:
 
 
 def _shown(path: bytes) -> str:
-    return path.decode("utf-8", "backslashreplace")
+    return printable(path.decode("utf-8", "backslashreplace"))

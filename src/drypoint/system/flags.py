@@ -20,7 +20,8 @@ _UNIT_DIRECTORIES = (
     b"lib/systemd/system",
 )
 """Where systemd looks, the first first: a unit or drop-in of the same name in a later one does not count."""
-_DEFAULTS = b"etc/default/docker"
+_DEFAULTS = (b"etc/default/docker", b"etc/conf.d/docker")
+"""What init scripts read: Debian's and, on OpenRC, Alpine's."""
 _PROGRAMS = ("dockerd", "balenad", "balena-engine-daemon")
 _LINE_CONTINUED = re.compile(r"\\\r?\n")
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
@@ -50,9 +51,14 @@ def engine_flags(reader: TreeReader, root: bytes, unit: bytes) -> tuple[str, ...
                 case _:
                     pass
     if not texts and unit == b"docker.service":
-        defaults = text_of(reader, root, _DEFAULTS)
-        return tuple(_words(_assignments(_environment_words(defaults or "")).get("DOCKER_OPTS", "")))
-    return tuple(argument for command in commands for argument in _arguments(command, variables))
+        for path in _DEFAULTS:
+            variables.update(_assignments(_environment_words(text_of(reader, root, path) or "")))
+        commands = ["dockerd $DOCKER_OPTS"]
+    found = [argument for command in commands for argument in _arguments(command, variables)]
+    if "DOCKER_DRIVER" in variables:
+        # It goes before every other setting of the driver.
+        found.append(f"--storage-driver={variables['DOCKER_DRIVER']}")
+    return tuple(found)
 
 
 def _unit_texts(reader: TreeReader, root: bytes, unit: bytes) -> Iterator[str]:
@@ -91,10 +97,13 @@ def _arguments(command: str, variables: dict[str, str]) -> Sequence[str]:
         whole = re.fullmatch(r"\$(\w+)", word)
         if whole is not None:
             words += _words(variables.get(whole[1], ""))
+        elif " " in word and any(program in word for program in _PROGRAMS):
+            # A script of ``sh -c``.
+            words += _words(word)
         else:
             words.append(_VARIABLE.sub(lambda found: variables.get(found[1] or found[2], ""), word))
     for position, word in enumerate(words):
-        if word.rpartition("/")[2].lstrip("-@:+!") in _PROGRAMS:
+        if word.rpartition("/")[2] in _PROGRAMS:
             return words[position + 1 :]
     return ()
 

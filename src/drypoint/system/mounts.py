@@ -9,8 +9,10 @@ import msgspec
 
 from ..disk import PartitionTable, ProbedPartition
 from ..fstree import TreeReader
+from ..printable import printable
 from .files import text_of
 
+_SHOWN = 200
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _BY_NUMBER = re.compile(r"/dev/(?:[a-z]+?|(?:mmcblk|nvme|loop)\d+(?:n\d+)?p)(\d+)")
 _NOT_A_PARTITION = ("tmpfs", "proc", "sysfs", "devpts", "devtmpfs", "overlay", "cgroup", "cgroup2", "swap", "ramfs")
@@ -45,7 +47,7 @@ def read_mounts(
         if not point.startswith("/") or not parts or ".." in parts or kind == "none" or "bind" in options:
             continue
         path = "/".join(parts).encode("utf-8", "replace")
-        found.append(Mount(source, path, _partition(source, table, probed)))
+        found.append(Mount(printable(source)[:_SHOWN], path, _partition(source, table, probed)))
     return tuple(found)
 
 

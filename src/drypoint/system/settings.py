@@ -12,10 +12,13 @@ import msgspec
 
 from ..fstree import TreeReader
 from ..go_json import JsonError, decode_go
+from ..printable import printable
 from .files import text_of
 from .flags import engine_flags
 
 DEFAULT_DATA_ROOT = b"docker"
+_MAX_TEXT = 4096
+"""Characters of a path or a setting: as many as Linux takes."""
 _ENGINES = (
     (b"etc/docker/daemon.json", (b"docker.service",)),
     (b"etc/balena-engine/daemon.json", (b"balena.service", b"balena-engine.service")),
@@ -88,7 +91,7 @@ def read_settings(reader: TreeReader, root: bytes) -> EngineSettings:
         path = config_file if chosen is None else chosen.value.lstrip("/").encode("utf-8", "replace")
         text = text_of(reader, root, path)
         if text is not None:
-            source = path.decode("utf-8", "replace")
+            source = printable(path.decode("utf-8", "replace"))[:_MAX_TEXT]
             try:
                 found.update({key: Setting(value, source) for key, value in _directives(text)})
             except JsonError as error:
@@ -120,7 +123,7 @@ def _directives(text: str) -> Iterator[tuple[str, str]]:
         ("userns-remap", config.userns_remap),
     ):
         if value:
-            yield directive, value
+            yield directive, _checked(value)
     if _SNAPSHOTTER in (config.features or {}):
         yield _SNAPSHOTTER, "true" if (config.features or {})[_SNAPSHOTTER] else "false"
 
@@ -145,4 +148,10 @@ def _known_flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
             if feature == _SNAPSHOTTER:
                 yield _SNAPSHOTTER, "true" if not given or state.lower() in ("1", "t", "true") else "false"
         elif value:
-            yield key, value
+            yield key, value[:_MAX_TEXT].replace("\0", "")
+
+
+def _checked(value: str) -> str:
+    if len(value) > _MAX_TEXT or "\0" in value:
+        raise JsonError("a setting in it is too long or holds a NUL character")
+    return value
