@@ -269,6 +269,18 @@ def test_another_systems_data_root_on_a_partition_that_its_fstab_mounts(tmp_path
     assert "--data-partition 6 --data-root /engine/here" in elsewhere.obstacles[0].remedy
 
 
+@pytest.mark.parametrize(
+    ("point", "found"),
+    [("/var/lib/docker", b""), ("/var", b"lib/docker"), ("/var/lib/docker/x", b"docker"), ("/srv", b"docker")],
+)
+def test_a_partition_that_is_mounted_where_the_engine_looks(tmp_path: Path, point: str, found: bytes) -> None:
+    image = balena(tmp_path, root={"etc/fstab": f"LABEL=resin-data {point} ext4\n"}).path
+    place = place_of(image, "resin-data")
+    assert (place.data_root, place.obstacles, place.warnings) == (found, (), ())
+    assert bool(place_of(image, "resin-data", b"other").warnings) == (found != b"docker")
+    assert place_of(image, "resin-data", found).warnings == ()
+
+
 @pytest.mark.parametrize("table", list(PartitionTable))
 def test_the_ways_in_which_fstab_names_a_partition(tmp_path: Path, table: PartitionTable) -> None:
     image = balena(tmp_path, table=table)
@@ -296,7 +308,7 @@ def test_the_ways_in_which_fstab_names_a_partition(tmp_path: Path, table: Partit
 @pytest.mark.parametrize(
     ("value", "warned"), [("/mnt/data/docker", False), ("/opt/engine", True), ("relative", True), ("/docker", False)]
 )
-def test_another_systems_data_root_that_is_mounted_nobody_knows_where(tmp_path: Path, value: str, warned: bool) -> None:
+def test_another_systems_data_root_that_no_fstab_places(tmp_path: Path, value: str, warned: bool) -> None:
     root = {"etc/os-release": "NAME=x\n", "etc/docker/daemon.json": f'{{"data-root": "{value}"}}'}
     place = place_of(balena(tmp_path, root=root).path, "resin-data")
     assert (place.data_root, place.obstacles, bool(place.warnings)) == (b"docker", (), warned)

@@ -21,6 +21,7 @@ from .settings import DEFAULT_DATA_ROOT, EngineSettings, Setting, read_settings
 DRIVER = "overlay2"
 OTHER_DRIVERS = ("aufs", "btrfs", "devicemapper", "fuse-overlayfs", "overlay", "zfs")
 """Graph drivers whose directory, unless it is empty, keeps dockerd from starting next to overlay2's. vfs's does not."""
+ENGINES_DEFAULT = b"var/lib/docker"
 CONTAINERD_FLAG = b".docker-use-containerd-snapshotter"
 """Home Assistant OS: in the root of the data partition, it turns containerd's store on and removes overlay2's at boot."""
 
@@ -140,9 +141,10 @@ class _Judge:
     def judge(self, wanted: bytes | None) -> StorePlace:
         data_root, source = wanted, None
         for system in self._systems:
-            said = self._said(system, wanted)
+            setting = system.settings.data_root
+            said = self._mounted(system, wanted) if setting is None else self._said(system, setting, wanted)
             if data_root is None and said is not None:
-                data_root, source = said, system.settings.data_root
+                data_root, source = said, setting or Setting("/" + _shown(ENGINES_DEFAULT), "etc/fstab")
         data_root = self._followed(DEFAULT_DATA_ROOT if data_root is None else data_root)
         for system in self._systems:
             self._check_settings(system)
@@ -151,11 +153,21 @@ class _Judge:
         self._check_containerd(data_root)
         return StorePlace(data_root, source, tuple(self._obstacles), tuple(self._warnings))
 
-    def _said(self, system: _System, wanted: bytes | None) -> bytes | None:
-        """The data root in this partition that *system* names; None if it names none, or one that cannot be used."""
-        setting = system.settings.data_root
-        if setting is None:
+    def _mounted(self, system: _System, wanted: bytes | None) -> bytes | None:
+        """Where the engine's own default is in this partition; None if *system* does not mount it there."""
+        mount = covering(system.mounts, ENGINES_DEFAULT)
+        if mount is None or mount.partition != self._number:
             return None
+        inside = ENGINES_DEFAULT[len(mount.point) :].lstrip(b"/")
+        if wanted is not None and not self._same(wanted, inside):
+            self._warnings.append(
+                f"etc/fstab in partition {system.partition} mounts partition {self._number} at '/{_shown(mount.point)}', where "
+                f"an engine looks for its data root at '/{_shown(inside)}' in it, and not at {_shown(wanted)!r}"
+            )
+        return inside
+
+    def _said(self, system: _System, setting: Setting, wanted: bytes | None) -> bytes | None:
+        """The data root in this partition that *system* names; None if it is elsewhere, or cannot be used."""
         where = f"{setting.source} in partition {system.partition} sends the engine to {setting.value!r}"
         if not setting.value.startswith("/"):
             self._warnings.append(f"{where}, which is not an absolute path; nothing is known of where that is")
