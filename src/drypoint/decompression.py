@@ -214,7 +214,7 @@ def members(
     if fed and not member.eof:
         raise error(f"{what}: the {kind} stream is truncated")
     if kind == "xz" and padding % 4:
-        raise error(f"{what}: {padding} zero bytes after the xz stream, which is no multiple of 4")
+        raise error(f"{what}: {padding} zero bytes after the xz stream, which is not a multiple of 4")
 
 
 def _next_member(
@@ -247,5 +247,5 @@ def _skip_padding(data: bytes, padding: int, what: str, error: type[DrypointErro
     rest = data.lstrip(b"\0")
     padding += len(data) - len(rest)
     if rest and padding % 4:
-        raise error(f"{what}: {padding} zero bytes between xz streams, which is no multiple of 4")
+        raise error(f"{what}: {padding} zero bytes between xz streams, which is not a multiple of 4")
     return rest, padding

@@ -69,7 +69,7 @@ class ManifestError(ContentError):
 
 
 class LayerError(ContentError):
-    """A layer cannot be decompressed, is no tar archive, or holds an entry that the engine would refuse."""
+    """A layer cannot be decompressed, is not a tar archive, or holds an entry that the engine would refuse."""
 
     exit_code = 23
 

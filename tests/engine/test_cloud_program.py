@@ -201,7 +201,7 @@ def test_a_base_without_a_supervisor(cloud: CloudServer, workplace: Path) -> Non
     said = drypoint(
         workplace, "preload", plain, "-o", out, "--fleet", "myorg/lights", "--supervisor-version", "12.11.43"
     )
-    assert "no Supervisor is found on the disk image" in said
+    assert "no Supervisor found on the disk image" in said
     assert "1" in apps_json(out)[1]["apps"]
     # Way C: both at once.
     image = supervisor_image(workplace, "16.1.10")

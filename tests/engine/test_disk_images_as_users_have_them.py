@@ -132,7 +132,7 @@ def test_a_raspberry_pi_os_and_a_compose_file(workplace: Path, served: ServedIma
     where = ["--data-partition", "rootfs", "--data-root", "/var/lib/docker"]
     said = drypoint(workplace, "preload", base.path, "-o", out, *where, "--compose", compose, "--shrink-to-fit")
     assert "partition 2 grew from 160.0 MiB" in said
-    assert "left out, since they start only with a profile: debugging" in said
+    assert "not preloaded, because these services have a profile: debugging" in said
     assert digest_of_file(base.path) == digest
     assert "No errors detected" in run_tool("sfdisk", "--verify", out)
     judge_ext4(out, offset=root.offset)
@@ -279,8 +279,8 @@ def test_a_base_copied_from_a_device_that_ran(workplace: Path) -> None:
         output = workplace / "out.img"
         said = drypoint_failing(workplace, "preload", base, "-o", output, *image_option)
         assert "partition 6 ('resin-data') was not cleanly unmounted" in said
-        assert "With --fsck, e2fsck mends first" in said
-        assert "room needed" in drypoint(workplace, "plan", base, "--fsck", *image_option)
+        assert "With --fsck, preload and plan run e2fsck -fp first" in said
+        assert "space needed" in drypoint(workplace, "plan", base, "--fsck", *image_option)
         drypoint(workplace, "preload", base, "-o", output, "--fsck", *image_option)
         assert digest_of_file(base) == digest
         check_filesystem(output)

@@ -125,7 +125,7 @@ def split_any_tar(data: bytes) -> None:
         with LayerReader(pieces(tar, step), "layer") as reader:
             for _ in reader:
                 pass
-        raise PropertyError("a layer was read from what is no tar")
+        raise PropertyError("a layer was read from what is not a tar")
     with LayerReader(pieces(tar, step), "layer", final_empty_segment=bool(data and data[0] & 0x80)) as reader:
         for _ in reader:
             pass

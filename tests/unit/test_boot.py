@@ -217,9 +217,9 @@ def test_files_that_are_not_what_they_should_be_are_named_and_not_repeated(base:
     broken.write_text(f"psk {SECRET}")
     with FileDevice(base.path) as device:
         for inputs, why in (
-            (BootInputs(config=broken), "broken is no config.json"),
+            (BootInputs(config=broken), "broken is not a config.json"),
             (BootInputs(splash_image=broken), "broken is not a PNG image"),
-            (BootInputs(network_connections=(broken,)), "broken is no connection profile"),
+            (BootInputs(network_connections=(broken,)), "broken is not a connection profile"),
             (BootInputs(config=tmp_path / "nowhere"), "cannot read .*nowhere"),
             (BootInputs(config=tmp_path), "cannot read"),
             (BootInputs(settings=(SECRET,)), "KEY=VALUE"),

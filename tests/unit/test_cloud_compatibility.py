@@ -270,10 +270,10 @@ TAGGED = StoreState(b"docker", repositories={"balena_supervisor": {"balena_super
             TAGGED,
             False,
             "12.11.43",
-            "(the engine's store), but apps.json is made for 12.11.43",
+            "(the engine's store), but apps.json is written for 12.11.43",
         ),
-        ("12.11.43", TAGGED, True, "12.11.43", "has the Supervisor 16.1.10"),
-        ("12.11.43", StoreState(b"docker"), False, "12.11.43", "no Supervisor is found"),
+        ("12.11.43", TAGGED, True, "12.11.43", "has Supervisor 16.1.10"),
+        ("12.11.43", StoreState(b"docker"), False, "12.11.43", "no Supervisor found"),
         ("12.11.43", StoreState(b"docker"), True, "12.11.43", ""),
         ("12.11.43", None, False, "12.11.43", ""),
     ],
@@ -293,9 +293,9 @@ def test_who_reads_apps_json_and_what_contradicts_that(
 
 
 def test_a_base_that_nobody_looks_into_has_to_be_told_of() -> None:
-    with pytest.raises(UsageError, match="give --base-manifest FILE, or --supervisor-version"):
+    with pytest.raises(UsageError, match="give --base-manifest FILE or --supervisor-version"):
         supervisor_of(None, None, Target(), None, comes=False)
     with pytest.raises(
-        UsageError, match=r"cannot be told which Supervisor .*Give the version with --supervisor-version"
+        UsageError, match=r"Supervisor on the disk image is not known.*Give it with --supervisor-version"
     ):
         supervisor_of(None, None, Target(), StoreState(b"docker"), comes=False)

@@ -123,7 +123,7 @@ def test_a_token_that_has_lapsed_is_told_by_where_it_lay(
         (["--fleet", "myorg/lights", "--commit", "f00d"], SOURCE, ["was not built: its status is 'failed'"]),
         (["--fleet", "myorg/lights", "--commit", "abcd"], SOURCE, ["no release whose commit begins with abcd"]),
         (["--fleet", "myorg/lights", "--commit", "v1"], USAGE, ["expected 'current', 'latest', or a commit"]),
-        (["--fleet", "myorg/lights"], USAGE, ["cannot be told which Supervisor", "--supervisor-version"]),
+        (["--fleet", "myorg/lights"], USAGE, ["Supervisor on the disk image is not known", "--supervisor-version"]),
         (["--fleet", "myorg/lights", "--supervisor-version", "6.0.0"], USAGE, ["Take a newer balenaOS"]),
         (
             ["--fleet", "myorg/lights", "--supervisor-version", "7.0.0", "--pin-device-to-release"],
@@ -195,4 +195,6 @@ def test_another_device_type_is_refused_and_may_be_wished_for(cloud: TestCloud, 
     assert "the fleet myorg/lights is for raspberrypi4-64 (aarch64)" in text
     assert "--dont-check-arch" in text
     # On to the next thing that is missing.
-    assert "which Supervisor" in said("--fleet", "myorg/lights", "--dont-check-arch", code=USAGE)
+    assert "version of the Supervisor on the disk image is not known" in said(
+        "--fleet", "myorg/lights", "--dont-check-arch", code=USAGE
+    )

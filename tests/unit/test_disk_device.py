@@ -13,14 +13,14 @@ from drypoint.errors import DiskImageError
 
 def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(DiskImageError, match="fifo is no disk image: it is neither a file nor a block device"):
+    with pytest.raises(DiskImageError, match="fifo is not a disk image: it is neither a file nor a block device"):
         FileDevice(tmp_path / "fifo")
 
 
 @pytest.mark.parametrize(("path", "what"), [("/", "a directory"), ("/dev/null", "neither a file nor a block device")])
 def test_what_has_no_bytes_at_offsets_is_refused(path: str, what: str) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - not a tree to walk
-    with pytest.raises(DiskImageError, match=f"{path} is no disk image: it is {what}"):
+    with pytest.raises(DiskImageError, match=f"{path} is not a disk image: it is {what}"):
         FileDevice(Path(path))
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 

@@ -129,7 +129,7 @@ def test_impossible_targets_are_refused(tmp_path: Path) -> None:
         (tmp_path, "it is a directory"),
         (base, "it is the input"),
         (tmp_path / "link.img", "it is the input"),
-        (Path("/dev/null"), "no regular file"),
+        (Path("/dev/null"), "not a regular file"),
     ]
     for target, message in cases:
         with pytest.raises(OutputError, match=message), whole_file(target, overwrite=True, inputs=(base,)):
@@ -285,9 +285,9 @@ def test_a_failed_change_in_place_is_undone(tmp_path: Path, error: type[BaseExce
 
 
 def test_what_cannot_be_changed_in_place(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="no regular file"), in_place(tmp_path / "missing"):
+    with pytest.raises(OutputError, match="not a regular file"), in_place(tmp_path / "missing"):
         pytest.fail("the block must not run")
-    with pytest.raises(OutputError, match="no regular file"), in_place(tmp_path):
+    with pytest.raises(OutputError, match="not a regular file"), in_place(tmp_path):
         pytest.fail("the block must not run")
 
 

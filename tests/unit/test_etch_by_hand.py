@@ -384,10 +384,10 @@ def link(name: str, target: str, kind: bytes = tarfile.LNKTYPE) -> tarfile.TarIn
         ([("/inject/6/f", b"")], ContentError, "/inject/6/f has an absolute path"),
         ([("other.img", b"x")], ContentError, "other.img lies outside inject/.*after the one disk image"),
         ([("injected/6/f", b"")], ContentError, "injected/6/f lies outside inject/"),
-        ([("inject/f", b"")], ContentError, "the root of a partition, and is no directory"),
+        ([("inject/f", b"")], ContentError, "the root of a partition, and is not a directory"),
         ([("inject/6/f", b""), ("inject/6/f", b"")], FilesystemError, "/f is there already"),
         ([("inject/6/docker", b"")], FilesystemError, "/docker is a directory on the partition"),
-        ([("inject/6/f", b""), ("inject/6/f/g", b"")], FilesystemError, "/f on the partition is no directory"),
+        ([("inject/6/f", b""), ("inject/6/f/g", b"")], FilesystemError, "/f on the partition is not a directory"),
         ([(link("inject/6/h", "inject/6/t"), b""), ("inject/6/t", b"")], FilesystemError, "b't', which has not come before it"),
         ([(link("inject/6/h", "inject/5/f"), b"")], ContentError, "is a hard link to b'inject/5/f', which is not in the same"),
         ([(link("inject/6/h", "image.img"), b"")], ContentError, "is a hard link to b'image.img'"),
@@ -413,16 +413,16 @@ def test_an_archive_without_a_disk_image_first(place: Path) -> None:
     )
     refused(make(place, "tar", "cf", "test.tar", "-T", "/dev/null"), ContentError, "holds no disk image")
     (place / "test.tar").write_bytes(b"no archive " * 100)
-    refused(place / "test.tar", ContentError, "test.tar is no archive that drypoint pack or tar has made")
+    refused(place / "test.tar", ContentError, "test.tar is not an archive that drypoint pack or tar has made")
     shutil.copy(place / "image.img", place / "test.tar")
-    refused(place / "test.tar", ContentError, "test.tar is no archive .*as in tar cf ARCHIVE disk.img inject")
+    refused(place / "test.tar", ContentError, "test.tar is not an archive .*as in tar cf ARCHIVE disk.img inject")
     (place / "test.tar").write_bytes(b"")
     refused(place / "test.tar", ContentError, "test.tar is empty")
 
 
 def test_a_disk_image_that_is_none(place: Path) -> None:
     (place / "image.img").write_bytes(b"x" * 100_000)
-    refused(gnu_tar(place), DiskImageError, "out.img is no disk image that can be used")
+    refused(gnu_tar(place), DiskImageError, "out.img is not a disk image that can be used")
 
 
 def test_a_partition_without_a_file_system(place: Path) -> None:

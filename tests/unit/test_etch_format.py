@@ -103,12 +103,12 @@ def test_manifests_read_back(manifest: Manifest) -> None:
         ({}, "required field `inject`"),
         ({"format": 2, "inject": []}, "is of format 2, and this drypoint knows formats up to 1: inject it with a newer one"),
         ({"inject": [{"inject": 6}]}, "inject/6 has neither the number of a partition nor its name"),
-        ({"inject": [{"inject": "../6", "partition": 6}]}, "no name of a directory"),
+        ({"inject": [{"inject": "../6", "partition": 6}]}, "not a name of a directory"),
         ({"inject": [{"inject": 6, "partition": 6}, {"inject": "6", "partition": 5}]}, "named twice"),
-        ({"inject": [{"inject": 6, "partition": "six"}]}, "'six' is no number of a partition"),
+        ({"inject": [{"inject": 6, "partition": "six"}]}, "'six' is not a number of a partition"),
         ({"inject": [{"inject": 6, "partition": -1}]}, "its partition is -1"),
         ({"inject": [{"inject": 6, "partition": 6, "replace": ["../x"]}]}, "leaves the root"),
-        ({"inject": [{"inject": 6, "partition": 6, "remove": [""]}]}, "'' is no path"),
+        ({"inject": [{"inject": 6, "partition": 6, "remove": [""]}]}, "'' is not a path"),
         ({"inject": [{"inject": 6, "partition": 6, "room": {"bytes": 1 << 63, "inodes": 0}}]}, "its room is"),
         ({"inject": [{"inject": 6, "partition": 6, "store": {"dataRoot": "d", "layers": ["x"]}}]}, "sha256"),
     ],
@@ -137,11 +137,11 @@ def test_a_base_manifest_is_read_with_suspicion() -> None:
         ({"data_root": "", "layers": {DIGEST: layer}}, {}, "'../../etc', which no engine gives"),
         ({"data_root": "", "layers": {"sha256:" + "0" * 64: layer}}, {}, "calls itself"),
         ({"data_root": escaping}, {}, "leaves the root"),
-        ({"data_root": "", "cache_names": ["a/b"]}, {}, "'a/b' is no name of a file"),
+        ({"data_root": "", "cache_names": ["a/b"]}, {}, "'a/b' is not a name of a file"),
         ({"data_root": ""}, {"blockSize": 0}, "out of range"),
         ({"data_root": ""}, {"format": 2}, "of format 2"),
     ):
-        with pytest.raises(ContentError, match=rf"B is no manifest of a base: .*{says}"):
+        with pytest.raises(ContentError, match=rf"B is not a manifest of a base: .*{says}"):
             parse_base_manifest(json.dumps({**good, **changed, "store": store}).encode(), "B")
 
 
@@ -180,7 +180,7 @@ def test_attributes_in_records(records: dict[bytes, bytes], found: tuple[tuple[b
 @pytest.mark.parametrize(
     ("records", "says"),
     [
-        ({b"LIBARCHIVE.xattr.user.a": b"!"}, "is no base64"),
+        ({b"LIBARCHIVE.xattr.user.a": b"!"}, "is not base64"),
         ({b"SCHILY.acl.access": b"user:somebody:rwx,mask::rwx"}, "without a number"),
         ({b"SCHILY.acl.access": b"nonsense"}, "is not understood"),
     ],

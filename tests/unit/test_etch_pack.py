@@ -312,9 +312,9 @@ def test_a_stream_of_which_nothing_is_known(tmp_path: Path, base: Path, source: 
     out = io.BytesIO()
     with pytest.raises(UsageError, match=r"--base-manifest FILE.*--supervisor-image REF"):
         pack(stream, out.write, requests(source, APP), platform=PLATFORM)
-    with pytest.raises(UsageError, match="which images would be replaced"):
+    with pytest.raises(UsageError, match="the images to replace are not known"):
         pack(stream, out.write, requests(source, APP), platform=PLATFORM, unseen=True, replaced=lambda _: [])
-    with pytest.raises(ContentError, match="is no manifest of a base"):
+    with pytest.raises(ContentError, match="is not a manifest of a base"):
         pack(stream, out.write, requests(source, APP), platform=PLATFORM, base_manifest=b"{}")
     assert out.getvalue() == b""
 
@@ -465,7 +465,7 @@ def test_the_command_line(tmp_path: Path, base: Path) -> None:
         return done.stdout + done.stderr
 
     assert "1 image and 2 layers" in run(f'"$0" pack {base} -o a.etch "$@"')
-    assert "its store is proved" in run('"$0" inject a.etch a.img')
+    assert "its store is verified" in run('"$0" inject a.etch a.img')
     run(f'"$0" pack {base} -o - "$@" | "$0" inject - b.img -q && cmp a.img b.img')
     run('"$0" inject - - -q < a.etch | cmp - a.img')
     assert "it exists" in run('"$0" inject a.etch a.img', fails=True)
@@ -478,7 +478,7 @@ def test_the_command_line(tmp_path: Path, base: Path) -> None:
     assert not (tmp_path / "c.etch").exists()
     supervisor = f"--supervisor-image oci:{layout}:{SUPERVISOR} --supervisor-version v1.0.0"
     said = run(f'"$0" pack - --platform linux/amd64 -q -o c.etch "$@" {supervisor} < {base}')
-    assert "warning: nobody knows what disk.img holds: the Supervisor is put in again" in said
+    assert "warning: what disk.img holds is not known: the Supervisor is preloaded again" in said
     run('"$0" inject c.etch c.img && "$0" verify c.img')
 
 

@@ -83,7 +83,7 @@ def test_any_range_is_what_the_extents_say(file: tuple[list[Extent], int], data:
 def test_no_number_of_pieces_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_device, "MAX_EXTENTS", 10)
     extents = [Extent(2 * number, 4 + 2 * number, 1) for number in range(11)]
-    with pytest.raises(FilesystemError, match=r"/f in memory lies in more than 10 pieces"):
+    with pytest.raises(FilesystemError, match=r"/f in memory has more than 10 extents"):
         Ext4FileDevice(MemoryDevice(bytes(1 << 15)), b"f", 1 << 14, BLOCK, extents)
 
 
@@ -104,7 +104,7 @@ def test_a_file_in_one_piece_has_a_place(tmp_path: Path) -> None:
             assert file.read(len(content)) == content == device.read(0, device.size)
         with pytest.raises(FilesystemError, match=r"there is no file /opt/y in .*outer"):
             open_ext4_file(window, b"opt/y")
-        with pytest.raises(FilesystemError, match=r"/opt in .*outer .* is no regular file"):
+        with pytest.raises(FilesystemError, match=r"/opt in .*outer .* is not a regular file"):
             open_ext4_file(window, b"opt")
 
 

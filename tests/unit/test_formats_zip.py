@@ -128,8 +128,8 @@ def changed(blob: bytes, magic: bytes, offset: int, value: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("blob", "message"),
     [
-        (GOOD[:-1], "no whole zip archive: its directory is missing; was its download cut short"),
-        (GOOD[:5000], "no whole zip archive"),
+        (GOOD[:-1], "not a whole zip archive: its directory is missing; was its download cut short"),
+        (GOOD[:5000], "not a whole zip archive"),
         (changed(GOOD, b"PK\1\2", 16, b"\0\0\0\0"), "its CRC-32 is [0-9a-f]{8}, but the archive says 00000000"),
         (changed(GOOD, b"PK\1\2", 24, struct.pack("<I", 78_999)), "it holds more than the 78999 bytes"),
         (changed(GOOD, b"PK\1\2", 24, struct.pack("<I", 79_001)), "it holds 79000 instead of the 79001 bytes"),

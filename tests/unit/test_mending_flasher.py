@@ -77,10 +77,12 @@ def test_the_inner_data_partition_is_mended_first(tmp_path: Path, damage: str, p
     before = tmp_path / "before.img"
     run_tool("cp", "--sparse=always", base, before)
     image = archive_in(tmp_path)
-    with pytest.raises(FilesystemError, match=r"partition 6 \('resin-data'\).*With --fsck, e2fsck mends first"):
+    with pytest.raises(
+        FilesystemError, match=r"partition 6 \('resin-data'\).*With --fsck, preload and plan run e2fsck -fp first"
+    ):
         drypoint("preload", base, "-o", out, "--no-index", *image)
     assert not out.exists()
-    assert "room needed" in drypoint("plan", base, "--no-index", "--fsck", *image)
+    assert "space needed" in drypoint("plan", base, "--no-index", "--fsck", *image)
     drypoint("preload", base, "-o", out, "--no-index", "--fsck", *image)
     assert filecmp.cmp(base, before, shallow=False), "the base stays as it is"
     dump(flasher, out, tmp_path / "dumped")
@@ -105,7 +107,9 @@ def test_a_journal_is_replayed_into_holes_and_the_clock_leaves_no_trace(tmp_path
 @pytest.mark.slow
 def test_what_cannot_be_mended_is_told_of_the_inner_disk_image(tmp_path: Path) -> None:
     flasher = flasher_with(tmp_path, "clri <2>")
-    with pytest.raises(FilesystemError, match=r"balenaos-img.*damaged beyond what e2fsck mends by itself") as caught:
+    with pytest.raises(
+        FilesystemError, match=r"balenaos-img.*damaged beyond what e2fsck repairs automatically"
+    ) as caught:
         drypoint(
             "preload", flasher.disk.path, "-o", tmp_path / "out.img", "--no-index", "--fsck", *archive_in(tmp_path)
         )

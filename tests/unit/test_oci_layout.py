@@ -262,8 +262,8 @@ def test_a_blob_that_is_a_symbolic_link_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "error", "says"),
     [
-        ("oci-layout", None, SourceError, "is no OCI image layout"),
-        ("index.json", None, SourceError, "is no OCI image layout"),
+        ("oci-layout", None, SourceError, "is not an OCI image layout"),
+        ("index.json", None, SourceError, "is not an OCI image layout"),
         ("oci-layout", b"{", ManifestError, "not well formed"),
         ("oci-layout", b'{"imageLayoutVersion":"2.0.0"}', ManifestError, "version '2.0.0', expected 1.0.0"),
         ("oci-layout", b" " * 5000, ContentError, "more than the 4096"),

@@ -139,7 +139,7 @@ REFUSALS = {
     "a journal to replay": Refusal(
         by_debugfs("feature needs_recovery"),
         FilesystemError,
-        (r"base\.img: .*partition 6 \('resin-data'\) was not cleanly unmounted: .* journal", "With --fsck, e2fsck mends"),
+        (r"base\.img: .*partition 6 \('resin-data'\) was not cleanly unmounted: .* journal", "With --fsck, preload and plan"),
     ),
     "errors on record": Refusal(
         by_debugfs("ssv state 3"),
@@ -168,7 +168,7 @@ REFUSALS = {
         by_debugfs("clri <2>"),
         FilesystemError,
         (
-            r"damaged beyond what e2fsck mends by itself\. It says: .*Root inode is not a directory",
+            r"damaged beyond what e2fsck repairs automatically\. It says: .*Root inode is not a directory",
             r"Repair it by hand first \(e2fsck -f\), or use another",
         ),
         ("--fsck",),
@@ -357,7 +357,7 @@ def test_secure_boot_is_refused(tmp_path: Path, good: DiskImage, layout: str) ->
         (["{base}", "-o", "{base}.gz"], OutputError, "it exists; remove it, choose another name, or allow overwriting it"),
         (["{base}", "-o", "{base}.bz2"], UsageError, "bz2"),
         (["{base}", "-o", "missing/out.img"], OutputError, "the directory missing does not exist"),
-        (["{base}", "-o", "/dev/null"], OutputError, "it exists and is no regular file"),
+        (["{base}", "-o", "/dev/null"], OutputError, "it exists and is not a regular file"),
     ],
 )  # fmt: skip
 def test_destinations_that_are_refused(

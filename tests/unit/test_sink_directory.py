@@ -105,7 +105,7 @@ def test_no_symbolic_link_is_followed(tmp_path: Path) -> None:
         (Regular(b"taken", Metadata(0o600), 0), None, "taken: File exists"),
         (Regular(b"f", Metadata(0o600), 2), [b"abc"], "expected 2 bytes of content, got more"),
         (Regular(b"f", Metadata(0o600), 4), [b"abc"], "expected 4 bytes of content, got only 3"),
-        (Directory(b"f", Metadata(0o600)), [b""], "no regular file"),
+        (Directory(b"f", Metadata(0o600)), [b""], "not a regular file"),
         (Directory(b"", Metadata(0o600)), None, "root of the tree"),
         (Directory(b"taken/..", Metadata(0o600)), None, "not a clean path"),
         (HardLink(b"f", b"absent"), None, "f: No such file"),

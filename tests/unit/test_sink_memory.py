@@ -98,13 +98,13 @@ def test_an_inode_goes_with_its_last_name() -> None:
     ("entry", "content", "says"),
     [
         (Regular(b"no/f", META, 0), None, "/no/f: its directory does not exist"),
-        (Regular(b"d/f/x", META, 0), None, "/d/f is no directory"),
-        (Regular(b"s/x", META, 0), None, "/s is no directory"),
+        (Regular(b"d/f/x", META, 0), None, "/d/f is not a directory"),
+        (Regular(b"s/x", META, 0), None, "/s is not a directory"),
         (Directory(b"d", META), None, "/d exists already"),
         (Regular(b"n", META, 2), [b"abc"], "expected 2 bytes of content, got 3"),
         (Regular(b"n", META, 4), [b"abc"], "expected 4 bytes of content, got 3"),
         (Regular(b"n", META, 1), None, "expected 1 bytes"),
-        (Directory(b"n", META), [b""], "content for what is no regular file"),
+        (Directory(b"n", META), [b""], "content for what is not a regular file"),
         (HardLink(b"n", b"d/f"), [b""], "a hard link has no content"),
         (HardLink(b"n", b"x"), None, "/x does not exist"),
         (HardLink(b"n", b"d"), None, "a hard link to the directory /d"),
@@ -135,9 +135,9 @@ def test_refuses(entry: Entry, content: list[bytes] | None, says: str) -> None:
         (lambda tree: tree.amend(b"x", META), "/x does not exist"),
         (lambda tree: tree.remove(b"x"), "/x does not exist"),
         (lambda tree: tree.remove(b""), "the root of the tree"),
-        (lambda tree: tree.settle(b"d/f"), "no directory"),
+        (lambda tree: tree.settle(b"d/f"), "not a directory"),
         (lambda tree: tree.settle(b"x"), "does not exist"),
-        (lambda tree: tree.content(b"d"), "no regular file"),
+        (lambda tree: tree.content(b"d"), "not a regular file"),
     ],
 )
 def test_refuses_acts(act: Callable[[MemoryTree], object], says: str) -> None:

@@ -62,7 +62,7 @@ def test_a_later_member_replaces_an_earlier_one(tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (bytes(1024), "is empty"),
-        (b"x" * 2000, "no tar archive, or a damaged one: no header at byte 0"),
+        (b"x" * 2000, "not a tar archive, or a damaged one: no header at byte 0"),
         (LayerBuilder().file("a", b"1" * 600).finish()[:1000], "is truncated: a member at byte 512 has 600 bytes"),
         (LayerBuilder().file("a").finish(end_of_archive=False) + b"y" * 512, "no header at byte 512"),
         (gzip.compress(LayerBuilder().file("a", os.urandom(2000)).finish()), "compressed with gzip.*gunzip"),
@@ -84,9 +84,9 @@ def header_with(field: slice, value: bytes, typeflag: bytes = b"0") -> bytes:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (header_with(slice(124, 136), gnu_number(-5, 12)), "no size"),
-        (header_with(slice(124, 136), gnu_number(1 << 70, 12)), "no size"),
-        (header_with(slice(124, 136), b"99999999999\0"), "no size"),
+        (header_with(slice(124, 136), gnu_number(-5, 12)), "not a size"),
+        (header_with(slice(124, 136), gnu_number(1 << 70, 12)), "not a size"),
+        (header_with(slice(124, 136), b"99999999999\0"), "not a size"),
         (header_with(slice(124, 136), b"00000001000\0", b"x"), "malformed extended header"),
         (header_with(slice(0, 1), b"b", b"S"), "sparse"),
         (LayerBuilder().pax_global({b"comment": b"x" * 10}).file("x").raw(b"").finish()[:100], "is empty"),

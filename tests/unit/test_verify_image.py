@@ -229,7 +229,7 @@ DAMAGES: dict[str, Damage] = {
         lambda lab: lab.flip_block_of(first_file(lab), 0),
         {("changed-content", 5)},
     ),
-    "apps.json that is no JSON": (lambda lab: lab.put("apps.json", b"{nothing"), {("bad-apps-json", 5)}),
+    "apps.json that is not a JSON": (lambda lab: lab.put("apps.json", b"{nothing"), {("bad-apps-json", 5)}),
     "apps.json with a wrong type": (
         lambda lab: lab.put("apps.json", GOOD_APPS.replace(b'"environment": {}', b'"environment": []')),
         {("bad-apps-json", 5)},
@@ -318,7 +318,7 @@ def test_the_command_tells_kinds_once_and_a_few_of_each(lab: Lab, capsys: pytest
     assert status == 60
     assert said.count("permissions differ from the tar's [changed-mode] (12 times)") == 1
     assert said.count("/file-") == 5
-    assert "and 7 more; -v tells all" in said
+    assert "and 7 more; -v shows all" in said
     assert "lights/service0  starts offline" in said
     assert max(len(line) for line in said.splitlines()) < 140
     assert run(capsys, "verify", "-v", lab.path)[1].count("/file-") == 12

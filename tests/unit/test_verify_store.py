@@ -293,7 +293,7 @@ DAMAGES: dict[str, Damage] = {
         {"changed-content"},
         "diff/top",
     ),
-    "a tar-split that is no JSON": (
+    "a tar-split that is not a JSON": (
         lambda lab: rewrite_tar_split(lab, lambda text: b"{" + text),
         {"damaged-tar-split"},
         "tar-split.",

@@ -47,8 +47,8 @@ def boot_partition_files(device: Device, wishes: BootWishes, *, os_version: str 
 
     Raises:
         PartitionTableError: there is no boot partition, or more than one.
-        FilesystemError: it is no FAT, or damaged.
-        DiskImageError: its config.json is no JSON object, and something is to be set in it.
+        FilesystemError: it is not FAT, or damaged.
+        DiskImageError: its config.json is not a JSON object, and something is to be set in it.
         UsageError: the wishes contradict each other, or config.json.
         ToolError: mtools is missing.
     """
@@ -77,7 +77,7 @@ def read_config(device: Device) -> bytes | None:
 
     Raises:
         PartitionTableError: there is more than one boot partition, or the table is damaged.
-        FilesystemError: the boot partition is no FAT, or damaged, or the file is too large.
+        FilesystemError: the boot partition is not FAT, or damaged, or the file is too large.
         ToolError: mtools is missing.
     """
     found = _boot_partitions(probe_partitions(device, read_table(device)))

@@ -85,7 +85,7 @@ def parse_setting(text: str) -> Setting:
         encoded = value.strip().encode()
         text.encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"a setting of {CONFIG_FILE} is no valid UTF-8") from error
+        raise UsageError(f"a setting of {CONFIG_FILE} is not valid UTF-8") from error
     return Setting(key, encoded if _fault(encoded) is None else msgspec.json.encode(value))
 
 
@@ -102,7 +102,7 @@ def check_config(content: bytes, what: str) -> bytes:
         raise UsageError(f"{what} has more than {MAX_CONFIG_BYTES} bytes, too many for a {CONFIG_FILE}")
     fault = _fault(content) or _not_an_object(content)
     if fault is not None:
-        raise UsageError(f"{what} is no {CONFIG_FILE}: {fault}")
+        raise UsageError(f"{what} is not a {CONFIG_FILE}: {fault}")
     return content
 
 
@@ -113,8 +113,8 @@ def merge_config(content: bytes | None, settings: Sequence[Setting]) -> bytes:
     single line or an indentation; balena's, a single line without spaces, if there is none.
 
     Raises:
-        DiskImageError: *content* is no JSON object.
-        UsageError: a setting leads into a value that is no object, or the result would be too large.
+        DiskImageError: *content* is not a JSON object.
+        UsageError: a setting leads into a value that is not an object, or the result would be too large.
     """
     if not settings:
         return content or b"{}"
@@ -193,7 +193,7 @@ def plain_http_warning(config: bytes | None) -> str | None:
 
 
 def _fault(content: bytes) -> str | None:
-    """Why *content* is no JSON, by position only: what msgspec says repeats nothing of it."""
+    """Why *content* is not JSON, by position only: what msgspec says repeats nothing of it."""
     try:
         msgspec.json.decode(content)
     except RecursionError:
@@ -213,9 +213,9 @@ def _set(raw: msgspec.Raw, setting: Setting, depth: int) -> msgspec.Raw:
     try:
         fields = json_decoder(dict[str, msgspec.Raw]).decode(raw)
     except msgspec.MsgspecError as error:
-        # A value that is no object; which one is told by the key alone.
+        # A value that is not an object; which one is told by the key alone.
         raise UsageError(
-            f"{setting.name} cannot be set in {CONFIG_FILE}: {'.'.join(setting.key[:depth])} is there and is no object"
+            f"{setting.name} cannot be set in {CONFIG_FILE}: {'.'.join(setting.key[:depth])} is there and is not an object"
         ) from error
     key = setting.key[depth]
     if depth + 1 == len(setting.key):

@@ -28,7 +28,7 @@ class DeviceType(msgspec.Struct, frozen=True):
         """The platform whose images the device runs best.
 
         Raises:
-            UsageError: ``arch`` is no name of a processor.
+            UsageError: ``arch`` is not a name of a processor.
         """
         try:
             return parse_platform(self.arch)

@@ -38,7 +38,7 @@ class Fate(Enum):
     """What a device does about its fleet once it is online."""
 
     FOLLOWS = "it registers and follows its fleet, and downloads what differs from this release."
-    STAYS = "it registers and is pinned: it stays at this release until somebody moves it."
+    STAYS = "it registers and is pinned: it stays at this release until it is moved."
     LEAVES = (
         "it joins the other fleet that config.json names (see the warning): what is preloaded goes, that fleet's release is "
         "downloaded."
@@ -194,7 +194,7 @@ def _troubleshooting(apps: AppsJson, supervisor: SupervisorVersion, images: Mapp
     numbers = supervisor.numbers
     table = [
         ("balena-engine images", f"lists {_ids(apps, images)}"),
-        ("journalctl -n 400 -u balena.service", "tells of images that the engine could not load"),
+        ("journalctl -n 400 -u balena.service", "lists images that the engine could not load"),
         ("balena-engine logs balena_supervisor", _log(numbers)),
     ]
     if numbers >= _FIRST_TO_RENAME_WHAT_IT_TOOK:
@@ -204,7 +204,7 @@ def _troubleshooting(apps: AppsJson, supervisor: SupervisorVersion, images: Mapp
             ("ls /mnt/data/apps.json*", "shows apps.json.preloaded once the Supervisor has read it, taken or not")
         )
     lines = ["If a service does not start, look on the device:"]
-    lines += [f"  {command.ljust(_COMMANDS_WIDTH)}{told}" for command, told in table]
+    lines += [f"  {command.ljust(_COMMANDS_WIDTH)}{text}" for command, text in table]
     if apps.version == 2:
         lines.append("  (before balenaOS 2.78.0 the container is called resin_supervisor)")
     return lines

@@ -67,7 +67,7 @@ class _DeviceType(msgspec.Struct):
 
 
 def find_flasher(device: Device) -> Flasher | None:
-    """What the disk image *device* installs, to be changed; None if it is no flasher.
+    """What the disk image *device* installs, to be changed; None if it is not a flasher.
 
     Raises:
         DiskImageError: secure boot is asked for; or there is no one image to install, or it is compressed; or the table or a
@@ -96,7 +96,7 @@ def find_flasher(device: Device) -> Flasher | None:
 
 
 def recognise_flasher(device: Device) -> Flasher | None:
-    """What the disk image *device* installs, to be read, whether it may be changed or not; None if it is no flasher.
+    """What the disk image *device* installs, to be read, whether it may be changed or not; None if it is not a flasher.
 
     Raises:
         DiskImageError: there is no one image to install; or the table or a file system is damaged.
@@ -110,7 +110,7 @@ def recognise_flasher(device: Device) -> Flasher | None:
 
 
 def installed_image(device: Device) -> Container | None:
-    """Where in *device* the disk image lies that it installs, for :func:`drypoint.verify`; None if it is no flasher.
+    """Where in *device* the disk image lies that it installs, for :func:`drypoint.verify`; None if it is not a flasher.
 
     Raises:
         DiskImageError, ToolError: as :func:`recognise_flasher`.
@@ -123,7 +123,7 @@ def pinning_file(release_id: int) -> ExtraFile:
     """What pins a device to a release while it is installed, for the flasher's own root file system.
 
     Raises:
-        UsageError: *release_id* is no number that a release can have.
+        UsageError: *release_id* is not a number that a release can have.
     """
     if release_id < 1:
         raise UsageError(f"a device cannot be pinned to the release {release_id}: its number is 1 at least")
@@ -186,7 +186,7 @@ def _find_image(device: Device, reader: Ext4Reader, boot: Sequence[ProbedPartiti
         if len(others) != 1:
             shown = ", ".join(_shown(name) for name in others[:_SHOWN_FILES]) or "nothing else"
             raise DiskImageError(
-                f"{device.name} is a flasher, but which image it installs cannot be told: neither "
+                f"{device.name} is a flasher, but the image that it installs is not known: neither "
                 f"/{_shown(_CONFIGURATION)} nor device-type.json names a file in /{_shown(_DIRECTORY)}, and there is {shown}"
             )
         wanted = others

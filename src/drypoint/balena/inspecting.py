@@ -40,7 +40,7 @@ class Inspection(msgspec.Struct, frozen=True):
         supervisors: the Supervisor's images in the store.
         apps: the applications that an apps.json in the data partition names; None if there is none.
         notes: what could not be read, a sentence each.
-        inner: the disk image that it installs; None if it is no flasher, or that one cannot be read.
+        inner: the disk image that it installs; None if it is not a flasher, or that one cannot be read.
     """
 
     disk: InspectedDisk
@@ -76,7 +76,7 @@ def inspect(
         DiskImageError: the disk image cannot be read, its table is damaged beyond use, or *partition* is not there or holds no
             ext file system.
         OutputError: there is no room to unpack a compressed one.
-        StoreError: what is at the data root of *partition* is no store at all.
+        StoreError: what is at the data root of *partition* is not a store at all.
     """
     with opened_image(image, progress=progress) as opened:
         step = progress.begin("reading the disk image")

@@ -41,7 +41,7 @@ def read_connection(name: str, content: bytes, what: str) -> NetworkConnection:
         what: how errors name the file.
 
     Raises:
-        UsageError: it is no keyfile, lacks ``id`` or ``type`` in ``[connection]``, or NetworkManager would pass over its name.
+        UsageError: it is not a keyfile, lacks ``id`` or ``type`` in ``[connection]``, or NetworkManager ignores its name.
     """
     if len(content) > MAX_CONNECTION_BYTES:
         raise UsageError(f"{what} has more than {MAX_CONNECTION_BYTES} bytes, too many for a connection profile")
@@ -52,11 +52,11 @@ def read_connection(name: str, content: bytes, what: str) -> NetworkConnection:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        raise UsageError(f"{what} is no connection profile: it is not UTF-8") from error
+        raise UsageError(f"{what} is not a connection profile: it is not UTF-8") from error
     connection = _group(text, "connection", what)
     for key in ("id", "type"):
         if not connection.get(key):
-            raise UsageError(f"{what} is no connection profile: {key} is missing in its [connection]")
+            raise UsageError(f"{what} is not a connection profile: {key} is missing in its [connection]")
     return NetworkConnection(name, content, connection["id"], connection.get("uuid", ""))
 
 
@@ -67,7 +67,7 @@ def static_ip_connection(text: str) -> NetworkConnection:
     without a gateway keeps it from.
 
     Raises:
-        UsageError: it is no address that an interface can have.
+        UsageError: it is not an address that an interface can have.
     """
     address_text, comma, gateway_text = text.partition(",")
     expected = "expected ADDRESS/PREFIX or ADDRESS/PREFIX,GATEWAY of IPv4, as in 10.0.0.1/24,10.0.0.254"
@@ -138,7 +138,7 @@ def _group(text: str, wanted: str, what: str) -> dict[str, str]:
         key, equals, value = line.partition("=")
         if group is None or not equals or not key.strip() or "\0" in line:
             expected = "a [group]" if group is None else "key=value or a [group]"
-            raise UsageError(f"{what} is no connection profile: line {number} is not {expected}")
+            raise UsageError(f"{what} is not a connection profile: line {number} is not {expected}")
         if group == wanted:
             found[key.strip()] = value.strip()
     return found

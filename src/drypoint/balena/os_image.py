@@ -65,7 +65,7 @@ class InnerImage(msgspec.Struct, frozen=True):
 
 
 class BootConfig(msgspec.Struct, frozen=True):
-    """What config.json says that is no secret; None where it says nothing.
+    """What config.json says that is not a secret; None where it says nothing.
 
     Attributes:
         has_api_key: whether a key is set with which the device registers itself, or is registered.

@@ -26,7 +26,7 @@ def previous_images(reader: TreeReader) -> tuple[Reference, ...]:
     Versions 2 and 3 are understood. Only what leads to images is looked at: the Supervisor may have taken more or less.
 
     Raises:
-        StoreError: a file is no JSON, or too large.
+        StoreError: a file is not JSON, or too large.
     """
     found: dict[Reference, None] = {}
     for name in _NAMES:
@@ -41,7 +41,7 @@ def previous_images(reader: TreeReader) -> tuple[Reference, ...]:
             state: Json = msgspec.json.decode(content or b"{}")
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise StoreError(
-                f"{shown} on the data partition is not JSON, so that it cannot be told which images are to be replaced: "
+                f"{shown} on the data partition is not JSON, so the images to replace are not known: "
                 f"{error}. Preload without replacing"
             ) from error
         for image in _images(state):

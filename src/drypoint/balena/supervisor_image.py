@@ -38,7 +38,7 @@ def supervisor_tags(reference: Reference, version: str) -> tuple[Reference, ...]
     """
     match = _VERSION.fullmatch(version)
     if match is None:
-        raise UsageError(f"{version[:80]!r} is no version of the Supervisor; one looks like v18.2.2")
+        raise UsageError(f"{version[:80]!r} is not a version of the Supervisor; one looks like v18.2.2")
     try:
         own = parse_reference(f"{REPOSITORY}:{version_tag(match[1])}")
     except InvalidReferenceError as error:
@@ -67,7 +67,7 @@ def version_in_tag(reference: Reference) -> str | None:
 
 
 def version_in_config(content: bytes) -> str | None:
-    """The Supervisor's version, as the config of its image says; None if it does not, or is no config."""
+    """The Supervisor's version, as the config of its image says; None if it does not, or is not a config."""
     try:
         config = decode_go(content, _Config).config
     except JsonError:

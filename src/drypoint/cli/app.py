@@ -1,4 +1,4 @@
-"""The program: its commands, loaded when they are called, and what becomes of an error."""
+"""The program: its commands, imported when they run, and how it exits."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .ending import Terminated, terminable
 
 COMMANDS = {
     "preload": "put images into a disk image",
-    "plan": "say what a preload would do, and write nothing",
-    "pack": "write an archive of a disk image and what goes into it, as a stream",
-    "inject": "make a disk image of such an archive, while it comes",
+    "plan": "show what a preload would do; write nothing",
+    "pack": "write a disk image and what goes into it as an archive, in one pass",
+    "inject": "make a disk image from such an archive, in one pass",
     "inspect": "show what a disk image holds",
-    "verify": "read a finished disk image back and prove it",
-    "supervisor-image": "tell which image a version of the balena Supervisor is",
-    "demo": "the whole job on sample data, no network",
+    "verify": "read a finished disk image back and check it",
+    "supervisor-image": "print the image of a version of the balena Supervisor",
+    "demo": "preload and verify sample data, without a network",
 }
 """The commands in the order of the help text, each a module of this package with a ``command``."""
 _KILLED_BY = 128
@@ -31,7 +31,7 @@ _KILLED_BY = 128
 
 
 class _LazyGroup(click.Group):
-    """Imports a command's module only when that command runs or is asked for help, so that starting stays quick."""
+    """Imports a command's module only when the command runs or shows its help, so that the program starts quickly."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -75,44 +75,44 @@ def run(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except Terminated as end:
         how = "interrupted" if end.number == signal.SIGINT else "terminated"
-        _tell(f"{how}; nothing unfinished was left behind")
+        _report(f"{how}; nothing unfinished was left behind")
         sys.exit(_KILLED_BY + end.number)
     except DrypointError as error:
-        _tell(str(error), error)
+        _report(str(error), error)
         sys.exit(error.exit_code)
     except OSError as error:
-        # The machine's own trouble: standard output on a disk that is full, a terminal that is gone.
-        _tell(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), error)
+        # A fault of the machine: standard output on a full disk, a closed terminal.
+        _report(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), error)
         _forget_output()
         sys.exit(DrypointError.exit_code)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _open_standard_streams() -> None:
-    """Open to nothing what the caller closed of standard input, output and error.
+    """Open /dev/null as standard input, output or error where the caller closed it.
 
-    The next files opened would take their numbers otherwise, disk images among them, and everything that prints, libraries
-    and child processes, would print into those.
+    Otherwise the next file opened, maybe a disk image, gets that number, and whatever prints, libraries and child processes
+    too, prints into it.
     """
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
-            # The lowest number that is free is this one.
+            # open() takes the lowest free number, which is this one.
             os.open(os.devnull, os.O_RDWR)
-    # Python has None for those that it found closed.
+    # Python sets those to None that it found closed.
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as the program runs
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def _forget_output() -> None:
-    """Let what could not be written be lost: Python would try once more when it ends, and have a status of its own for that."""
+    """Drop what could not be written: Python would write it again at exit, and exit with a status of its own if that fails."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.close(nothing)
 
 
-def _tell(text: str, error: BaseException | None = None) -> None:
-    # Standard error may be what is broken; the exit status tells then.
+def _report(text: str, error: BaseException | None = None) -> None:
+    # Standard error may be what is broken; the exit status is left.
     with suppress(OSError):
         render.failure(text, error)

@@ -64,7 +64,7 @@ def wanted_apps(
         for note in found.notes:
             progress.note(note)
         if found.apps is not None and not found.apps.services:
-            render.warning("apps.json names no service, so no image is preloaded for it")
+            render.warning("apps.json names no service, so it adds no image")
         yield WantedApps(found.apps, found.needs, found.token_provider)
 
 
@@ -92,11 +92,11 @@ def supervisor_of(
     """The Supervisor that reads apps.json: the one that is *given*, or else the one that *base* starts.
 
     Args:
-        known: the store on a base that cannot be looked into, if it was read before.
+        known: the store on a base that cannot be read, if it was read before.
         comes: whether the one that is given is put in.
 
     Raises:
-        UsageError: what is given is not a version; or nothing is given, and it cannot be told.
+        UsageError: what is given is not a version; or nothing is given, and it is not known.
         DiskImageError, StoreError: the store cannot be read.
     """
     found = _supervisor_on(base, target) if known is None else supervisor_by(None, known.repositories)
@@ -104,17 +104,18 @@ def supervisor_of(
     if given is None:
         if not looked:
             raise UsageError(
-                "the disk image cannot be looked into while it streams by, so it cannot be told which Supervisor reads "
-                "apps.json: give --base-manifest FILE, or --supervisor-version VERSION"
+                "the Supervisor that reads apps.json is not known, because the disk image cannot be read before it is passed "
+                "on: give --base-manifest FILE or --supervisor-version VERSION"
             )
         if found is None:
             raise UsageError(
-                "it cannot be told which Supervisor the disk image has, and so not which version of apps.json it reads: its "
-                f"root file system has no supervisor.conf, no tag {REPOSITORY}:VERSION is in its store, and no image says so. "
-                "Give the version with --supervisor-version (on a device: balena-engine images)"
+                "the version of the Supervisor on the disk image is not known, and so not which version of apps.json it reads: "
+                f"its root file system has no supervisor.conf, no tag {REPOSITORY}:VERSION is in its store, and no "
+                "image has that label. "
+                "Give it with --supervisor-version (on a device, balena-engine images shows it)"
             )
         if found.note:
-            render.warning(f"{found.note}; apps.json is made for the Supervisor {found.version}")
+            render.warning(f"{found.note}; apps.json is written for Supervisor {found.version}")
         return found
     version = parse_supervisor_version(given)
     if looked:
@@ -127,7 +128,7 @@ def _supervisor_on(base: Device | None, target: Target) -> RunningSupervisor | N
         return None
     disk = target_disk(base, target)
     partition = find_data_partition(disk, target).partition
-    # Whether it was unmounted in order is told when the images are planned, and better.
+    # Whether it was unmounted cleanly is reported when the images are planned.
     place = find_store(disk, read_table(disk), partition.number, target.data_root)
     # What keeps the engine from the store is an error when the images are planned.
     reader = Ext4Reader(Window(disk, partition.start, partition.size), allow_dirty=True)
@@ -135,7 +136,7 @@ def _supervisor_on(base: Device | None, target: Target) -> RunningSupervisor | N
 
 
 def architecture_check(device_type: DeviceType | None, needs: Sequence[NeededArchitecture]) -> CheckImages:
-    """Hold the fleets against the device at once, and the images when they are known.
+    """Check that the device runs the fleets' images: the fleets at once, the images when they are known.
 
     Raises:
         UsageError: the device does not run what the fleets are built for.
@@ -149,20 +150,20 @@ def architecture_check(device_type: DeviceType | None, needs: Sequence[NeededArc
 
 
 def _warn_of_other_supervisor(given: SupervisorVersion, found: RunningSupervisor | None, *, comes: bool) -> None:
-    """Warn that the Supervisor that apps.json is made for is not the one that the disk image starts.
+    """Warn that the Supervisor that apps.json is written for is not the one that the disk image starts.
 
     Args:
         comes: whether the former is put in.
     """
     if found is None and not comes:
         render.warning(
-            f"no Supervisor is found on the disk image: apps.json is made for the Supervisor {given}, as --supervisor-version "
-            "says; without one nothing starts the services (--supervisor-image puts one in)"
+            f"no Supervisor found on the disk image: apps.json is written for Supervisor {given} (--supervisor-version), but "
+            "without a Supervisor nothing starts the services; --supervisor-image preloads one"
         )
     if found is not None and found.version != given:
         render.warning(
-            f"the disk image has the Supervisor {found.version} ({found.said_by}), but apps.json is made for {given}, as you "
-            "said; which of the two starts is up to the operating system on the disk image"
+            f"the disk image has Supervisor {found.version} ({found.said_by}), but apps.json is written for {given} "
+            "(--supervisor-version); which of the two starts depends on the operating system on the disk image"
         )
 
 

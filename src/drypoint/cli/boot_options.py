@@ -1,4 +1,4 @@
-"""The options that change the boot partition, and what they mean together.
+"""The options that change the boot partition.
 
 balena-cli has them in other places: --config and --system-connection with ``os configure``, KEY VALUE with ``config write``, a
 file with ``config inject``, --splash-image with ``preload``.
@@ -40,12 +40,12 @@ def boot_options(function: Command) -> Command:
     options = [
         click.option(
             "--config", type=click.Path(path_type=Path), metavar="FILE",
-            help="A config.json to put into the boot partition, in place of the one there.",
+            help="A config.json that replaces the one in the boot partition.",
         ),
         click.option(
             "--set", "settings", multiple=True, metavar="KEY=VALUE",
-            help="A key to set in config.json: a number, true, false, null, or other JSON is taken as such, all else as text. "
-            "A.B=VALUE sets B in the object A. May be repeated.",
+            help="Set a key in config.json. VALUE is JSON (a number, true, false, null, an object, a list, a quoted string) or "
+            "else text. A.B=VALUE sets B in the object A. May be repeated.",
         ),
         click.option(
             "--splash-image", type=click.Path(path_type=Path), metavar="FILE",
@@ -54,27 +54,27 @@ def boot_options(function: Command) -> Command:
         click.option(
             "--network-connection", "--system-connection", "network_connections", multiple=True,
             type=click.Path(path_type=Path), metavar="FILE",
-            help="A NetworkManager connection profile (a keyfile), put into system-connections/ under its own file name. May "
-            "be repeated.",
+            help="A NetworkManager connection profile (a keyfile), written to system-connections/ under its file name. May be "
+            "repeated.",
         ),
         click.option(
             "--static-ip", metavar="ADDRESS/PREFIX[,GATEWAY]",
-            help="Give the device's ethernet a static IPv4 address, as in 10.0.0.1/24: it can be reached over a cable, and "
-            "without a gateway stays off the internet.",
+            help="A static IPv4 address for the device's ethernet, for example 10.0.0.1/24, to reach it over a cable. Without "
+            "a gateway it has no route to the internet.",
         ),
     ]  # fmt: skip
     return option_group(function, "boot", BootInputs, options)
 
 
 def boot_files(inputs: BootInputs, device: Device, *, os_version: str | None = None) -> tuple[FatFile, ...]:
-    """The files that *inputs* put into the boot partition of the disk image *device*, which is only read.
+    """The files that *inputs* write to the boot partition of the disk image *device*, which is only read.
 
     Args:
         os_version: of the disk image, if it is known.
 
     Raises:
         UsageError: a file cannot be read or is not what it should be, or the options contradict each other.
-        DiskImageError: there is no boot partition that is a sound FAT, or its config.json is none.
+        DiskImageError: there is no boot partition with an undamaged FAT file system, or its config.json is not one.
         ToolError: mtools is missing.
     """
     if inputs.is_empty:

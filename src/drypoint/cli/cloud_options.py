@@ -1,4 +1,4 @@
-"""The options that name fleets and the server that knows them, and what they mean together.
+"""The options that name fleets and their server.
 
 ``balena preload`` has --fleet, --commit, --pin-device-to-release and --dont-check-arch; there, ``--commit latest`` means
 current.
@@ -65,7 +65,7 @@ class CloudInputs:
 
 
 class CloudStates(msgspec.Struct, frozen=True):
-    """What the options come to.
+    """What the options name.
 
     Attributes:
         apps: all apps.json in one; None if neither fleet, device nor file was named.
@@ -95,26 +95,26 @@ def cloud_options(function: Command) -> Command:
         ),
         click.option(
             "--commit", metavar="COMMIT",
-            help="Which release of the fleet: a commit or how one begins, 'current' (what the fleet's devices run) or 'latest' "
-            "(the newest). Default: current.",
+            help="The release of the fleet: a commit or its first digits, 'current' (what the fleet's devices run) or "
+            "'latest' (the newest). Default: current.",
         ),
         click.option(
             "--device", metavar="UUID",
-            help="In place of a fleet: what this registered device is told to run.",
+            help="Instead of a fleet: the target state of this registered device.",
         ),
         click.option(
             "--pin-device-to-release/--no-pin-device-to-release", default=None,
-            help="Keep the device at the preloaded release when it joins its fleet. Default: it follows the fleet, or does as "
-            "the --apps-json says.",
+            help="Keep the device on the preloaded release when it joins its fleet. Default: as --apps-json says, else "
+            "it follows the fleet.",
         ),
         *_server_options(),
         click.option(
             "--save-apps-json", type=click.Path(path_type=Path), metavar="FILE",
-            help="Also write the apps.json to FILE, for --apps-json without a server.",
+            help="Also write the apps.json to FILE, for later use with --apps-json and without the server.",
         ),
         click.option(
             "--dont-check-arch", is_flag=True,
-            help="Do not hold the processor of the disk image's device type against the fleet's and the images'.",
+            help="Do not check that the processor of the disk image's device type can run the fleet's images.",
         ),
     ]  # fmt: skip
     return option_group(function, "cloud", CloudInputs, options)
@@ -229,11 +229,11 @@ def _server_options() -> list[Decorator]:
     return [
         click.option(
             "--token", metavar="TOKEN",
-            help="A session token or an API key. Default: BALENA_API_TOKEN, else what 'balena login' left in ~/.balena/token.",
+            help="A session token or an API key. Default: BALENA_API_TOKEN, else ~/.balena/token, which 'balena login' writes.",
         ),
         click.option(
             "--api-url", metavar="URL",
-            help="The API server. Default: that of BALENARC_BALENA_URL or ~/.balenarc.yml, else https://api.balena-cloud.com.",
+            help="The API server. Default: as in BALENARC_BALENA_URL or ~/.balenarc.yml, else https://api.balena-cloud.com.",
         ),
     ]  # fmt: skip
 

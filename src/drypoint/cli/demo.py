@@ -33,21 +33,21 @@ _FILES = ("base.img", "apps.json", "preloaded.img")
 @click.argument("directory", type=click.Path(path_type=Path), default=_DEFAULT_DIRECTORY)
 @render.output_options
 def command(directory: Path, quiet: bool, verbose: int) -> None:
-    """Make a sample disk image and two sample images, preload, and show what the disk image holds afterwards.
+    """Make a sample disk image and two sample images, preload them, and verify the result.
 
-    Everything happens in DIRECTORY (default: drypoint-demo) and on loopback; no network, no root. The disk image is laid out
-    like balenaOS for a Raspberry Pi 4. It is left there to look at.
+    Needs no network and no root: files are in DIRECTORY (default: drypoint-demo), the registry is on loopback. The disk image
+    has the layout of balenaOS for a Raspberry Pi 4 and stays in DIRECTORY.
     """
     render.set_up(verbose)
     base, apps_json, out = (directory / name for name in _FILES)
     _prepare(directory)
-    render.line(f"1. A disk image like balenaOS's, with an empty store, and two applications: {base}")
+    render.line(f"1. A disk image with the layout of balenaOS and an empty store: {base}")
     build_disk_image(base, device_type=RASPBERRY_PI_4)
     images = sample_images(_PLATFORM)
     with serve_registry(registry_content(images)) as registry:
         references = [f"{registry.host}/{name.partition(':')[0]}@{image.digest}" for name, image in images.items()]
         apps_json.write_text(json.dumps(_target_state(references), indent=2))
-        render.line(f"2. A registry on {registry.host} serves the applications; {apps_json} wants both:")
+        render.line(f"2. A registry on {registry.host} serves two images; {apps_json} names both:")
         for reference in references:
             render.line(f"     {reference}")
         render.line()
@@ -74,7 +74,7 @@ def command(directory: Path, quiet: bool, verbose: int) -> None:
     )
     show_verification(proof, quiet=quiet, verbose=verbose > 0)
     if not proof.sound:
-        raise VerificationError(f"{out} does not hold what was put in; the findings above say where")
+        raise VerificationError(f"{out} does not hold what was preloaded; see the findings above")
 
 
 def _prepare(directory: Path) -> None:
@@ -83,7 +83,9 @@ def _prepare(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         others = sorted(path.name for path in directory.iterdir() if path.name not in _FILES)
         if others:
-            raise OutputError(f"{directory} holds {others[0]!r}, which is not the demo's; choose another directory")
+            raise OutputError(
+                f"{directory} holds {others[0]!r}, which is not a file of the demo; choose another directory"
+            )
         for name in _FILES:
             (directory / name).unlink(missing_ok=True)
     except OSError as error:

@@ -28,7 +28,7 @@ _MOST_LOOKS = 100
 
 
 class Terminated(BaseException):
-    """A signal came; unwinds like KeyboardInterrupt, and like it is no Exception that anyone may swallow.
+    """A signal came; unwinds like KeyboardInterrupt, and like it is not an Exception that anyone may swallow.
 
     Attributes:
         number: the signal's.

@@ -1,4 +1,4 @@
-"""``drypoint inject``: an archive becomes a disk image."""
+"""``drypoint inject``: a disk image from an archive."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ Examples:
 @click.option(
     "--overwrite-files",
     is_flag=True,
-    help="Replace files that are on a partition already, and give directories that are there what the archive says of them.",
+    help="Replace files that exist on a partition, and set the metadata of existing directories to that of the archive.",
 )
 @click.option(
     "--bmap",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Also write a block map, by which bmaptool writes OUT to a device quickly.",
+    help="Also write a block map, with which bmaptool copies only the used blocks of OUT to a device.",
 )
 @click.option(
     "--shrink-to-fit",
     is_flag=True,
-    help="Give back the room that the growth of partitions has left over, to the last 4 MiB.",
+    help="Give back the space that the growth of partitions left unused, except for the last 4 MiB.",
 )
-@click.option("--no-verify", is_flag=True, help="Do not read back and prove what was written.")
+@click.option("--no-verify", is_flag=True, help="Do not read back and check what was written.")
 @supervisor_version_option
 @render.output_options
 def command(
@@ -60,11 +60,11 @@ def command(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Make the disk image OUT of ARCHIVE, from drypoint pack or from tar: a disk image, then files in inject/NUMBER/.
+    """Make the disk image OUT from ARCHIVE, which drypoint pack or tar has made: a disk image, then files in inject/NUMBER/.
 
-    What lies in inject/6 goes into partition 6, which grows as needed. ARCHIVE may be -, standard input, and is read once, as
-    it comes. OUT is compressed if it ends in .gz, .xz, .zst or .zip, and may be -, standard output, once the disk image is
-    whole; until then it lies in TMPDIR or /var/tmp. What was written is read back and proved. An apps.json that the Supervisor
+    The files in inject/6 go into partition 6, which grows as needed. ARCHIVE may be - (standard input) and is read in one pass.
+    OUT is compressed if its name ends in .gz, .xz, .zst or .zip. It may be - (standard output): the disk image is then made in
+    TMPDIR or /var/tmp first. What was written is read back and checked. An apps.json that the Supervisor
     of the disk image would pass over is refused.
     """
     render.set_up(verbose)
@@ -102,7 +102,7 @@ class _StandardOutput:
 
 def _standard_output() -> _StandardOutput:
     if sys.stdout.isatty():
-        raise UsageError("a disk image is not shown on a terminal: redirect standard output, or name a file")
+        raise UsageError("a disk image is not written to a terminal: redirect standard output, or name a file")
     sys.stdout.flush()
     return _StandardOutput()
 
@@ -115,9 +115,9 @@ def _summary(done: Injected, no_verify: bool, out: str | None) -> Iterator[str]:
             else ""
         )
         label = f" ({partition.label})" if partition.label else ""
-        proof = "; its store is proved" if partition.proved else ""
+        proof = "; its store is verified" if partition.proved else ""
         yield f"{partition.members} members into partition {partition.number}{label}{growth}{proof}"
     if not done.partitions:
-        yield "nothing to inject: the disk image is as it was in the archive"
+        yield "nothing to inject: OUT is the disk image of the archive, unchanged"
     elif no_verify:
-        yield "not verified, as asked" + (f"; drypoint verify {out} does it" if out is not None else "")
+        yield "not verified (--no-verify)" + (f"; drypoint verify {out} checks it" if out is not None else "")

@@ -32,7 +32,7 @@ Examples:
 @click.option(
     "--data-root",
     metavar="PATH",
-    help="The data root in it. Default: what the daemon.json on the disk image says, else "
+    help="The engine's data root in that partition. Default: that of the daemon.json on the disk image, else "
     f"{DEFAULT_DATA_ROOT.decode()}.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -40,14 +40,14 @@ Examples:
     "--svg",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Draw the disk, and which images share which layers, into FILE; one that exists is replaced.",
+    help="Also draw the disk and the layers that images share to FILE, which is replaced if it exists.",
 )
 @click.option(
     "--base-manifest",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Also write down what the store holds, into FILE, for drypoint pack of a base that streams by; one that exists is "
-    "replaced.",
+    help="Also write a manifest of the store to FILE, for drypoint pack of a base that it cannot read first. FILE is "
+    "replaced if it exists.",
 )
 @render.output_options
 def command(
@@ -60,10 +60,10 @@ def command(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Show what IMAGE holds, changing nothing: partitions, the OS, images, layers, preloaded applications.
+    """Show what the disk image IMAGE holds: partitions, the OS, images, layers, preloaded applications.
 
-    IMAGE may be compressed (.gz, .xz, .zst, .zip). Neither root nor a mount is needed. What is damaged is said, and the rest
-    shown all the same; verify proves more.
+    IMAGE is only read, and may be compressed (gzip, xz, zstd, zip). No root and no mount is needed. Damage is reported, and
+    the rest is shown; verify checks more.
     """
     render.set_up(verbose)
     root = data_root_path(data_root)

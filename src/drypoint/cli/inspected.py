@@ -1,4 +1,4 @@
-"""What an inspection found, as people read it."""
+"""The result of an inspection as text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SERVICES_SHOWN = 200
 
 
 def show_inspection(found: Inspection, *, verbose: bool) -> None:
-    """Tables of what is there, and what is odd about it; with *verbose* every layer too."""
+    """Tables of the contents, and what is wrong with them; with *verbose* every layer too."""
     _show_one(found, found.disk.name, verbose=verbose)
     if found.inner is not None:
         inner = found.inner
@@ -58,9 +58,9 @@ def _show_one(found: Inspection, name: str, *, verbose: bool) -> None:
     if found.store is not None:
         _show_store(found.store, verbose=verbose)
     elif found.data is not None:
-        render.line(f"no engine's store in partition {found.data.number}")
+        render.line(f"no engine store in partition {found.data.number}")
     elif found.os is None or not found.os.flasher:
-        render.line("no partition with an engine's store; --data-partition and --data-root say where one is")
+        render.line("no partition with an engine store found; give its place with --data-partition and --data-root")
     if found.apps is not None:
         render.line()
         _show_apps(found.apps, verbose=verbose)
@@ -117,7 +117,7 @@ def _show_os(found: Inspection, os_image: OsImage) -> None:
         built = f", built with Supervisor {system.supervisor}" if system.supervisor else ""
         render.line(f"{system.name} {system.version}{variant} in {system.partition}{built}")
     if not os_image.systems:
-        render.line("balenaOS by its partitions' labels; no root partition says which version")
+        render.line("balenaOS, by the labels of its partitions; its version is not known")
     if os_image.device_type is not None:
         render.line(f"device type {os_image.device_type.slug}, architecture {os_image.device_type.arch}")
     for supervisor in found.supervisors:
@@ -129,10 +129,10 @@ def _show_os(found: Inspection, os_image: OsImage) -> None:
     if os_image.flasher:
         render.line("flasher: it installs another disk image when it boots")
     for inner in os_image.inner_images:
-        signed = ", signed (which only secure boot looks at)" if inner.signed else ""
+        signed = ", signed (checked only by secure boot)" if inner.signed else ""
         render.line(f"  /{_path(inner.path)} in {inner.partition}: {render.size(inner.size)}{signed}")
     if os_image.secure_boot:
-        render.line("to be installed with secure boot, so the image in it must stay as it was signed")
+        render.line("installs with secure boot, so the disk image in it must stay as it was signed")
     if (config := os_image.config) is not None:
         said = [
             f"application {config.application_id}" if config.application_id is not None else "",
@@ -194,19 +194,19 @@ def _show_store(store: InspectedStore, *, verbose: bool) -> None:
 def _show_leftovers(store: InspectedStore, *, verbose: bool) -> None:
     orphans = store.orphans
     for what, names in (
-        ("directory in overlay2 that no layer has", orphans.directories),
-        ("layer that no image has", orphans.layers),
+        ("directory in overlay2 not used by any layer", orphans.directories),
+        ("layer not used by any image", orphans.layers),
         ("image without a name", orphans.images),
     ):
         for name in names if verbose else names[:_FINDINGS_SHOWN]:
             render.line(f"orphan: {what}: {name}")
         if not verbose and len(names) > _FINDINGS_SHOWN:
-            render.line(f"orphan: {len(names) - _FINDINGS_SHOWN} more; -v tells all")
+            render.line(f"orphan: {len(names) - _FINDINGS_SHOWN} more; -v shows all")
     shown = store.findings if verbose else store.findings[:_FINDINGS_SHOWN]
     for finding in shown:
         render.warning(f"in the store: {_path(finding.path)}: {finding.text} ({finding.code})")
     if len(store.findings) > len(shown):
-        render.warning(f"in the store: {len(store.findings) - len(shown)} more findings; -v tells all")
+        render.warning(f"in the store: {len(store.findings) - len(shown)} more findings; -v shows all")
 
 
 def _show_apps(apps: PreloadedApps, *, verbose: bool) -> None:

@@ -1,4 +1,4 @@
-"""What the options mean together."""
+"""From options to the arguments of a preload."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class App:
 
     @property
     def container_files(self) -> tuple[ExtraFile, ...]:
-        """What a flasher has to be told besides."""
+        """What a flasher is given in addition."""
         release = pinned_release(self.apps) if self.installed else None
         return () if release is None else (pinning_file(release),)
 
@@ -85,7 +85,7 @@ class App:
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What the options mean, ready for :func:`drypoint.preload`."""
+    """The arguments of :func:`drypoint.preload` that the options stand for."""
 
     requests: tuple[ImageRequest, ...]
     platform: Platform
@@ -114,12 +114,12 @@ def job(
 
     Args:
         base: the disk image; None if it cannot be looked into, and ``--platform`` is given.
-        known: the store on such a disk image, if somebody has looked before.
+        known: the store on such a disk image, if it is known already.
 
     Raises:
         UsageError: they contradict each other, or a file or name is not what it should be.
         SourceError, ContentError: an archive cannot be read, or a server does not give what it is asked for.
-        DiskImageError: the base is no disk image, or one that must not be changed.
+        DiskImageError: the base is not a disk image, or one that must not be changed.
     """
     _check(inputs, boot, cloud)
     additional_space = _size(inputs.additional_space)
@@ -170,20 +170,17 @@ def _check(inputs: Inputs, boot: BootInputs, cloud: CloudInputs) -> None:
     has_apps = bool(inputs.apps_json) or cloud.names_apps
     if not (has_apps or inputs.images or inputs.compose or inputs.supervisor_image or not boot.is_empty):
         raise UsageError(
-            "nothing to put in: give --fleet ORG/FLEET, --apps-json FILE, --image REF, --compose FILE or --supervisor-image REF"
+            "nothing to preload: give --fleet ORG/FLEET, --apps-json FILE, --image REF, --compose FILE or "
+            "--supervisor-image REF"
         )
     if inputs.replace and not has_apps:
-        raise UsageError(
-            "--replace replaces one apps.json's images by another's: give --apps-json FILE or --fleet with it"
-        )
+        raise UsageError("--replace needs the new release: give --apps-json FILE or --fleet ORG/FLEET with it")
     if inputs.supervisor_version is not None and inputs.supervisor_image is None and not has_apps:
-        raise UsageError(
-            "--supervisor-version tells which Supervisor --supervisor-image brings, or reads apps.json; none of them is given"
-        )
+        raise UsageError("--supervisor-version needs --supervisor-image REF, --apps-json FILE or --fleet ORG/FLEET")
 
 
 def _container(inputs: Inputs, base: Device | None) -> Container | None:
-    """Where in a flasher the disk image lies that it installs. Whoever names another partition means the disk image itself."""
+    """Where in a flasher the disk image is that it installs; None if another partition than the default is named."""
     if base is None or inputs.data_partition != DEFAULT_PARTITION:
         return None
     flasher = find_flasher(base)
@@ -209,12 +206,14 @@ def _compose_images(inputs: Inputs) -> tuple[Reference, ...]:
         read_file(inputs.compose, MAX_COMPOSE_BYTES), str(inputs.compose), {**environment, **os.environ}
     )
     if found.left_out:
-        render.warning(f"{inputs.compose}: left out, since they start only with a profile: {', '.join(found.left_out)}")
+        render.warning(
+            f"{inputs.compose}: not preloaded, because these services have a profile: {', '.join(found.left_out)}"
+        )
     return found.images
 
 
 def _cache_directory() -> Path:
-    """Where the index of layers lies: ``DRYPOINT_CACHE``, else the user's cache directory, as XDG_CACHE_HOME has it."""
+    """The directory of the layer index: ``DRYPOINT_CACHE``, else the user's cache directory, as XDG_CACHE_HOME has it."""
     from platformdirs import user_cache_path
 
     chosen = os.environ.get("DRYPOINT_CACHE")
@@ -225,7 +224,7 @@ def source_date_epoch() -> int | None:
     """The environment's ``SOURCE_DATE_EPOCH`` in seconds, see reproducible-builds.org/specs/source-date-epoch.
 
     Raises:
-        UsageError: it is set to no number of seconds, or one that ext4 cannot note.
+        UsageError: it is not a number of seconds, or more than ext4 can store.
     """
     text = os.environ.get("SOURCE_DATE_EPOCH")
     if not text:
@@ -287,7 +286,7 @@ def supervisor_request(
         return None
     found = list(_image_requests([inputs.supervisor_image], registry, _AtHand((), registry, platform), stack))
     if len(found) != 1:
-        raise UsageError(f"--supervisor-image {inputs.supervisor_image} names {len(found)} images; it has to be one")
+        raise UsageError(f"--supervisor-image {inputs.supervisor_image} names {len(found)} images; expected one")
     request = found[0]
     version = inputs.supervisor_version or version_of(
         request.reference, request.source.resolve(request.reference, platform)

@@ -1,4 +1,4 @@
-"""The options that say what goes into a disk image, shared by the commands that take them."""
+"""The options for what goes into a disk image, shared by preload, plan and pack."""
 
 from __future__ import annotations
 
@@ -38,38 +38,38 @@ def input_options(function: Command) -> Command:
         click.argument("base", type=click.Path(path_type=Path)),
         click.option(
             "--image", "images", multiple=True, metavar="REF",
-            help="An image: a registry reference, oci:PATH[:IMAGE] or docker-archive:PATH[:IMAGE], the latter two also as "
-            "NAME=oci:PATH. An OCI layout with images that apps.json names by digest gives those. May be repeated.",
+            help="An image: a registry reference, oci:PATH[:IMAGE] or docker-archive:PATH[:IMAGE]; NAME=oci:PATH gives "
+            "it a name. Of an OCI layout that has images which apps.json names by digest, those are taken. May be repeated.",
         ),
         click.option(
             "--apps-json", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
             help="A balena target state (version 3, or 2 for a Supervisor before 13): the images of all its services are "
-            "preloaded, and the file goes into the root of the data partition, where the Supervisor looks for it. May be "
-            "repeated, for one fleet and the blocks and apps beside it.",
+            "preloaded, and the file is written to the root of the data partition, where the Supervisor reads it. May be "
+            "repeated: one fleet, and further blocks and apps.",
         ),
         click.option(
             "--compose", type=click.Path(path_type=Path), metavar="FILE",
-            help="A Compose file: the images of its services, those with a profile left out. Its variables are filled from the "
-            "environment, and from .env beside it.",
+            help="A Compose file: the images of its services are preloaded, except of those with a profile. Variables "
+            "come from the environment and from .env in the file's directory.",
         ),
         click.option(
             "--replace", is_flag=True,
-            help="Remove the images that the apps.json on the data partition names (an earlier release's), unless they are "
-            "wanted again, have another name or are in use; and the layers that nothing else needs.",
+            help="Remove the images of the earlier release, as the apps.json on the data partition names them, and the "
+            "layers that only they need. Images that are requested again, have another name or are in use stay.",
         ),
         click.option(
             "--supervisor-image", metavar="REF",
-            help="Put the Supervisor in as well, named as balenaOS names it: for a base without one, or with one that is "
-            "damaged. Layers that are there are shared.",
+            help="Also preload this Supervisor, with the names that balenaOS gives it: for a base without one, or with "
+            "a damaged one. Existing layers are shared.",
         ),
         click.option(
             "--supervisor-version", metavar="VERSION",
-            help="The version of the Supervisor that --supervisor-image brings, or that reads apps.json. Default: what the "
-            "image's tag or the image itself says; else that of the Supervisor on the disk image.",
+            help="The version of the Supervisor of --supervisor-image, or of the one that reads apps.json. Default: "
+            "that of the image's tag, of its labels, or of the Supervisor on the disk image.",
         ),
         click.option(
             "--platform", metavar="OS/ARCH[/VARIANT]",
-            help="Which image of a multi-platform one to take. Default: what the disk image's device type says, else "
+            help="Which image of a multi-platform image to take. Default: that of the disk image's device type, else "
             f"{DEFAULT_PLATFORM}.",
         ),
         click.option(
@@ -78,25 +78,25 @@ def input_options(function: Command) -> Command:
         ),
         click.option(
             "--data-root", metavar="PATH",
-            help="The engine's data root in that partition. Default: what the daemon.json on the disk image says, else "
+            help="The engine's data root in that partition. Default: that of the daemon.json on the disk image, else "
             f"{DEFAULT_DATA_ROOT.decode()}.",
         ),
         click.option(
             "--additional-space", default="0", metavar="SIZE",
-            help="Room to leave free beyond what the images take: bytes, or with K, M, G or T.",
+            help="Space to leave free after the images are written: bytes, or a number with K, M, G or T.",
         ),
         click.option(
             "--insecure-registry", "insecure_registries", multiple=True, metavar="HOST[:PORT]",
-            help="A registry that may be reached by plain http. Registries on this machine always may.",
+            help="A registry that may be accessed by plain http. Registries on this machine always may. May be repeated.",
         ),
         click.option(
             "--add-certificate", "certificates", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-            help="A PEM file of certificate authorities to trust beside the system's.",
+            help="A PEM file of certificate authorities to trust in addition to the system's. May be repeated.",
         ),
         click.option(
             "--no-index", is_flag=True,
-            help="Neither use nor keep what is known of layers that were written before. The disk image then grows alike in "
-            "every run, whatever the cache holds.",
+            help="Do not use or update the index of the sizes of layers written before. The disk image then grows by "
+            "the same amount in every run, whatever the index holds.",
         ),
     ]  # fmt: skip
     return option_group(function, "inputs", Inputs, options)

@@ -53,22 +53,22 @@ class _BaseType(click.Path):
 
 
 @click.command("pack", epilog=_EXAMPLES)
-@click.option("-o", "--output", required=True, metavar="OUT", help="The archive to make; - is standard output.")
+@click.option("-o", "--output", required=True, metavar="OUT", help="The archive to write; - is standard output.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option(
     "--base-manifest",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="What drypoint inspect --base-manifest FILE has written of BASE: for one that is compressed, - or an address, and "
-    "so cannot be looked into.",
+    help="The manifest of BASE, from drypoint inspect --base-manifest FILE: for a BASE that is compressed, standard "
+    "input or an address, and so cannot be read before it is passed on.",
 )
 @click.option(
-    "--base-size", type=click.IntRange(min=0), metavar="BYTES", help="How long BASE is, where it comes through a pipe."
+    "--base-size", type=click.IntRange(min=0), metavar="BYTES", help="The length of BASE when it is standard input."
 )
 @click.option(
     "--shrink-to-fit",
     is_flag=True,
-    help="Have inject give back the room that the partition's growth has left over, to the last 4 MiB.",
+    help="Let inject give back the space that the growth of the partition left unused, except for the last 4 MiB.",
 )
 @input_options
 @boot_options
@@ -88,27 +88,27 @@ def command(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Write an archive of the disk image BASE and all that preload would put into it, from which inject makes a disk image.
+    """Write an archive of the disk image BASE and what preload would write to it; inject makes a disk image of it.
 
-    Everything is computed while it streams by: nothing is written but OUT. BASE may also be -, standard input, or an http or
-    https address; it is passed on as it is then, as a compressed file is too. What it holds is told by --base-manifest; without
-    that, --supervisor-image has to put the Supervisor in again.
+    One pass, without temporary files. BASE may also be - (standard input) or an http or https address; like a compressed file,
+    it is then passed on unchanged. --base-manifest says what it holds; without one, --supervisor-image has to preload the
+    Supervisor again.
     """
     render.set_up(verbose)
     given = str(context.meta[_BASE])
     with _opened(given, base_size, inputs) as (base, device), render.progress(quiet=quiet) as progress:
         if device is None and inputs.platform is None:
-            raise UsageError(f"{base.name} cannot be looked into while it streams by: give --platform OS/ARCH")
+            raise UsageError(f"{base.name} cannot be read before it is passed on: give --platform OS/ARCH")
         if device is None and not boot.is_empty:
             raise UsageError(
-                f"{base.name} cannot be looked into while it streams by, so its boot partition cannot be changed: pack a plain "
-                "disk image file, or do without"
+                f"{base.name} cannot be read before it is passed on, so its boot partition cannot be changed: pack a plain "
+                "disk image file, or leave out the options for the boot partition"
             )
         unseen = device is None and base_manifest is None and inputs.supervisor_image is not None
         if unseen:
             render.warning(
-                f"nobody knows what {base.name} holds: the Supervisor is put in again, over the one that may be there, whose "
-                "layers become orphans, and no layer is shared"
+                f"what {base.name} holds is not known: the Supervisor is preloaded again, the layers of an existing one become "
+                "orphans, and no layer is shared; --base-manifest FILE avoids that"
             )
         known = None if base_manifest is None else read_file(base_manifest, MAX_BYTES)
         state = None if known is None else parse_base_manifest(known, str(base_manifest)).state
@@ -154,7 +154,9 @@ def _opened(given: str, size: int | None, inputs: Inputs) -> Iterator[tuple[Path
         yield read_stream(sys.stdin.buffer, size), None
         return
     if size is not None:
-        raise UsageError("--base-size tells how long standard input is; files and servers tell it themselves")
+        raise UsageError(
+            "--base-size is the length of standard input; that of a file or an address is known: leave it out"
+        )
     if given.startswith(("http://", "https://")):
         options = RegistryOptions(insecure_registries=inputs.insecure_registries, ca_files=inputs.certificates)
         with url_stream(given, options) as stream:
@@ -175,7 +177,9 @@ def _written(output: str, overwrite: bool, base: Path) -> Iterator[Write]:
     """Takes the archive."""
     if output == "-":
         if sys.stdout.isatty():
-            raise UsageError("an archive is not shown on a terminal: redirect standard output, or give a file with -o")
+            raise UsageError(
+                "an archive is not written to a terminal: redirect standard output, or give a file with -o"
+            )
         sys.stdout.flush()
         yield _writer(sys.stdout.fileno())
         return
@@ -198,6 +202,6 @@ def _summary(packed: Packed) -> str:
     store = packed.store
     return (
         f"packed {packed.manifest.image}, {counted(len(packed.images), 'image')} and {counted(len(store.layers), 'layer')} "
-        f"({render.size(store.fetch_bytes)} fetched), {len(store.shared)} shared with what is there; "
+        f"({render.size(store.fetch_bytes)} fetched), {len(store.shared)} shared with the store; "
         f"{render.size(packed.archive_bytes)} in all"
     )

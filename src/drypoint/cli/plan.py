@@ -24,8 +24,8 @@ Examples:
 @click.option(
     "--fsck",
     is_flag=True,
-    help="As for preload: if the data partition was not unmounted in order, or is damaged, plan for what e2fsck -fp makes of "
-    "a copy of it.",
+    help="As for preload: if the data partition was not unmounted cleanly or is damaged, run e2fsck -fp on a copy and plan for "
+    "the result.",
 )
 @input_options
 @boot_options
@@ -40,9 +40,9 @@ def command(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Say which layers would be fetched, which the disk image BASE has already, and how far it would grow.
+    """Show which layers would be fetched, which the disk image BASE already has, and how far it would grow.
 
-    Takes what preload takes, fetches manifests and configs but no layer, and writes nothing.
+    Takes the options of preload. Manifests and configs are fetched, layers are not; nothing is written.
     """
     render.set_up(verbose)
     with render.progress(quiet=quiet) as progress, opened_image(inputs.base, progress=progress) as base:

@@ -36,33 +36,33 @@ Examples:
     "--output",
     type=click.Path(path_type=Path),
     metavar="OUT",
-    help="The disk image to make; .gz, .xz, .zst or .zip at its end compress it.",
+    help="The disk image to write. A name that ends in .gz, .xz, .zst or .zip is compressed.",
 )
 @click.option(
     "--in-place",
     is_flag=True,
-    help="Change BASE itself, a plain file or a block device that is not mounted, in place of making OUT. If anything fails it "
-    "is put back as it was.",
+    help="Change BASE itself instead of writing OUT: a plain file, or a block device that is not mounted. If anything fails, "
+    "BASE is restored.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option(
     "--bmap",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Also write a block map, by which bmaptool writes OUT to a device quickly.",
+    help="Also write a block map, with which bmaptool copies only the used blocks of OUT to a device.",
 )
 @click.option(
     "--shrink-to-fit",
     is_flag=True,
-    help="Give back the room that the partition's growth has left over, to the last 4 MiB.",
+    help="Give back the space that the growth of the partition left unused, except for the last 4 MiB.",
 )
 @click.option(
     "--fsck",
     is_flag=True,
-    help="If the data partition was not unmounted in order, or is damaged, have e2fsck mend it first, as far as it can without "
-    "asking (e2fsck -fp), as a device does when it boots.",
+    help="If the data partition was not unmounted cleanly or is damaged, run e2fsck -fp first: automatic repairs only, as a "
+    "device does when it boots.",
 )
-@click.option("--no-verify", is_flag=True, help="Do not read back and prove what was written.")
+@click.option("--no-verify", is_flag=True, help="Do not read back and check what was written.")
 @input_options
 @boot_options
 @cloud_options
@@ -81,17 +81,17 @@ def command(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Make OUT, a copy of the disk image BASE whose engine finds the images in its store.
+    """Write OUT, a copy of the disk image BASE with the images in its engine's store.
 
-    BASE is only read, and may be compressed by gzip, xz, zstd or zip. What was written is read back and proved. OUT appears
-    when it is whole; if anything fails, or on Ctrl-C, nothing is left behind.
+    BASE is only read, and may be compressed (gzip, xz, zstd, zip). What was written is read back and checked. OUT appears
+    when it is complete; if anything fails, or on Ctrl-C, nothing is left behind.
     """
     render.set_up(verbose)
     if in_place == (output is not None):
-        raise UsageError("say where the result goes: -o OUT for a new disk image, or --in-place to change BASE itself")
+        raise UsageError("give either -o OUT, for a new disk image, or --in-place, to change BASE itself")
     if str(output) == "-":
-        raise UsageError("a disk image cannot be streamed to standard output; give the name of a file with -o")
-    # Looked at before BASE is unpacked, which may take minutes.
+        raise UsageError("a disk image cannot be streamed to standard output; give a file name with -o")
+    # Checked before BASE is unpacked, which may take minutes.
     scratch = check_destination(inputs.base, Destination(output, overwrite, bmap))
     with render.progress(quiet=quiet) as progress:
         with opened_image(inputs.base, directory=scratch, progress=progress) as base:
@@ -122,14 +122,14 @@ def command(
     if not quiet:
         report.show_result(result)
         if no_verify:
-            render.line(f"not verified, as asked; drypoint verify {result.output} does it")
+            render.line(f"not verified (--no-verify); drypoint verify {result.output} checks it")
         if wanted.app is not None:
             render.line()
             render.line(wanted.app.outlook(result.plan.images, _stored_sizes(result)).rstrip())
 
 
 def _stored_sizes(result: preloading.Result) -> dict[Digest, int]:
-    """What the layers come to in the engine's store, by chain-id."""
+    """The bytes of the layers in the engine's store, by chain-id."""
     sizes = {shared.layer.chain_id: shared.size for shared in result.plan.store.shared}
     sizes.update({layer.planned.chain_id: layer.applied.size for layer in result.layers})
     return sizes

@@ -1,4 +1,4 @@
-"""What verification found, as people and programs read it."""
+"""The findings of a verification as text and as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CACHE_ID = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}")
 def show_verification(report: Report, *, quiet: bool, verbose: bool) -> None:
     """What verification found, the worst first; then what the device will do, unless *quiet*.
 
-    Of each kind of finding a few are told, and all if *verbose*.
+    Of each kind of finding a few are shown; all if *verbose*.
     """
     for code, group in groupby(sorted(report.findings, key=_by_kind), key=lambda one: one.code):
         _show_kind(code, list(group), verbose=verbose)
@@ -90,7 +90,7 @@ def _show_file_systems(report: Report) -> None:
         if disk_image:
             render.line(f"in the disk image inside, /{_text(disk_image)}:")
         checked = [(str(one.partition), one.label or "-", one.kind, one.verdict) for one in group]
-        render.table(("partition", "label", "file system", "its checker says"), checked)
+        render.table(("partition", "label", "file system", "check"), checked)
         render.line()
 
 
@@ -107,7 +107,7 @@ def _show_kind(code: str, findings: list[Finding], *, verbose: bool) -> None:
         indented = "\n      ".join(line for line in text.splitlines() if line.strip())
         render.line(f"  {where}{path}{': ' if path else ''}{indented}")
     if len(findings) > len(shown):
-        render.line(f"  and {len(findings) - len(shown)} more; -v tells all")
+        render.line(f"  and {len(findings) - len(shown)} more; -v shows all")
     render.line(f"  remedy: {first.remedy}")
     render.line()
 
@@ -119,8 +119,8 @@ def _by_kind(one: Finding) -> tuple[int, str]:
 def _where(one: Finding) -> str:
     inside = "disk image inside" if one.disk_image else ""
     partition = f"partition {one.partition}" if one.partition is not None else ""
-    told = ", ".join(filter(None, (inside, partition)))
-    return f"{told}: " if told else ""
+    where = ", ".join(filter(None, (inside, partition)))
+    return f"{where}: " if where else ""
 
 
 def _disk_image(path: bytes) -> str | None:
@@ -136,7 +136,7 @@ def _text(path: bytes) -> str:
 
 
 def _fate(verdict: ImageVerdict) -> str:
-    return "loads" if verdict.loads else "is dropped, and fetched again"
+    return "loads" if verdict.loads else "is dropped and fetched again"
 
 
 def _names(verdict: ImageVerdict, *, verbose: bool) -> str:
@@ -159,8 +159,8 @@ def _summary(report: Report) -> str:
         name: sum(finding.severity.value == name for finding in report.findings)
         for name in ("error", "warning", "note")
     }
-    told = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count)
+    counted = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count)
     proved = (
         f"{report.layers} layer{'s' if report.layers != 1 else ''} checked ({render.size(report.tar_bytes)} of tar)"
     )
-    return f"{proved}: {'everything holds' if report.sound else 'not everything holds'}{f' ({told})' if told else ''}"
+    return f"{proved}: {'no errors' if report.sound else 'errors found'}{f' ({counted})' if counted else ''}"

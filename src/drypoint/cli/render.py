@@ -1,4 +1,4 @@
-"""All that the program says. Results go to standard output; progress, notes and errors to standard error.
+"""The program's output. Results go to standard output; progress, notes and errors to standard error.
 
 Text may come from a disk image or a registry: what could steer a terminal is shown as an escape instead.
 Progress is a bar on a terminal and plain lines, few of them, anywhere else. rich is only loaded for the bar: it takes
@@ -35,8 +35,10 @@ _show_tracebacks = False
 
 def output_options(function: _Function) -> _Function:
     """The options -q and -v, which every command has, given to it as ``quiet`` and ``verbose``."""
-    function = click.option("-v", "--verbose", count=True, help="Say more; twice: a traceback with an error.")(function)
-    return click.option("-q", "--quiet", is_flag=True, help="No progress; errors only.")(function)
+    function = click.option(
+        "-v", "--verbose", count=True, help="Show more; given twice, also a traceback with an error."
+    )(function)
+    return click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; errors only.")(function)
 
 
 def set_up(verbose: int) -> None:
@@ -60,12 +62,12 @@ def json(document: object) -> None:
 
 
 def warning(text: str) -> None:
-    """Something that the user should know and that stops nothing."""
+    """A warning, which stops nothing."""
     click.echo(f"warning: {printable(text, _LINES)}", err=True)
 
 
 def failure(text: str, error: BaseException | None = None) -> None:
-    """An error, in the one form all errors have."""
+    """An error."""
     if error is not None and _show_tracebacks:
         click.echo("".join(traceback.format_exception(error)), err=True)
     click.echo(f"drypoint: {printable(text, _LINES)}", err=True)
@@ -154,22 +156,22 @@ class _PlainProgress:
 
 
 class _PlainStep:
-    """Says something every ten seconds, for logs that people read afterwards."""
+    """Prints a line every ten seconds, for logs."""
 
     def __init__(self, what: str, total: int | None) -> None:
         self._what = what
         self._total = total
         self._done = 0
-        self._told = time.monotonic()
+        self._last = time.monotonic()
         self._lock = threading.Lock()
 
     def advance(self, amount: int) -> None:
         with self._lock:
             self._done += amount
             now = time.monotonic()
-            if now - self._told < _PLAIN_INTERVAL:
+            if now - self._last < _PLAIN_INTERVAL:
                 return
-            self._told = now
+            self._last = now
             of_total = f" of {size(self._total)}" if self._total else ""
         click.echo(f"{self._what}: {size(self._done)}{of_total}", err=True)
 

@@ -1,4 +1,4 @@
-"""Plans and results as people and programs read them."""
+"""Plans and results as text and as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INSIDE = " of the disk image inside"
 
 
 def show_plan(plan: Plan) -> None:
-    """The plan as a table of images and layers, and what it comes to."""
+    """The plan as a table of images and layers, and its totals."""
     store = plan.store
     show_layers(plan)
     render.line()
@@ -25,9 +25,9 @@ def show_plan(plan: Plan) -> None:
     render.line(f"there already: {counted(count, 'layer')} ({render.size(store.shared_bytes)})")
     show_removal(plan)
     needed, free = plan.room, plan.free
-    render.line(f"room needed: {render.size(needed.blocks * plan.block_size)} and {needed.inodes:,} inodes")
+    render.line(f"space needed: {render.size(needed.blocks * plan.block_size)} and {needed.inodes:,} inodes")
     render.line(f"  {how_found(plan)}")
-    render.line(f"room free: {render.size(max(free.blocks, 0) * plan.block_size)} and {free.inodes:,} inodes")
+    render.line(f"space free: {render.size(max(free.blocks, 0) * plan.block_size)} and {free.inodes:,} inodes")
     _show_growth(plan)
     show_orphans(plan)
     show_findings(plan)
@@ -44,7 +44,7 @@ def _show_growth(plan: Plan) -> None:
 def _show_growth_of(plan: Plan, partition: Partition, growth: Growth | None, where: str, disk: str) -> None:
     what, size = f"partition {partition.number}{where}", render.size(partition.size)
     if growth is None:
-        render.line(f"{what}: {size}; how far it grows depends on what is removed before")
+        render.line(f"{what}: {size}; how far it grows depends on what is removed first")
     elif growth.partition_size == partition.size:
         render.line(f"{what}: stays at {size}")
     else:
@@ -67,7 +67,7 @@ def show_result(result: Result) -> None:
         size = sum(layer.applied.size for layer in result.layers)
         render.line(
             f"{layers} written ({inodes} inodes, {render.size(size)}), {len(plan.store.shared)} shared "
-            f"with what was there; {render.size(plan.store.fetch_bytes)} fetched"
+            f"with the store; {render.size(plan.store.fetch_bytes)} fetched"
         )
         before, after = plan.partition.size, result.partition.size
         grew = f"grew from {render.size(before)} to {render.size(after)}"
@@ -81,7 +81,7 @@ def show_result(result: Result) -> None:
 
 
 def show_removal(plan: Plan) -> None:
-    """What goes because it is replaced, and what stays although it was to go."""
+    """The images that are replaced, and those that stay."""
     removal = plan.store.removal
     for gone in removal.images:
         render.line(f"replaced: {gone.image_id[:_SHORT]} ({', '.join(gone.references)})")
@@ -92,18 +92,18 @@ def show_removal(plan: Plan) -> None:
 
 
 def show_orphans(plan: Plan) -> None:
-    """What takes room in the store and serves nothing."""
+    """What takes space in the store and is not used."""
     orphans = plan.store.orphans
     for directory in orphans.directories:
-        render.line(f"orphan: overlay2/{directory}: no layer has it; balenaEngine removes it when it starts")
+        render.line(f"orphan: overlay2/{directory}: not used by any layer; balenaEngine removes it when it starts")
     for chain_id in orphans.layers:
-        render.line(f"orphan: layer {chain_id}: no image has it")
+        render.line(f"orphan: layer {chain_id}: not used by any image")
     for image_id in orphans.images:
         render.line(f"orphan: image {image_id}: it has no name")
 
 
 def show_findings(plan: Plan) -> None:
-    """What is wrong with the store that was there; it is left as it is."""
+    """The faults of the store on the base, which is not changed."""
     for finding in plan.state.findings:
         path = finding.path.decode("utf-8", "backslashreplace")
         render.warning(f"in the store on the disk image: {path}: {finding.text} ({finding.code})")

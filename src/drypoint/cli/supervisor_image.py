@@ -25,7 +25,7 @@ Examples:
 
 
 @click.command("supervisor-image", epilog=_EXAMPLES)
-@click.option("--version", metavar="VERSION", help="The Supervisor's version, v16.1.10 for one.")
+@click.option("--version", metavar="VERSION", help="The Supervisor's version, for example v16.1.10.")
 @click.option("--arch", metavar="ARCH", help="The device's processor: aarch64, amd64, armv7hf, i386 or rpi.")
 @click.option(
     "--from", "directory", type=click.Path(path_type=Path), metavar="DIR",
@@ -34,11 +34,11 @@ Examples:
 @server_options
 @click.option(
     "--insecure-registry", "insecure_registries", multiple=True, metavar="HOST[:PORT]",
-    help="A server that may be asked by plain http. This machine always may.",
+    help="A server that may be accessed by plain http. This machine always may. May be repeated.",
 )  # fmt: skip
 @click.option(
     "--add-certificate", "certificates", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-    help="A PEM file of certificate authorities to trust beside the system's.",
+    help="A PEM file of certificate authorities to trust in addition to the system's. May be repeated.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @render.output_options
@@ -53,7 +53,7 @@ def command(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Ask balena's API for the name of the Supervisor's image, as balenaOS does when it is built.
+    """Print the name of the Supervisor's image, from balena's API, as the build of balenaOS does.
 
     The name is for --supervisor-image of preload. No login is needed on balenaCloud.
     """
@@ -81,7 +81,9 @@ def _version_in(directory: Path) -> str:
     path = directory / "VERSION"
     content = _read(path)
     if content is None:
-        raise UsageError(f"there is no {path}: it holds the Supervisor's version, v16.1.10 for one; or give --version")
+        raise UsageError(
+            f"there is no {path}: expected the Supervisor's version in it, for example v16.1.10; or give --version"
+        )
     return content.decode("utf-8", "replace").strip()
 
 

@@ -1,4 +1,4 @@
-"""``drypoint verify``: a finished disk image, read back and proved."""
+"""``drypoint verify``: a finished disk image, read back and checked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Examples:
   drypoint verify pios.img --data-partition rootfs --data-root /var/lib/docker --json
 """
 _UNSOUND = 60
-"""VerificationError's exit status: the command tells all findings instead of raising it with the first."""
+"""VerificationError's exit status: the command shows all findings instead of raising it with the first."""
 
 
 @click.command("verify", epilog=_EXAMPLES)
@@ -34,16 +34,19 @@ _UNSOUND = 60
     "--apps-json",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A target state whose images must all be there, as the Supervisor looks them up. Default: the apps.json in the "
-    "partition, if there is one.",
+    help="A target state: the Supervisor must find all its images. Default: the apps.json in the partition, if there is one.",
 )
 @click.option(
-    "--data-partition", default=DEFAULT_PARTITION, show_default=True, metavar="LABEL|N", help="The partition."
+    "--data-partition",
+    default=DEFAULT_PARTITION,
+    show_default=True,
+    metavar="LABEL|N",
+    help="The partition that holds the engine's store.",
 )
 @click.option(
     "--data-root",
     metavar="PATH",
-    help="The data root in it. Default: what the daemon.json on the disk image says, else "
+    help="The engine's data root in that partition. Default: that of the daemon.json on the disk image, else "
     f"{DEFAULT_DATA_ROOT.decode()}.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -59,12 +62,12 @@ def command(
     quiet: bool,
     verbose: int,
 ) -> int:
-    """Prove that IMAGE holds what it says, changing nothing.
+    """Check that the engine will find each image on the disk image IMAGE, byte for byte. Nothing is changed.
 
     The partition table and all file systems are checked. Every layer's tar is rebuilt from the files in the partition and must
-    hash to the layer's diff-id; owners, modes, times, xattrs and links are compared with the tar's. Every name must lead
-    to an image that the engine will load, and every service of apps.json to such an image. Of a flasher the disk image that it
-    installs is verified as well, where it lies. The exit status is 0 only if everything holds; -v tells every finding in full.
+    hash to the layer's diff-id; owners, modes, times, xattrs and links are compared with the tar's. Every name must refer
+    to an image that the engine will load, and every service of apps.json to such an image. In a flasher, the disk image that it
+    installs is checked too. The exit status is 0 only if there is no error; -v shows every finding in full.
     """
     render.set_up(verbose)
     supervisor = given_supervisor(supervisor_version)
@@ -77,7 +80,7 @@ def command(
             partition=data_partition,
             data_root=data_root_path(data_root),
             demand=AppsJsonDemand(apps, supervisor),
-            # As for preload: whoever names another partition means the disk image itself.
+            # As for preload: another partition than the default is one of the disk image itself.
             container=installed_image if data_partition == DEFAULT_PARTITION else None,
             processes=len(os.sched_getaffinity(0)),
             progress=progress,

@@ -92,7 +92,7 @@ class FileDevice:
         if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
             os.close(self._fd)
             what = "a directory" if stat.S_ISDIR(mode) else "neither a file nor a block device"
-            raise DiskImageError(f"{self._name} is no disk image: it is {what}")
+            raise DiskImageError(f"{self._name} is not a disk image: it is {what}")
         self._is_block_device = stat.S_ISBLK(mode)
         self._padded_size = 0
 

@@ -76,7 +76,7 @@ def write_fat_files(device: Device, files: Mapping[str, bytes], *, timestamp: in
     Raises:
         UsageError: a path cannot be one on FAT, or two are the same but for case.
         NoSpaceError: the file system, or its root directory, has no room for them.
-        FilesystemError: it is no FAT, is damaged, or has a directory where a file is to go, or the other way round.
+        FilesystemError: it is not FAT, is damaged, or has a directory where a file is to go, or the other way round.
         ToolError: mtools is not installed, or does not end in time.
     """
     for path in files:

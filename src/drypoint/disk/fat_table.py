@@ -57,7 +57,7 @@ def read_fat_table(device: Device) -> FatTable:
     """Find the table of the FAT file system that fills *device*, and check it as far as one can without the directories.
 
     Raises:
-        FilesystemError: it is no FAT file system, or a damaged one.
+        FilesystemError: it is not a FAT file system, or a damaged one.
         DiskImageError: the device cannot be read.
     """
     found = probe(device)
@@ -140,5 +140,5 @@ def _compare_copies(device: Device, first: int, number: int, table: FatTable) ->
 def damaged(device: Device, how: str) -> FilesystemError:
     """The error for a FAT file system that cannot be trusted."""
     return FilesystemError(
-        f"the FAT file system of {device.name} is damaged: {how}; take a fresh disk image, or mend it with fsck.vfat"
+        f"the FAT file system of {device.name} is damaged: {how}; use a fresh disk image, or repair it with fsck.vfat"
     )

@@ -97,10 +97,10 @@ def in_place(path: Path) -> Iterator[Path]:
     over it, with the owner and mode of the original.
 
     Raises:
-        OutputError: the path is no regular file, or the copy cannot be made.
+        OutputError: the path is not a regular file, or the copy cannot be made.
     """
     if not path.is_file():
-        raise OutputError(f"{path} cannot be changed in place: it is no regular file")
+        raise OutputError(f"{path} cannot be changed in place: it is not a regular file")
     backup = path.parent / f".{path.name}.{secrets.token_hex(4)}.before"
     try:
         _back_up(path, backup)
@@ -111,7 +111,7 @@ def in_place(path: Path) -> Iterator[Path]:
         if full is not None:
             raise full from error
         if isinstance(error, OSError):
-            raise OutputError(f"cannot keep a copy of {path} beside it: {error.strerror}") from error
+            raise OutputError(f"cannot copy {path} in its directory: {error.strerror}") from error
         raise
     try:
         yield path
@@ -147,7 +147,7 @@ def check_target(path: Path, overwrite: bool, inputs: tuple[Path, ...]) -> None:
                 f"cannot write {path}: it is the input {source}, which is never modified; choose another name"
             )
     if not path.is_file():
-        raise OutputError(f"cannot write {path}: it exists and is no regular file")
+        raise OutputError(f"cannot write {path}: it exists and is not a regular file")
     if not overwrite:
         raise OutputError(f"cannot write {path}: it exists; remove it, choose another name, or allow overwriting it")
 

@@ -20,7 +20,7 @@ _INTERVAL_SECONDS = 0.25
 
 @contextmanager
 def early_writeback(path: Path) -> Iterator[None]:
-    """While the block runs, have whatever is written to the file *path* go to the disk soon. It is no substitute for fsync.
+    """While the block runs, have whatever is written to the file *path* go to the disk soon. It is not a substitute for fsync.
 
     *path* may become another file meanwhile. Where the file system knows nothing of this, nothing happens.
     """

@@ -255,7 +255,7 @@ class _Tree:
     def _place(self, path: bytes) -> tuple[Dir, bytes, bytes]:
         """The directory that is to hold *path*, made if it is missing; the name in it; and the path without symbolic links."""
         if not path:
-            self._refuse("an entry for the layer's root that is no directory")
+            self._refuse("an entry for the layer's root that is not a directory")
         above, _, name = path.rpartition(b"/")
         last, parent, where = self._last
         if above != last:

@@ -136,14 +136,14 @@ def _in_use(state: StoreState, image_id: Digest) -> str | None:
     users = state.users
     if users.uncertain:
         shown = store_path(state, users.uncertain[0]).decode("utf-8", "backslashreplace")
-        return f"{shown} cannot be understood, and might tell that it is in use"
+        return f"{shown} cannot be read, so it may be in use"
     if image_id in users.container_images:
         return "a container was made from it"
     if image_id in users.parent_images:
         return "another image was built from it"
     image = state.images.get(image_id)
     if image is not None and image.chain_ids and image.chain_ids[-1] in users.mount_layers:
-        return "a container lies on its layers"
+        return "a container uses its layers"
     return None
 
 

@@ -70,7 +70,7 @@ def read_state(reader: TreeReader, data_root: bytes) -> StoreState:
     """Read the store at *data_root*, a clean path. No data root, or an empty one, is an empty store.
 
     Raises:
-        StoreError: the data root is no directory, or lies below something else than one, or holds more than anything real does.
+        StoreError: the data root or a parent of it is not a directory, or it holds more than anything real does.
     """
     stat = reader.lookup(data_root)
     if stat is None:

@@ -93,5 +93,5 @@ def _container_image(store: StoreReader, path: bytes) -> Digest | None:
     try:
         return parse_digest(decode_go(content, _Container, first=True).image)
     except (JsonError, ContentError) as error:
-        store.report("unreadable-json", path, f"the container's configuration does not tell its image: {error}")
+        store.report("unreadable-json", path, f"the container's configuration does not name its image: {error}")
         return None

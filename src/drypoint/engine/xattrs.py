@@ -67,7 +67,7 @@ def _set(old: Xattrs, wanted: Xattrs, kind: Kind) -> Xattrs:
             if kind == "symlink":
                 continue
             if name == acl.DEFAULT and kind != "directory":
-                raise ValueError("a default POSIX access list on what is no directory")
+                raise ValueError("a default POSIX access list on what is not a directory")
             normal = acl.normal(value)
             if normal is None:
                 result.pop(name, None)

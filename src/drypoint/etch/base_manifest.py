@@ -104,7 +104,7 @@ def parse_base_manifest(content: bytes, name: str) -> BaseManifest:
         _check(document)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError, ContentError) as error:
         raise ContentError(
-            f"{name} is no manifest of a base: {error}. drypoint inspect --base-manifest FILE makes one"
+            f"{name} is not a manifest of a base: {error}. drypoint inspect --base-manifest FILE makes one"
         ) from error
     return BaseManifest(
         document.partition,
@@ -126,7 +126,7 @@ def _check(document: _Document) -> None:
     state = document.store
     for path in (state.data_root, *state.directories):
         if clean_path(path) != path:
-            raise ValueError(f"{path[:200]!r} is no clean path")
+            raise ValueError(f"{path[:200]!r} is not a clean path")
     for chain_id, layer in state.layers.items():
         if parse_digest(chain_id) != layer.chain_id:
             raise ValueError(f"the layer {chain_id} calls itself {layer.chain_id[:100]!r}")
@@ -138,4 +138,4 @@ def _check(document: _Document) -> None:
         parse_digest(digest)
     for name in (*state.cache_names, *state.links):
         if "/" in name or "\0" in name or name in ("", ".", ".."):
-            raise ValueError(f"{name[:100]!r} is no name of a file")
+            raise ValueError(f"{name[:100]!r} is not a name of a file")

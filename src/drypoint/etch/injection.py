@@ -167,7 +167,7 @@ class Injector:
                 self._sink.add(Directory(above, metadata))
             elif kind != "directory":
                 raise FilesystemError(
-                    f"/{above[:300].decode('utf-8', 'backslashreplace')} on the partition is no directory (a symbolic link is "
+                    f"/{above[:300].decode('utf-8', 'backslashreplace')} on the partition is not a directory (a symbolic link "
                     "not followed); give the path that it leads to"
                 )
         self._parent = parent

@@ -218,11 +218,11 @@ def _raw(injection: Injection) -> _Injection:
 def _injection(raw: _Injection) -> Injection:
     directory = str(raw.inject)
     if _DIRECTORY.fullmatch(directory) is None or directory in (".", ".."):
-        raise ValueError(f"{directory[:100]!r} is no name of a directory in inject/")
+        raise ValueError(f"{directory[:100]!r} is not a name of a directory in inject/")
     partition = raw.partition
     if isinstance(partition, str):
         if not (partition.isascii() and partition.isdecimal() and len(partition) < 10):
-            raise ValueError(f"{partition[:100]!r} is no number of a partition")
+            raise ValueError(f"{partition[:100]!r} is not a number of a partition")
         partition = int(partition)
     if partition is None and not raw.partition_name:
         raise ValueError(f"inject/{directory} has neither the number of a partition nor its name")
@@ -261,7 +261,7 @@ def _number(value: int, key: str) -> int:
 def _path(text: str, *, root: bool = False) -> bytes:
     path = text.encode("utf-8")
     if clean_path(path) != path or not (path or root):
-        raise ValueError(f"{text[:200]!r} is no path from a partition's root")
+        raise ValueError(f"{text[:200]!r} is not a path from a partition's root")
     return path
 
 

@@ -172,7 +172,7 @@ class EtchReader:
             elif entry.typeflag in _REGULAR_KINDS:
                 return manifest, entry
             elif entry.typeflag != DIRECTORY:
-                raise self._refusal(name, "is no regular file, but a disk image comes first")
+                raise self._refusal(name, "is not a regular file, but a disk image comes first")
         if not self._tar.bytes_read:
             raise ContentError(f"{self._name} is empty: has what should have written it failed?")
         raise ContentError(f"{self._name} holds no disk image: it is to be the archive's first file")
@@ -230,7 +230,7 @@ class EtchReader:
         if kind == DIRECTORY:
             return Directory(path, metadata)
         if not path:
-            raise self._refusal(name, "stands for the root of a partition, and is no directory")
+            raise self._refusal(name, "stands for the root of a partition, and is not a directory")
         if kind in _REGULAR_KINDS:
             return Regular(path, metadata, entry.size)
         if kind == SYMLINK:
@@ -318,7 +318,7 @@ class EtchReader:
             if self._tar.entries:
                 raise ContentError(str(error)) from error
             raise ContentError(
-                f"{self._name} is no archive that drypoint pack or tar has made ({error}); make one of a disk image and what "
+                f"{self._name} is not an archive of drypoint pack or tar ({error}); make one of a disk image and what "
                 "goes into it, as in tar cf ARCHIVE disk.img inject"
             ) from error
 

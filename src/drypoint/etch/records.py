@@ -76,7 +76,7 @@ def xattrs_of(records: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
                 # libarchive leaves the padding away.
                 found[name] = binascii.a2b_base64(value + b"=" * (-len(value) % 4), strict_mode=True)
             except binascii.Error as error:
-                raise ValueError(f"the value of its extended attribute {name[:100]!r} is no base64") from error
+                raise ValueError(f"the value of its extended attribute {name[:100]!r} is not base64") from error
         elif key == _SELINUX:
             found[b"security.selinux"] = value + b"\0"
         elif key in _ACLS:

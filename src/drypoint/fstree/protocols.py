@@ -52,7 +52,7 @@ class TreeReader(Protocol):
     """Gives a tree. Symbolic links are never followed."""
 
     def lookup(self, path: bytes) -> Stat | None:
-        """What is at the clean *path*, or None. A part of the path that is no directory counts as absent."""
+        """What is at the clean *path*, or None. A part of the path that is not a directory counts as absent."""
 
     def children(self, directory: Directory) -> Iterator[Stat]:
         """What lies directly in *directory*, without ``.`` and ``..``, in any order."""

@@ -119,7 +119,7 @@ def _ext(window: Window, notes: list[str]) -> Space:
     if geometry.needs_recovery:
         notes.append("not unmounted: its journal holds changes that are not in place yet")
     elif not geometry.is_clean:
-        notes.append("its superblock does not call it clean; e2fsck would tell more")
+        notes.append("its superblock does not say that it is clean; e2fsck -fn shows more")
     return Space(
         geometry.size,
         geometry.free_blocks * geometry.block_size,

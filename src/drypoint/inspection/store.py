@@ -106,7 +106,7 @@ def inspect_store(reader: TreeReader, partition: int, data_root: bytes) -> Inspe
     """Look into the store at *data_root* of the partition numbered *partition*, whose tree is *reader*; None if none is there.
 
     Raises:
-        StoreError: the data root is no directory, or holds more than anything real does.
+        StoreError: the data root is not a directory, or holds more than anything real does.
         FilesystemError: the data root itself cannot be reached.
     """
     state = read_state(reader, data_root)

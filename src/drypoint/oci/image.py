@@ -46,7 +46,7 @@ class Config(msgspec.Struct, frozen=True):
     """The part of an image config that the store depends on; ``content`` is the whole of it, byte for byte.
 
     Attributes:
-        delta: set if this is no image's config but a delta's.
+        delta: set if this is not an image's config but a delta's.
     """
 
     content: bytes
@@ -205,10 +205,10 @@ def parse_config(content: bytes, what: str) -> Config:
     history = raw.history or []
     told = sum(not entry.empty_layer for entry in history)
     if told > len(diff_ids):
-        raise ManifestError(f"{what}: the config's history tells of {told} layers, but it has {len(diff_ids)} diff_ids")
+        raise ManifestError(f"{what}: the config's history has {told} layers, but there are {len(diff_ids)} diff_ids")
     for time in (raw.created, *(entry.created for entry in history)):
         if time is not None and _TIME.fullmatch(time) is None:
-            raise ManifestError(f"{what}: {time[:100]!r} in the image config is no time as RFC 3339 writes it")
+            raise ManifestError(f"{what}: {time[:100]!r} in the image config is not a time as RFC 3339 writes it")
     platform = Platform(raw.os, raw.architecture, raw.variant)
     if platform.os not in ("", "linux"):
         raise ManifestError(f"{what}: the image is for {platform.os[:60]!r}; only linux images run on this engine")

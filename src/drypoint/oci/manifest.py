@@ -222,7 +222,7 @@ def _manifest(raw: _RawManifest, media_type: str, what: str) -> Manifest:
     if raw.config is None:
         raise ManifestError(f"{what}: the manifest lacks 'config'")
     if raw.config.media_type.partition(";")[0] not in _CONFIG_TYPES:
-        raise ManifestError(f"{what}: its config is a {raw.config.media_type[:200]!r}, so it is no container image")
+        raise ManifestError(f"{what}: its config is a {raw.config.media_type[:200]!r}, so it is not a container image")
     # Without any it is an image of no layers, if its config says so too.
     layers = raw.layers or []
     if len(layers) > MAX_LAYERS:

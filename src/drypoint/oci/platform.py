@@ -82,7 +82,7 @@ def parse_platform(text: str) -> Platform:
     platform = Platform(*(parts if len(parts) > 1 else ["linux", *parts])).normalized()
     if len(parts) == 1 and platform.architecture not in _ARCHITECTURES:
         raise UsageError(
-            f"{shown!r} is no known architecture; give the platform as OS/ARCHITECTURE[/VARIANT], for example linux/arm64"
+            f"{shown!r} is not a known architecture; give the platform as OS/ARCHITECTURE[/VARIANT], for example linux/arm64"
         )
     return platform
 

@@ -16,7 +16,7 @@ def put_fat_files(disk: Device, table: PartitionTable, files: Sequence[FatFile],
     Raises:
         PartitionTableError: there is no partition of such a number.
         NoSpaceError: a partition has no room for its files.
-        FilesystemError: it is no FAT, or damaged.
+        FilesystemError: it is not FAT, or damaged.
         UsageError: a path cannot be one on FAT.
         ToolError: mtools is missing.
     """

@@ -195,7 +195,7 @@ class Partitions:
         window = Window(self._disk, found.partition.start, found.partition.size)
         where = f"{self._disk.name}: the file system of partition {found.partition.number}"
         if found.filesystem is None or not found.filesystem.kind.is_ext:
-            raise FilesystemError(f"{where} is no ext4, which the archive's manifest wants it to be")
+            raise FilesystemError(f"{where} is not ext4, which the archive's manifest wants it to be")
         check_unmounted(read_geometry(window), where)
         growing = self._growings.get(found.partition.number)
         if growing is None or growing.partition != found.partition:

@@ -17,7 +17,7 @@ from .inner import open_target, target_disk
 from .request import Container, Target
 
 _WAY_OUT = (
-    "With --fsck, e2fsck mends first what it can without asking, as a device does when it boots (preload and plan have it); "
+    "With --fsck, preload and plan run e2fsck -fp first: automatic repairs only, as a device does when it boots; "
     "where there is an output, the base stays as it is"
 )
 
@@ -119,7 +119,7 @@ def mend(device: GrowableDevice, target: Target, scratch_dir: Path, progress: Pr
     disk = open_target(device, target, scratch_dir, progress, now=now) or device
     found = find_data_partition(disk, target)
     start, size, where = found.partition.start, found.partition.size, _name(disk, found)
-    step = progress.begin(f"mending the file system of partition {found.partition.number}", None)
+    step = progress.begin(f"repairing the file system of partition {found.partition.number}", None)
     with unchecked_copy(disk, start, size, scratch_dir) as scratch:
         preen_file(scratch, where, last_write(Window(disk, start, size)))
         bring_back(scratch, disk, start, size, where)

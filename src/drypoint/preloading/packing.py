@@ -72,7 +72,7 @@ def pack(
     """Write an .etch archive: *base*, and what :func:`~drypoint.preload` would write to it. No file is made on the way.
 
     The manifest leaves before the first layer is fetched, then comes the base, then each layer as it is fetched, inflated and
-    checked. Layers whose digests are wrong are an error when they end: what left until then is no archive, since its end is
+    checked. Layers whose digests are wrong are an error when they end: what left until then is not an archive, since its end is
     missing, and :func:`~drypoint.inject` refuses it.
 
     A plain disk image that is a file is looked into, and what it holds is shared. One that is compressed or a stream is passed

@@ -100,7 +100,7 @@ def without_looking(
     """
     if wishes.replaced is not None:
         raise UsageError(
-            f"{base.name} cannot be looked into while it streams by, so nobody knows which images would be replaced: pack a "
+            f"{base.name} cannot be read before it is passed on, so the images to replace are not known: pack a "
             "plain disk image file, or do without --replace"
         )
     target = wishes.target
@@ -111,7 +111,7 @@ def without_looking(
         wanted = state.data_root if target.data_root is None else target.data_root
         if str(target.partition) not in (label, str(partition)) or wanted != state.data_root:
             raise UsageError(
-                f"the base's manifest tells of the store {_shown(state.data_root)!r} in partition {partition} ({label!r}), but "
+                f"the base's manifest names the store {_shown(state.data_root)!r} in partition {partition} ({label!r}), but "
                 f"{_shown(wanted)!r} in {target.partition!r} is wanted"
             )
     elif unseen:

@@ -110,7 +110,7 @@ class LayerIndex:
             # Opening a pipe must not wait for its other end.
             with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    _log.info("the index of layers %s is no regular file", path)
+                    _log.info("the index of layers %s is not a regular file", path)
                     return {}
                 text = file.read(_MAX_BYTES + 1)
         except FileNotFoundError:

@@ -48,7 +48,7 @@ class Found(Enum):
     """Measured when the layer was written to a file system of this kind: every number is exact."""
     TAR = "length of its tar"
     """The tar's length is known for certain; what it takes on the disk is not."""
-    HINT = "told by its blob"
+    HINT = "from its blob"
     """The compressed blob says how long the tar is, as a hint."""
     GUESS = "compressed size"
     """The compressed size times what is usual."""

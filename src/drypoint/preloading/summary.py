@@ -44,6 +44,6 @@ def how_found(plan: Plan) -> str:
 _WORDS = {
     Found.SEEN: "seen before",
     Found.TAR: "by the tar's length",
-    Found.HINT: "by the length that the blob tells",
+    Found.HINT: "by the length that the blob says",
     Found.GUESS: "by compressed size",
 }

@@ -63,7 +63,7 @@ class Work(Protocol):
     def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> GrowableDevice:
         """Make it, as *base* is, and open it for writing; or maybe just for reading, if it is to stay *unchanged*.
 
-        A base that is no scratch file has to be given to :meth:`copy` before.
+        A base that is not a scratch file has to be given to :meth:`copy` before.
 
         Raises:
             OutputError: there is no room for it.

@@ -51,7 +51,7 @@ class DirectorySink:
             extended attributes of the trusted and security classes take root in any case: an error names the path.
 
     Raises:
-        FilesystemError: *root* is no directory, or may not be opened.
+        FilesystemError: *root* is not a directory, or may not be opened.
     """
 
     def __init__(self, root: Path, *, ownership: bool = True) -> None:
@@ -74,7 +74,7 @@ class DirectorySink:
 
     def add(self, entry: Entry, content: Content | None = None) -> None:
         if content is not None and not isinstance(entry, Regular):
-            raise FilesystemError(f"{self._shown(entry.path)}: content for what is no regular file")
+            raise FilesystemError(f"{self._shown(entry.path)}: content for what is not a regular file")
         with self._errors(entry.path):
             parent, name = self._place(entry.path)
             match entry:

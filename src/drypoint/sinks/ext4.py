@@ -117,7 +117,7 @@ class Ext4Sink:
         """What is at *path*, written out yet or not: a file type as directories note it (``FT_…``), None for nothing.
 
         Raises:
-            FilesystemError: its parent is not there, or is no directory.
+            FilesystemError: its parent is not there, or is not a directory.
         """
         path = join(self._root, path)
         if not path:

@@ -77,7 +77,7 @@ class MemoryTree:
         if isinstance(entry, Symlink) and not 0 < len(entry.target) <= _MAX_TARGET_BYTES:
             raise FilesystemError(f"{_shown(entry.path)}: a symbolic link of {len(entry.target)} bytes")
         if content is not None and not isinstance(entry, Regular):
-            raise FilesystemError(f"{_shown(entry.path)}: content for what is no regular file")
+            raise FilesystemError(f"{_shown(entry.path)}: content for what is not a regular file")
         data = b"".join(bytes(chunk) for chunk in content or ())
         if isinstance(entry, Regular) and len(data) != entry.size:
             raise FilesystemError(f"{_shown(entry.path)}: expected {entry.size} bytes of content, got {len(data)}")
@@ -106,7 +106,7 @@ class MemoryTree:
     def settle(self, path: bytes) -> None:
         self._check_open()
         if not isinstance(self._existing(path).entry, Directory):
-            raise FilesystemError(f"{_shown(path)} is no directory, so it cannot be settled")
+            raise FilesystemError(f"{_shown(path)} is not a directory, so it cannot be settled")
         self._settled.add(path)
 
     def finish(self) -> None:
@@ -131,7 +131,7 @@ class MemoryTree:
         """The whole content of the regular file at *path*."""
         node = self._existing(path)
         if not isinstance(node.entry, Regular):
-            raise FilesystemError(f"{_shown(path)} is no regular file")
+            raise FilesystemError(f"{_shown(path)} is not a regular file")
         return node.content
 
     def walk(self) -> Iterator[Stat]:
@@ -172,7 +172,7 @@ class MemoryTree:
         if parent is None:
             raise FilesystemError(f"{_shown(path)}: its directory does not exist")
         if not isinstance(parent.entry, Directory):
-            raise FilesystemError(f"{_shown(path)}: {_shown(parent_path)} is no directory")
+            raise FilesystemError(f"{_shown(path)}: {_shown(parent_path)} is not a directory")
         if name in parent.children:
             raise FilesystemError(f"{_shown(path)} exists already")
         above = b""
@@ -205,7 +205,7 @@ def _check_path(path: bytes) -> None:
     try:
         clean = clean_path(path)
     except ValueError as error:
-        raise FilesystemError(f"{_shown(path)} is no path: {error}") from error
+        raise FilesystemError(f"{_shown(path)} is not a path: {error}") from error
     if clean != path:
         raise FilesystemError(f"{_shown(path)} is not clean, expected {_shown(clean)}")
     longest = max(len(part) for part in path.split(b"/"))

@@ -243,7 +243,7 @@ class TarSink:
         """
         removed = next((one for one in self._before if one.startswith(b"remove ")), None)
         if removed is not None:
-            raise FilesystemError(f"/{_shown(removed[7:])} is removed last of all, which a tar archive cannot tell")
+            raise FilesystemError(f"/{_shown(removed[7:])} is removed last of all, which a tar archive cannot express")
         if self._end_of_archive:
             self._write(END_OF_ARCHIVE)
 
@@ -257,7 +257,7 @@ class TarSink:
         text = b"".join(one + b"\0" for one in self._before)
         if len(text) > MAX_BEFORE_BYTES:
             raise FilesystemError(
-                f"more is removed at once than the {MAX_BEFORE_BYTES} bytes that a tar entry can tell"
+                f"more is removed at once than the {MAX_BEFORE_BYTES} bytes that a tar entry can hold"
             )
         self._before.clear()
         return {BEFORE_RECORD: text}

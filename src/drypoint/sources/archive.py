@@ -48,8 +48,8 @@ def open_files(path: Path) -> Files:
     """The files in *path*, a directory or an uncompressed tar archive.
 
     Raises:
-        SourceError: it cannot be opened, or is compressed (the message has the command that mends it).
-        ContentError: it is no tar archive, or a damaged one.
+        SourceError: it cannot be opened, or is compressed (the message has the command that decompresses it).
+        ContentError: it is not a tar archive, or a damaged one.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -135,7 +135,7 @@ class DirectoryFiles:
                 os.close(descriptor)
                 descriptor = below
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise SourceError(f"{self._path / name} is no regular file")
+                raise SourceError(f"{self._path / name} is not a regular file")
         except OSError as error:
             os.close(descriptor)
             if error.errno == errno.ENOENT:

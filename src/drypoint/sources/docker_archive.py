@@ -132,7 +132,7 @@ class DockerArchiveSource:
     def _read_items(self) -> tuple[_Item, ...]:
         if self._files.size("manifest.json") is None:
             hint = "; it is an OCI image layout: use oci:" if self._files.size("index.json") is not None else ""
-            raise SourceError(f"{self._path} is no archive of docker save: there is no manifest.json{hint}")
+            raise SourceError(f"{self._path} is not an archive of docker save: there is no manifest.json{hint}")
         content = read_file(self._files, "manifest.json", MAX_MANIFEST_BYTES, str(self._path))
         try:
             raw_items = decode_go(content, list[_RawItem], first=True)

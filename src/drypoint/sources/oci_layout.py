@@ -61,7 +61,7 @@ class OciLayoutSource:
         name: what that one image is to be called, whatever the layout calls it.
 
     Raises:
-        SourceError: *path* cannot be read or is no layout; ImageNotFoundError when *image* is not in it.
+        SourceError: *path* cannot be read or is not a layout; ImageNotFoundError when *image* is not in it.
         ContentError: it is malformed.
         UsageError: *image* or *name* does not decide between several images.
     """
@@ -138,7 +138,7 @@ class OciLayoutSource:
         what = str(self._path)
         if self._files.size("oci-layout") is None or self._files.size("index.json") is None:
             hint = "; it looks like a docker save archive: docker-archive:" if self._files.size("manifest.json") else ""
-            raise SourceError(f"{what} is no OCI image layout: oci-layout and index.json are not both there{hint}")
+            raise SourceError(f"{what} is not an OCI image layout: oci-layout and index.json are not both there{hint}")
         try:
             layout = decode_go(read_file(self._files, "oci-layout", 4096, what), _LayoutFile)
         except JsonError as error:
@@ -148,7 +148,7 @@ class OciLayoutSource:
         content = read_file(self._files, "index.json", MAX_MANIFEST_BYTES, what)
         index = parse_manifest(content, MEDIA_TYPE_OCI_INDEX, f"{what}: index.json")
         if not isinstance(index, Index):
-            raise ManifestError(f"{what}: index.json is no index")
+            raise ManifestError(f"{what}: index.json is not an index")
         if not index.manifests:
             raise ImageNotFoundError(f"{what} holds no image")
         return index.manifests

@@ -47,7 +47,7 @@ def read_index(path: Path, end: int, read: Read) -> dict[str, Content | Link]:
         read: gives *size* bytes at an offset; the third argument is what messages call them.
 
     Raises:
-        ContentError: it is no tar archive, or is compressed, damaged or truncated, or has more members than anybody needs.
+        ContentError: it is not a tar archive, or is compressed, damaged or truncated, or has more members than anybody needs.
         SourceError: it cannot be read.
     """
     members: dict[str, Content | Link] = {}
@@ -87,7 +87,7 @@ def read_index(path: Path, end: int, read: Read) -> dict[str, Content | Link]:
                 _remember(members, header, typeflag, long, Content(body, size))
                 long = {}
     if count == 0:
-        raise ContentError(f"{path} is no tar archive: it is empty")
+        raise ContentError(f"{path} is not a tar archive: it is empty")
     return members
 
 
@@ -126,7 +126,7 @@ def _not_a_tar(path: Path, position: int, header: bytes) -> str:
                 f"{path} is compressed with {kind}, but has to be read in any order: "
                 f"unpack it first, with '{tool} {path}'"
             )
-    return f"{path} is no tar archive, or a damaged one: no header at byte {position}"
+    return f"{path} is not a tar archive, or a damaged one: no header at byte {position}"
 
 
 def _clean(name: str) -> str:
@@ -162,7 +162,7 @@ def _number(field: bytes, path: Path) -> int:
         except ValueError:
             number = -1
     if not 0 <= number < 1 << 62:
-        raise ContentError(f"{path}: a header's size field is {field!r}, which is no size")
+        raise ContentError(f"{path}: a header's size field is {field!r}, which is not a size")
     return number
 
 
@@ -181,6 +181,6 @@ def _pax_records(body: bytes, path: Path) -> dict[str, str]:
             found[key.decode()] = _text(value)
         elif key == b"size":
             if not value.isdigit() or len(value) > 18:
-                raise ContentError(f"{path}: an extended header's size is {value[:40]!r}, which is no size")
+                raise ContentError(f"{path}: an extended header's size is {value[:40]!r}, which is not a size")
             found["size"] = value.decode()
     return found

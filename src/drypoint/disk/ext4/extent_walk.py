@@ -50,7 +50,7 @@ def walk_extents(filesystem: Ext4Filesystem, ino: int, raw: bytes) -> Iterator[T
             length = extent.e_len if is_leaf else 1
             if not extent.e_flags & _FLAG_SECOND_VISIT:
                 if extent.e_pblk < superblock.first_data_block or extent.e_pblk + length > superblock.blocks_count:
-                    raise FilesystemError(f"{doing}: one lies outside the file system; run e2fsck -f")
+                    raise FilesystemError(f"{doing}: one is outside the file system; run e2fsck -f")
                 yield TreeRun(extent.e_lblk, extent.e_pblk, length, not is_leaf, not extent.e_flags & _FLAG_UNINIT)
             code = ext2.ext2fs_extent_get(handle[0], _EXTENT_NEXT, extent)
     finally:

@@ -137,7 +137,7 @@ def _read_tree(runs: Iterable[TreeRun], owner: str) -> tuple[list[TreeRun], list
     for run in runs:
         (nodes if run.is_node else data).append(run)
         if len(data) + len(nodes) > MAX_EXTENTS:
-            raise FilesystemError(f"{owner} lies in more than {MAX_EXTENTS} pieces")
+            raise FilesystemError(f"{owner} has more than {MAX_EXTENTS} extents")
     if any(left.logical + left.length > right.logical for left, right in pairwise(data)):
         raise FilesystemError(f"the extents of {owner} overlap; run e2fsck -f")
     return data, nodes

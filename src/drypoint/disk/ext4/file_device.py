@@ -43,7 +43,7 @@ class Ext4FileDevice:
             if start >= size or not extent.physical:
                 continue
             if len(self._starts) == MAX_EXTENTS:
-                raise FilesystemError(f"{self._name} lies in more than {MAX_EXTENTS} pieces; copy it to a fresh file")
+                raise FilesystemError(f"{self._name} has more than {MAX_EXTENTS} extents; copy it to a new file")
             self._starts.append(start)
             self._places.append(extent.physical * block_size)
             self._lengths.append(min(extent.length * block_size, size - start))
@@ -149,5 +149,5 @@ def open_ext4_file(outer: Device, path: bytes, *, allow_dirty: bool = False) -> 
     if stat is None:
         raise FilesystemError(f"there is no file /{shown} in {outer.name}")
     if not isinstance(stat.entry, Regular):
-        raise FilesystemError(f"/{shown} in {outer.name} is no regular file")
+        raise FilesystemError(f"/{shown} in {outer.name} is not a regular file")
     return Ext4FileDevice(outer, path, stat.entry.size, reader.superblock.block_size, reader.extents(stat))

@@ -302,7 +302,7 @@ class Ext4Filesystem:
             count -= part
 
     def has_blocks(self, raw: bytes) -> bool:
-        """Whether i_block of the inode *raw* says where blocks lie, and is no device number or short link."""
+        """Whether i_block of the inode *raw* says where blocks lie, and is not a device number or short link."""
         return bool(self._ext2.ext2fs_inode_has_valid_blocks2(self._fs, self._ffi.from_buffer(raw)))
 
     def punch(self, ino: int, raw: bytes) -> bytes:

@@ -101,12 +101,12 @@ class Ext4Reader:
         """What lies directly in *directory*, in the order of the inodes, which is how they lie on the disk.
 
         Raises:
-            FilesystemError: damage, or *directory* is no directory of this tree.
+            FilesystemError: damage, or *directory* is not a directory of this tree.
         """
         path = directory.path
         found = self._find(path)
         if found is None or not found[0].is_directory:
-            raise FilesystemError(f"{path!r} is no directory of the file system on {self._volume.name}")
+            raise FilesystemError(f"{path!r} is not a directory of the file system on {self._volume.name}")
         prefix = path + b"/" if path else b""
         for entry in sorted(self._entries(*found).values(), key=_INODE_NUMBER):
             yield self._stat(prefix + entry.name, self._named(found[0], entry))
@@ -114,7 +114,9 @@ class Ext4Reader:
     def read(self, stat: Stat) -> Iterator[memoryview]:
         inode = self._inodes.inode(stat.inode)
         if not _has_type(inode, S_IFREG):
-            raise FilesystemError(f"{stat.entry.path!r} is no regular file of the file system on {self._volume.name}")
+            raise FilesystemError(
+                f"{stat.entry.path!r} is not a regular file of the file system on {self._volume.name}"
+            )
         whole = self._small(inode)
         return self._content(inode) if whole is None else iter((whole,))
 
@@ -122,13 +124,17 @@ class Ext4Reader:
         """Where the content of a regular file lies, in order, holes left out; what reads as zeros is at block 0.
 
         Raises:
-            FilesystemError: damage; or it is no regular file of this tree, or one whose content lies in its inode.
+            FilesystemError: damage; or it is not a regular file of this tree, or one whose content lies in its inode.
         """
         inode = self._inodes.inode(stat.inode)
         if not _has_type(inode, S_IFREG):
-            raise FilesystemError(f"{stat.entry.path!r} is no regular file of the file system on {self._volume.name}")
+            raise FilesystemError(
+                f"{stat.entry.path!r} is not a regular file of the file system on {self._volume.name}"
+            )
         if inode.flags & INLINE_DATA_FLAG:
-            raise FilesystemError(f"{stat.entry.path!r} on {self._volume.name} has no blocks: it lies in its inode")
+            raise FilesystemError(
+                f"{stat.entry.path!r} on {self._volume.name} has no blocks: its content is in its inode"
+            )
         return extents(self._volume, inode)
 
     def _find(self, path: bytes) -> tuple[Inode, int] | None:
@@ -141,7 +147,7 @@ class Ext4Reader:
         number, parent = known or (ROOT_INODE, ROOT_INODE)
         inode = self._inodes.inode(number)
         if known is None and not inode.is_directory:
-            raise self._volume.damage("the root", "it is no directory")
+            raise self._volume.damage("the root", "it is not a directory")
         here = ancestor
         rest = path[len(ancestor) :].lstrip(b"/")
         for name in rest.split(b"/") if rest else ():
@@ -248,7 +254,7 @@ class Ext4Reader:
         owner = f"inode {inode.number}"
         if goes_on:
             more = min(_AHEAD // superblock.block_size, superblock.blocks_count - physical)
-            # What cannot be read behind the file is no fault of the file.
+            # What cannot be read behind the file is not a fault of the file.
             with suppress(DiskImageError):
                 return self._volume.read(physical, max(blocks, more), owner)
         return self._volume.read(physical, blocks, owner)

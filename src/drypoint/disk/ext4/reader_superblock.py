@@ -195,4 +195,4 @@ def parse_superblock(raw: bytes, device_size: int, name: str) -> Superblock:
 
 
 def _damaged(name: str, why: str) -> FilesystemError:
-    return FilesystemError(f"the superblock of {name} is damaged: {why}; e2fsck may mend it")
+    return FilesystemError(f"the superblock of {name} is damaged: {why}; e2fsck may repair it")

@@ -89,4 +89,4 @@ class Volume:
 
     def damage(self, what: str, why: str) -> FilesystemError:
         """The error that says *what* is damaged, and *why* that is known."""
-        return FilesystemError(f"{what} of the file system on {self.name} is damaged: {why}; e2fsck may mend it")
+        return FilesystemError(f"{what} of the file system on {self.name} is damaged: {why}; e2fsck may repair it")

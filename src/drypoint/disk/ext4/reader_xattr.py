@@ -120,7 +120,7 @@ class AttributeReader:
         raw = self._volume.read(number, 1, f"the attribute block of inode {inode.number}")
         magic, _, blocks, _, checksum = _BLOCK_HEADER.unpack_from(raw)
         if magic != _MAGIC or blocks != 1:
-            raise self._damage(inode, f"block {number} is no attribute block")
+            raise self._damage(inode, f"block {number} is not an attribute block")
         if self._volume.superblock.has("metadata_csum"):
             crc = crc32c(struct.pack("<Q", number), self._volume.superblock.checksum_seed)
             crc = crc32c(raw[:_BLOCK_CHECKSUM_AT] + b"\0\0\0\0" + raw[_BLOCK_CHECKSUM_AT + 4 :], crc)

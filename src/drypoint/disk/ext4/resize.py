@@ -200,7 +200,7 @@ def preen_file(fd: int, where: str, last_write: int, timeout: float = CHECK_TIME
     # 1 is mended, and 2 is mended with an advice for mounted file systems.
     if result.returncode not in (0, 1, 2, 3):
         raise FilesystemError(
-            f"{where} is damaged beyond what e2fsck mends by itself. It says: {_words_of_e2fsck(result, place)}. "
+            f"{where} is damaged beyond what e2fsck repairs automatically. It says: {_words_of_e2fsck(result, place)}. "
             "Repair it by hand first (e2fsck -f), or use another disk image"
         )
 

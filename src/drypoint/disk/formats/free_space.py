@@ -20,7 +20,7 @@ _FREE_RUN = re.compile("0+")
 def free_ranges(device: Device) -> Iterator[tuple[int, int]]:
     """The (start, end) byte ranges of the disk image *device* that its ext file systems have not in use, in order.
 
-    Of what cannot be read, or is no ext file system, nothing is free.
+    Of what cannot be read, or is not an ext file system, nothing is free.
     """
     try:
         probed = probe_partitions(device, read_table(device))

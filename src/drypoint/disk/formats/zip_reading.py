@@ -160,7 +160,9 @@ def _directory(archive: Device) -> tuple[int, int, int]:
     while at >= 0 and (at + _END.size > tail_size or at + _END.size + _comment_size(tail, at) != tail_size):
         at = tail.rfind(b"PK\5\6", 0, at)
     if at < 0:
-        raise DiskImageError(f"{what} is no whole zip archive: its directory is missing; was its download cut short?")
+        raise DiskImageError(
+            f"{what} is not a whole zip archive: its directory is missing; was its download cut short?"
+        )
     _, disk, first_disk, _, count, size, offset, _ = _END.unpack_from(tail, at)
     locator = at - _END64_LOCATOR.size
     if locator >= 0 and tail.startswith(b"PK\6\7", locator):
