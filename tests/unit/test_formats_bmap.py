@@ -111,6 +111,21 @@ def test_bmaptool_refuses_a_map_that_was_changed(image: Path, tmp_path: Path) ->
 
 
 @tools
+@tools
+def test_the_map_does_not_depend_on_how_zeros_are_kept(image: Path, tmp_path: Path) -> None:
+    made = {}
+    for way in ("always", "never", "unwritten"):
+        copy = tmp_path / way / "disk.img"
+        copy.parent.mkdir()
+        run_tool("cp", f"--sparse={'never' if way == 'never' else 'always'}", image, copy)
+        if way == "unwritten":
+            # Blocks that are allocated and not written: holes to SEEK_DATA, until they are in the page cache.
+            run_tool("fallocate", "--length", str(copy.stat().st_size), copy)
+            copy.read_bytes()
+        made[way] = map_of(copy)[0].read_bytes()
+    assert len(set(made.values())) == 1
+
+
 @pytest.mark.parametrize("garbage", [b"\xa5", b"\xff"])
 def test_what_was_on_the_card_does_no_harm(image: Path, tmp_path: Path, garbage: bytes) -> None:
     """bmaptool truncates files but not cards, so what it would write to one is written here."""

@@ -125,7 +125,7 @@ def _inspect(device: Device, partition: str | int | None, data_root: bytes | Non
         notes = (
             (f"partitions {several} are both labelled {DEFAULT_PARTITION}; choose one by its number",)
             if several
-            else ()
+            else _other_kinds(disk)
         )
         return Inspection(disk, os_image, None, None, (), None, notes)
     found = candidates[0]
@@ -156,6 +156,16 @@ def _asked_for(device: Device, table: PartitionTable, selector: str | int) -> Pa
             f"{device.name}: partition {found.partition.number} holds {kind}, but an engine's store can only be read in ext4"
         )
     return found.partition
+
+
+def _other_kinds(disk: InspectedDisk) -> tuple[str, ...]:
+    """Partitions with the usual label that hold something else than an ext file system, a line each."""
+    return tuple(
+        f"partition {one.partition.number}, labelled {DEFAULT_PARTITION}, holds {one.filesystem.kind.value}: an engine's store "
+        "can only be read in ext4"
+        for one in disk.partitions
+        if one.label == DEFAULT_PARTITION and one.filesystem is not None
+    )
 
 
 def _data_partitions(disk: InspectedDisk) -> list[InspectedPartition]:

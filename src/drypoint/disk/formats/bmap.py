@@ -2,8 +2,8 @@
 
 Format: version 2.0 of the XML file of bmap-tools (Documentation in its BmapCreate.py and BmapCopy.py).
 
-bmaptool leaves what is not mapped as it was on the card. A hole is therefore left out only where a file system says that
-its blocks are free: elsewhere its zeros matter, as those of files, of inode tables, or of a boot loader's settings.
+bmaptool leaves what is not mapped as it was on the card. Zeros are therefore left out only where a file system says that its
+blocks are free: elsewhere they matter, as those of files, of inode tables, or of a boot loader's settings.
 """
 
 from __future__ import annotations
@@ -95,39 +95,34 @@ def _write(file: BufferedRandom, source_fd: int, size: int, name: str, mapped: I
 def _mapped(fd: int, size: int, free: Iterator[_Range]) -> Iterator[_Range]:
     """The (start, end) bytes that have to be written, in order; starts, and ends but for the last, are those of blocks."""
     place = 0
-    for start, end in _common(_holes(fd, size), free):
-        first = _blocks(start) * BLOCK_SIZE
-        until = end if end == size else end // BLOCK_SIZE * BLOCK_SIZE
-        if first >= until:
-            continue
-        if place < first:
-            yield place, first
-        place = until
-    if place < size:
-        yield place, size
-
-
-def _holes(fd: int, size: int) -> Iterator[_Range]:
-    place = 0
-    for start, length in data_extents(fd, 0, size):
+    for start, end in _zeros(fd, size, free):
         if place < start:
             yield place, start
-        place = start + length
+        place = end
     if place < size:
         yield place, size
 
 
-def _common(these: Iterator[_Range], those: Iterator[_Range]) -> Iterator[_Range]:
-    """What lies both in *these* and in *those* ranges, each of them in order."""
-    one, other = next(these, None), next(those, None)
-    while one is not None and other is not None:
-        start, end = max(one[0], other[0]), min(one[1], other[1])
-        if start < end:
-            yield start, end
-        if one[1] <= other[1]:
-            one = next(these, None)
-        else:
-            other = next(those, None)
+def _zeros(fd: int, size: int, free: Iterator[_Range]) -> Iterator[_Range]:
+    """The blocks of the *free* ranges that hold zeros.
+
+    Whether they are holes of the file does not matter, so that the map follows from the disk image's bytes alone: of blocks
+    that were allocated and never written, SEEK_DATA says one thing or the other, depending on the page cache.
+    """
+    for free_start, free_end in free:
+        place = _blocks(free_start) * BLOCK_SIZE
+        last = free_end if free_end == size else free_end // BLOCK_SIZE * BLOCK_SIZE
+        for start, length in data_extents(fd, place, max(place, last)):
+            for chunk in range(start // BLOCK_SIZE * BLOCK_SIZE, start + length, _CHUNK):
+                content = read_exactly(fd, chunk, min(_CHUNK, last - chunk))
+                for offset in range(0, len(content), BLOCK_SIZE):
+                    block = content[offset : offset + BLOCK_SIZE]
+                    if block != _ZEROS[: len(block)]:
+                        if place < chunk + offset:
+                            yield place, chunk + offset
+                        place = chunk + offset + len(block)
+        if place < last:
+            yield place, last
 
 
 def _checksum(fd: int, start: int, end: int) -> str:
