@@ -16,7 +16,7 @@ TEST_PACKAGES := 7zip docker.io docker-registry debootstrap acl attr bmap-tools 
 	cryptsetup-bin f2fs-tools gdisk genimage libarchive-tools libcap2-bin lz4 procps \
 	qemu-utils strace tar-split unzip xz-utils zip zstd
 
-.PHONY: venv bench demo test lint unit engine test-engines docs bindings fuzz fuzz-quick lock clean
+.PHONY: venv bench demo test lint unit judged engine test-engines docs bindings fuzz fuzz-quick lock clean
 
 venv: $(STAMP)
 
@@ -37,7 +37,7 @@ demo: venv
 
 # Every stage runs, so that one run shows all that fails.
 test: venv
-	@failed=; for stage in lint fuzz-quick unit engine; do $(MAKE) --no-print-directory $$stage || failed="$$failed $$stage"; done; \
+	@failed=; for stage in lint fuzz-quick unit judged engine; do $(MAKE) --no-print-directory $$stage || failed="$$failed $$stage"; done; \
 		[ -z "$$failed" ] || { echo "make test: failed:$$failed" >&2; exit 1; }
 
 lint: venv
@@ -46,14 +46,19 @@ lint: venv
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+# No tools, no root.
 unit: venv
-	@scripts/debian-packages "the unit tests" $(DEMO_PACKAGES) $(TEST_PACKAGES) || true
-	@$(BIN)/pytest -n 2 -m "not engine and not slow" tests
+	@$(BIN)/pytest -n 2 tests/unit
 
-# Also the slow ones among the others, so that the units stay quick.
+# Judged by tools of this machine: e2fsprogs, mtools, sfdisk, tar and others.
+judged: venv
+	@scripts/debian-packages "the judged tests" $(DEMO_PACKAGES) $(TEST_PACKAGES) || true
+	@$(BIN)/pytest -n 2 tests/judged
+
+# Judged by real engines and registries; needs root.
 engine: venv
 	@scripts/debian-packages "the tests with a real engine" $(DEMO_PACKAGES) $(TEST_PACKAGES) || true
-	@$(BIN)/pytest -m "engine or slow" tests
+	@$(BIN)/pytest tests/engine
 
 # Part of "engine": the tests with engines of other versions, which debootstrap makes the first time (about two minutes).
 test-engines: venv
@@ -66,7 +71,7 @@ docs: venv
 
 # The declarations of libext2fs, in the form that needs no parser at every start.
 bindings: venv
-	@$(BIN)/python scripts/libext2fs_declarations.py > src/drypoint/disk/ext4/_libext2fs.py
+	@$(BIN)/python scripts/libext2fs_declarations.py > src/drypoint/disk/ext4/write/_libext2fs.py
 
 # Looks for inputs that the parsers of hostile data cannot bear: make fuzz SECONDS=600 (for each target), TARGETS="tar ext4".
 SECONDS ?= 60
@@ -81,7 +86,7 @@ fuzz-quick: venv
 # The whole job against the engine's way, skopeo, podman and C programs: root, over an hour, 40 GB. See docs/performance.md.
 bench: venv
 	@scripts/debian-packages "the benchmark" $(DEMO_PACKAGES) $(TEST_PACKAGES) isal openssl skopeo podman curl npm
-	@$(BIN)/python benchmarks/contest.py
+	@$(BIN)/python -m benchmarks.contest
 
 # Renews the hashed exports after a change of dependencies in pyproject.toml. Needs uv.
 lock:

@@ -1,7 +1,7 @@
 """drypoint against the ways that users have, and against the least that C programs need. See docs/performance.md.
 
     make bench                                                    # all workloads, five rounds: over an hour, 40 GB
-    .venv/bin/python benchmarks/contest.py --workload A --rounds 3
+    .venv/bin/python -m benchmarks.contest --workload A --rounds 3
 
 All of it runs in namespaces of its own, for mounts and processes: when it ends, in whatever way, nothing of it is left. Every
 contestant is a whole process, run in turn with the others in each round; its processor seconds hold those of all its
@@ -29,13 +29,15 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.support.docker_registry import DockerRegistry
+
 import drypoint
-from contestants import missing_programs
-from contests import CONTESTS, MIB, Contest, base_image, fill_base
-from drypoint.testing.docker_registry import DockerRegistry
+
+from .contestants import missing_programs
+from .contests import CONTESTS, MIB, Contest, base_image, fill_base
 
 _DRYPOINT = [sys.executable, "-c", "from drypoint.cli import main; main()"]
-_CONTESTANT = [sys.executable, str(Path(__file__).with_name("contestants.py"))]
+_CONTESTANT = [sys.executable, "-m", "benchmarks.contestants"]
 _APART = [
     "setpriv", "--pdeathsig=KILL",
     "unshare", "--mount", "--propagation=private", "--pid", "--fork", "--mount-proc", "--kill-child",

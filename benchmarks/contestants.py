@@ -26,8 +26,8 @@ _SECTOR = 512
 def engine(base: str, out: str, more: str, *references: str) -> None:
     """Grow by *more* bytes, mount, let the engine pull all images at once, stop, unmount, flush."""
     # Here, so that the other contestants do not pay for it.
-    from drypoint.testing.docker_engine import DockerEngine
-    from drypoint.testing.mounts import mounted
+    from tests.support.docker_engine import DockerEngine
+    from tests.support.mounts import mounted
 
     image = Path(out)
     _copy(base, out)

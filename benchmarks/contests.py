@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from drypoint.testing.disk_images import DiskImage, Sizes, build_disk_image
-from drypoint.testing.images import BuiltImage, BuiltLayer, Compression, build_image, build_layer
-from drypoint.testing.layers import LayerBuilder
-from drypoint.testing.registry import RegistryContent
-from drypoint.testing.userland import debian_layer
-from packages import node_modules, science_stack
+from tests.support.userland import debian_layer
+
+from drypoint.samples.disk_images import DiskImage, Sizes, build_disk_image
+from drypoint.samples.images import BuiltImage, BuiltLayer, Compression, build_image, build_layer
+from drypoint.samples.layers import LayerBuilder
+from drypoint.samples.registry import RegistryContent
+
+from .packages import node_modules, science_stack
 
 MIB = 1 << 20
 

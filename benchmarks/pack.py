@@ -1,7 +1,7 @@
 """How fast pack is, beside what C programs need for the same bytes; and how much memory it takes.
 
-    .venv/bin/python benchmarks/pack.py [--size MIB] [--rounds N] [--directory DIR]
-    .venv/bin/python benchmarks/pack.py --memory --size 4096
+    .venv/bin/python -m benchmarks.pack [--size MIB] [--rounds N] [--directory DIR]
+    .venv/bin/python -m benchmarks.pack --memory --size 4096
 
 The application is one image of four layers, with files of 16 MiB and gzip in many members. It is made once more each time it is
 fetched, in the process, and lies nowhere. Without --memory, pack writes the archive to a pipe that another process reads.
@@ -32,8 +32,8 @@ from drypoint import ImageRequest, pack, parse_platform, parse_reference
 from drypoint.digest import Digest
 from drypoint.fstree import Directory, Metadata, Regular
 from drypoint.oci import Descriptor, Image, Layer, Platform, Reference, assemble_layers, parse_config
+from drypoint.samples.disk_images import Sizes, build_disk_image
 from drypoint.sinks.tar import END_OF_ARCHIVE, entry_header
-from drypoint.testing.disk_images import Sizes, build_disk_image
 
 MIB = 1 << 20
 _FILE_BYTES = 16 * MIB

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import platformdirs
-
-from drypoint.testing.debian import locked
+from tests.support.debian import locked
 
 _NODE = ("react-scripts@5.0.1", "typescript@4.9.5")
 _SCIENCE = (

@@ -14,9 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+from tests.support.ext4_images import make_ext4
+
 from drypoint.disk import FileDevice
-from drypoint.engine.overlay2 import apply_changes
 from drypoint.fstree import Content, Directory, Entry, Metadata, Regular
+from drypoint.jobs.preload import preload
+from drypoint.jobs.request import ImageRequest
 from drypoint.layers import LayerReader, tar_chunks
 from drypoint.layers.change import Change
 from drypoint.layers.compression import decompress
@@ -24,13 +27,13 @@ from drypoint.layers.tar import TarReader
 from drypoint.layers.tarsplit import TarSplitWriter, crc_of
 from drypoint.layers.verify import verified
 from drypoint.oci import Platform, parse_reference
-from drypoint.preloading import ImageRequest, preload
+from drypoint.samples.disk_images import build_disk_image
+from drypoint.samples.images import blob_chunks
 from drypoint.sinks.ext4 import Ext4Sink
 from drypoint.sources.registry import RegistrySource
-from drypoint.testing.disk_images import build_disk_image
-from drypoint.testing.ext4_images import make_ext4
-from drypoint.testing.images import blob_chunks
-from workloads import MIB, Workload
+from drypoint.stores.overlay2.extraction import apply_changes
+
+from .workloads import MIB, Workload
 
 Run: TypeAlias = Callable[[], None]
 _NOW = 1_700_000_000

@@ -1,6 +1,6 @@
 """How fast each stage of a preload is, beside what C programs need for the same bytes.
 
-    .venv/bin/python benchmarks/stages.py [--quick] [--rounds N] [--workload NAME ...] [--directory DIR]
+    .venv/bin/python -m benchmarks.stages [--quick] [--rounds N] [--workload NAME ...] [--directory DIR]
 
 Every stage runs alone, in a process of its own, on data that is there already; the last rows are the whole job, with a registry
 on loopback in another process, and C programs. MB are 10**6 bytes of the uncompressed tar, so that stages can be compared,
@@ -30,11 +30,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-import stage_runs
-import workloads
-from drypoint.testing.registry import serve_registry
-from stage_runs import Repeatable, Run
-from workloads import Workload
+from drypoint.samples.registry import serve_registry
+
+from . import stage_runs, workloads
+from .stage_runs import Repeatable, Run
+from .workloads import Workload
 
 P = ParamSpec("P")
 T = TypeVar("T")

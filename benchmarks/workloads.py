@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 
 from drypoint.oci import Layer
-from drypoint.testing.images import BuiltImage, BuiltLayer, Compression, build_image, build_layer
-from drypoint.testing.layers import LayerBuilder
-from drypoint.testing.registry import RegistryContent
+from drypoint.samples.images import BuiltImage, BuiltLayer, Compression, build_image, build_layer
+from drypoint.samples.layers import LayerBuilder
+from drypoint.samples.registry import RegistryContent
 
 MIB = 1 << 20
 _POOL_BYTES = 32 * MIB

@@ -1,4 +1,4 @@
-"""Prints src/drypoint/disk/ext4/_libext2fs.py, made of these declarations. ``make bindings`` writes it, a test holds it.
+"""Prints src/drypoint/disk/ext4/write/_libext2fs.py, made of these declarations. ``make bindings`` writes it, a test holds it.
 
 Declarations and struct layouts are those of ext2fs.h in e2fsprogs 1.43 to 1.47 (the layout of the fields named here has not
 changed since). Functions that the header only offers inline are reached through the exported functions they call.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cffi import FFI
 
-_MODULE = "drypoint.disk.ext4._libext2fs"
+_MODULE = "drypoint.disk.ext4.write._libext2fs"
 
 _LIBEXT2FS = """
 typedef long errcode_t;

@@ -18,9 +18,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from drypoint.testing.mounts import leftovers
-from drypoint.testing.tools import missing_tools
-from drypoint.testing.unprivileged import NOBODY
+from drypoint.samples.tools import missing_tools
+from tests.support.mounts import leftovers
+from tests.support.unprivileged import NOBODY
 
 ENGINE_PROGRAMS = ("dockerd", "docker", "docker-registry", "unshare", "setpriv", "mount", "umount", "losetup")
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .balena.inspecting import Inspection, inspect
     from .balena.previous import previous_images
+    from .concurrency.pull import pulled
     from .errors import (
         AuthenticationError,
         ContentError,
@@ -42,16 +43,20 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from .etch.base_manifest import base_manifest
+    from .fstree.extra_file import ExtraFile
+    from .jobs.base_stream import BaseStream
+    from .jobs.inject import Injected, inject
+    from .jobs.pack import Packed, pack
+    from .jobs.plan import Plan, plan
+    from .jobs.preload import Result, preload
+    from .jobs.request import ImageRequest
     from .oci import Image, Platform, Reference, parse_platform, parse_reference
-    from .preloading import ExtraFile, ImageRequest, LayerIndex, Plan, Result, Target, plan, preload
-    from .preloading.base_stream import BaseStream
-    from .preloading.injecting import Injected, inject
-    from .preloading.packing import Packed, pack
-    from .preloading.pulling import pulled
     from .progress import Progress, Step
+    from .sizing.layer_index import LayerIndex
     from .sources import DockerArchiveSource, ImageSource, OciLayoutSource
     from .sources.registry import RegistryOptions, RegistrySource
     from .verification import Report, verify
+    from .volumes.target import Target
 
 from .version import __version__
 
@@ -120,11 +125,16 @@ _HOMES = {
     ),
     "etch.base_manifest": "base_manifest",
     "oci": "Image Platform Reference parse_platform parse_reference",
-    "preloading": "ExtraFile ImageRequest LayerIndex Plan Result Target plan preload",
-    "preloading.base_stream": "BaseStream",
-    "preloading.injecting": "Injected inject",
-    "preloading.packing": "Packed pack",
-    "preloading.pulling": "pulled",
+    "jobs.plan": "Plan plan",
+    "jobs.preload": "Result preload",
+    "fstree.extra_file": "ExtraFile",
+    "jobs.request": "ImageRequest",
+    "volumes.target": "Target",
+    "sizing.layer_index": "LayerIndex",
+    "jobs.base_stream": "BaseStream",
+    "jobs.inject": "Injected inject",
+    "jobs.pack": "Packed pack",
+    "concurrency.pull": "pulled",
     "progress": "Progress Step",
     "sources": "DockerArchiveSource ImageSource OciLayoutSource",
     "sources.registry": "RegistryOptions RegistrySource",

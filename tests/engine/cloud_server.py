@@ -13,7 +13,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drypoint.testing.cloud import (
+from drypoint.samples.applications import sample_images
+from drypoint.samples.images import BuiltImage, build_image, build_layer, registry_content
+from drypoint.samples.layers import LayerBuilder
+from drypoint.samples.program import static_program
+from tests.support.cloud import (
     CloudContent,
     CloudFleet,
     CloudRelease,
@@ -22,13 +26,9 @@ from drypoint.testing.cloud import (
     TestCloud,
     serve_cloud,
 )
-from drypoint.testing.docker_registry import DockerRegistry, TokenAuth
-from drypoint.testing.images import BuiltImage, build_image, build_layer, registry_content
-from drypoint.testing.layers import LayerBuilder
-from drypoint.testing.program import static_program
-from drypoint.testing.samples import sample_images
-from drypoint.testing.token_signing import TokenSigner
-from drypoint.testing.unprivileged import NOBODY
+from tests.support.docker_registry import DockerRegistry, TokenAuth
+from tests.support.token_signing import TokenSigner
+from tests.support.unprivileged import NOBODY
 
 TOKEN = "a-session-token"
 FLEET_ID = 1

@@ -10,24 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.testing.docker_registry import DockerRegistry
-from drypoint.testing.images import BuiltImage, registry_content
-from drypoint.testing.unprivileged import NOBODY
-from drypoint.testing.userland import userland_images
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All here is about the judges, engine or not: none of it belongs to the quick tests."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker("slow")
+from drypoint.samples.images import BuiltImage, registry_content
+from tests.support.docker_registry import DockerRegistry
+from tests.support.unprivileged import NOBODY
+from tests.support.userland import userland_images
 
 
 @dataclass(frozen=True, slots=True)
 class ServedImages:
-    """The userland images (ALPHA, BETA, SUPERVISOR of drypoint.testing.userland) on a running registry."""
+    """The userland images (ALPHA, BETA, SUPERVISOR of tests.support.userland) on a running registry."""
 
     registry: DockerRegistry
     images: Mapping[str, BuiltImage]

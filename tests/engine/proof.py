@@ -12,19 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from drypoint.disk import FileDevice, find_partition, read_table
-from drypoint.testing.disk_images import (
-    EPOCH,
-    DiskImage,
-    PartitionTable,
-    build_disk_image,
-    data_tree,
-)
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.engine_images import add_supervisor, mounted_partition
-from drypoint.testing.mounts import mounted
-from drypoint.testing.oracle import compare_stores, describe
-from drypoint.testing.unprivileged import as_nobody
-from drypoint.testing.userland import PROOF, SUPERVISOR, SUPERVISOR_VERSION
+from drypoint.samples.disk_images import EPOCH, DiskImage, PartitionTable, build_disk_image, data_tree
+from tests.support.docker_engine import DockerEngine
+from tests.support.engine_images import add_supervisor, mounted_partition
+from tests.support.mounts import mounted
+from tests.support.oracle import compare_stores, describe
+from tests.support.unprivileged import as_nobody
+from tests.support.userland import PROOF, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 

@@ -15,11 +15,18 @@ from pathlib import Path
 import pytest
 
 from drypoint.oci import parse_platform
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.engine_images import add_supervisor
-from drypoint.testing.images import BuiltImage, BuiltLayer, Compression, build_image, build_layer, registry_content
-from drypoint.testing.layers import LayerBuilder
-from drypoint.testing.userland import SUPERVISOR, SUPERVISOR_VERSION
+from drypoint.samples.images import (
+    BuiltImage,
+    BuiltLayer,
+    Compression,
+    build_image,
+    build_layer,
+    registry_content,
+)
+from drypoint.samples.layers import LayerBuilder
+from tests.support.docker_engine import DockerEngine
+from tests.support.engine_images import add_supervisor
+from tests.support.userland import SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 from .proof import (
@@ -32,7 +39,7 @@ from .proof import (
     prove_with_engine,
 )
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "setpriv", "sfdisk")]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "setpriv", "sfdisk")]
 
 MIB = 1 << 20
 ONE, TWO, ONE_NEXT = "fleet/one:1", "fleet/two:1", "fleet/one:2"

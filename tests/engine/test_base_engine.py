@@ -11,11 +11,11 @@ import pytest
 from drypoint.disk import FileDevice, read_table
 from drypoint.errors import ToolError
 from drypoint.system import StorePlace, find_store
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.ext4_images import make_ext4
-from drypoint.testing.mounts import mounted
+from tests.support.docker_engine import DockerEngine
+from tests.support.ext4_images import make_ext4
+from tests.support.mounts import mounted
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "debugfs")]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "debugfs")]
 
 SIZE = 96 << 20
 OVERLAY2 = "overlay2/l/LINK"

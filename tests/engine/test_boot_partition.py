@@ -13,14 +13,14 @@ import pytest
 
 from drypoint.cli.boot_options import BootInputs, boot_files
 from drypoint.disk import FileDevice, Window, read_table
-from drypoint.disk.fat import write_fat_files
+from drypoint.disk.fat.files import write_fat_files
 from drypoint.errors import ToolError
-from drypoint.preloading.fat_files import put_fat_files
-from drypoint.testing.disk_images import IMAGE_TOOLS, PartitionTable, build_disk_image
-from drypoint.testing.mounts import mounted
-from drypoint.testing.tools import run_tool
+from drypoint.samples.disk_images import IMAGE_TOOLS, PartitionTable, build_disk_image
+from drypoint.samples.tools import run_tool
+from drypoint.volumes.fat_files import put_fat_files
+from tests.support.mounts import mounted
 
-pytestmark = [pytest.mark.needs(*IMAGE_TOOLS, "7zz", "fsck.vfat", "mount", "umount", "losetup", root=True)]
+pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "7zz", "fsck.vfat", "mount", "umount", "losetup", root=True)
 
 TIME = 1_600_000_000
 SIZES = {"12": 1 << 20, "16": 9 << 20, "32": 36 << 20}

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from drypoint.balena.apps_json import ANY_VERSION, read_apps_json
-from drypoint.testing.disk_images import build_disk_image
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.flasher_images import build_flasher_image
-from drypoint.testing.images import write_oci_layout
-from drypoint.testing.mounts import mounted
-from drypoint.testing.tools import run_tool
+from drypoint.samples.disk_images import build_disk_image
+from drypoint.samples.images import write_oci_layout
+from drypoint.samples.tools import run_tool
+from tests.support.docker_engine import DockerEngine
+from tests.support.flasher_images import build_flasher_image
+from tests.support.mounts import mounted
 
 from .cloud_server import (
     COMMIT,
@@ -37,7 +37,7 @@ from .cloud_server import (
 from .proof import OUTPUT, check_filesystem, digest_of_file, drypoint, drypoint_failing, mounted_data
 from .test_flasher import root_of
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "sfdisk", "zstd")]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "sfdisk", "zstd")]
 
 SERVICES = ("gateway", "weather")
 

@@ -23,10 +23,12 @@ from drypoint.balena.running_supervisor import supervisor_in_store
 from drypoint.balena.supervisor_version import parse_supervisor_version
 from drypoint.cli.cloud_options import CloudInputs, CloudStates, cloud_states
 from drypoint.disk import FileDevice, Window
-from drypoint.disk.ext4.reader import Ext4Reader
-from drypoint.engine import StoreState, read_state
+from drypoint.disk.ext4.read.reader import Ext4Reader
+from drypoint.samples.applications import sample_images
+from drypoint.samples.images import registry_content
 from drypoint.sources.registry import RegistryOptions, RetryPolicy, StaticCredentials
-from drypoint.testing.cloud import (
+from drypoint.stores.overlay2 import StoreState, read_state
+from tests.support.cloud import (
     CloudContent,
     CloudFleet,
     CloudRelease,
@@ -35,17 +37,15 @@ from drypoint.testing.cloud import (
     TestCloud,
     serve_cloud,
 )
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.docker_registry import DockerRegistry, TokenAuth
-from drypoint.testing.images import registry_content
-from drypoint.testing.samples import sample_images
-from drypoint.testing.token_signing import TokenSigner
-from drypoint.testing.userland import SUPERVISOR_VERSION
+from tests.support.docker_engine import DockerEngine
+from tests.support.docker_registry import DockerRegistry, TokenAuth
+from tests.support.token_signing import TokenSigner
+from tests.support.userland import SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 from .proof import OUTPUT, base_with_supervisor, check_filesystem, data_partition, mounted_data
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "sfdisk")]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "sfdisk")]
 
 TOKEN = "a-session-token"
 COMMIT = "deadbeef" * 4

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from drypoint.jobs.preload import preload
+from drypoint.jobs.request import ImageRequest
 from drypoint.oci import parse_platform, parse_reference
-from drypoint.preloading import ImageRequest, preload
+from drypoint.samples.disk_images import EPOCH, build_disk_image
+from drypoint.samples.images import registry_content
 from drypoint.sources.registry import RegistryOptions, RegistrySource, StaticCredentials
-from drypoint.testing.corpus import HUGE_BYTES, huge_image
-from drypoint.testing.disk_images import EPOCH, build_disk_image
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.docker_registry import DockerRegistry
-from drypoint.testing.images import registry_content
-from drypoint.testing.mounts import mounted
-from drypoint.testing.oracle import compare_stores, describe
+from tests.support.corpus import HUGE_BYTES, huge_image
+from tests.support.docker_engine import DockerEngine
+from tests.support.docker_registry import DockerRegistry
+from tests.support.mounts import mounted
+from tests.support.oracle import compare_stores, describe
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "mkfs.ext4", "sfdisk")]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "mkfs.ext4", "sfdisk")]
 
 MAX_HOST_BYTES = 300 << 20
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 
 from drypoint.errors import ContentError, StoreError
-from drypoint.testing.corpus import CORPUS, Case
-from drypoint.testing.corpus.memory import preload_into_memory
 from drypoint.verification import Severity, verify_store
+from tests.support.corpus import CORPUS, Case
+from tests.support.corpus.memory import preload_into_memory
 
 TAKEN = [case for case in CORPUS if case.refused is None]
 REFUSED = [case for case in CORPUS if case.refused is not None]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from drypoint.errors import ToolError
-from drypoint.testing import tools
-from drypoint.testing.disk_images import (
+from drypoint.samples import tools
+from drypoint.samples.disk_images import (
     EPOCH,
     IMAGE_TOOLS,
     MIB,
@@ -25,14 +25,14 @@ from drypoint.testing.disk_images import (
     build_disk_image,
     data_tree,
 )
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.engine_images import add_supervisor, mounted_partition, run_engine_on
-from drypoint.testing.tools import run_tool
-from drypoint.testing.userland import PROOF, SUPERVISOR, SUPERVISOR_VERSION
+from drypoint.samples.tools import run_tool
+from tests.support.docker_engine import DockerEngine
+from tests.support.engine_images import add_supervisor, mounted_partition, run_engine_on
+from tests.support.userland import PROOF, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 
-pytestmark = [pytest.mark.needs(*IMAGE_TOOLS, "e2fsck")]
+pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck")
 
 
 @pytest.mark.parametrize("table", PartitionTable)

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from drypoint.disk import FileDevice, find_partition, read_table
-from drypoint.testing.disk_images import (
+from drypoint.samples.applications import sample_images
+from drypoint.samples.disk_images import (
     ALIGNMENT,
     MIB,
     SECTOR,
@@ -27,16 +28,15 @@ from drypoint.testing.disk_images import (
     make_ext4_partition,
     make_fat,
 )
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.engine_images import mounted_partition
-from drypoint.testing.ext4_images import judge_ext4
-from drypoint.testing.images import registry_content
-from drypoint.testing.mounts import mounted
-from drypoint.testing.registry import serve_registry
-from drypoint.testing.samples import sample_images
-from drypoint.testing.tools import run_tool
-from drypoint.testing.unprivileged import NOBODY
-from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, debian_layer
+from drypoint.samples.images import registry_content
+from drypoint.samples.registry import serve_registry
+from drypoint.samples.tools import run_tool
+from tests.support.docker_engine import DockerEngine
+from tests.support.engine_images import mounted_partition
+from tests.support.ext4_images import judge_ext4
+from tests.support.mounts import mounted
+from tests.support.unprivileged import NOBODY
+from tests.support.userland import ALPHA, BETA, SUPERVISOR, debian_layer
 
 from .conftest import ServedImages
 from .proof import (

@@ -11,14 +11,14 @@ import pytest
 
 from drypoint.errors import DrypointError, ToolError
 from drypoint.oci import Platform, parse_reference
+from drypoint.samples.images import build_image, build_layer
+from drypoint.samples.layers import LayerBuilder
 from drypoint.sources import DockerArchiveSource
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.ext4_images import make_ext4
-from drypoint.testing.images import build_image, build_layer
-from drypoint.testing.layers import LayerBuilder
-from drypoint.testing.mounts import mounted
+from tests.support.docker_engine import DockerEngine
+from tests.support.ext4_images import make_ext4
+from tests.support.mounts import mounted
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "debugfs")]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "debugfs")]
 
 SIZE = 96 << 20
 IMAGE = build_image([build_layer(LayerBuilder().file("hello", b"hi").finish())])

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.docker_registry import DockerRegistry
-from drypoint.testing.engine_images import add_supervisor
-from drypoint.testing.engines import EngineSource, is_known_difference
-from drypoint.testing.images import registry_content
-from drypoint.testing.oracle import compare_stores
-from drypoint.testing.samples import sample_images
-from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION, userland_images
+from drypoint.samples.applications import sample_images
+from drypoint.samples.images import registry_content
+from tests.support.docker_engine import DockerEngine
+from tests.support.docker_registry import DockerRegistry
+from tests.support.engine_images import add_supervisor
+from tests.support.engines import EngineSource, is_known_difference
+from tests.support.oracle import compare_stores
+from tests.support.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION, userland_images
 
 from .conftest import ServedImages
 from .proof import base_with_supervisor, check_filesystem, drypoint, mounted_data, prove_with_engine
@@ -25,7 +25,6 @@ from .proof import base_with_supervisor, check_filesystem, drypoint, mounted_dat
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.engines,
-    pytest.mark.slow,
     pytest.mark.needs("debootstrap", "e2fsck", "setpriv", "sfdisk"),
 ]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.testing.debian import archive_mirror
+from tests.support.debian import archive_mirror
 
 pytestmark = pytest.mark.needs("apt-get")
 

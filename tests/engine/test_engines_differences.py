@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.testing.engines import is_known_difference
-from drypoint.testing.oracle import Difference, DifferenceKind
+from tests.support.engines import is_known_difference
+from tests.support.oracle import Difference, DifferenceKind
 
 CHAIN = "ab" * 32
 RECORDS = b'{"type":2,"payload":"AAAA","position":0}\n'

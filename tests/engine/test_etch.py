@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.testing.disk_images import PartitionTable
-from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
+from drypoint.samples.disk_images import PartitionTable
+from tests.support.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 from .proof import base_with_supervisor, check_filesystem, drypoint, prove_with_engine
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "setpriv", "sfdisk")]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "setpriv", "sfdisk")]
 
 
 @pytest.mark.parametrize("table", list(PartitionTable), ids=lambda table: table.name)

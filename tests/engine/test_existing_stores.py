@@ -14,21 +14,21 @@ import pytest
 from drypoint import ImageRequest, parse_platform, parse_reference, preload
 from drypoint.digest import Digest
 from drypoint.errors import FilesystemError, StoreError
-from drypoint.preloading import Result
+from drypoint.jobs.preload import Result
+from drypoint.samples.disk_images import EPOCH, DiskImage, build_disk_image, data_tree
+from drypoint.samples.images import BuiltImage, BuiltLayer, build_image, build_layer, registry_content
+from drypoint.samples.layers import LayerBuilder
+from drypoint.samples.registry import TestRegistry, serve_registry
+from drypoint.samples.tools import run_tool
 from drypoint.sources.registry import RegistryOptions, RegistrySource, StaticCredentials
-from drypoint.testing.disk_images import EPOCH, DiskImage, build_disk_image, data_tree
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.engine_images import add_supervisor, run_engine_on
-from drypoint.testing.images import BuiltImage, BuiltLayer, build_image, build_layer, registry_content
-from drypoint.testing.layers import LayerBuilder
-from drypoint.testing.registry import TestRegistry, serve_registry
-from drypoint.testing.tools import run_tool
-from drypoint.testing.userland import SUPERVISOR, SUPERVISOR_VERSION
+from tests.support.docker_engine import DockerEngine
+from tests.support.engine_images import add_supervisor, run_engine_on
+from tests.support.userland import SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 from .proof import check_filesystem, differences_from, drypoint, mounted_data
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "debugfs", "setpriv", "sfdisk")]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "debugfs", "setpriv", "sfdisk")]
 
 SHARING, APART = "apps/sharing:1", "apps/apart:1"
 NAME = SUPERVISOR.partition(":")[0]

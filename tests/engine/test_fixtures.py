@@ -15,15 +15,15 @@ import pytest
 import urllib3
 
 from drypoint.errors import ToolError
-from drypoint.testing import docker_engine, docker_registry, mounts
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.docker_registry import PASSWORD, USER, DockerRegistry
-from drypoint.testing.images import registry_content
-from drypoint.testing.mounts import leftovers, mounted
-from drypoint.testing.registry import RegistryContent
-from drypoint.testing.samples import sample_images
-from drypoint.testing.tools import run_tool
-from drypoint.testing.userland import ALPHA, BETA, PROOF, SUPERVISOR
+from drypoint.samples.applications import sample_images
+from drypoint.samples.images import registry_content
+from drypoint.samples.registry import RegistryContent
+from drypoint.samples.tools import run_tool
+from tests.support import docker_engine, docker_registry, mounts
+from tests.support.docker_engine import DockerEngine
+from tests.support.docker_registry import PASSWORD, USER, DockerRegistry
+from tests.support.mounts import leftovers, mounted
+from tests.support.userland import ALPHA, BETA, PROOF, SUPERVISOR
 
 from .conftest import ServedImages
 
@@ -61,7 +61,7 @@ def test_an_engine_dies_with_its_caller(tmp_path: Path) -> None:
     program = """
         import os, signal, sys
         from pathlib import Path
-        from drypoint.testing.docker_engine import DockerEngine
+        from tests.support.docker_engine import DockerEngine
         with DockerEngine(Path(sys.argv[1])):
             os.kill(os.getpid(), signal.SIGKILL)
     """
@@ -86,7 +86,6 @@ def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert left_in(tmp_path) == []
 
 
-@pytest.mark.slow
 def test_an_engine_pulls_lists_and_runs(tmp_path: Path, served: ServedImages) -> None:
     with DockerEngine(tmp_path / "docker") as engine:
         engine.pull(served.by_tag(ALPHA))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from drypoint.errors import ToolError
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.engine_log import LogRecord, complaints, parse_log
-from drypoint.testing.userland import PROOF, SUPERVISOR
+from tests.support.docker_engine import DockerEngine
+from tests.support.engine_log import LogRecord, complaints, parse_log
+from tests.support.userland import PROOF, SUPERVISOR
 
 from .conftest import ServedImages
 

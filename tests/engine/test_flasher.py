@@ -16,19 +16,19 @@ from drypoint import ImageRequest, RegistrySource, Target, parse_reference, prel
 from drypoint.balena.flasher import find_flasher, pinning_file
 from drypoint.disk import FileDevice, find_partition, read_table
 from drypoint.oci import Platform
-from drypoint.testing.disk_images import EPOCH, PartitionTable
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.engine_images import add_supervisor
-from drypoint.testing.ext4_images import judge_ext4
-from drypoint.testing.flasher_images import FlasherImage, build_flasher_image
-from drypoint.testing.mounts import mounted
-from drypoint.testing.tools import run_tool
-from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
+from drypoint.samples.disk_images import EPOCH, PartitionTable
+from drypoint.samples.tools import run_tool
+from tests.support.docker_engine import DockerEngine
+from tests.support.engine_images import add_supervisor
+from tests.support.ext4_images import judge_ext4
+from tests.support.flasher_images import FlasherImage, build_flasher_image
+from tests.support.mounts import mounted
+from tests.support.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 from .proof import base_with_supervisor, check_filesystem, differences_from, digest_of_file, prove_with_engine
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "sfdisk", "resize2fs")]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "sfdisk", "resize2fs")]
 
 ROOT = "flash-rootA"
 

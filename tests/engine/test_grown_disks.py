@@ -12,12 +12,12 @@ import pytest
 
 from drypoint.disk import FileDevice, Partition, PartitionKind, find_partition, read_table
 from drypoint.errors import DiskImageError
-from drypoint.preloading.growing import GrowingPartition
-from drypoint.preloading.room import Room
 from drypoint.progress import SILENT
-from drypoint.testing.disk_images import IMAGE_TOOLS, MIB, PartitionTable, Sizes, build_disk_image
-from drypoint.testing.mounts import mounted
-from drypoint.testing.tools import run_tool
+from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, PartitionTable, Sizes, build_disk_image
+from drypoint.samples.tools import run_tool
+from drypoint.sizing.space import Room
+from drypoint.volumes.growing_partition import GrowingPartition
+from tests.support.mounts import mounted
 
 pytestmark = [
     pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs", "losetup", "partx", "sgdisk", "mount", "umount", root=True)

@@ -14,15 +14,15 @@ from click.testing import CliRunner, Result
 from drypoint.cli.app import cli
 from drypoint.disk import FileDevice, find_partition, read_table
 from drypoint.errors import OutputError
-from drypoint.testing.disk_images import IMAGE_TOOLS, MIB, PartitionTable, Sizes, build_disk_image
-from drypoint.testing.images import write_oci_layout
-from drypoint.testing.mounts import mounted
-from drypoint.testing.samples import sample_images
-from drypoint.testing.tools import run_tool
+from drypoint.samples.applications import sample_images
+from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, PartitionTable, Sizes, build_disk_image
+from drypoint.samples.images import write_oci_layout
+from drypoint.samples.tools import run_tool
+from tests.support.mounts import mounted
 
 from .proof import digest_of_file
 
-pytestmark = [pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs", "losetup", "mount", "umount", "sgdisk", root=True)]
+pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs", "losetup", "mount", "umount", "sgdisk", root=True)
 
 MEDIUM = 256 * MIB
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from drypoint.testing.disk_images import MIB, PartitionTable, Sizes, build_disk_image
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.engine_images import add_supervisor, run_engine_on
-from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
+from drypoint.samples.disk_images import MIB, PartitionTable, Sizes, build_disk_image
+from tests.support.docker_engine import DockerEngine
+from tests.support.engine_images import add_supervisor, run_engine_on
+from tests.support.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 from .proof import drypoint, mounted_data
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "setpriv", "sfdisk", "resize2fs")]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "setpriv", "sfdisk", "resize2fs")]
 
 
 @pytest.mark.parametrize("table", list(PartitionTable), ids=lambda table: table.name)

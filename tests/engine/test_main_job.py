@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.testing.disk_images import PartitionTable, build_disk_image
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.engine_images import add_supervisor
-from drypoint.testing.images import registry_content
-from drypoint.testing.mounts import mounted
-from drypoint.testing.registry import Faults, serve_registry
-from drypoint.testing.samples import sample_images
-from drypoint.testing.unprivileged import NOBODY
-from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
+from drypoint.samples.applications import sample_images
+from drypoint.samples.disk_images import PartitionTable, build_disk_image
+from drypoint.samples.images import registry_content
+from drypoint.samples.registry import Faults, serve_registry
+from tests.support.docker_engine import DockerEngine
+from tests.support.engine_images import add_supervisor
+from tests.support.mounts import mounted
+from tests.support.unprivileged import NOBODY
+from tests.support.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 from .proof import (
@@ -35,7 +35,7 @@ from .proof import (
     prove_with_engine,
 )
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "setpriv", "sfdisk")]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "setpriv", "sfdisk")]
 
 
 @pytest.mark.parametrize("table", list(PartitionTable), ids=lambda table: table.name)

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from drypoint.errors import ToolError
-from drypoint.testing.oracle import Difference, DifferenceKind, compare_stores, describe
+from tests.support.oracle import Difference, DifferenceKind, compare_stores, describe
 
-pytestmark = [pytest.mark.needs(root=True)]
+pytestmark = pytest.mark.needs(root=True)
 
 BASE = hashlib.sha256(b"base").hexdigest()
 TOP = hashlib.sha256(b"top").hexdigest()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.oracle import DifferenceKind, compare_stores, describe
-from drypoint.testing.userland import ALPHA, BETA
+from tests.support.docker_engine import DockerEngine
+from tests.support.oracle import DifferenceKind, compare_stores, describe
+from tests.support.userland import ALPHA, BETA
 
 from .conftest import ServedImages
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine]
 
 
 def test_two_pulls_are_equal(tmp_path: Path, served: ServedImages) -> None:

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from drypoint.jobs.preload import preload
+from drypoint.jobs.request import ImageRequest
+from drypoint.jobs.write import WrittenLayer, to_be_noted
 from drypoint.oci import Platform
-from drypoint.preloading import ImageRequest, WrittenLayer, preload
-from drypoint.preloading.writing import to_be_noted
+from drypoint.samples.disk_images import MIB, DiskImage, Sizes, build_disk_image
+from drypoint.samples.images import build_image, build_layer, write_oci_layout
+from drypoint.samples.layers import LayerBuilder
 from drypoint.sources import OciLayoutSource
-from drypoint.testing.disk_images import MIB, DiskImage, Sizes, build_disk_image
-from drypoint.testing.engine_images import mounted_partition
-from drypoint.testing.images import build_image, build_layer, write_oci_layout
-from drypoint.testing.layers import LayerBuilder
+from tests.support.engine_images import mounted_partition
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("du", "e2fsck")]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("du", "e2fsck")]
 
 
 def layers() -> dict[str, LayerBuilder]:

@@ -13,14 +13,14 @@ import pytest
 from drypoint.digest import digest_of, hex_of
 from drypoint.layers import LayerReader, tar_chunks
 from drypoint.oci import Descriptor, Layer, chain_ids
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.docker_registry import DockerRegistry
-from drypoint.testing.gzip_framings import Cut, framed, like_pgzip, random_framing
-from drypoint.testing.images import BuiltLayer, build_image, registry_content
-from drypoint.testing.layers import LayerBuilder
-from drypoint.testing.samples import sample_content
+from drypoint.samples.applications import sample_content
+from drypoint.samples.images import BuiltLayer, build_image, registry_content
+from drypoint.samples.layers import LayerBuilder
+from tests.support.docker_engine import DockerEngine
+from tests.support.docker_registry import DockerRegistry
+from tests.support.gzip_framings import Cut, framed, like_pgzip, random_framing
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine]
 
 END = 1024
 LAYERS_OF_AN_IMAGE = 60

@@ -17,15 +17,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from drypoint.disk import FileDevice
-from drypoint.engine import apply_changes
 from drypoint.fstree import Directory, Metadata
 from drypoint.layers import LayerReader
+from drypoint.samples.layers import file_capability
 from drypoint.sinks.ext4 import Ext4Sink
-from drypoint.testing.ext4_images import judge_ext4, make_ext4
-from drypoint.testing.layers import file_capability
-from drypoint.testing.mounts import mounted
+from drypoint.stores.overlay2 import apply_changes
+from tests.support.ext4_images import judge_ext4, make_ext4
+from tests.support.mounts import mounted
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("mkfs.ext4", "e2fsck", "mount", "losetup", "tar", root=True)]
+pytestmark = pytest.mark.needs("mkfs.ext4", "e2fsck", "mount", "losetup", "tar", root=True)
 
 NOW = 1_700_000_000
 QUARTER = 250_000_000

@@ -18,19 +18,19 @@ import pytest
 import urllib3
 
 from drypoint.digest import Digest, hex_of
-from drypoint.testing.disk_images import build_disk_image
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.docker_registry import DockerRegistry
-from drypoint.testing.engines import EngineSource
-from drypoint.testing.images import BuiltImage, build_image, build_layer, registry_content
-from drypoint.testing.layers import LayerBuilder
-from drypoint.testing.oracle import compare_stores, describe
-from drypoint.testing.userland import SUPERVISOR, userland_images
+from drypoint.samples.disk_images import build_disk_image
+from drypoint.samples.images import BuiltImage, build_image, build_layer, registry_content
+from drypoint.samples.layers import LayerBuilder
+from tests.support.docker_engine import DockerEngine
+from tests.support.docker_registry import DockerRegistry
+from tests.support.engines import EngineSource
+from tests.support.oracle import compare_stores, describe
+from tests.support.userland import SUPERVISOR, userland_images
 
 from .conftest import ServedImages
 from .proof import check_filesystem, drypoint, mounted_data
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.needs("e2fsck", "setpriv", "sfdisk")]
+pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "setpriv", "sfdisk")]
 
 ONE, TWO, THREE = "use/one:1", "use/two:1", "use/three:1"
 ENGINES = [

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from drypoint.disk.device import FileDevice, Window
-from drypoint.disk.ext4.reader import Ext4Reader
+from drypoint.disk.ext4.read.reader import Ext4Reader
 from drypoint.errors import ToolError
-from drypoint.testing.disk_images import DiskImage, Sizes, build_disk_image, data_tree
-from drypoint.testing.docker_engine import DockerEngine
-from drypoint.testing.docker_registry import DockerRegistry
-from drypoint.testing.engine_images import add_supervisor, run_engine_on
-from drypoint.testing.images import build_image, build_layer, registry_content
-from drypoint.testing.layers import LayerBuilder
-from drypoint.testing.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
+from drypoint.samples.disk_images import DiskImage, Sizes, build_disk_image, data_tree
+from drypoint.samples.images import build_image, build_layer, registry_content
+from drypoint.samples.layers import LayerBuilder
 from drypoint.verification import Report, Severity, check_file_system, verify_store
+from tests.support.docker_engine import DockerEngine
+from tests.support.docker_registry import DockerRegistry
+from tests.support.engine_images import add_supervisor, run_engine_on
+from tests.support.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 

@@ -17,7 +17,7 @@ import pytest
 from msgspec.structs import replace
 
 from drypoint.disk.device import FileDevice
-from drypoint.disk.ext4.reader import Ext4Reader
+from drypoint.disk.ext4.read.reader import Ext4Reader
 from drypoint.errors import FilesystemError
 from drypoint.fstree import (
     BlockDevice,
@@ -32,8 +32,8 @@ from drypoint.fstree import (
     Symlink,
     join,
 )
-from drypoint.testing.mounts import mounted
-from drypoint.testing.tools import run_tool
+from drypoint.samples.tools import run_tool
+from tests.support.mounts import mounted
 
 pytestmark = [
     pytest.mark.engine,

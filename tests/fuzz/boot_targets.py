@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from drypoint.balena.boot_config import check_config, config_application, merge_config, parse_setting
 from drypoint.balena.network import read_connection, static_ip_connection
 from drypoint.balena.splash import check_png
-from drypoint.disk.fat_chains import check_chains
-from drypoint.disk.fat_table import free_clusters, read_fat_table
+from drypoint.disk.fat.allocation_table import free_clusters, read_fat_table
+from drypoint.disk.fat.chains import check_chains
 from drypoint.errors import DiskImageError, UsageError
-from drypoint.testing.devices import PatchedDevice
+from tests.support.devices import PatchedDevice
 
 from .material import Material, patch
 from .target import PropertyError, Target
@@ -142,7 +142,7 @@ TARGETS: tuple[Target, ...] = (
         "fat_table",
         read_any_table,
         _tables,
-        ("drypoint.disk.fat_table", "drypoint.disk.fat_chains", "drypoint.disk.probe"),
+        ("drypoint.disk.fat.allocation_table", "drypoint.disk.fat.chains", "drypoint.disk.probe"),
         (DiskImageError,),
         longest=256,
     ),
@@ -166,7 +166,7 @@ TARGETS: tuple[Target, ...] = (
         "connection",
         read_any_connection,
         _connections,
-        ("drypoint.balena.network", "drypoint.disk.fat"),
+        ("drypoint.balena.network", "drypoint.disk.fat.files"),
         (UsageError,),
         tokens=(b"[connection]", b"id=", b"type=", b"=10.0.0.1/24"),
     ),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from drypoint.engine import apply_changes
 from drypoint.errors import LayerError
 from drypoint.fstree import BlockDevice, CharDevice, Content, Directory, Fifo, Metadata, Regular, Symlink
 from drypoint.layers import Add, Change, Link, Opaque, Whiteout
 from drypoint.sinks import MemoryTree
+from drypoint.stores.overlay2 import apply_changes
 
 from .material import Material
 from .target import PropertyError, Target
@@ -96,4 +96,4 @@ def _change_lists() -> Iterable[bytes]:
         yield bytes([3, 0, 4, 0, 1, 0, 0, 0, 0, 2]) + bytes([kind, 1, 4, 1, 0, 1, 0, 0, 0, 0, 1]) + change
 
 
-TARGETS = (Target("changes", apply_any_changes, _change_lists, ("drypoint.engine",), (LayerError,)),)
+TARGETS = (Target("changes", apply_any_changes, _change_lists, ("drypoint.stores.overlay2",), (LayerError,)),)

@@ -17,12 +17,12 @@ import fastcrc
 from drypoint.disk import PartitionKind, describe, find_partition, plan_growth, probe, probe_partitions, read_table
 from drypoint.disk.ext4 import Ext4Reader
 from drypoint.disk.formats.foreign import foreign_format
-from drypoint.disk.gpt import REVISION, GptEntry, GptHeader, pack_entry
 from drypoint.disk.probe import probe_compressed
+from drypoint.disk.tables.gpt import REVISION, GptEntry, GptHeader, pack_entry
 from drypoint.errors import DiskImageError, DrypointError, FilesystemError
 from drypoint.fstree import Directory, Regular, Stat
-from drypoint.testing.devices import MemoryDevice, PatchedDevice
-from drypoint.testing.tools import run_tool
+from drypoint.samples.tools import run_tool
+from tests.support.devices import MemoryDevice, PatchedDevice
 
 from .material import Material, patch
 from .target import PropertyError, Target

@@ -6,13 +6,14 @@ import io
 from collections.abc import Iterator
 from functools import cache
 
-from drypoint.engine import StoreState
 from drypoint.errors import ContentError, DrypointError
-from drypoint.etch import EtchReader, EtchWriter, Injection, Injector, Kind, Manifest, manifest_text, parse_manifest
+from drypoint.etch import EtchReader, EtchWriter, Injection, Manifest, manifest_text, parse_manifest
 from drypoint.etch.base_manifest import _Document, parse_base_manifest
 from drypoint.fstree import Directory, HardLink, Metadata, Regular, Symlink
+from drypoint.injection.members import Injector, Kind
 from drypoint.sinks import MemoryTree
 from drypoint.sinks.tar import END_OF_ARCHIVE, entry_header, padding
+from drypoint.stores.overlay2 import StoreState
 
 from .material import pieces, with_checksums
 from .target import PropertyError, Target

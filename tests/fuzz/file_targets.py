@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 
 import fastcrc
 
-from drypoint.disk.ext4.file_blocks import allocate_file, truncate_file
-from drypoint.disk.ext4.file_device import open_ext4_file
+from drypoint.disk.ext4.read.file_device import open_ext4_file
+from drypoint.disk.ext4.write.file_blocks import allocate_file, truncate_file
 from drypoint.errors import DiskImageError
-from drypoint.testing.devices import MemoryDevice
-from drypoint.testing.flasher_images import write_in_pieces
-from drypoint.testing.tools import run_tool
+from drypoint.samples.tools import run_tool
+from tests.support.devices import MemoryDevice
+from tests.support.flasher_images import write_in_pieces
 
 from .material import Material, patch
 from .target import PropertyError, Target

@@ -24,8 +24,8 @@ from drypoint.oci import (
 )
 from drypoint.oci.manifest import MEDIA_TYPE_OCI_INDEX, MEDIA_TYPE_OCI_MANIFEST
 from drypoint.oci.reference import DEFAULT_DOMAIN
+from drypoint.samples.layers import LayerBuilder
 from drypoint.sources import DockerArchiveSource, OciLayoutSource, parse_location
-from drypoint.testing.layers import LayerBuilder
 
 from .material import as_file, with_checksums
 from .target import PropertyError, Target

@@ -30,7 +30,7 @@ from drypoint.layers.pax import parse_records, parse_time, xattrs_of
 from drypoint.layers.sparse import check_fragments, is_sparse_1_0, map_of_records
 from drypoint.layers.tarsplit import clean_name, crc_of
 from drypoint.oci import Descriptor, Layer
-from drypoint.testing.layers import LayerBuilder, TarFormat
+from drypoint.samples.layers import LayerBuilder, TarFormat
 
 from .material import Material, pieces, with_checksums
 from .target import PropertyError, Target

@@ -13,14 +13,14 @@ import urllib3
 
 from drypoint.digest import Digest
 from drypoint.errors import AuthenticationError, ContentError, SourceError
+from drypoint.http.retry import Patience, RetryPolicy, TransientError, parse_retry_after
+from drypoint.http.transport import Answer
 from drypoint.oci import Descriptor
 from drypoint.sources.registry.auth import TokenAnswer, authorize
 from drypoint.sources.registry.blob import read_blob
 from drypoint.sources.registry.challenge import parse_challenges
 from drypoint.sources.registry.client import RegistryClient
 from drypoint.sources.registry.credentials import Credentials, DockerConfigStore
-from drypoint.sources.registry.retry import Patience, RetryPolicy, TransientError, parse_retry_after
-from drypoint.sources.registry.transport import Answer
 
 from .material import Material, as_file, pieces
 from .target import PropertyError, Target

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from drypoint.testing.tools import missing_tools
+from drypoint.samples.tools import missing_tools
 
 from .catalogue import ALL, TARGETS
 from .target import Target, examine, regressions

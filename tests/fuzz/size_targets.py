@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from drypoint.digest import Digest
-from drypoint.preloading.seen import FILE_NAME, LayerIndex, SeenLayer
+from drypoint.sizing.layer_index import FILE_NAME, LayerIndex, SeenLayer
 from drypoint.sources.hints import blob_hint
 
 from .target import PropertyError, Target

@@ -8,15 +8,22 @@ from contextlib import AbstractContextManager
 from functools import cache
 
 from drypoint.digest import Digest, digest_of
-from drypoint.engine import LayerStream, PlannedLayer, StoreState, plan_store, read_state, write_store
-from drypoint.engine.distribution import metadata_text, parse_metadata
-from drypoint.engine.repositories import merge_repositories, parse_repositories, repositories_text
 from drypoint.errors import DrypointError, StoreError
 from drypoint.fstree import Directory, HardLink, Metadata, Regular, Stat, Symlink, parent_and_name
 from drypoint.layers import LayerReader
 from drypoint.oci import Descriptor, Image, assemble_layers, parse_config, parse_reference
+from drypoint.samples.layers import LayerBuilder
 from drypoint.sinks import MemoryTree
-from drypoint.testing.layers import LayerBuilder
+from drypoint.stores.overlay2 import (
+    LayerStream,
+    PlannedLayer,
+    StoreState,
+    plan_store,
+    read_state,
+    write_store,
+)
+from drypoint.stores.overlay2.distribution import metadata_text, parse_metadata
+from drypoint.stores.overlay2.repositories import merge_repositories, parse_repositories, repositories_text
 
 from .material import Material
 from .material import patch as patch_number
@@ -187,7 +194,7 @@ TARGETS = (
         "store_json",
         read_any_store_json,
         _store_json,
-        ("drypoint.engine",),
+        ("drypoint.stores.overlay2",),
         (StoreError,),
         tokens=(b'"Repositories":', b'"Digest":', b"\\u2028"),
     ),
@@ -195,7 +202,7 @@ TARGETS = (
         "store",
         read_any_store,
         _damages,
-        ("drypoint.engine",),
+        ("drypoint.stores.overlay2",),
         (DrypointError,),
         longest=2048,
         tokens=(b"sha256:", b"committed", b"../"),

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import drypoint
 from drypoint.decoders import json_decoder
 
@@ -58,7 +56,6 @@ def test_several_threads_may_be_the_first_to_ask() -> None:
     assert ended("ours") == (0, "done\n")
 
 
-@pytest.mark.slow
 def test_without_it_they_crash_or_fail() -> None:
     # The day this fails, msgspec has mended it, and the module can go.
     assert any(ended("naive") != (0, "done\n") for _ in range(5))

@@ -10,16 +10,16 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.scripts import ROOT
 
 from drypoint.go_json import JsonError, decode_base64, decode_go
 
-RECORDED = Path(__file__).parent.parent / "data/go-json.jsonl"
+RECORDED = ROOT / "tests/data/go-json.jsonl"
 
 
 class Empty(msgspec.Struct):

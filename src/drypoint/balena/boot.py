@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..disk import Device, ProbedPartition, Window, describe, probe_partitions, read_table
-from ..disk.fat import list_fat_directory, read_fat_file
+from ..disk.fat.files import list_fat_directory, read_fat_file
 from ..errors import FilesystemError, PartitionTableError
-from ..preloading.request import FatFile
+from ..volumes.fat_files import FatFile
 from .boot_config import CONFIG_FILE, MAX_CONFIG_BYTES, Setting, merge_config
 from .boot_partition import BOOT_LABELS, read_boot_file
 from .network import CONNECTIONS_DIRECTORY, NetworkConnection, check_distinct

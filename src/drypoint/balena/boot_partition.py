@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from ..disk import Device, Partition, Window
-from ..disk.fat import read_fat_file
+from ..disk.fat.files import read_fat_file
 from ..disk.probe import FilesystemInfo
 
 BOOT_LABELS = ("resin-boot", "flash-boot", "balena-boot")

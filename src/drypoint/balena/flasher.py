@@ -14,13 +14,13 @@ import msgspec
 
 from ..decoders import json_decoder
 from ..disk import Device, FilesystemKind, ProbedPartition, Window, probe_partitions, read_table
-from ..disk.ext4.reader import Ext4Reader
+from ..disk.ext4.read.reader import Ext4Reader
 from ..disk.probe import probe_compressed
-from ..disk.tail import open_disk_image_file
+from ..disk.tables.tail import open_disk_image_file
 from ..errors import DiskImageError, FilesystemError, UsageError
 from ..fstree import Directory, Regular, join
-from ..preloading import ExtraFile
-from ..preloading.request import Container
+from ..fstree.extra_file import ExtraFile
+from ..volumes.target import Container
 from .boot_partition import boot_partitions, read_boot_file
 
 ROOT_LABELS = ("flash-rootA", "flash-root")

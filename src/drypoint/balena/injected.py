@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..disk import Device, Window, find_partition, probe_partitions, read_table
-from ..disk.ext4.reader import Ext4Reader
-from ..preloading import DEFAULT_PARTITION
+from ..disk.ext4.read.reader import Ext4Reader
 from ..system import find_store
+from ..volumes.target import DEFAULT_PARTITION
 from .apps_json import ANY_VERSION, MAX_BYTES, read_apps_json
 from .compatibility import check_as_it_is
 from .running_supervisor import RunningSupervisor, find_supervisor
@@ -15,7 +15,7 @@ _PATH = b"apps.json"
 
 class AppsJsonCheck:
     """Refuses an apps.json for the data partition of a balenaOS that its Supervisor would pass over: a
-    :class:`~drypoint.preloading.file_check.FileCheck`.
+    :class:`~drypoint.injection.file_check.FileCheck`.
 
     Args:
         supervisor: which reads it; None for the one that the disk image starts, as far as that is known.

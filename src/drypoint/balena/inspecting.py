@@ -8,15 +8,15 @@ import msgspec
 from msgspec.structs import replace
 
 from ..disk import Device, Partition, PartitionTable, Window, find_partition, read_table
-from ..disk.ext4.reader import Ext4Reader
+from ..disk.ext4.read.reader import Ext4Reader
 from ..disk.formats import opened_image
 from ..disk.probe import probe_compressed
-from ..disk.tail import open_disk_image_file
+from ..disk.tables.tail import open_disk_image_file
 from ..errors import DrypointError, FilesystemError, StoreError
 from ..inspection import InspectedDisk, InspectedPartition, InspectedStore, inspect_disk, inspect_store
-from ..preloading import DEFAULT_PARTITION
 from ..progress import SILENT, Progress
 from ..system import find_store
+from ..volumes.target import DEFAULT_PARTITION
 from .flasher import installed_image
 from .os_image import OsImage, inspect_os
 from .preloaded import PreloadedApps, SupervisorImage, find_apps, find_supervisors

@@ -14,7 +14,7 @@ import msgspec
 
 from ..decoders import json_decoder
 from ..disk import Device, Window
-from ..disk.ext4.reader import Ext4Reader
+from ..disk.ext4.read.reader import Ext4Reader
 from ..errors import DrypointError, FilesystemError
 from ..fstree import Directory, Regular, TreeReader, join
 from ..inspection import InspectedPartition

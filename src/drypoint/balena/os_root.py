@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from ..disk import Device, Window, probe_partitions, read_table
-from ..disk.ext4.reader import Ext4Reader
+from ..disk.ext4.read.reader import Ext4Reader
 from ..errors import FilesystemError
 from ..fstree import Directory, Regular, TreeReader, join
 

@@ -6,13 +6,13 @@ import msgspec
 
 from ..digest import Digest
 from ..disk import Device
-from ..engine import layout
-from ..engine.reading import StoreReader
 from ..errors import InvalidReferenceError, UsageError
 from ..fstree import Regular, TreeReader
 from ..inspection import InspectedStore
 from ..oci import parse_reference
 from ..oci.manifest import MAX_CONFIG_BYTES
+from ..stores.overlay2 import paths as layout
+from ..stores.overlay2.reading import StoreReader
 from .apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
 from .demand import AppsJsonDemand
 from .supervisor_image import REPOSITORY, is_supervisor, version_in_config, version_in_tag

@@ -12,14 +12,14 @@ import msgspec
 
 from ..digest import Digest
 from ..disk import Device
-from ..engine import read_state
-from ..engine.layout import config_path
-from ..engine.reading import StoreReader
 from ..errors import InvalidReferenceError
 from ..fstree import TreeReader
 from ..go_json import JsonError, decode_go
 from ..oci import parse_reference
 from ..oci.manifest import MAX_CONFIG_BYTES
+from ..stores.overlay2 import read_state
+from ..stores.overlay2.paths import config_path
+from ..stores.overlay2.reading import StoreReader
 from .os_root import SupervisorConf, read_supervisor_conf
 from .supervisor_image import REPOSITORY, is_supervisor, version_in_config
 from .supervisor_version import SupervisorVersion, version_in

@@ -19,17 +19,18 @@ from ..balena.running_supervisor import RunningSupervisor, find_supervisor, supe
 from ..balena.supervisor_image import REPOSITORY
 from ..balena.supervisor_version import SupervisorVersion, parse_supervisor_version
 from ..disk import Device, Window, read_table
-from ..disk.ext4.reader import Ext4Reader
-from ..engine import StoreState
+from ..disk.ext4.read.reader import Ext4Reader
 from ..errors import UsageError
+from ..jobs.request import CheckImages
 from ..oci import Image
-from ..preloading import Target
-from ..preloading.inner import target_disk
-from ..preloading.mending import find_data_partition
-from ..preloading.request import CheckImages, FatFile
 from ..progress import Progress
 from ..sources.registry import RegistryOptions, TokenProvider
+from ..stores.overlay2 import StoreState
 from ..system import find_store
+from ..volumes.fat_files import FatFile
+from ..volumes.inner_image import target_disk
+from ..volumes.repair import find_data_partition
+from ..volumes.target import Target
 from . import render
 from .cloud_options import CloudInputs, cloud_states
 from .files import read_file

@@ -17,7 +17,7 @@ from .option_group import Command, option_group
 
 if TYPE_CHECKING:
     from ..disk import Device
-    from ..preloading.request import FatFile
+    from ..volumes.fat_files import FatFile
 
 
 @dataclass(frozen=True, slots=True)

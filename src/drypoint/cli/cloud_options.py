@@ -239,7 +239,7 @@ def _server_options() -> list[Decorator]:
 
 
 def _save(path: Path, content: bytes) -> None:
-    from ..disk.output import whole_file
+    from ..disk.host.output import whole_file
 
     with whole_file(path, overwrite=True) as part:
         try:

@@ -1,6 +1,6 @@
 """``drypoint demo``: the whole job on sample data.
 
-The one command that uses :mod:`drypoint.testing`: it makes its own images, disk image and registry, with the builders that the
+The one command that uses :mod:`drypoint.samples`: it makes its own images, disk image and registry, with the builders that the
 tests use.
 """
 
@@ -11,16 +11,19 @@ from pathlib import Path
 
 import click
 
-from .. import preloading
 from ..balena.demand import AppsJsonDemand
 from ..errors import OutputError, VerificationError
+from ..fstree.extra_file import ExtraFile
+from ..jobs.preload import preload
+from ..jobs.request import ImageRequest
 from ..oci import Platform, parse_reference
+from ..samples.applications import sample_images
+from ..samples.disk_images import EPOCH, RASPBERRY_PI_4, build_disk_image
+from ..samples.images import registry_content
+from ..samples.registry import serve_registry
 from ..sources.registry import RegistryOptions, RegistrySource, StaticCredentials
-from ..testing.disk_images import EPOCH, RASPBERRY_PI_4, build_disk_image
-from ..testing.images import registry_content
-from ..testing.registry import serve_registry
-from ..testing.samples import sample_images
 from ..verification import verify
+from ..volumes.target import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
 from . import render, report
 from .proof import show_verification
 
@@ -54,12 +57,12 @@ def command(directory: Path, quiet: bool, verbose: int) -> None:
         render.line(f"3. drypoint preload {base} -o {out} --apps-json {apps_json}")
         options = RegistryOptions(credentials=StaticCredentials({}), environment={})
         with render.progress(quiet=quiet) as progress, RegistrySource(options) as source:
-            result = preloading.preload(
+            result = preload(
                 base,
                 out,
-                [preloading.ImageRequest(parse_reference(reference), source) for reference in references],
+                [ImageRequest(parse_reference(reference), source) for reference in references],
                 platform=_PLATFORM,
-                files=(preloading.ExtraFile(b"apps.json", apps_json.read_bytes()),),
+                files=(ExtraFile(b"apps.json", apps_json.read_bytes()),),
                 timestamp=EPOCH,
                 progress=progress,
             )
@@ -68,8 +71,8 @@ def command(directory: Path, quiet: bool, verbose: int) -> None:
     render.line(f"4. drypoint verify {out}")
     proof = verify(
         out,
-        partition=preloading.DEFAULT_PARTITION,
-        data_root=preloading.DEFAULT_DATA_ROOT,
+        partition=DEFAULT_PARTITION,
+        data_root=DEFAULT_DATA_ROOT,
         demand=AppsJsonDemand(),
     )
     show_verification(proof, quiet=quiet, verbose=verbose > 0)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from .. import uninterrupted
+from ..concurrency import uninterrupted
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a service manager's way to say it, and that of a terminal that goes away."""

@@ -12,7 +12,7 @@ import click
 from ..balena.demand import AppsJsonDemand
 from ..balena.injected import AppsJsonCheck
 from ..errors import UsageError
-from ..preloading.injecting import Injected, inject
+from ..jobs.inject import Injected, inject
 from . import render
 from .apps import given_supervisor, supervisor_version_option
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from ..balena.inspecting import inspect
-from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
 from ..progress import Progress
+from ..system import DEFAULT_DATA_ROOT
+from ..volumes.target import DEFAULT_PARTITION
 from . import inspected, render
 from .inspected_json import inspection_object
 from .job import data_root_path

@@ -22,19 +22,22 @@ from ..balena.running_supervisor import RunningSupervisor
 from ..balena.supervisor_image import supervisor_tags, version_of
 from ..digest import Digest
 from ..disk import Device
-from ..engine import StoreState
 from ..errors import ImageNotFoundError, UsageError
 from ..fstree import clean_path
+from ..fstree.extra_file import ExtraFile
+from ..jobs.request import CheckImages, FindReplaced, ImageRequest
+from ..jobs.timestamps import LATEST
 from ..oci import Image, Platform, Reference, parse_platform
-from ..preloading import DEFAULT_PARTITION, ExtraFile, FindReplaced, ImageRequest, LayerIndex, Target
-from ..preloading.moment import LATEST
-from ..preloading.request import CheckImages, Container, FatFile
 from ..progress import Progress
+from ..sizing.layer_index import LayerIndex
 from ..sources import ImageSource, OciLayoutSource, open_archive, parse_location
 from ..sources.compose import MAX_BYTES as MAX_COMPOSE_BYTES
 from ..sources.compose import read_compose
 from ..sources.dotenv import MAX_ENVIRONMENT_BYTES, read_environment
 from ..sources.registry import RegistryOptions, RegistrySource
+from ..stores.overlay2 import StoreState
+from ..volumes.fat_files import FatFile
+from ..volumes.target import DEFAULT_PARTITION, Container, Target
 from . import render
 from .apps import architecture_check, coming_config, supervisor_of, wanted_apps, warn_of_first_boot, warn_of_plain_http
 from .boot_options import BootInputs, boot_files

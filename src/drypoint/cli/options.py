@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
+from ..system import DEFAULT_DATA_ROOT
+from ..volumes.target import DEFAULT_PARTITION
 from .option_group import Command, option_group
 
 DEFAULT_PLATFORM = "linux/amd64"

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import click
 
+from ..concurrency.pull import Write
 from ..disk import Device, FileDevice, whole_file
 from ..disk.formats import ImageFormat, format_of_content
-from ..disk.tail import pad_missing_tail
+from ..disk.tables.tail import pad_missing_tail
 from ..errors import UsageError
 from ..etch.base_manifest import MAX_BYTES, parse_base_manifest
-from ..preloading.base_stream import BaseStream, read_stream
-from ..preloading.base_url import url_stream
-from ..preloading.packing import Packed, pack
-from ..preloading.pulling import Write
+from ..jobs.base_stream import BaseStream, read_stream
+from ..jobs.base_url import url_stream
+from ..jobs.pack import Packed, pack
 from ..progress import counted
 from ..sources.registry import RegistryOptions
 from . import render

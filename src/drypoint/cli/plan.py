@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from .. import preloading
 from ..disk.formats import opened_image
+from ..jobs.plan import plan as make_plan
 from . import render, report
 from .boot_options import BootInputs, boot_options
 from .cloud_options import CloudInputs, cloud_options
@@ -47,7 +47,7 @@ def command(
     render.set_up(verbose)
     with render.progress(quiet=quiet) as progress, opened_image(inputs.base, progress=progress) as base:
         with job(inputs, base.device, boot, cloud, progress) as wanted:
-            plan = preloading.plan(
+            plan = make_plan(
                 base,
                 wanted.requests,
                 platform=wanted.platform,

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import msgspec
 
 from ..digest import Digest, hex_of
-from ..engine.placement import PlannedLayer, SharedLayer
+from ..jobs.plan import Plan
 from ..oci import Image, Layer
-from ..preloading import LayerSize, Plan
+from ..sizing.layer_sizes import LayerSize
+from ..stores.overlay2.placement import PlannedLayer, SharedLayer
 from . import render
 
 _SHORT = 12

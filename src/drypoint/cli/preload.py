@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
-from .. import preloading
 from ..balena.demand import AppsJsonDemand
 from ..digest import Digest
 from ..disk.formats import opened_image
+from ..disk.host.workspace import Destination, check_destination
 from ..errors import UsageError
-from ..preloading.work import Destination, check_destination
+from ..jobs.preload import Result
+from ..jobs.preload import preload as run_preload
 from . import render, report
 from .boot_options import BootInputs, boot_options
 from .cloud_options import CloudInputs, cloud_options
@@ -96,7 +97,7 @@ def command(
     with render.progress(quiet=quiet) as progress:
         with opened_image(inputs.base, directory=scratch, progress=progress) as base:
             with job(inputs, base.device, boot, cloud, progress) as wanted:
-                result = preloading.preload(
+                result = run_preload(
                     base,
                     output,
                     wanted.requests,
@@ -128,7 +129,7 @@ def command(
             render.line(wanted.app.outlook(result.plan.images, _stored_sizes(result)).rstrip())
 
 
-def _stored_sizes(result: preloading.Result) -> dict[Digest, int]:
+def _stored_sizes(result: Result) -> dict[Digest, int]:
     """The bytes of the layers in the engine's store, by chain-id."""
     sizes = {shared.layer.chain_id: shared.size for shared in result.plan.store.shared}
     sizes.update({layer.planned.chain_id: layer.applied.size for layer in result.layers})

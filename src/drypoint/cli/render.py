@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 import msgspec
 
-from ..printable import printable
 from ..progress import SILENT, Progress, Step, human_size
+from ..text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

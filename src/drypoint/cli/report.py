@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ..disk import Partition
-from ..preloading import Plan, Result, how_found
-from ..preloading.forecast import Growth
+from ..jobs.plan import Plan
+from ..jobs.preload import Result
+from ..jobs.summary import how_found
 from ..progress import counted
+from ..sizing.growth_forecast import Growth
 from . import render
 from .plan_table import image_name, layer_lines, layer_object, show_layers
 

@@ -11,8 +11,9 @@ from ..balena.apps_json import ANY_VERSION, MAX_BYTES, read_apps_json
 from ..balena.compatibility import fit
 from ..balena.demand import AppsJsonDemand
 from ..balena.flasher import installed_image
-from ..preloading import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
+from ..system import DEFAULT_DATA_ROOT
 from ..verification import verify
+from ..volumes.target import DEFAULT_PARTITION
 from . import proof, render
 from .apps import given_supervisor, supervisor_version_option
 from .files import read_file

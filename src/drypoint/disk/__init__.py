@@ -1,11 +1,12 @@
 """Disk images: bytes, partition tables, growth, and file systems. Knows nothing of containers."""
 
-from .copy import copy_sparse, data_extents
 from .device import Device, FileDevice, GrowableDevice, TrimmableDevice, Window
-from .growth import GrowthPlan, TableWrite, apply_growth, apply_shrink, plan_growth, plan_shrink
-from .moving import Move, move_range
-from .output import in_place, whole_file
-from .partitions import (
+from .host.copies import copy_sparse, data_extents
+from .host.output import in_place, whole_file
+from .probe import FilesystemInfo, FilesystemKind, probe
+from .tables.growth import GrowthPlan, TableWrite, apply_growth, apply_shrink, plan_growth, plan_shrink
+from .tables.moving import Move, move_range
+from .tables.partitions import (
     Partition,
     PartitionKind,
     PartitionTable,
@@ -15,7 +16,6 @@ from .partitions import (
     probe_partitions,
     read_table,
 )
-from .probe import FilesystemInfo, FilesystemKind, probe
 
 __all__ = [
     "Device",

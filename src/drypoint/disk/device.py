@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ..errors import DiskImageError
-from .copy import data_extents
+from .host.copies import data_extents
 
 
 class Device(Protocol):

@@ -1,6 +1,5 @@
 """The .etch archive: a disk image, and what goes into its partitions, in one stream."""
 
-from .injection import Injector, InspectableSink, Kind
 from .manifest import FORMAT, Injection, Manifest, PackedImage, PackedStore, Room, manifest_text, parse_manifest
 from .reader import EtchReader, Member, Removal, Settlement
 from .writer import EtchWriter
@@ -10,9 +9,6 @@ __all__ = [
     "EtchReader",
     "EtchWriter",
     "Injection",
-    "Injector",
-    "InspectableSink",
-    "Kind",
     "Manifest",
     "Member",
     "PackedImage",

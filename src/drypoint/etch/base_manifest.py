@@ -1,8 +1,8 @@
 """What a base disk image holds, written down when it was built, so that an archive can be made while the image streams by.
 
 One JSON object: ``format``, ``partition`` and ``partitionName`` (its number and label), ``blockSize``, ``freeBytes``,
-``freeInodes``, and ``store``, the engine's store as :class:`~drypoint.engine.StoreState` has it: paths are base64 there, since
-they are bytes.
+``freeInodes``, and ``store``, the engine's store as :class:`~drypoint.stores.overlay2.StoreState` has it: paths are base64
+there, since they are bytes.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import msgspec
 from ..decoders import json_decoder
 from ..digest import parse_digest
 from ..disk import Device, Window, find_partition, read_table
-from ..disk.ext4.geometry import read_geometry
-from ..disk.ext4.reader import Ext4Reader
-from ..disk.ext4.resize import check_unmounted
-from ..engine import StoreState, read_state
-from ..engine.identity import CACHE_ID, LINK
+from ..disk.ext4.read.reader import Ext4Reader
+from ..disk.ext4.resize.geometry import read_geometry
+from ..disk.ext4.resize.grow import check_unmounted
 from ..errors import ContentError, FilesystemError, StoreError
 from ..fstree import clean_path
+from ..stores.overlay2 import StoreState, read_state
+from ..stores.overlay2.identity import CACHE_ID, LINK
 from ..system import find_store
 
 FORMAT = 1

@@ -14,9 +14,9 @@ from ..disk import (
     Window,
     probe,
 )
-from ..disk.ext4.geometry import read_geometry
-from ..disk.fat_table import free_clusters, read_fat_table
-from ..disk.gpt import GptTable
+from ..disk.ext4.resize.geometry import read_geometry
+from ..disk.fat.allocation_table import free_clusters, read_fat_table
+from ..disk.tables.gpt import GptTable
 from ..errors import DiskImageError
 
 _NO_SECTOR = 0xFFFF

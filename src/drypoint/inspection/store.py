@@ -7,15 +7,16 @@ from collections import defaultdict
 import msgspec
 
 from ..digest import Digest, parse_digest
-from ..engine import Finding, Orphans, StoredLayer, StoreState, layout, read_state
-from ..engine.orphans import find_orphans
-from ..engine.placement import Placement
-from ..engine.reading import StoreReader
 from ..errors import ContentError, ManifestError
 from ..fstree import Directory, TreeReader, join
 from ..go_json import JsonError, decode_go
 from ..oci import parse_config
 from ..oci.manifest import MAX_CONFIG_BYTES
+from ..stores.overlay2 import Finding, Orphans, StoredLayer, StoreState, read_state
+from ..stores.overlay2 import paths as layout
+from ..stores.overlay2.orphans import find_orphans
+from ..stores.overlay2.placement import Placement
+from ..stores.overlay2.reading import StoreReader
 
 _MAX_CONTAINER_BYTES = 4 << 20
 _MAX_TEXT = 255

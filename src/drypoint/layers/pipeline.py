@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
 
-from ..concurrency import Cancelled, Task, current, farewell, spawn
+from ..concurrency.tasks import Cancelled, Task, current, farewell, spawn
 from ..errors import LayerError
 from ..oci import Layer
 from .compression import decompress

@@ -8,9 +8,9 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from ..disk.device import Device
-from ..disk.ext4.allocate import BlockAllocator, Shortage
-from ..disk.ext4.content import ContentWriter, RunWriter
-from ..disk.ext4.directory import (
+from ..disk.ext4.write.allocation import BlockAllocator, Shortage
+from ..disk.ext4.write.content import ContentWriter, RunWriter
+from ..disk.ext4.write.directory import (
     FT_BLOCK_DEVICE,
     FT_CHAR_DEVICE,
     FT_DIRECTORY,
@@ -20,8 +20,8 @@ from ..disk.ext4.directory import (
     FT_SYMLINK,
     NAME_MAX,
 )
-from ..disk.ext4.filesystem import Ext4Filesystem
-from ..disk.ext4.inode import (
+from ..disk.ext4.write.filesystem import Ext4Filesystem
+from ..disk.ext4.write.inode import (
     EXT4_EXTENTS_FL,
     EXT4_LINK_MAX,
     S_IFBLK,
@@ -36,9 +36,9 @@ from ..disk.ext4.inode import (
     replace_metadata,
     with_links,
 )
-from ..disk.ext4.mapping import ROOT_ENTRIES, Extent, Owner, map_blocks, overhead_bound
-from ..disk.ext4.release import free_inode
-from ..disk.ext4.xattr import clear_xattrs, set_xattrs
+from ..disk.ext4.write.mapping import ROOT_ENTRIES, Extent, Owner, map_blocks, overhead_bound
+from ..disk.ext4.write.release import free_inode
+from ..disk.ext4.write.xattr import clear_xattrs, set_xattrs
 from ..errors import FilesystemError, NoSpaceError
 from ..fstree import (
     BlockDevice,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from ..disk.ext4.allocate import BlockAllocator
-from ..disk.ext4.content import ContentWriter, RunWriter
-from ..disk.ext4.directory import (
+from ..disk.ext4.write.allocation import BlockAllocator
+from ..disk.ext4.write.content import ContentWriter, RunWriter
+from ..disk.ext4.write.directory import (
     DOTS_SIZE,
     FT_DIRECTORY,
     FT_UNKNOWN,
@@ -16,9 +16,9 @@ from ..disk.ext4.directory import (
     linear_blocks,
     parse_block,
 )
-from ..disk.ext4.filesystem import Ext4Filesystem
-from ..disk.ext4.htree import indexed_blocks
-from ..disk.ext4.inode import (
+from ..disk.ext4.write.filesystem import Ext4Filesystem
+from ..disk.ext4.write.htree import indexed_blocks
+from ..disk.ext4.write.inode import (
     EXT2_INDEX_FL,
     EXT4_EXTENTS_FL,
     EXT4_LINK_MAX,
@@ -32,9 +32,9 @@ from ..disk.ext4.inode import (
     sectors_of,
     with_links,
 )
-from ..disk.ext4.mapping import Extent, Owner, map_blocks
-from ..disk.ext4.release import free_content
-from ..disk.ext4.xattr import set_xattrs
+from ..disk.ext4.write.mapping import Extent, Owner, map_blocks
+from ..disk.ext4.write.release import free_content
+from ..disk.ext4.write.xattr import set_xattrs
 from ..errors import FilesystemError
 from ..fstree import Metadata, parent_and_name
 

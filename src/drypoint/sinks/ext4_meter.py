@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ..disk.ext4.allocate import BlockAllocator
-from ..disk.ext4.filesystem import Ext4Filesystem
+from ..disk.ext4.write.allocation import BlockAllocator
+from ..disk.ext4.write.filesystem import Ext4Filesystem
 from .ext4_directories import OpenDirectories
 
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from ..disk import Device, PartitionTable, ProbedPartition, Window, probe_partitions
-from ..disk.ext4.reader import Ext4Reader
+from ..disk.ext4.read.reader import Ext4Reader
 from ..errors import DiskImageError
 from ..fstree import Directory, Symlink, TreeReader, clean_path, follow_links, join
-from ..printable import printable
+from ..text import printable
 from .mounts import Mount, covering, read_mounts
 from .settings import DEFAULT_DATA_ROOT, EngineSettings, Setting, read_settings
 

@@ -9,7 +9,7 @@ import msgspec
 
 from ..disk import PartitionTable, ProbedPartition
 from ..fstree import TreeReader
-from ..printable import printable
+from ..text import printable
 from .files import text_of
 
 _SHOWN = 200

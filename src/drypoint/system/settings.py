@@ -12,7 +12,7 @@ import msgspec
 
 from ..fstree import TreeReader
 from ..go_json import JsonError, decode_go
-from ..printable import printable
+from ..text import printable
 from .files import text_of
 from .flags import engine_flags
 

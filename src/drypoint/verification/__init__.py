@@ -1,6 +1,6 @@
 """Reads a finished disk image back and proves it, byte for byte, changing nothing."""
 
-from .beside import checkers
+from ..concurrency.checks import checkers
 from .container import Container, FindContainer
 from .demand import Demand, DemandReader, Wish
 from .filesystem import check_file_system

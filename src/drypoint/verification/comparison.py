@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..concurrency import Cancelled, current
+from ..concurrency.tasks import Cancelled, current
 from ..fstree import (
     BlockDevice,
     CharDevice,

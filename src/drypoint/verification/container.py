@@ -8,9 +8,9 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from ..disk import Device, Window, find_partition, read_table
-from ..disk.ext4.file_device import Ext4FileDevice
+from ..disk.ext4.read.file_device import Ext4FileDevice
 from ..disk.probe import probe_compressed
-from ..disk.tail import open_disk_image_file
+from ..disk.tables.tail import open_disk_image_file
 from ..errors import DiskImageError, FilesystemError
 
 

@@ -12,12 +12,12 @@ from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 
-from ..concurrency import current
+from ..concurrency.tasks import current
 from ..disk.device import Device
-from ..disk.fat_chains import check_chains
-from ..disk.fat_table import read_fat_table
-from ..disk.scratch import copy_out, in_one_piece, scratch_directory
-from ..disk.tools import tool_path
+from ..disk.fat.allocation_table import read_fat_table
+from ..disk.fat.chains import check_chains
+from ..disk.host.scratch import copy_out, in_one_piece, scratch_directory
+from ..disk.host.tools import tool_path
 from ..errors import FilesystemError
 from .finding import Finding, finding
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from ..concurrency.checks import checkers
 from ..disk import Device, Partition, PartitionTable, Window, find_partition, read_table
-from ..disk.ext4.reader import Ext4Reader
+from ..disk.ext4.read.reader import Ext4Reader
 from ..disk.formats import opened_image
 from ..errors import FilesystemError
 from ..oci import Reference
 from ..progress import SILENT, Progress
 from ..system import StorePlace, find_store
-from .beside import checkers
 from .container import FindContainer, InnerDisk, open_inner_disk
 from .demand import DemandReader
 from .finding import Finding, Report, by_weight, finding

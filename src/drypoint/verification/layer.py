@@ -8,15 +8,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..concurrency import Cancelled, current
+from ..concurrency.tasks import Cancelled, current
 from ..digest import Digest
-from ..engine import StoredLayer, apply_changes, layout
 from ..errors import FilesystemError, LayerError
 from ..fstree import Content, Regular, TreeReader, join
 from ..layers.assemble import FileRecord, read_tar_split
 from ..layers.change import Change, change_of
 from ..layers.tar import TarEntry, TarReader
 from ..layers.tarsplit import crc_of
+from ..stores.overlay2 import StoredLayer, apply_changes
+from ..stores.overlay2 import paths as layout
 from .comparison import compare
 from .expectation import ANY_TIME, Expectation
 from .finding import Finding, finding

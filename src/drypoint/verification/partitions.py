@@ -11,12 +11,12 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
+from ..concurrency.checks import Checkers
 from ..disk import Device, PartitionTable, Window, probe_partitions
-from ..disk.ext4.reader import Ext4Reader
-from ..disk.gpt import GptTable
+from ..disk.ext4.read.reader import Ext4Reader
+from ..disk.tables.gpt import GptTable
 from ..errors import FilesystemError
 from ..progress import Progress
-from .beside import Checkers
 from .filesystem import Judgement, judge_ext, judge_fat
 from .finding import FileSystemVerdict, Finding, finding
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..concurrency import current
+from ..concurrency.tasks import current
+from ..concurrency.uninterrupted import uninterrupted
 from ..disk import Device, FileDevice, Window
-from ..disk.ext4.file_device import open_ext4_file
-from ..disk.ext4.reader import Ext4Reader
+from ..disk.ext4.read.file_device import open_ext4_file
+from ..disk.ext4.read.reader import Ext4Reader
 from ..errors import ToolError
-from ..uninterrupted import uninterrupted
 from .layer import LayerResult, LayerTask, check_layer
 
 if TYPE_CHECKING:

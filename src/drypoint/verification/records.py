@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..digest import Digest, hex_of
-from ..engine import StoreState, layout
 from ..errors import FilesystemError
 from ..fstree import Directory, Regular, Stat, TreeReader, join
+from ..stores.overlay2 import StoreState
+from ..stores.overlay2 import paths as layout
 from .finding import Finding, finding
 
 _CACHE_MODES: tuple[tuple[bytes, type[Directory | Regular], int], ...] = (

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator
 
-from ..concurrency import thread_pool
+from ..concurrency.tasks import thread_pool
 from ..digest import Digest
-from ..engine import StoreState, layout, read_state
 from ..fstree import TreeReader, join
 from ..oci import Reference
+from ..stores.overlay2 import StoreState, read_state
+from ..stores.overlay2 import paths as layout
 from .demand import Demand, DemandReader
 from .finding import Finding, ImageVerdict, Report, ServiceVerdict, by_weight, finding
 from .kinds import Severity

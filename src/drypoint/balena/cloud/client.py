@@ -20,15 +20,15 @@ import msgspec
 
 from ...decoders import json_decoder
 from ...errors import AuthenticationError, SourceError, TransferError
-from ...printable import printable
+from ...http.address import shown
+from ...http.retry import Patience, TransientError, parse_retry_after
 from ...sources.registry import RegistryOptions
-from ...sources.registry.address import shown
-from ...sources.registry.retry import Patience, TransientError, parse_retry_after
+from ...text import printable
 from .query import encoded_query
 from .settings import TOKEN_VARIABLE, CloudSettings
 
 if TYPE_CHECKING:
-    from ...sources.registry.transport import Answer
+    from ...http.transport import Answer
 
 MAX_ANSWER_BYTES = 32 << 20
 _MAX_REFUSAL_BYTES = 64 << 10
@@ -57,7 +57,7 @@ class CloudClient:
 
     def __init__(self, settings: CloudSettings, options: RegistryOptions | None = None) -> None:
         # With all of HTTP and TLS, which a job that asks no server has no use for so soon.
-        from ...sources.registry.transport import Transport
+        from ...http.transport import Transport
 
         self.settings = settings
         self._options = options if options is not None else RegistryOptions()

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ...errors import AuthenticationError, UsageError
-from ...sources.registry.address import is_listed, is_loopback, origin
+from ...http.address import is_listed, is_loopback, origin
 
 DEFAULT_DOMAIN = "balena-cloud.com"
 TOKEN_VARIABLE = "BALENA_API_TOKEN"

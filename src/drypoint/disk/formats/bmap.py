@@ -15,10 +15,10 @@ from io import BufferedRandom
 from pathlib import Path
 
 from ...errors import DiskImageError, OutputError
-from ...printable import printable
-from ..copy import data_extents
+from ...text import printable
 from ..device import FileDevice
-from ..scratch import path_of
+from ..host.copies import data_extents
+from ..host.scratch import path_of
 from .free_space import free_ranges
 from .sparse import read_exactly
 

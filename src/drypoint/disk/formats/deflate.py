@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import msgspec
 
-from .parallel import in_order
+from ...concurrency.ordered_map import in_order
 from .sparse import image_chunks
 
 PIECE_SIZE = 1 << 20

@@ -15,8 +15,8 @@ from ...decompression import members
 from ...errors import DiskImageError, OutputError
 from ...progress import SILENT, Progress, Step
 from ..device import FileDevice
-from ..scratch import nameless_file, path_of, scratch_directory
-from ..tail import pad_missing_tail
+from ..host.scratch import nameless_file, path_of, scratch_directory
+from ..tables.tail import pad_missing_tail
 from .kinds import ImageFormat, format_of_content, refuse_packed_again
 from .sparse import write_sparse
 from .zip_reading import find_image, member_content

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Iterator
 
 from ...errors import DiskImageError
-from ..by_hand import write_all
-from ..copy import data_extents
+from ..host.copies import data_extents
+from ..host.read_write import write_all
 
 HOLE_SIZE = 4096
 """Bytes of the smallest hole, aligned: a block of most file systems."""

@@ -8,12 +8,12 @@ import struct
 from collections.abc import Iterator
 from typing import assert_never
 
+from ...concurrency.ordered_map import usable_cores
 from ...errors import OutputError, UsageError
 from ...progress import SILENT, Progress
-from ..copy import copy_sparse
+from ..host.copies import copy_sparse
 from .deflate import Deflated
 from .kinds import ImageFormat
-from .parallel import usable_cores
 from .sparse import image_chunks
 from .xz import xz_stream
 from .zip_writing import zip_archive

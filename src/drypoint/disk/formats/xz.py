@@ -14,8 +14,8 @@ from functools import lru_cache
 import fastcrc
 import msgspec
 
-from ...concurrency import current
-from .parallel import in_order
+from ...concurrency.ordered_map import in_order
+from ...concurrency.tasks import current
 from .sparse import image_chunks
 
 BLOCK_SIZE = 24 << 20

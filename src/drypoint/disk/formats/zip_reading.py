@@ -14,7 +14,7 @@ import msgspec
 
 from ...decompression import members
 from ...errors import DiskImageError
-from ...printable import printable
+from ...text import printable
 from ..device import Device
 
 _CHUNK = 128 << 10

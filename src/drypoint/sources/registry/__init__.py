@@ -1,9 +1,9 @@
 """The client for OCI and Docker registries: auth as a dialogue, transfers that survive what connections do."""
 
+from ...http.retry import RetryPolicy
 from .auth import TokenProvider
 from .credentials import Credentials, CredentialStore, DockerConfigStore, StaticCredentials
 from .options import RegistryOptions
-from .retry import RetryPolicy
 from .source import RegistrySource
 
 __all__ = [

@@ -22,7 +22,7 @@ import msgspec
 
 from ...errors import AuthenticationError
 from ...go_json import JsonError, decode_go
-from .address import is_loopback, origin, shown
+from ...http.address import is_loopback, origin, shown
 from .challenge import Challenge
 from .credentials import Credentials, CredentialStore
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from ...http.retry import TransientError
+from ...http.transfer import Body, transfer
 from ...oci import Descriptor
-from .retry import TransientError
-from .transfer import Body, transfer
 
 if TYPE_CHECKING:
     from .client import RegistryClient

@@ -21,16 +21,16 @@ from ...errors import (
     TransferError,
 )
 from ...go_json import JsonError, decode_go
+from ...http.address import is_listed, is_loopback, origin, shown
+from ...http.retry import Patience, TransientError, parse_retry_after
+from ...http.transfer import ODD_STATUSES
+from ...http.transport import Answer, Transport
 from ...oci import Descriptor
 from ...oci.manifest import ACCEPTED_MANIFEST_TYPES, MAX_MANIFEST_BYTES, refuse_schema_1
 from ...oci.reference import DEFAULT_DOMAIN
-from .address import is_listed, is_loopback, origin, shown
 from .auth import Authenticator, TokenAnswer, TokenRequest
 from .challenge import parse_challenges
 from .options import RegistryOptions
-from .retry import Patience, TransientError, parse_retry_after
-from .transfer import ODD_STATUSES
-from .transport import Answer, Transport
 
 _DOCKER_HUB = "registry-1.docker.io"
 _MAX_TOKEN_BYTES = 1 << 20

@@ -1,0 +1,1 @@
+"""Benchmarks: run them as modules from the checkout, ``python -m benchmarks.contest``."""

@@ -1,0 +1,331 @@
+"""How large an ext file system must be to hold so much more, or how small it can be: the arithmetic of block groups, pure.
+
+The layout rules are those of the kernel's Documentation/filesystems/ext4 (block groups, sparse_super, meta_bg); what growing
+does to them is resize2fs' (a last group that is too small to be of use is left out, the room kept for group descriptors
+shrinks as they grow, the reserve keeps its share).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+import msgspec
+
+from ....errors import FilesystemError
+from ...device import Device
+
+_MAGIC = 0xEF53
+_RESIZE_INODE = 1 << 4
+_SPARSE_SUPER2 = 1 << 9
+_NEEDS_RECOVERY = 1 << 2
+_META_BG = 1 << 4
+_64BIT = 1 << 7
+_SPARSE_SUPER = 1 << 0
+_BIGALLOC = 1 << 9
+_STATE_VALID = 1 << 0
+_STATE_ERROR = 1 << 1
+
+# resize2fs drops a last group that would gain fewer blocks than this.
+_LEAST_GAIN = 50
+_MAX_INODES = 0xFFFFFFFF
+
+
+class Geometry(msgspec.Struct, frozen=True):
+    """The superblock's numbers that growth depends on; blocks are *block_size* bytes, *last_write* seconds since 1970."""
+
+    block_size: int
+    blocks_count: int
+    reserved_blocks: int
+    free_blocks: int
+    inodes_count: int
+    free_inodes: int
+    first_data_block: int
+    blocks_per_group: int
+    inodes_per_group: int
+    inode_size: int
+    descriptor_size: int
+    reserved_gdt_blocks: int
+    first_meta_bg: int
+    last_write: int
+    state: int
+    feature_compat: int
+    feature_incompat: int
+    feature_ro_compat: int
+
+    @property
+    def size(self) -> int:
+        """Bytes that the file system spans."""
+        return self.blocks_count * self.block_size
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether it was unmounted in order: no journal to replay, no error on record."""
+        return (
+            self.state & _STATE_VALID != 0
+            and self.state & _STATE_ERROR == 0
+            and self.feature_incompat & _NEEDS_RECOVERY == 0
+        )
+
+    @property
+    def needs_recovery(self) -> bool:
+        """Whether its journal holds changes that are not yet in place."""
+        return self.feature_incompat & _NEEDS_RECOVERY != 0
+
+
+class Capacity(msgspec.Struct, frozen=True):
+    """What a file system offers at some size; *free_blocks* counts the reserved ones too."""
+
+    blocks_count: int
+    free_blocks: int
+    reserved_blocks: int
+    free_inodes: int
+
+
+def read_geometry(device: Device) -> Geometry:
+    """Read the primary superblock of the ext file system at the start of *device*.
+
+    Raises:
+        FilesystemError: there is none, or its numbers make no sense.
+        DiskImageError: the device cannot be read.
+    """
+    where = device.name
+    if device.size < 2048:
+        raise FilesystemError(f"{where}: {device.size} bytes are too few for an ext4 file system")
+    superblock = device.read(1024, 1024)
+
+    def u16(offset: int) -> int:
+        return int.from_bytes(superblock[offset : offset + 2], "little")
+
+    def u32(offset: int) -> int:
+        return int.from_bytes(superblock[offset : offset + 4], "little")
+
+    if u16(56) != _MAGIC:
+        raise FilesystemError(f"{where}: no ext4 file system (its magic number is missing)")
+    compat, incompat, ro_compat = struct.unpack_from("<III", superblock, 92)
+    wide = bool(incompat & _64BIT)
+    dynamic = u32(76) >= 1
+    log_block_size = u32(24)
+    geometry = Geometry(
+        block_size=1024 << min(log_block_size, 16),
+        blocks_count=u32(4) | (u32(0x150) << 32 if wide else 0),
+        reserved_blocks=u32(8) | (u32(0x154) << 32 if wide else 0),
+        free_blocks=u32(12) | (u32(0x158) << 32 if wide else 0),
+        inodes_count=u32(0),
+        free_inodes=u32(16),
+        first_data_block=u32(20),
+        blocks_per_group=u32(32),
+        inodes_per_group=u32(40),
+        inode_size=u16(88) if dynamic else 128,
+        descriptor_size=u16(0xFE) if wide else 32,
+        reserved_gdt_blocks=u16(0xCE),
+        first_meta_bg=u32(0x104),
+        last_write=u32(48),
+        state=u16(58),
+        feature_compat=compat,
+        feature_incompat=incompat,
+        feature_ro_compat=ro_compat,
+    )
+    _check(geometry, where)
+    return geometry
+
+
+def capacity_at(geometry: Geometry, blocks_count: int) -> Capacity:
+    """What resize2fs makes of *geometry* when it resizes it to *blocks_count* blocks; the result may span a few fewer.
+
+    Exact for growth. After a cut more may be in use than told here: extents that had to be split take blocks themselves.
+    """
+    old_groups = _groups(geometry, geometry.blocks_count)
+    groups = _groups(geometry, blocks_count)
+    descriptor_blocks = _descriptor_blocks(geometry, groups)
+    kept = _descriptor_room(geometry, descriptor_blocks)
+    last = (blocks_count - geometry.first_data_block) % geometry.blocks_per_group
+    table_blocks = 2 + _inode_blocks(geometry)
+    overhead = table_blocks + (1 + kept if _has_super(geometry, groups - 1) else 0)
+    is_resized = groups > old_groups or blocks_count < geometry.blocks_count
+    if groups > 1 and is_resized and last and last < overhead + _LEAST_GAIN:
+        blocks_count -= last
+        groups -= 1
+        descriptor_blocks = _descriptor_blocks(geometry, groups)
+        kept = _descriptor_room(geometry, descriptor_blocks)
+    metadata = (groups - old_groups) * table_blocks
+    if geometry.feature_incompat & _META_BG:
+        metadata += _meta_bg_blocks(geometry, groups) - _meta_bg_blocks(geometry, old_groups)
+        metadata += _backups(geometry, groups) - _backups(geometry, old_groups)
+    else:
+        old_kept = _descriptor_blocks(geometry, old_groups) + geometry.reserved_gdt_blocks
+        metadata += _backups(geometry, groups) * (1 + kept) - _backups(geometry, old_groups) * (1 + old_kept)
+    return Capacity(
+        blocks_count=blocks_count,
+        free_blocks=geometry.free_blocks + blocks_count - geometry.blocks_count - metadata,
+        reserved_blocks=-(-geometry.reserved_blocks * blocks_count // geometry.blocks_count),
+        free_inodes=geometry.free_inodes + (groups - old_groups) * geometry.inodes_per_group,
+    )
+
+
+def needed_size(geometry: Geometry, blocks_needed: int, inodes_needed: int) -> int:
+    """The least size in bytes at which *blocks_needed* blocks and *inodes_needed* inodes are free.
+
+    The blocks reserved for root do not count as free: the device's own services live on them when it runs full. A caller
+    may round the result up: a larger size will do as well. Never less than the size now.
+
+    Raises:
+        FilesystemError: the file system cannot be grown so far, or uses bigalloc or sparse_super2.
+    """
+    if geometry.feature_ro_compat & _BIGALLOC:
+        raise FilesystemError("an ext4 file system with the feature bigalloc cannot be grown; make it without")
+    if geometry.feature_compat & _SPARSE_SUPER2:
+        raise FilesystemError("an ext4 file system with the feature sparse_super2 cannot be grown; make it without")
+
+    def suffices(blocks_count: int) -> bool:
+        capacity = capacity_at(geometry, blocks_count)
+        return capacity.free_inodes >= inodes_needed and (
+            capacity.free_blocks - capacity.reserved_blocks >= blocks_needed + _reserve_step(geometry)
+        )
+
+    if geometry.free_inodes >= inodes_needed and geometry.free_blocks - geometry.reserved_blocks >= blocks_needed:
+        return geometry.size
+    largest = _largest(geometry)
+    too_small, enough = geometry.blocks_count, geometry.blocks_count + geometry.blocks_per_group
+    # Up by doubling, not down from the largest: where every group holds a copy of all descriptors, the copies eat up a
+    # large file system whole, and the largest has less room than a middling one.
+    while not suffices(min(enough, largest)):
+        if enough >= largest:
+            raise FilesystemError(
+                f"the ext4 file system of {geometry.size} bytes cannot be grown far enough for {blocks_needed} more blocks "
+                f"and {inodes_needed} more inodes: its layout allows {largest * geometry.block_size} bytes at most; "
+                "make it larger, or with fewer bytes an inode, to begin with"
+            )
+        too_small, enough = enough, enough * 2
+    enough = min(enough, largest)
+    return _least(too_small, enough, suffices) * geometry.block_size
+
+
+def _least(too_small: int, enough: int, suffices: Callable[[int], bool]) -> int:
+    """The least number that *suffices*, of those above *too_small*, up to *enough*."""
+    while enough - too_small > 1:
+        middle = (too_small + enough) // 2
+        if suffices(middle):
+            enough = middle
+        else:
+            too_small = middle
+    return enough
+
+
+def trimmed_size(geometry: Geometry, used_groups: int, blocks_needed: int, inodes_needed: int) -> int:
+    """The least size in bytes to which the file system can be cut so that as much stays free as for :func:`needed_size`.
+
+    Its first *used_groups* block groups stay, the last of them perhaps in part, for the inodes in them. Never more than the
+    size now, which is the answer too where the layout is one that is not resized.
+    """
+    if geometry.feature_ro_compat & _BIGALLOC or geometry.feature_compat & _SPARSE_SUPER2:
+        return geometry.size
+
+    def suffices(blocks_count: int) -> bool:
+        capacity = capacity_at(geometry, blocks_count)
+        return (
+            _groups(geometry, capacity.blocks_count) >= used_groups
+            and capacity.free_inodes >= inodes_needed
+            and capacity.free_blocks - capacity.reserved_blocks >= blocks_needed + _reserve_step(geometry)
+        )
+
+    too_small, enough = geometry.first_data_block, geometry.blocks_count
+    return _least(too_small, enough, suffices) * geometry.block_size
+
+
+def _check(geometry: Geometry, where: str) -> None:
+    blocks_per_group_limit = geometry.block_size * 8
+    sound = (
+        1024 <= geometry.block_size <= 65536
+        and 0 < geometry.blocks_per_group <= blocks_per_group_limit
+        and 0 < geometry.inodes_per_group <= blocks_per_group_limit
+        and geometry.inode_size in (128, 256, 512, 1024, 2048, 4096)
+        and _is_descriptor_size(geometry)
+        and geometry.first_data_block == (1 if geometry.block_size == 1024 else 0)
+        and geometry.blocks_count > geometry.first_data_block
+        and geometry.free_blocks <= geometry.blocks_count
+        and geometry.reserved_blocks <= geometry.blocks_count
+        and geometry.free_inodes <= geometry.inodes_count
+        and geometry.inodes_count == geometry.inodes_per_group * _groups(geometry, geometry.blocks_count)
+        and geometry.reserved_gdt_blocks <= geometry.block_size // 4
+    )
+    if not sound and not geometry.feature_ro_compat & _BIGALLOC:
+        raise FilesystemError(f"{where}: the superblock of the ext4 file system makes no sense; run e2fsck -f on it")
+
+
+def _is_descriptor_size(geometry: Geometry) -> bool:
+    """The kernel and e2fsprogs take any power of two up to 1024 where block numbers have 64 bits; mke2fs makes 64."""
+    size = geometry.descriptor_size
+    if not geometry.feature_incompat & _64BIT:
+        return size == 32
+    return 64 <= size <= min(1024, geometry.block_size) and size & (size - 1) == 0
+
+
+def _groups(geometry: Geometry, blocks_count: int) -> int:
+    return -(-(blocks_count - geometry.first_data_block) // geometry.blocks_per_group)
+
+
+def _inode_blocks(geometry: Geometry) -> int:
+    return -(-geometry.inodes_per_group * geometry.inode_size // geometry.block_size)
+
+
+def _descriptors_per_block(geometry: Geometry) -> int:
+    return geometry.block_size // geometry.descriptor_size
+
+
+def _descriptor_blocks(geometry: Geometry, groups: int) -> int:
+    return -(-groups // _descriptors_per_block(geometry))
+
+
+def _descriptor_room(geometry: Geometry, descriptor_blocks: int) -> int:
+    """Blocks behind each superblock for group descriptors: in use, and kept for more of them."""
+    if geometry.feature_incompat & _META_BG:
+        return geometry.first_meta_bg
+    old = _descriptor_blocks(geometry, _groups(geometry, geometry.blocks_count))
+    if geometry.feature_compat & _RESIZE_INODE:
+        return max(descriptor_blocks, old + geometry.reserved_gdt_blocks)
+    return descriptor_blocks + geometry.reserved_gdt_blocks
+
+
+def _has_super(geometry: Geometry, group: int) -> bool:
+    return _backups(geometry, group + 1) > _backups(geometry, group)
+
+
+def _backups(geometry: Geometry, groups: int) -> int:
+    """How many of the first *groups* groups hold a superblock."""
+    if not geometry.feature_ro_compat & _SPARSE_SUPER:
+        return groups
+    count = min(groups, 2)
+    for base in (3, 5, 7):
+        power = base
+        while power < groups:
+            count += 1
+            power *= base
+    return count
+
+
+def _meta_bg_blocks(geometry: Geometry, groups: int) -> int:
+    """Blocks of group descriptors in the first *groups* groups of a file system with meta_bg."""
+    per_block = _descriptors_per_block(geometry)
+    plain_groups = min(groups, geometry.first_meta_bg * per_block)
+    count = _backups(geometry, plain_groups) * geometry.first_meta_bg
+    full, rest = divmod(groups - plain_groups, per_block)
+    return count + full * 3 + min(rest, 2)
+
+
+def _reserve_step(geometry: Geometry) -> int:
+    """What the reserve may take more than a new group brings, so that more room never means less of it."""
+    overhead = 3 + _inode_blocks(geometry) + _descriptor_blocks(geometry, _groups(geometry, geometry.blocks_count))
+    overhead += geometry.reserved_gdt_blocks + _LEAST_GAIN
+    return 1 + overhead * geometry.reserved_blocks // geometry.blocks_count
+
+
+def _largest(geometry: Geometry) -> int:
+    """The largest number of blocks that the format and resize2fs allow for this layout."""
+    blocks = 1 << 48 if geometry.feature_incompat & _64BIT else (1 << 32) - 1
+    by_inodes = _MAX_INODES // geometry.inodes_per_group
+    groups = by_inodes
+    if not geometry.feature_incompat & _META_BG:
+        descriptor_blocks = geometry.blocks_per_group - _inode_blocks(geometry) - 4
+        groups = min(groups, descriptor_blocks * _descriptors_per_block(geometry))
+    return min(blocks, groups * geometry.blocks_per_group + geometry.first_data_block)

@@ -1,0 +1,1 @@
+"""Writing into ext file systems through libext2fs."""

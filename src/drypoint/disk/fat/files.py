@@ -1,0 +1,276 @@
+"""Files in a FAT partition, through mtools, which needs neither root nor a mount.
+
+Names are matched without regard to case, as FAT does, and keep the case that they have on the disk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from ...errors import FilesystemError, NoSpaceError, UsageError
+from ..device import Device, FileDevice
+from ..host.scratch import copy_out, in_one_piece, nameless_file, path_of, scratch_directory
+from .allocation_table import free_clusters, read_fat_table
+from .chains import check_chains
+from .mtools import Outcome, run_mtools
+
+_MAX_LISTING = 4 << 20
+_MAX_NAME = 255
+_CHUNK = 1 << 20
+_PIECE = 4096
+# What a directory entry can note: 1980 to 2107.
+_EARLIEST, _LATEST = 315532800, 4354819198
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f"*/:<>?\\|\[\]]')
+_DEVICE_NAME = re.compile(r"(con|prn|aux|nul|clock\$|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE | re.DOTALL)
+_SHORT_ALIAS = re.compile(r"[^.]{1,6}~[0-9]{1,6}(\.[^.]{0,3})?")
+_FULL = ("No free cluster", "No space left", "Disk full", "No directory slots")
+
+
+class FatEntry(msgspec.Struct, frozen=True):
+    """A name in a directory, as it is spelled there."""
+
+    name: str
+    is_directory: bool
+
+
+def read_fat_file(device: Device, path: str, limit: int) -> bytes | None:
+    """The file *path* (``a/b.json``, from the root) of the FAT file system that fills *device*, or None if there is none.
+
+    Raises:
+        FilesystemError: the file is larger than *limit* bytes, or mtools cannot read the file system.
+        ToolError: mtools is not installed, or does not end in time.
+    """
+    with in_one_piece(device) as image:
+        return _read(device, image, path, limit)
+
+
+def list_fat_directory(device: Device, path: str = "") -> tuple[FatEntry, ...] | None:
+    """What the directory *path* (``a/b``, empty for the root) holds, in the order on the disk; None if there is none.
+
+    Raises:
+        FilesystemError: mtools cannot read the file system, or the directory is endless.
+        ToolError: mtools is not installed, or does not end in time.
+    """
+    with in_one_piece(device) as image:
+        return _list(device, image, path)
+
+
+def write_fat_file(device: Device, path: str, content: bytes, *, timestamp: int) -> None:
+    """Put one file into the FAT file system that fills *device*; see :func:`write_fat_files`."""
+    write_fat_files(device, {path: content}, timestamp=timestamp)
+
+
+def write_fat_files(device: Device, files: Mapping[str, bytes], *, timestamp: int) -> None:
+    """Put *files*, contents by path from the root, into the FAT file system that fills *device*: all, or nothing changes.
+
+    A file that is there already is replaced and keeps the spelling of its name; one that has the content already is left
+    alone; directories are made where missing. All is done and read back on a nameless copy of the partition, and only what
+    differs in the end is written to the device. Entries that are made carry *timestamp* (seconds since the epoch, UTC, as
+    near as FAT's two seconds from 1980 on come to it). A name of up to eight characters and three behind a dot that has
+    letters beyond ASCII is stored in FAT's old form, which does not keep their case.
+
+    Raises:
+        UsageError: a path cannot be one on FAT, or two are the same but for case.
+        NoSpaceError: the file system, or its root directory, has no room for them.
+        FilesystemError: it is not FAT, is damaged, or has a directory where a file is to go, or the other way round.
+        ToolError: mtools is not installed, or does not end in time.
+    """
+    for path in files:
+        check_fat_path(path)
+    if len({_fold(path) for path in files}) != len(files):
+        raise UsageError("two of the files for the FAT file system have the same path but for upper and lower case")
+    with nameless_file(scratch_directory()) as fd:
+        copy_out(device, 0, device.size, fd)
+        with FileDevice(path_of(fd), name=device.name) as copy:
+            _Writing(copy, min(max(timestamp, _EARLIEST), _LATEST)).write(files)
+            _bring_back(copy, device)
+
+
+class _Writing:
+    """The work on the copy."""
+
+    def __init__(self, copy: FileDevice, timestamp: int) -> None:
+        self._copy = copy
+        self._image = copy.location
+        self._timestamp = timestamp
+        self._table = read_fat_table(copy)
+        check_chains(copy, self._table)
+        self._listings: dict[str, dict[str, FatEntry]] = {}
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        wanted: dict[str, bytes] = {}
+        new_directories: dict[str, None] = {}
+        for path, content in files.items():
+            spelled, exists = self._resolve(path, new_directories)
+            if exists and _read_if_not_longer(self._image, spelled, len(content)) == content:
+                continue
+            wanted[spelled] = content
+            if exists:
+                # Its clusters become free, so that what is free can be counted. FAT notes no clusters for an empty file.
+                self._put(spelled, b"")
+        self._check_room(wanted, len(new_directories))
+        for directory in new_directories:
+            self._check(run_mtools("mmd", self._image, f"::/{directory}", timestamp=self._timestamp), directory)
+        for path, content in wanted.items():
+            self._put(path, content)
+        self._check_written(wanted)
+
+    def _resolve(self, path: str, new_directories: dict[str, None]) -> tuple[str, bool]:
+        """*path* as it is spelled on the disk, and whether the file is there; directories to be made are noted."""
+        *directories, name = path.split("/")
+        place = ""
+        for directory in directories:
+            found = self._listing(place).get(_fold(directory))
+            if found is not None and not found.is_directory:
+                raise FilesystemError(
+                    f"{self._copy.name}: {place}{found.name} is a file, but {path} needs a directory there"
+                )
+            if found is None:
+                found = FatEntry(directory, is_directory=True)
+                self._listing(place)[_fold(directory)] = found
+                new_directories[f"{place}{directory}"] = None
+                self._listings[f"{place}{directory}/"] = {}
+            place = f"{place}{found.name}/"
+        found = self._listing(place).get(_fold(name))
+        if found is not None and found.is_directory:
+            raise FilesystemError(f"{self._copy.name}: {place}{found.name} is a directory, but a file is to go there")
+        if found is None:
+            self._listing(place)[_fold(name)] = FatEntry(name, is_directory=False)
+        return f"{place}{name if found is None else found.name}", found is not None
+
+    def _listing(self, place: str) -> dict[str, FatEntry]:
+        if place not in self._listings:
+            self._listings[place] = self._names(place)
+        return self._listings[place]
+
+    def _names(self, place: str) -> dict[str, FatEntry]:
+        return {_fold(entry.name): entry for entry in _list(self._copy, self._image, place.rstrip("/")) or ()}
+
+    def _check_room(self, wanted: Mapping[str, bytes], directories: int) -> None:
+        table = self._table
+        free = free_clusters(self._copy, table)
+        needed = sum(table.clusters_for(len(content)) for content in wanted.values()) + directories
+        if needed > free:
+            raise NoSpaceError(
+                f"the FAT file system of {self._copy.name} has {free * table.cluster_size} bytes free, and {', '.join(wanted)} "
+                f"need {needed * table.cluster_size}; take away what is not needed there, or give smaller files"
+            )
+
+    def _put(self, path: str, content: bytes) -> None:
+        with nameless_file(scratch_directory()) as fd:
+            with open(fd, "r+b", closefd=False) as file:
+                file.write(content)
+                file.seek(0)
+            self._check(run_mtools("mcopy", self._image, "-", f"::/{path}", stdin=fd, timestamp=self._timestamp), path)
+
+    def _check(self, outcome: Outcome, path: str) -> None:
+        if any(text in outcome.said for text in _FULL):
+            raise NoSpaceError(
+                f"the FAT file system of {self._copy.name} has no room for {path}: mtools says {outcome.said[-200:]!r}; "
+                "take away what is not needed there"
+            )
+        if outcome.status != 0:
+            raise FilesystemError(
+                f"{path} cannot be written to the FAT file system of {self._copy.name}: mtools says {outcome.said[-500:]!r}"
+            )
+
+    def _check_written(self, wanted: Mapping[str, bytes]) -> None:
+        """mtools ends well in cases where it did not do well; and a name could be another file's short alias."""
+        for path, content in wanted.items():
+            if _read_if_not_longer(self._image, path, len(content)) != content:
+                raise FilesystemError(
+                    f"{path} does not read back from the FAT file system of {self._copy.name} as written"
+                )
+        for place, expected in self._listings.items():
+            if self._names(place).keys() != expected.keys():
+                raise FilesystemError(
+                    f"writing to the FAT file system of {self._copy.name} changes other names in /{place}: it is damaged"
+                )
+        check_chains(self._copy, read_fat_table(self._copy))
+
+
+def _bring_back(copy: FileDevice, device: Device) -> None:
+    """Write to *device* what *copy* has otherwise."""
+    for start, size in copy.data_extents(0, copy.size):
+        for offset in range(start, start + size, _CHUNK):
+            length = min(_CHUNK, start + size - offset)
+            new, old = copy.read(offset, length), device.read(offset, length)
+            if new == old:
+                continue
+            for piece in range(0, length, _PIECE):
+                if new[piece : piece + _PIECE] != old[piece : piece + _PIECE]:
+                    device.write(offset + piece, new[piece : piece + _PIECE])
+
+
+def _read(device: Device, image: tuple[Path, int], path: str, limit: int) -> bytes | None:
+    outcome = run_mtools("mcopy", image, f"::/{path}", "-", limit=limit)
+    if len(outcome.output) > limit:
+        raise FilesystemError(f"{path} in the FAT file system of {device.name} has more than {limit} bytes")
+    if outcome.status == 0:
+        return outcome.output
+    if "not found" in outcome.said:
+        return None
+    raise _unreadable(device, "mcopy", outcome)
+
+
+def _read_if_not_longer(image: tuple[Path, int], path: str, length: int) -> bytes | None:
+    outcome = run_mtools("mcopy", image, f"::/{path}", "-", limit=length)
+    return outcome.output if outcome.status == 0 and len(outcome.output) <= length else None
+
+
+def _list(device: Device, image: tuple[Path, int], path: str) -> tuple[FatEntry, ...] | None:
+    outcome = run_mtools("mdir", image, "-a", "-b", f"::/{path}/" if path else "::/", limit=_MAX_LISTING)
+    if len(outcome.output) > _MAX_LISTING:
+        raise FilesystemError(
+            f"the directory /{path} in the FAT file system of {device.name} is endless: it is damaged"
+        )
+    if outcome.status != 0:
+        if "not found" in outcome.said:
+            return None
+        raise _unreadable(device, "mdir", outcome)
+    start = len(f"::/{path}/") if path else len("::/")
+    names = (line[start:] for line in outcome.output.decode(errors="replace").split("\n") if line)
+    return tuple(FatEntry(name.rstrip("/"), name.endswith("/")) for name in names if name)
+
+
+def _unreadable(device: Device, program: str, outcome: Outcome) -> FilesystemError:
+    return FilesystemError(
+        f"the FAT file system of {device.name} cannot be read: {program} says {outcome.said[-500:]!r}"
+    )
+
+
+def check_fat_path(path: str) -> None:
+    """See to it that *path* can be one on FAT, and one that mtools takes as it is.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    for name in path.split("/"):
+        why = _fault(name)
+        if why is not None:
+            raise UsageError(f"{path[:300]!r} cannot be the path of a file on FAT: {why}")
+
+
+def _fault(name: str) -> str | None:
+    if not name or name in (".", ".."):
+        return "a part of it is empty, '.' or '..'"
+    if _FORBIDDEN.search(name):
+        return 'it has a control character or one of " * : < > ? \\ | [ ]'
+    if name[-1] in ". " or name[0] == " ":
+        return "a part of it begins with a space, or ends with a space or a dot"
+    if any(ord(letter) > 0xFFFF or 0xD800 <= ord(letter) <= 0xDFFF for letter in name):
+        return "it has a character beyond Unicode's first 65,536"
+    if len(name) > _MAX_NAME:
+        return f"a part of it has more than {_MAX_NAME} characters"
+    if _DEVICE_NAME.fullmatch(name) or _SHORT_ALIAS.fullmatch(name):
+        return "a part of it is a name that FAT systems give another meaning"
+    return None
+
+
+def _fold(text: str) -> str:
+    """*text* as it compares on FAT, which knows no upper case of several letters."""
+    return "".join(letter.upper() if len(letter.upper()) == 1 else letter for letter in text)

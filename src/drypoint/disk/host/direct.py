@@ -1,0 +1,162 @@
+"""Copying to a file past the page cache.
+
+What goes through it is copied by the processor into pages that have to be found first, and then written to the disk all the
+same when the file is flushed. Here the pages of the source go to the disk as they are: O_DIRECT from a mapping.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...concurrency.tasks import thread_pool
+from ...errors import DiskImageError
+from .read_write import copy_by_hand
+
+LEAST_SIZE = 32 << 20
+"""Bytes from which on it is worth it; what is smaller may stay in the cache, for whoever reads it next."""
+# What disks want, and mappings: pages of 16 and 64 KiB are common on ARM.
+_ALIGNMENT = max(4096, mmap.ALLOCATIONGRANULARITY)
+_LEAST_RUN = 1 << 20
+"""Bytes of a run of data from which on it is; each write waits for the disk."""
+_CHUNK_SIZE = 8 << 20
+# So that the disk has something to do while the next pages are looked up.
+_AT_ONCE = 3
+# These never share blocks, nor copy on some server, so that copy_file_range has nothing better to offer.
+_FILE_SYSTEMS = frozenset({"ext2", "ext3", "ext4"})
+# What allocating in advance says where there is no such thing (ext2, ext3); EBADF is glibc's, which tries to do it by hand.
+_NO_ALLOCATION = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF})
+_MOUNTS = Path("/proc/self/mountinfo")
+
+
+class DirectTarget:
+    """A file, open past the page cache for what is in whole blocks."""
+
+    def __init__(self, fd: int, writers: ThreadPoolExecutor) -> None:
+        self._fd = fd
+        self._writers = writers
+
+    def whole_blocks(self, source_offset: int, target_offset: int, length: int) -> tuple[int, int]:
+        """The part of a range, as (start, end) relative to it, that :meth:`copy` can take; empty if both ends are the same."""
+        start = -target_offset % _ALIGNMENT
+        end = length - (target_offset + length) % _ALIGNMENT
+        if end - start < _LEAST_RUN or (source_offset - target_offset) % _ALIGNMENT:
+            return 0, 0
+        return start, end
+
+    def copy(self, source_fd: int, source_offset: int, target_offset: int, length: int) -> Iterator[int]:
+        """Copy what :meth:`whole_blocks` names; yields the bytes of each chunk when it is written.
+
+        Raises:
+            DiskImageError: the source ends too early.
+            OSError: reading or writing failed.
+        """
+        self._allocate(target_offset, length)
+        under_way: deque[Future[int]] = deque()
+        try:
+            for done in range(0, length, _CHUNK_SIZE):
+                if len(under_way) == _AT_ONCE:
+                    yield under_way.popleft().result()
+                size = min(_CHUNK_SIZE, length - done)
+                under_way.append(
+                    self._writers.submit(self._copy_chunk, source_fd, source_offset + done, target_offset + done, size)
+                )
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            # The caller may close the files if it wants no more, or if one of them failed.
+            wait(under_way)
+
+    def _allocate(self, offset: int, length: int) -> None:
+        """Have a range in one piece; and too little room shows before anything is written."""
+        try:
+            os.posix_fallocate(self._fd, offset, length)
+        except OSError as error:
+            if error.errno not in _NO_ALLOCATION:
+                raise
+
+    def _copy_chunk(self, source_fd: int, source_offset: int, target_offset: int, size: int) -> int:
+        # A source that nobody has read yet is not read in one small piece after the other.
+        os.posix_fadvise(source_fd, source_offset, size, os.POSIX_FADV_WILLNEED)
+        try:
+            with mmap.mmap(source_fd, size, mmap.MAP_SHARED, mmap.PROT_READ, offset=source_offset) as pages:
+                done = 0
+                while done < size:
+                    with memoryview(pages) as whole, whole[done:] as rest:
+                        done += self._write(rest, target_offset + done)
+        except ValueError as error:
+            raise shortened(source_offset + size) from error
+        except OSError as error:
+            # Only the kernel looks at the pages, and EFAULT is its word for those that are not there.
+            if error.errno not in (errno.EFAULT, errno.ENODEV):
+                raise
+            if os.fstat(source_fd).st_size < source_offset + size:
+                raise shortened(source_offset + size) from error
+            # What cannot be mapped can be read; or else the source itself tells why not.
+            self._go_through_the_cache()
+            copy_by_hand(source_fd, source_offset, self._fd, target_offset, size)
+        return size
+
+    def _write(self, data: memoryview, offset: int) -> int:
+        try:
+            return os.pwrite(self._fd, data, offset)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # The disk wants larger blocks than any known one, or this is what a short write left over. Writes beside this one
+            # may have come to the same end.
+            self._go_through_the_cache()
+            return os.pwrite(self._fd, data, offset)
+
+    def _go_through_the_cache(self) -> None:
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) & ~os.O_DIRECT)
+
+
+@contextmanager
+def direct_target(fd: int) -> Iterator[DirectTarget | None]:
+    """The file *fd*, open for writing, past the page cache; None where that cannot be, or would be no gain."""
+    opened = _opened(fd)
+    if opened is None:
+        yield None
+        return
+    try:
+        with thread_pool(_AT_ONCE, "copy") as writers:
+            yield DirectTarget(opened, writers)
+    finally:
+        os.close(opened)
+
+
+def _opened(fd: int) -> int | None:
+    if _file_system(os.fstat(fd).st_dev) not in _FILE_SYSTEMS:
+        return None
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
+    except OSError:
+        # Without /proc, or where the device below takes no such writes.
+        return None
+
+
+def _file_system(device: int) -> str | None:
+    """The type of the mounted file system that has the number *device*, see proc_pid_mountinfo(5)."""
+    number = b"%d:%d" % (os.major(device), os.minor(device))
+    try:
+        mounts = _MOUNTS.read_bytes().split(b"\n")
+    except OSError:
+        return None
+    for mount in mounts:
+        fields, _, more = mount.partition(b" - ")
+        if fields.split()[2:3] == [number]:
+            return more.split(b" ")[0].decode(errors="replace")
+    return None
+
+
+def shortened(end: int) -> DiskImageError:
+    """The story of a source that ends before byte *end*."""
+    return DiskImageError(f"the file to copy ends before byte {end}; did it change while it was copied?")

@@ -1,0 +1,96 @@
+"""Files without a name, for what has to lie in a file for a while."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ...errors import OutputError
+from ..device import Device
+from .read_write import write_all
+
+_CHUNK = 1 << 20
+
+
+def scratch_directory() -> Path:
+    """Where large files live that nobody asked for: ``TMPDIR``, else /var/tmp, since /tmp is in memory on many machines."""
+    chosen = os.environ.get("TMPDIR")
+    return Path(chosen) if chosen else Path("/var/tmp")
+
+
+@contextmanager
+def nameless_file(directory: Path) -> Iterator[int]:
+    """A file without a name, open for reading and writing: however the process ends, the kernel removes it.
+
+    Raises:
+        OutputError: there can be none in *directory*.
+    """
+    try:
+        try:
+            fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError:
+            # Some file systems make no nameless files: there one loses its name at once.
+            fd = _opened_and_unnamed(directory / f".drypoint.{secrets.token_hex(8)}")
+    except OSError as error:
+        raise OutputError(f"cannot make a scratch file in {directory}: {error.strerror}") from error
+    try:
+        yield fd
+    finally:
+        with suppress(OSError):
+            os.close(fd)
+
+
+def _opened_and_unnamed(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    finally:
+        # However it ends: an interrupt comes behind the call that made the file.
+        path.unlink(missing_ok=True)
+
+
+def path_of(fd: int) -> Path:
+    """A path by which this process and its children can open the file again, whether it has a name or not."""
+    return Path(f"/proc/{os.getpid()}/fd/{fd}")
+
+
+@contextmanager
+def in_one_piece(device: Device, directory: Path | None = None) -> Iterator[tuple[Path, int]]:
+    """A file that holds the device's bytes, and their offset in it, for programs that read files: itself, or a sparse copy.
+
+    What is written to a copy is lost.
+
+    Args:
+        directory: where a copy lives; default: :func:`scratch_directory`.
+
+    Raises:
+        OutputError: there is no room for the copy.
+        DiskImageError: the device cannot be read.
+    """
+    location = device.location
+    if location is not None:
+        yield location
+        return
+    with nameless_file(directory or scratch_directory()) as fd:
+        copy_out(device, 0, device.size, fd)
+        yield path_of(fd), 0
+
+
+def copy_out(device: Device, offset: int, length: int, fd: int) -> None:
+    """Copy a range of *device* to the start of the empty file *fd*, holes as holes.
+
+    Raises:
+        OutputError: there is no room for it.
+        DiskImageError: the device cannot be read.
+    """
+    try:
+        for start, size in device.data_extents(offset, length):
+            for chunk in range(start, start + size, _CHUNK):
+                data = device.read(chunk, min(_CHUNK, start + size - chunk))
+                if data.count(0) != len(data):
+                    write_all(fd, data, chunk - offset)
+        os.ftruncate(fd, length)
+    except OSError as error:
+        raise OutputError(f"cannot copy {length} bytes of {device.name} to a scratch file: {error.strerror}") from error

@@ -1,0 +1,26 @@
+"""Where the programs are that drypoint runs: e2fsck, resize2fs, mcopy, fsck.vfat."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from ...errors import ToolError
+
+
+def tool_path(name: str) -> str | None:
+    """The full path of the program *name*, or None. Ordinary users often lack the sbin directories in PATH."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+    return shutil.which(name, path=path)
+
+
+def find_tool(name: str, package: str) -> str:
+    """The full path of the program *name*, which Debian's *package* brings.
+
+    Raises:
+        ToolError: it is not installed.
+    """
+    found = tool_path(name)
+    if found is None:
+        raise ToolError(f"the program {name} is missing; install it (Debian and Ubuntu: apt install {package})")
+    return found

@@ -1,0 +1,260 @@
+"""The disk image that is worked on, and how it becomes the output.
+
+A file to be made is worked on beside its name, and a compressed one is compressed from there in the end. What was unpacked from
+a compressed base is a file of our own already, and is worked on without another copy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from ...errors import OutputError, UsageError
+from ...progress import Progress
+from .. import FileDevice, GrowableDevice, copy_sparse, in_place, whole_file
+from ..formats import (
+    ImageFormat,
+    OpenedImage,
+    format_of_content,
+    format_of_name,
+    member_name,
+    write_block_map,
+    write_image,
+)
+from .output import adopt, check_target
+from .scratch import nameless_file, path_of, scratch_directory
+from .undo import check_unused, undoing
+from .writeback import early_writeback
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """Where the result goes.
+
+    Attributes:
+        path: the file to make, compressed if its suffix says so; None if the base is to be changed where it lies.
+        overwrite: whether a file that exists may be replaced.
+        block_map: a file to write a block map for bmaptool to.
+    """
+
+    path: Path | None
+    overwrite: bool = False
+    block_map: Path | None = None
+
+
+class Work(Protocol):
+    """The disk image that is worked on."""
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Where large files may live for a while."""
+
+    def copy(self, base: OpenedImage, progress: Progress) -> None:
+        """What can be done before anyone knows what is to be written. *base* may be read meanwhile.
+
+        Raises:
+            OutputError: there is no room for it, or the base cannot be copied.
+        """
+
+    def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> GrowableDevice:
+        """Make it, as *base* is, and open it for writing; or maybe just for reading, if it is to stay *unchanged*.
+
+        A base that is not a scratch file has to be given to :meth:`copy` before.
+
+        Raises:
+            OutputError: there is no room for it.
+        """
+
+    def finish(self, timestamp: int, progress: Progress) -> None:
+        """Make of it what was asked for; *timestamp* (seconds since the epoch) is noted where a format wants a time.
+
+        Raises:
+            OutputError: there is no room for it.
+        """
+
+
+def check_destination(base: Path, destination: Destination) -> Path:
+    """Make sure, as far as one can before the work, that the result can go where it should; the directory for scratch files.
+
+    Raises:
+        OutputError, UsageError: as :func:`working_disk`.
+    """
+    if destination.path is None:
+        _check_in_place(base, destination)
+        return _scratch_for(base)
+    format_of_name(destination.path)
+    _refuse_block_device(destination.path)
+    for path in (destination.path, destination.block_map):
+        if path is not None:
+            check_target(path, destination.overwrite, (base,))
+    return destination.path.absolute().parent
+
+
+@contextmanager
+def working_disk(base: Path, destination: Destination) -> Iterator[Work]:
+    """What to work on; the output appears under its name when the block ends well, and nothing is left when it does not.
+
+    Raises:
+        OutputError: the destination cannot be written, or exists.
+        UsageError: the base cannot be changed in place, or the destination's suffix is that of a format that is not written.
+    """
+    if destination.path is not None:
+        with working_file(destination.path, destination, (base,)) as work:
+            yield work
+        return
+    with ExitStack() as stack:
+        _check_in_place(base, destination)
+        yield _InPlace(base, stack)
+
+
+@contextmanager
+def working_file(path: Path, destination: Destination, inputs: tuple[Path, ...]) -> Iterator[Work]:
+    """The same for a result that is a file of its own, *path*, of a base that need not be one.
+
+    Args:
+        inputs: files that the job reads; the result cannot go to any of them.
+
+    Raises:
+        OutputError, UsageError: as :func:`working_disk`.
+    """
+    with ExitStack() as stack:
+        kind = format_of_name(path)
+        block_map = None
+        if destination.block_map is not None:
+            if destination.block_map.absolute() == path.absolute():
+                raise UsageError(f"the disk image and its block map cannot both be {path}")
+            block_map = stack.enter_context(
+                whole_file(destination.block_map, overwrite=destination.overwrite, inputs=inputs)
+            )
+        part = stack.enter_context(whole_file(path, overwrite=destination.overwrite, inputs=inputs))
+        stack.enter_context(early_writeback(part))
+        # What is opened for the work is closed before the file gets its name, so it belongs to a stack of its own.
+        with ExitStack() as opened:
+            yield _Copy(path, kind, part, block_map, opened)
+
+
+class _Copy:
+    """A copy of the base beside the output's name."""
+
+    def __init__(self, path: Path, kind: ImageFormat, part: Path, block_map: Path | None, stack: ExitStack) -> None:
+        self._path = path
+        self._kind = kind
+        self._part = part
+        self._block_map = block_map
+        self._stack = stack
+        self._copied: Path | None = None
+        self._disk: FileDevice | None = None
+
+    @property
+    def scratch_dir(self) -> Path:
+        return self._path.absolute().parent
+
+    def copy(self, base: OpenedImage, progress: Progress) -> None:
+        if base.is_scratch:
+            return
+        is_result = self._kind is ImageFormat.RAW
+        copied = self._part if is_result else path_of(self._stack.enter_context(nameless_file(self.scratch_dir)))
+        _copy(base.device, copied, progress, for_good=is_result)
+        self._copied = copied
+
+    def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> FileDevice:
+        if not base.is_scratch:
+            if self._copied is None:
+                raise ValueError("the base was not copied")
+            work = self._copied
+        elif self._kind is ImageFormat.RAW:
+            work = self._part
+            adopt(base.device.fileno(), work)
+        else:
+            work = path_of(base.device.fileno())
+        self._disk = self._stack.enter_context(FileDevice(work, writable=True, name=str(self._path)))
+        # A base that is read with zeros behind its end gets them.
+        self._disk.extend(base.device.size)
+        return self._disk
+
+    def finish(self, timestamp: int, progress: Progress) -> None:
+        disk = self._disk
+        if disk is None:
+            raise ValueError("nothing was started")
+        name = member_name(self._path)
+        if self._block_map is not None:
+            step = progress.begin("writing the block map")
+            write_block_map(disk.fileno(), disk.size, name, self._block_map)
+            step.end()
+        if self._kind is not ImageFormat.RAW:
+            with self._part.open("wb") as target:
+                write_image(
+                    disk.fileno(), disk.size, target.fileno(), self._kind, name, timestamp=timestamp, progress=progress
+                )
+
+
+class _InPlace:
+    """The base itself, which comes back as it was if anything fails."""
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._path = path
+        self._stack = stack
+
+    @property
+    def scratch_dir(self) -> Path:
+        return _scratch_for(self._path)
+
+    def copy(self, base: OpenedImage, progress: Progress) -> None:
+        """Whether a copy is needed, only who knows what is to be written can tell."""
+
+    def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> GrowableDevice:
+        if unchanged:
+            # Nobody has to wait for a copy that nobody will need.
+            return base.device
+        if self._path.is_block_device():
+            return self._stack.enter_context(undoing(self._path, self.scratch_dir))
+        step = progress.begin("keeping a copy of the disk image")
+        path = self._stack.enter_context(in_place(self._path))
+        step.end()
+        disk = self._stack.enter_context(FileDevice(path, writable=True))
+        disk.extend(base.device.size)
+        return disk
+
+    def finish(self, timestamp: int, progress: Progress) -> None:
+        return
+
+
+def _refuse_block_device(path: Path) -> None:
+    if path.is_block_device():
+        raise OutputError(
+            f"cannot write {path}: it is a block device, and the result is a file. Make a file and write that to the device "
+            f"(with bmaptool, say); or, if {path} holds the disk image already, change it there: --in-place with {path} as the "
+            "base"
+        )
+
+
+def _scratch_for(path: Path) -> Path:
+    return scratch_directory() if path.is_block_device() else path.absolute().parent
+
+
+def _check_in_place(path: Path, destination: Destination) -> None:
+    if destination.block_map is not None:
+        raise UsageError("a block map is for a disk image that is made, not for one that is changed in place")
+    if path.is_block_device():
+        check_unused(path)
+    with FileDevice(path) as device:
+        kind = format_of_content(device)
+    if kind is not ImageFormat.RAW:
+        raise UsageError(f"{path} is {kind}-compressed, so it cannot be changed in place; name an output with -o")
+
+
+def _copy(base: FileDevice, work: Path, progress: Progress, *, for_good: bool) -> None:
+    step = progress.begin("copying the disk image", base.size)
+    target = os.open(work, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        copy_sparse(base.fileno(), target, progress=step.advance, for_good=for_good)
+    except OSError as error:
+        # A full disk, which whoever made the output file tells; a file larger than the file system takes; a disk that fails.
+        raise OutputError(f"cannot copy {base.name}: {error.strerror}") from error
+    finally:
+        os.close(target)
+    step.end()

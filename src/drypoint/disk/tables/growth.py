@@ -1,0 +1,151 @@
+"""A partition made larger, or smaller again: planned as values and then done.
+
+Planning is pure: which bytes move where, which to write, and how long the disk image becomes. The partition's start never
+moves, and its new end is aligned to 4 MiB, as balenaOS and most others align; what lies behind it moves by a multiple of that.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from ...errors import PartitionTableError
+from ..device import GrowableDevice, TrimmableDevice
+from .gpt import GptTable
+from .growth_gpt import check_not_hybrid, gpt_disk_size, gpt_writes
+from .growth_mbr import mbr_records
+from .layout import ALIGNMENT, Change, change_for_growth, change_for_trimming, moves_of
+from .mbr import SECTOR_SIZE, MbrTable
+from .moving import Move, move_range
+from .partitions import Partition, PartitionTable, end_of, read_table
+
+__all__ = ["ALIGNMENT", "GrowthPlan", "TableWrite", "apply_growth", "apply_shrink", "plan_growth", "plan_shrink"]
+
+
+class TableWrite(msgspec.Struct, frozen=True):
+    """Bytes of a partition table and the offset on the disk where they go."""
+
+    offset: int
+    data: bytes
+
+
+class GrowthPlan(msgspec.Struct, frozen=True):
+    """What is to be done: see to it that the disk image has *device_size* bytes, do *moves*, then *writes*, each in order.
+
+    *partition* is the partition as it is afterwards, *partitions* all of the table.
+    """
+
+    partition: Partition
+    device_size: int
+    writes: tuple[TableWrite, ...]
+    moves: tuple[Move, ...] = ()
+    partitions: tuple[Partition, ...] = ()
+
+
+def plan_growth(table: PartitionTable, device_size: int, partition: Partition, new_size: int) -> GrowthPlan:
+    """Plan to make *partition* at least *new_size* bytes long; nothing to do if it is already.
+
+    Room that lies behind it already is used first. What then is in the way moves up, together with all behind it. The disk
+    image becomes longer only as far as it has no room at its end.
+
+    Args:
+        table: the table as read from the device.
+        device_size: bytes of the disk image now.
+        partition: one of the table's.
+        new_size: bytes wanted.
+
+    Raises:
+        DiskImageError: the MBR is hybrid.
+        PartitionTableError: the table's format cannot express the new layout.
+    """
+    if new_size <= partition.size:
+        return GrowthPlan(partition, device_size, (), (), table.partitions)
+    return _plan(table, device_size, change_for_growth(table, partition, new_size))
+
+
+def plan_shrink(
+    table: PartitionTable, device_size: int, partition: Partition, new_size: int, least_device_size: int = 0
+) -> GrowthPlan:
+    """Plan to cut *partition* down to *new_size* bytes, or the few more that alignment wants, and the disk image by as much.
+
+    All behind the partition moves down. Nothing to do if the disk image would not get shorter.
+
+    Args:
+        table: the table as read from the device.
+        device_size: bytes of the disk image now.
+        partition: one of the table's.
+        new_size: bytes that it has to keep.
+        least_device_size: the disk image keeps so many bytes, and the partition what it takes for that.
+
+    Raises:
+        DiskImageError: the MBR is hybrid.
+    """
+    change = change_for_trimming(partition, new_size, device_size - least_device_size)
+    if change.delta == 0:
+        return GrowthPlan(partition, device_size, (), (), table.partitions)
+    return _plan(table, device_size, change)
+
+
+def apply_growth(device: GrowableDevice, plan: GrowthPlan) -> PartitionTable:
+    """Do what *plan* says and read the table back.
+
+    The file grows first, so that no table ever names sectors that do not exist.
+
+    Raises:
+        DiskImageError: the device cannot grow or be written, or the table read back does not hold what was planned.
+    """
+    device.extend(plan.device_size)
+    _move_and_write(device, plan)
+    return _read_back(device, plan)
+
+
+def apply_shrink(device: TrimmableDevice, plan: GrowthPlan) -> PartitionTable:
+    """Do what *plan* says and read the table back. The file is cut before the last look, after all else.
+
+    Raises:
+        DiskImageError: the device cannot be cut or written, or the table read back does not hold what was planned.
+    """
+    _move_and_write(device, plan)
+    device.truncate(plan.device_size)
+    return _read_back(device, plan)
+
+
+def _plan(table: PartitionTable, device_size: int, change: Change) -> GrowthPlan:
+    moves = moves_of(table, change)
+    places = tuple(change.place(item) for item in table.partitions)
+    end = max(item.end for item in places)
+    size = device_size + min(change.delta, 0)
+    match table.source:
+        case None:
+            writes: tuple[TableWrite, ...] = ()
+            size = max(size, end)
+        case MbrTable() as source:
+            records = mbr_records(table, source, change)
+            writes = tuple(TableWrite(record.lba * SECTOR_SIZE, record.sector) for record in records)
+            size = max(size, end)
+        case GptTable() as source:
+            check_not_hybrid(table, change.before)
+            size = gpt_disk_size(source, end, size)
+            old_end = end_of(table)
+            writes = tuple(TableWrite(*write) for write in gpt_writes(table, source, change, size, old_end))
+        case _:
+            assert_never(table.source)
+    return GrowthPlan(change.after, size, writes, moves, places)
+
+
+def _move_and_write(device: GrowableDevice, plan: GrowthPlan) -> None:
+    for move in plan.moves:
+        move_range(device, move)
+    for write in plan.writes:
+        device.write(write.offset, write.data)
+
+
+def _read_back(device: GrowableDevice, plan: GrowthPlan) -> PartitionTable:
+    table = read_table(device)
+    if table.partitions != plan.partitions:
+        raise PartitionTableError(
+            f"{device.name}: with partition {plan.partition.number} {plan.partition.size} bytes long, the table should hold "
+            f"{plan.partitions}, but read back it holds {table.partitions}"
+        )
+    return table

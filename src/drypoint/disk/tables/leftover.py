@@ -1,0 +1,119 @@
+"""Data that belongs to no partition: a boot loader's environment behind the last one, say. Growth must not overwrite it unseen.
+
+What growth overwrites: the room behind the partition that grows, and, where others move up, the room behind the last one. The
+backup of a GPT lies there too; it is written anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from ...errors import DiskImageError
+from ..device import Device, FileDevice
+from ..host.undo import UndoDevice
+from .gpt import GptTable
+from .growth import GrowthPlan
+from .mbr import SECTOR_SIZE, MbrTable
+from .partitions import Partition, PartitionKind, PartitionTable, end_of
+
+_CHUNK = 1 << 20
+
+
+class Leftover(msgspec.Struct, frozen=True):
+    """Bytes from *start* to *end*, of which the first and the last are not zero."""
+
+    start: int
+    end: int
+
+
+def overwritten(device: Device, table: PartitionTable, partition: Partition, plan: GrowthPlan) -> tuple[Leftover, ...]:
+    """What is not zero, and belongs to no partition, where *plan*, for growing *partition*, puts something else.
+
+    Raises:
+        DiskImageError: *device* cannot be read.
+    """
+    reached = min(plan.partition.end, _next_start(table, partition) or device.size)
+    last = max(item.end for item in plan.partitions)
+    ranges = [(partition.end, reached), (max(end_of(table), reached), last)]
+    pieces = (piece for start, end in ranges for piece in _without_backup(table, start, min(end, device.size)))
+    found = (_data_in(device, *piece) for piece in pieces)
+    return tuple(one for one in found if one is not None)
+
+
+def moved(device: Device, table: PartitionTable, plan: GrowthPlan) -> tuple[Leftover, ...]:
+    """What is not zero between partitions that *plan* moves, and moves with them: what finds it by its place does not any more.
+
+    Raises:
+        DiskImageError: *device* cannot be read.
+    """
+    found = []
+    for move in plan.moves:
+        place = move.offset
+        for start, end in sorted(_taken(table)):
+            if place < start:
+                found.append(_data_in(device, place, start))
+            place = max(place, end)
+    return tuple(one for one in found if one is not None)
+
+
+def check_nothing_overwritten(device: Device, table: PartitionTable, partition: Partition, plan: GrowthPlan) -> None:
+    """Refuse *plan* if it overwrites data that belongs to no partition. On a block device that is what a card held before.
+
+    Raises:
+        DiskImageError: there is such data; the message says where, and how to do without it.
+    """
+    if is_block_device(device):
+        return
+    for one in overwritten(device, table, partition, plan):
+        raise DiskImageError(
+            f"{device.name}: partition {partition.number} would grow, and bytes {one.start} to {one.end} behind it hold data "
+            "that belongs to no partition, a boot loader's settings or firmware perhaps. If it is not needed, put zeros there "
+            f"first, in the uncompressed file (fallocate --punch-hole --offset {one.start} --length {one.end - one.start} "
+            "FILE); else give the data a partition"
+        )
+
+
+def is_block_device(device: Device) -> bool:
+    """Whether *device* is a card, or the like, rather than a file."""
+    return isinstance(device, UndoDevice) or (isinstance(device, FileDevice) and device.is_block_device)
+
+
+def _next_start(table: PartitionTable, partition: Partition) -> int | None:
+    return min((start for start, _ in _taken(table) if start >= partition.end), default=None)
+
+
+def _taken(table: PartitionTable) -> Iterator[tuple[int, int]]:
+    """The ranges of partitions, and of extended boot records."""
+    for item in table.partitions:
+        if item.kind is not PartitionKind.EXTENDED:
+            yield item.start, item.end
+    if isinstance(table.source, MbrTable):
+        for ebr in table.source.ebrs:
+            yield ebr.lba * SECTOR_SIZE, (ebr.lba + 1) * SECTOR_SIZE
+
+
+def _without_backup(table: PartitionTable, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The parts of a range that the backup of a GPT is not in."""
+    if isinstance(table.source, GptTable):
+        header, size = table.source.header, table.sector_size
+        last = header.alternate_lba if header.my_lba == 1 else header.my_lba
+        array = -(-header.array_size // size)
+        backup_start, backup_end = (last - array) * size, (last + 1) * size
+        if start < backup_end and backup_start < end:
+            yield start, min(end, backup_start)
+            start = backup_end
+    yield start, end
+
+
+def _data_in(device: Device, start: int, end: int) -> Leftover | None:
+    first = last = -1
+    for offset, length in device.data_extents(start, end - start) if start < end else ():
+        for chunk in range(offset, offset + length, _CHUNK):
+            data = device.read(chunk, min(_CHUNK, offset + length - chunk))
+            kept = data.rstrip(b"\0")
+            if kept:
+                first = first if first >= 0 else chunk + len(data) - len(data.lstrip(b"\0"))
+                last = chunk + len(kept)
+    return Leftover(first, last) if first >= 0 else None

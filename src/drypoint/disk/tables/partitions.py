@@ -1,0 +1,345 @@
+"""The partitions of a disk image, whatever its table's kind, and how to find one of them.
+
+Starts and sizes are bytes. Numbers are those that the Linux kernel gives: 1 to 4 and from 5 in an MBR, the entry's position in
+a GPT; 0 is a disk image without a table that is one ext file system from end to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from itertools import pairwise
+
+import msgspec
+
+from ...errors import PartitionTableError
+from ..device import Device, FileDevice, Window
+from ..probe import FilesystemInfo, FilesystemKind, probe, probe_compressed
+from .gpt import GptTable, find_sector_size, read_gpt_table
+from .mbr import (
+    GPT_PROTECTIVE_TYPE,
+    SECTOR_SIZE,
+    BootRecord,
+    MbrTable,
+    has_boot_signature,
+    is_plausible,
+    parse_boot_record,
+    read_mbr_table,
+)
+
+
+class PartitionKind(StrEnum):
+    """Where in a table a partition is written down."""
+
+    PRIMARY = "primary"
+    EXTENDED = "extended"
+    LOGICAL = "logical"
+    GPT = "gpt"
+    WHOLE = "whole"
+
+
+class Partition(msgspec.Struct, frozen=True):
+    """A partition: *start* and *size* in bytes.
+
+    *type* is ``0x83`` and the like, or a GPT type GUID in lower case; *name*, *guid* and *attributes* are GPT's, *bootable* is
+    MBR's.
+    """
+
+    number: int
+    start: int
+    size: int
+    kind: PartitionKind
+    type: str
+    name: str = ""
+    guid: str = ""
+    attributes: int = 0
+    bootable: bool = False
+
+    @property
+    def end(self) -> int:
+        """The offset of the first byte behind the partition."""
+        return self.start + self.size
+
+
+class PartitionTable(msgspec.Struct, frozen=True):
+    """The table of a disk image. *source* is the table as its kind has it, None for a disk image that is one file system.
+
+    *notes* tells, a sentence each, what is odd yet no obstacle to reading: a damaged copy of a GPT, a hybrid MBR.
+    """
+
+    sector_size: int
+    partitions: tuple[Partition, ...]
+    source: MbrTable | GptTable | None
+    disk_id: str = ""
+    notes: tuple[str, ...] = ()
+    is_hybrid: bool = False
+
+
+class ProbedPartition(msgspec.Struct, frozen=True):
+    """A partition together with what was found in it."""
+
+    partition: Partition
+    filesystem: FilesystemInfo | None
+
+
+def read_table(device: Device) -> PartitionTable:
+    """Read and check the partition table of a disk image.
+
+    A disk image without a table is accepted if it is one ext file system: a single partition of kind WHOLE and number 0.
+
+    Raises:
+        PartitionTableError: there is no table; or it is damaged, of an unsupported kind, overlaps, or ends beyond the file.
+        DiskImageError: the device cannot be read.
+    """
+    table = parse_table(device)
+    end = end_of(table)
+    if end > device.size:
+        raise _cut_short(device, table, end)
+    return table
+
+
+def parse_table(device: Device) -> PartitionTable:
+    """The same for a disk image whose last partitions may end beyond the end of the file.
+
+    Raises:
+        PartitionTableError, DiskImageError: as :func:`read_table`.
+    """
+    where = device.name
+    if device.size < 2 * SECTOR_SIZE:
+        raise PartitionTableError(f"{where} is no disk image: it has only {device.size} bytes")
+    sector = device.read(0, SECTOR_SIZE)
+    if not has_boot_signature(sector):
+        return _without_table(device, "it has no partition table")
+    if not is_plausible(sector):
+        return _without_table(device, "its first sector holds no valid partition records")
+    if _is_boot_sector(device):
+        return _without_table(device, "it has no partition table")
+    mbr = parse_boot_record(sector, 0, where)
+    if any(entry.os_type == GPT_PROTECTIVE_TYPE for entry in mbr.entries):
+        return _gpt_table(device, mbr, where)
+    if all(entry.is_empty for entry in mbr.entries):
+        return _without_table(device, "its partition table is empty")
+    return _mbr_table(device, where)
+
+
+def end_of(table: PartitionTable) -> int:
+    """The offset of the first byte behind all partitions of *table*."""
+    return max((item.end for item in table.partitions), default=0)
+
+
+def probe_partitions(device: Device, table: PartitionTable) -> tuple[ProbedPartition, ...]:
+    """Look into every partition but the extended one, in table order.
+
+    Raises:
+        DiskImageError: the device cannot be read.
+    """
+    return tuple(
+        ProbedPartition(partition, probe(Window(device, partition.start, partition.size)))
+        for partition in table.partitions
+        if partition.kind is not PartitionKind.EXTENDED
+    )
+
+
+def find_partition(device: Device, table: PartitionTable, selector: str | int) -> ProbedPartition:
+    """The one partition that *selector* means.
+
+    A number (an int, or a text of digits that is nobody's label) is a partition number. Any other text is a file system's
+    label; where no file system bears it, a GPT partition's name.
+
+    Raises:
+        PartitionTableError: no partition fits, or more than one does; the message lists what is there.
+        DiskImageError: the device cannot be read.
+    """
+    if selector == "":
+        raise PartitionTableError(
+            "a partition is chosen by its label, GPT name or number, and an empty text is none of these"
+        )
+    probed = probe_partitions(device, table)
+    matches: list[ProbedPartition] = []
+    if isinstance(selector, str):
+        matches = [item for item in probed if item.filesystem is not None and item.filesystem.label == selector]
+        matches = matches or [item for item in probed if item.partition.name == selector]
+    if not matches and str(selector).isdecimal():
+        number = int(selector)
+        matches = [item for item in probed if item.partition.number == number]
+        if any(partition.number == number for partition in table.partitions) and not matches:
+            raise PartitionTableError(
+                f"{device.name}: partition {number} is the extended partition, a container of others; "
+                f"choose one of {describe(probed)}"
+            )
+    if len(matches) == 1:
+        return matches[0]
+    wanted = f"number {selector}" if isinstance(selector, int) else f"label {selector!r}"
+    if matches:
+        numbers = " and ".join(str(item.partition.number) for item in matches)
+        raise PartitionTableError(
+            f"{device.name}: partitions {numbers} both have the {wanted}; name the partition by its number instead"
+        )
+    hidden = [item for item in probed if item.filesystem is not None and item.filesystem.kind.is_luks]
+    encrypted = f". What an encrypted one ({describe(hidden)}) holds cannot be read" if hidden else ""
+    raise PartitionTableError(f"{device.name}: no partition has the {wanted}; there are {describe(probed)}{encrypted}")
+
+
+def describe(probed: Sequence[ProbedPartition]) -> str:
+    """One line on what is there: ``1 'resin-boot' (FAT16), 5 'resin-state' (ext4), 6 (unknown)``."""
+    if not probed:
+        return "no partitions"
+    parts = []
+    for item in probed:
+        label = (item.filesystem.label if item.filesystem else "") or item.partition.name
+        kind = item.filesystem.kind.value if item.filesystem else "unknown content"
+        parts.append(f"{item.partition.number}{f' {label!r}' if label else ''} ({kind})")
+    return ", ".join(parts)
+
+
+def _is_boot_sector(device: Device) -> bool:
+    """Whether the first sector starts a FAT or its like: some formatters write a partition record into such a sector, too."""
+    info = probe(device)
+    return info is not None and (info.kind.is_fat or info.kind in (FilesystemKind.EXFAT, FilesystemKind.NTFS))
+
+
+def _without_table(device: Device, reason: str) -> PartitionTable:
+    where = device.name
+    compressed = probe_compressed(device)
+    if compressed:
+        raise PartitionTableError(f"{where} is {compressed}-compressed, not a plain disk image; decompress it first")
+    info = probe(device)
+    if info is None:
+        raise PartitionTableError(f"{where} is no disk image that can be used: {reason}, and no known file system")
+    if not info.kind.is_ext:
+        raise PartitionTableError(
+            f"{where} is a bare {info.kind} file system without a partition table; "
+            "a whole disk image, or a bare ext4 file system, is expected"
+        )
+    if info.size > device.size:
+        raise PartitionTableError(
+            f"{where} is an {info.kind} file system of {info.size} bytes, but the file has only {device.size}; "
+            f"{_way_out_of_cut(info.size)}"
+        )
+    return PartitionTable(SECTOR_SIZE, (Partition(0, 0, device.size, PartitionKind.WHOLE, ""),), None)
+
+
+def _mbr_table(device: Device, where: str) -> PartitionTable:
+    source = read_mbr_table(device)
+    partitions = [
+        Partition(
+            number=index + 1,
+            start=entry.starting_lba * SECTOR_SIZE,
+            size=entry.size_in_lba * SECTOR_SIZE,
+            kind=PartitionKind.EXTENDED if entry.is_extended else PartitionKind.PRIMARY,
+            type=f"0x{entry.os_type:02x}",
+            bootable=entry.boot_indicator == 0x80,
+        )
+        for index, entry in enumerate(source.mbr.entries)
+        if not entry.is_empty
+    ]
+    logicals = [
+        Partition(
+            number=5 + index,
+            start=logical.first_lba * SECTOR_SIZE,
+            size=logical.entry.size_in_lba * SECTOR_SIZE,
+            kind=PartitionKind.LOGICAL,
+            type=f"0x{logical.entry.os_type:02x}",
+            bootable=logical.entry.boot_indicator == 0x80,
+        )
+        for index, logical in enumerate(source.logicals)
+    ]
+    _check_starts(partitions + logicals, SECTOR_SIZE, where)
+    _check_overlaps([(f"partition {item.number}", item.start, item.end) for item in partitions], where)
+    if source.extended is not None:
+        _check_logicals(source, partitions, logicals, where)
+    return PartitionTable(
+        SECTOR_SIZE, tuple(partitions + logicals), source, disk_id=f"0x{source.mbr.disk_signature:08x}"
+    )
+
+
+def _check_logicals(source: MbrTable, partitions: list[Partition], logicals: list[Partition], where: str) -> None:
+    container = next(item for item in partitions if item.kind is PartitionKind.EXTENDED)
+    for item in logicals:
+        if item.start < container.start or item.end > container.end:
+            raise PartitionTableError(
+                f"{where}: logical partition {item.number} (bytes {item.start} to {item.end}) reaches out of the "
+                f"extended partition {container.number} ({container.start} to {container.end}); {_WAY_OUT}"
+            )
+    records = [
+        (f"the extended boot record at sector {ebr.lba}", ebr.lba * SECTOR_SIZE, (ebr.lba + 1) * SECTOR_SIZE)
+        for ebr in source.ebrs
+    ]
+    _check_overlaps(records + [(f"partition {item.number}", item.start, item.end) for item in logicals], where)
+
+
+def _gpt_table(device: Device, mbr: BootRecord, where: str) -> PartitionTable:
+    sector_size = find_sector_size(device)
+    if sector_size is None:
+        raise PartitionTableError(
+            f"{where}: the protective MBR announces a GPT, but neither its header nor its backup is there; "
+            "was its download cut short?"
+        )
+    source = read_gpt_table(device, mbr, sector_size)
+    header = source.header
+    first, end = header.first_usable_lba * sector_size, (header.last_usable_lba + 1) * sector_size
+    partitions = []
+    for entry in source.entries:
+        if entry.last_lba < entry.first_lba:
+            raise PartitionTableError(
+                f"{where}: partition {entry.index + 1} ends at sector {entry.last_lba}, before its start {entry.first_lba}"
+            )
+        partition = Partition(
+            number=entry.index + 1,
+            start=entry.first_lba * sector_size,
+            size=(entry.last_lba - entry.first_lba + 1) * sector_size,
+            kind=PartitionKind.GPT,
+            type=str(entry.partition_type_guid),
+            name=entry.partition_name,
+            guid=str(entry.unique_partition_guid),
+            attributes=entry.attributes,
+        )
+        if partition.start < first or partition.end > end:
+            raise PartitionTableError(
+                f"{where}: partition {partition.number} lies in sectors {entry.first_lba} to {entry.last_lba}, outside "
+                f"the usable ones ({header.first_usable_lba} to {header.last_usable_lba})"
+            )
+        partitions.append(partition)
+    _check_starts(partitions, sector_size, where)
+    _check_overlaps([(f"partition {item.number}", item.start, item.end) for item in partitions], where)
+    used = [entry for entry in mbr.entries if entry.os_type != 0]
+    is_hybrid = len(used) > 1
+    notes = source.damage
+    if is_hybrid:
+        notes = (*notes, "the MBR is hybrid: it repeats partitions of the GPT; the GPT is used")
+    return PartitionTable(sector_size, tuple(partitions), source, str(header.disk_guid), notes, is_hybrid)
+
+
+_WAY_OUT = "repair the partition table first, with fdisk say, or use another disk image"
+
+
+def _check_starts(partitions: Sequence[Partition], sector_size: int, where: str) -> None:
+    for item in partitions:
+        if item.start < sector_size:
+            raise PartitionTableError(
+                f"{where}: partition {item.number} starts at byte {item.start}, on the table itself"
+            )
+
+
+def _cut_short(device: Device, table: PartitionTable, end: int) -> PartitionTableError:
+    last = next(item for item in table.partitions if item.end > device.size)
+    story = f"{device.name}: partition {last.number} ends at byte {last.end}, beyond the end of the"
+    if isinstance(device, FileDevice) and device.is_block_device:
+        return PartitionTableError(f"{story} device ({device.size} bytes); use a larger device")
+    return PartitionTableError(f"{story} file ({device.size} bytes); {_way_out_of_cut(end)}")
+
+
+def _way_out_of_cut(size: int) -> str:
+    return (
+        "was its download cut short? If its maker left out zeros at the end, put them back into the uncompressed file: "
+        f"truncate -s {size} FILE"
+    )
+
+
+def _check_overlaps(ranges: list[tuple[str, int, int]], where: str) -> None:
+    ordered = sorted(ranges, key=lambda item: item[1])
+    for (name, start, end), (other, other_start, other_end) in pairwise(ordered):
+        if other_start < end:
+            raise PartitionTableError(
+                f"{where}: {name} (bytes {start} to {end}) and {other} ({other_start} to {other_end}) overlap; {_WAY_OUT}"
+            )

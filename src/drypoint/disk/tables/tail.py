@@ -1,0 +1,88 @@
+"""Disk images whose last partitions end beyond the end of the file.
+
+genimage (hdimage, without ``fill``, and for a GPT with ``gpt-no-backup``) ends the file where the content of the last partition
+ends, and leaves out partitions without content; on the card zeros, or anything else, follow. The end of a download that was
+cut short looks the same but for one thing: file systems are not whole.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ...errors import DiskImageError
+from ...progress import SILENT, Progress
+from ..device import Device, FileDevice, Window
+from ..ext4.read.file_device import Ext4FileDevice, open_ext4_file
+from ..probe import probe
+from .gpt import GptTable
+from .mbr import SECTOR_SIZE
+from .partitions import Partition, PartitionKind, PartitionTable, end_of, parse_table
+
+
+class PaddableDevice(Device, Protocol):
+    """A device that can be read as if it were longer."""
+
+    def pad(self, size: int) -> None:
+        """Have the device read as *size* bytes, zeros behind its own; what it is made of does not change."""
+
+
+def pad_missing_tail(device: PaddableDevice, progress: Progress = SILENT) -> None:
+    """Pad *device*, a disk image, as far as its partitions reach, if nothing but zeros can be missing, and say so.
+
+    That is so where each partition that reaches beyond the end holds a file system that ends before it, or has not one byte,
+    and the file ends where a partition or a file system does. Any other disk image stays as it is: reading its table says
+    what is wrong.
+
+    Raises:
+        DiskImageError: *device* cannot be read.
+    """
+    if isinstance(device, FileDevice) and device.is_block_device:
+        return
+    try:
+        table = parse_table(device)
+    except DiskImageError:
+        return
+    before, after = device.size, _whole_size(table)
+    if end_of(table) <= before or not _is_whole(device, table):
+        return
+    device.pad(after)
+    progress.note(
+        f"note: {device.name} ends {after - before} bytes before its last partition does. Each file system is whole, so "
+        "zeros are taken for what is missing"
+    )
+
+
+def open_disk_image_file(outer: Device, path: bytes, *, allow_dirty: bool = False) -> Ext4FileDevice:
+    """The disk image that is the file *path* in the file system that fills *outer*, padded if zeros are missing at its end.
+
+    Raises:
+        DiskImageError: as :func:`.open_ext4_file`.
+    """
+    file = open_ext4_file(outer, path, allow_dirty=allow_dirty)
+    pad_missing_tail(file)
+    return file
+
+
+def _whole_size(table: PartitionTable) -> int:
+    """Bytes of the disk that *table* is for; what a GPT says is usable has to exist, or the kernel passes it over."""
+    end = end_of(table)
+    if isinstance(table.source, GptTable):
+        end = max(end, (table.source.header.last_usable_lba + 1) * table.sector_size)
+    return end
+
+
+def _is_whole(device: Device, table: PartitionTable) -> bool:
+    size = device.size
+    data = [item for item in table.partitions if item.kind is not PartitionKind.EXTENDED]
+    begun = [item for item in data if item.start < size]
+    contents = {item.number: _end_of_content(device, item) for item in begun}
+    if any(item.end > size and not item.start < contents[item.number] <= size for item in begun):
+        return False
+    ends = {item.end for item in begun} | {-(-end // SECTOR_SIZE) * SECTOR_SIZE for end in contents.values()}
+    return len(begun) == len(data) or size in ends
+
+
+def _end_of_content(device: Device, partition: Partition) -> int:
+    """Where the file system of *partition* says that it ends; the partition's start if there is none that does."""
+    found = probe(Window(device, partition.start, min(partition.end, device.size) - partition.start))
+    return partition.start + (0 if found is None else found.size)

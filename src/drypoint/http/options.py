@@ -1,0 +1,38 @@
+"""How a server is reached: what a caller may choose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..version import __version__
+from .retry import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpOptions:
+    """The defaults do what ``docker pull`` does on this machine.
+
+    Attributes:
+        insecure_registries: registries (``host[:port]``, or CIDR blocks of addresses) that may be reached by plain http
+            when https fails. Certificates are checked for these too. Loopback needs no entry.
+        ca_files: PEM files of certificate authorities to trust beside the system's.
+        certs_directory: docker's directory of certificates by registry.
+        environment: where proxies are looked up.
+        connect_timeout: seconds to reach a host.
+        read_timeout: seconds without a byte after which a connection counts as broken.
+        request_timeout: seconds for a whole manifest or token.
+        user_agent: what registries are told.
+    """
+
+    insecure_registries: tuple[str, ...] = ()
+    ca_files: tuple[Path, ...] = ()
+    certs_directory: Path = Path("/etc/docker/certs.d")
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    connect_timeout: float = 15.0
+    read_timeout: float = 30.0
+    request_timeout: float = 120.0
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    user_agent: str = f"drypoint/{__version__}"

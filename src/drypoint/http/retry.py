@@ -1,0 +1,115 @@
+"""When to try again, how long to wait before, and when to give up."""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+import random
+import threading
+import time
+
+import msgspec
+
+from ..concurrency.tasks import current, wait_for
+from ..errors import TransferError
+
+_log = logging.getLogger(__name__)
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """How often a thing is tried in a row without any progress, and the seconds between.
+
+    Attributes:
+        attempts: tries in a row, the first one included.
+        first_wait: the wait after the first failure; doubles with each further one.
+        longest_wait: bound of every wait, and of what a registry's Retry-After may ask for.
+    """
+
+    attempts: int = 6
+    first_wait: float = 0.5
+    longest_wait: float = 60.0
+
+
+class TransientError(Exception):
+    """Something failed that may go well the next time. Stays inside this package.
+
+    Attributes:
+        reason: what failed, without any secret.
+        retry_after: seconds that the server wants to be left alone.
+        advice: what to do when it goes on failing.
+        status: with which the server answered; None if it did not.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        retry_after: float | None = None,
+        advice: str = "Check the network and the server, then run the same again",
+        status: int | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+        self.advice = advice
+        self.status = status
+
+
+class Patience:
+    """Counts the failures of one job.
+
+    Args:
+        what: the host and path of what is fetched.
+        closing: set when the source is closed; no wait outlasts it.
+    """
+
+    def __init__(self, policy: RetryPolicy, what: str, closing: threading.Event) -> None:
+        self._policy = policy
+        self._what = what
+        self._closing = closing
+        self._in_a_row = 0
+        self._altogether = 0
+
+    def progress(self) -> None:
+        """Forget the failures so far: something got through."""
+        self._in_a_row = 0
+
+    def failed(self, failure: TransientError, received: str = "") -> None:
+        """Wait as long as is fit after *failure*.
+
+        Args:
+            received: what has come so far, for the message.
+
+        Raises:
+            TransferError: it is time to give up.
+        """
+        current().check()
+        self._in_a_row += 1
+        self._altogether += 1
+        so_far = f", {received}" if received else ""
+        if self._in_a_row >= self._policy.attempts:
+            times = "once" if self._altogether == 1 else f"{self._altogether} times"
+            raise TransferError(
+                f"{self._what}: {failure.reason}; failed {times}{so_far}. {failure.advice}"
+            ) from failure
+        wait = min(self._policy.first_wait * 2.0 ** (self._in_a_row - 1), self._policy.longest_wait)
+        # Half of it at random, so that many clients that failed together don't come back together.
+        wait *= random.uniform(0.5, 1.0)
+        if failure.retry_after is not None:
+            wait = min(max(wait, failure.retry_after), self._policy.longest_wait)
+        _log.info("%s: %s; trying again in %.1f s", self._what, failure.reason, wait)
+        if wait_for(self._closing, wait):
+            raise TransferError(f"{self._what}: {failure.reason}; the source was closed{so_far}") from failure
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """The seconds of a Retry-After header, a number or a date (RFC 9110, section 10.2.3); None if it says neither."""
+    if value is None or len(value) > 100:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdecimal():
+        return float(text)
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+        return max(0.0, date.timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return None

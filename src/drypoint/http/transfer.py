@@ -1,0 +1,199 @@
+"""A body of known length as one stream, whatever happens to the connections that bring it.
+
+Protocol: RFC 9110, section 14 (Range). Servers differ in what they make of a range: some answer with the whole body, as 200 or
+as 206, with 206 and no Content-Range, in multipart/byteranges, or with an error. What is not clearly the range is not used: the
+body is then asked for from its start, and what was passed on before is skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import ContentError
+from .retry import Patience, TransientError
+
+if TYPE_CHECKING:
+    from .transport import Answer
+
+CHUNK_BYTES = 1 << 20
+ODD_STATUSES = frozenset((400, 405, 406, 411, 412, 413, 416, 417, 422, 501))
+"""What servers answer that do not like a range; an opener returns such an answer to a request for one."""
+_PROGRESS_BYTES = 64 << 10
+"""What counts as progress. Less than this in a row of tries, or in a minute, is a transfer that goes nowhere."""
+_SLOWEST_SECONDS = 60.0
+_SKIPPED_FOR_PROGRESS = 8
+"""Where a body comes from its start again and again, each try has to go on by this part of what it skips: so all tries together
+bring only some times the body's length."""
+_FAILURES_OF_RANGES = 2
+"""After so many failures of the server in a row, such as a status of 500, it may be the range that it fails at."""
+_MAX_DIGITS = 19
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
+_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,19})")
+
+
+class RangeError(TransientError):
+    """A range was not answered with that range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What is fetched.
+
+    Attributes:
+        where: host and path, for messages.
+        size: bytes of the whole.
+        what: the field's word for it.
+        says: who says that it has *size* bytes.
+        vouched: whether the reader checks its digest. Else what is skipped is compared with what was passed on.
+    """
+
+    where: str
+    size: int
+    what: str
+    says: str
+    vouched: bool
+
+
+def transfer(body: Body, open_at: Callable[[int, bool], Answer], patience: Patience) -> Iterator[bytes]:
+    """The bytes of *body* in chunks of about 1 MiB, ``body.size`` of them in all.
+
+    Args:
+        open_at: asks for the bytes from an offset on, as a range or, if the second argument is False, for the whole body.
+            Returns an answer with status 200, or to a range also 206 or one of ODD_STATUSES. Raises TransientError where
+            another try may help.
+
+    Raises:
+        SourceError: the bytes cannot be had.
+        ContentError: there are more or fewer of them than ``body.size``, or the body changed between two tries.
+    """
+    offset = milestone = 0
+    ranges, failures = True, 0
+    passed = hashlib.sha256()
+    while True:
+        skipped, start, ranged = 0, offset, ranges and offset > 0
+        try:
+            with closing(open_at(offset, ranged)) as answer:
+                failures = 0
+                skipped, end = _extent(answer, offset, body, ranged=ranged)
+                pieces = _chunks(answer, end - offset + skipped)
+                if skipped:
+                    pieces = _after(pieces, skipped, None if body.vouched else passed.digest(), body)
+                for chunk in pieces:
+                    if offset + len(chunk) > end:
+                        raise ContentError(
+                            f"{body.where}: {body.what} has more than the {body.size} bytes that {body.says}"
+                        )
+                    offset += len(chunk)
+                    if not body.vouched:
+                        passed.update(chunk)
+                    yield chunk
+        except TransientError as failure:
+            if offset == body.size and offset > milestone:
+                # Only the end of the message was lost.
+                return
+            failures += ranged and failure.status is not None
+            ranges = ranges and not isinstance(failure, RangeError) and failures < _FAILURES_OF_RANGES
+            if offset - milestone >= max(_PROGRESS_BYTES, skipped // _SKIPPED_FOR_PROGRESS):
+                patience.progress()
+                milestone = offset
+            patience.failed(failure, f"{offset} of {body.size} bytes received")
+        else:
+            if offset == body.size:
+                return
+            # A server that gives less than it was asked for: go on, as long as it gives enough.
+            if offset - start < _PROGRESS_BYTES:
+                patience.failed(
+                    TransientError("the server sends too little at a time"), f"{offset} of {body.size} bytes received"
+                )
+            patience.progress()
+            milestone = offset
+
+
+def _extent(answer: Answer, offset: int, body: Body, *, ranged: bool) -> tuple[int, int]:
+    """How many bytes of *answer* come before *offset*, and where in the body it ends."""
+    content_range = answer.header("Content-Range") or ""
+    length = answer.header("Content-Length") or ""
+    if answer.status == 206:
+        said = _CONTENT_RANGE.fullmatch(content_range)
+        if said is None:
+            raise RangeError("the server sent a part without saying which one")
+        if said[3] != "*":
+            _check_size(said[3], body)
+        first, end = int(said[1]), int(said[2]) + 1
+        if not first <= offset < end <= body.size or (length.isdecimal() and length != str(end - first)):
+            raise RangeError(f"the server sent another range than the bytes from {offset} on")
+        return offset - first, end
+    if answer.status != 200:
+        unsatisfied = _UNSATISFIED_RANGE.fullmatch(content_range)
+        if answer.status == 416 and unsatisfied is not None:
+            _check_size(unsatisfied[1], body)
+        raise RangeError(f"the server answers status {answer.status} to the range from byte {offset} on")
+    # The server does not know ranges, or was not asked for one.
+    if length.isascii() and length.isdecimal():
+        if ranged and length != str(body.size):
+            raise RangeError(f"the server answers with {length[:_MAX_DIGITS]} bytes to the range from byte {offset} on")
+        _check_size(length, body)
+    return offset, body.size
+
+
+def _after(pieces: Iterator[bytes], skip: int, digest: bytes | None, body: Body) -> Iterator[bytes]:
+    """*pieces* without their first *skip* bytes, whose digest has to be *digest* if that is given."""
+    skipped = hashlib.sha256()
+    for piece in pieces:
+        if not skip:
+            yield piece
+            continue
+        before, piece = piece[:skip], piece[skip:]
+        skip -= len(before)
+        if digest is not None:
+            skipped.update(before)
+        if not skip and digest is not None and skipped.digest() != digest:
+            raise ContentError(f"{body.where}: {body.what} changed while it was fetched; run the same again")
+        if piece:
+            yield piece
+
+
+def _chunks(answer: Answer, size: int) -> Iterator[bytes]:
+    """What *answer* brings, *size* bytes or more, gathered to chunks; all that came is given before an error is raised."""
+    left = size
+    gathered: list[bytes] = []
+    gathered_bytes = 0
+    window_bytes, window_start = 0, time.monotonic()
+    try:
+        while piece := answer.read_some():
+            window_bytes += len(piece)
+            now = time.monotonic()
+            if now - window_start > _SLOWEST_SECONDS:
+                if window_bytes < _PROGRESS_BYTES:
+                    raise TransientError(f"only {window_bytes} bytes came in {_SLOWEST_SECONDS:g} seconds")
+                window_bytes, window_start = 0, now
+            left -= len(piece)
+            gathered.append(piece)
+            gathered_bytes += len(piece)
+            if left < 0:
+                break
+            if gathered_bytes >= CHUNK_BYTES:
+                yield b"".join(gathered)
+                gathered, gathered_bytes = [], 0
+                # How long the caller took for it is not the connection's fault.
+                window_bytes, window_start = 0, time.monotonic()
+        if left > 0:
+            raise TransientError("the connection ended early")
+    except TransientError:
+        if gathered_bytes:
+            yield b"".join(gathered)
+        raise
+    if gathered_bytes:
+        yield b"".join(gathered)
+
+
+def _check_size(said: str, body: Body) -> None:
+    # A header can hold more digits than Python converts.
+    if len(said) > _MAX_DIGITS or int(said) != body.size:
+        raise ContentError(f"{body.where}: {body.what} has {said[:_MAX_DIGITS]} bytes, but {body.says} {body.size}")

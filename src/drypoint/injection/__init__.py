@@ -1,0 +1,1 @@
+"""Files into the volumes of a disk image: members of an .etch archive, and small files next to the store."""

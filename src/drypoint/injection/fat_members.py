@@ -1,0 +1,96 @@
+"""Members of an archive into a FAT partition: files and directories, which is all that it holds."""
+
+from __future__ import annotations
+
+from ..disk import Device
+from ..disk.fat.files import list_fat_directory, write_fat_files
+from ..errors import FilesystemError
+from ..etch import Injection, Member
+from ..fstree import Content, Directory, Regular
+
+MAX_BYTES = 256 << 20
+"""How long the files for one FAT partition may be together: they are held until all are there, and then written at once."""
+
+
+class FatInjector:
+    """Gathers what goes into one FAT partition; nothing changes before :meth:`finish`.
+
+    Owners, modes and times are passed over: FAT has none, or none that count.
+
+    Args:
+        partition: its bytes.
+        where: how errors call it.
+        timestamp: seconds since the epoch, the time of what is made.
+        overwrite: whether files that are there may be replaced that the manifest does not name.
+    """
+
+    def __init__(
+        self, partition: Device, where: str, injection: Injection | None, timestamp: int, *, overwrite: bool
+    ) -> None:
+        self._partition = partition
+        self._where = where
+        self._replace = frozenset() if injection is None else injection.replace
+        self._timestamp = timestamp
+        self._overwrite = overwrite
+        self._files: dict[str, bytes] = {}
+        self._directories: dict[str, None] = {}
+        self._size = 0
+
+    def take(self, member: Member, content: Content | None) -> None:
+        """Note *member*.
+
+        Raises:
+            FilesystemError: FAT cannot hold it, or it is too large to be held here.
+        """
+        entry = member.entry
+        shown = f"{self._where}: the member {member.name[:300].decode('utf-8', 'backslashreplace')}"
+        try:
+            path = entry.path.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise FilesystemError(f"{shown} has a name that is not UTF-8, which FAT cannot hold") from error
+        if member.before or member.amends:
+            raise FilesystemError(f"{shown} changes what is there, which is not done on FAT")
+        match entry:
+            case Directory():
+                if path:
+                    self._directories[path] = None
+            case Regular():
+                self._size += entry.size
+                if self._size > MAX_BYTES:
+                    raise FilesystemError(
+                        f"{shown}: the files for a FAT partition may have {MAX_BYTES} bytes together, these have more"
+                    )
+                if path in self._files:
+                    raise FilesystemError(f"{shown} is there twice")
+                self._files[path] = b"".join(bytes(piece) for piece in content or ())
+            case _:
+                raise FilesystemError(
+                    f"{shown} is a {type(entry).__name__}, which FAT cannot hold: only regular files and directories"
+                )
+
+    def finish(self) -> None:
+        """Write all of it.
+
+        Raises:
+            UsageError, DiskImageError: as :func:`.write_fat_files`; a file is there already; a directory is
+                empty, and not there yet.
+        """
+        if not self._overwrite:
+            for path in self._files:
+                if path.encode("utf-8") not in self._replace and self._exists(path):
+                    raise FilesystemError(
+                        f"{self._where}: /{path} is there already, and the archive's manifest does not say that it is "
+                        "replaced; take it out of the archive, or inject with --overwrite-files"
+                    )
+        if self._files:
+            write_fat_files(self._partition, self._files, timestamp=self._timestamp)
+        for path in self._directories:
+            if list_fat_directory(self._partition, path) is None:
+                raise FilesystemError(
+                    f"{self._where}: /{path} is an empty directory, which is not made on FAT; put a file into it"
+                )
+
+    def _exists(self, path: str) -> bool:
+        parent, _, name = path.rpartition("/")
+        listed = list_fat_directory(self._partition, parent) or ()
+        return any(entry.name.casefold() == name.casefold() for entry in listed)

@@ -1,0 +1,182 @@
+"""What becomes of a member in a partition that holds something already.
+
+A directory over a directory merges, and what is there keeps its owner, mode and times. Anything else that exists is replaced
+only where the manifest says so, or on demand. Symbolic links in the partition are never followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol, TypeAlias, assert_never
+
+from ..errors import FilesystemError
+from ..etch.manifest import Injection
+from ..etch.reader import Member, Removal, Settlement
+from ..fstree import Content, Directory, HardLink, Metadata, Regular, TreeSink, parent_and_name
+from ..stores.overlay2.repositories import MAX_REPOSITORIES_BYTES
+
+Kind: TypeAlias = Literal["directory", "other"]
+_PARENT_MODE = 0o755
+
+
+class InspectableSink(TreeSink, Protocol):
+    """A sink that knows what is in it, written out yet or not."""
+
+    def kind(self, path: bytes) -> Kind | None:
+        """What is at *path*, None for nothing. Its parent is a directory."""
+
+
+Merge: TypeAlias = Callable[[bytes, bytes], bytes]
+"""Makes the content of a file from what is there and what comes."""
+
+
+class Injector:
+    """Puts members into one partition.
+
+    Args:
+        sink: the partition.
+        where: how errors call it.
+        injection: what the manifest says of it; None without one.
+        timestamp: seconds since the epoch, the time of directories that no member names.
+        settle: whether a directory counts as complete when members of another come; archives of drypoint's own say when.
+        overwrite: whether what exists may be replaced, and directories take the members' metadata.
+        present: the contents of the files that members add to, as they were before anything was injected.
+        merge: how those go together.
+    """
+
+    def __init__(
+        self,
+        sink: InspectableSink,
+        where: str,
+        injection: Injection | None,
+        timestamp: int,
+        *,
+        settle: bool,
+        overwrite: bool,
+        present: Mapping[bytes, bytes],
+        merge: Merge,
+    ) -> None:
+        self._sink = sink
+        self._where = where
+        self._replace = frozenset() if injection is None else injection.replace
+        self._merge = frozenset() if injection is None else injection.merge
+        self._timestamp = timestamp
+        self._overwrite = overwrite
+        self._present = present
+        self._merged = merge
+        self._parent = b""
+        self._settles = settle
+
+    def take(self, member: Member, content: Content | None) -> None:
+        """Put *member* in.
+
+        Raises:
+            FilesystemError: the partition holds something where it is to go, or it cannot be made there.
+            NoSpaceError: no room, after all growing.
+        """
+        try:
+            self._before(member)
+            self._take(member, content)
+        except FilesystemError as error:
+            raise FilesystemError(
+                f"{self._where}: the member {member.name[:300].decode('utf-8', 'backslashreplace')}: {error}"
+            ) from error
+
+    def _before(self, member: Member) -> None:
+        for step in member.before:
+            match step:
+                case Removal(path):
+                    self._parent = b""
+                    self._sink.remove(path)
+                case Settlement(path):
+                    self._parent = b""
+                    self._sink.settle(path)
+                case _:
+                    assert_never(step)
+
+    def _take(self, member: Member, content: Content | None) -> None:
+        entry = member.entry
+        path = entry.path
+        if member.amends:
+            self._sink.amend(path, member.metadata)
+            return
+        if not path:
+            if self._overwrite:
+                self._sink.amend(path, member.metadata)
+            return
+        self._enter(parent_and_name(path)[0])
+        kind = self._sink.kind(path)
+        if kind is not None:
+            if path in self._merge and isinstance(entry, Regular):
+                if entry.size > MAX_REPOSITORIES_BYTES:
+                    raise FilesystemError(f"it has {entry.size} bytes, more than a repositories.json takes")
+                merged = self._merged(self._present.get(path, b""), b"".join(bytes(piece) for piece in content or ()))
+                entry, content = Regular(path, entry.metadata, len(merged)), (merged,)
+                self._sink.remove(path)
+            elif path in self._replace:
+                self._sink.remove(path)
+            elif kind == "directory" and isinstance(entry, Directory):
+                if self._overwrite:
+                    self._sink.amend(path, entry.metadata)
+                return
+            else:
+                self._make_way(path, kind, entry)
+        if isinstance(entry, HardLink):
+            self._check_target(entry)
+        self._sink.add(entry, content)
+
+    def _make_way(self, path: bytes, kind: Kind, entry: object) -> None:
+        shown = path[:300].decode("utf-8", "backslashreplace")
+        if kind == "directory":
+            raise FilesystemError(f"/{shown} is a directory on the partition; only a directory can take its place")
+        if not self._overwrite:
+            what = "no directory" if isinstance(entry, Directory) else "there already"
+            raise FilesystemError(
+                f"/{shown} is {what} on the partition, and the archive's manifest does not say that it is replaced; "
+                "take it out of the archive, or inject with --overwrite-files"
+            )
+        self._sink.remove(path)
+
+    def _check_target(self, link: HardLink) -> None:
+        """The target has been seen, or was there before: what comes later cannot be linked to in one pass."""
+        missing = link.target == link.path
+        above = b""
+        for part in link.target.split(b"/"):
+            above = above + b"/" + part if above else part
+            missing = missing or self._sink.kind(above) is None
+            if missing:
+                break
+        if missing:
+            raise FilesystemError(
+                f"it is a hard link to {link.target[:300]!r}, which has not come before it and is not on the partition; "
+                "put the target first into the archive"
+            )
+
+    def _enter(self, parent: bytes) -> None:
+        """See to it that the directory *parent* exists."""
+        if parent == self._parent:
+            return
+        if self._settles:
+            self._leave(parent)
+        above = b""
+        for part in parent.split(b"/") if parent else ():
+            above = above + b"/" + part if above else part
+            kind = self._sink.kind(above)
+            if kind is None:
+                metadata = Metadata(_PARENT_MODE, mtime=self._timestamp * 1_000_000_000)
+                self._sink.add(Directory(above, metadata))
+            elif kind != "directory":
+                raise FilesystemError(
+                    f"/{above[:300].decode('utf-8', 'backslashreplace')} on the partition is not a directory (a symbolic link "
+                    "not followed); give the path that it leads to"
+                )
+        self._parent = parent
+
+    def _leave(self, parent: bytes) -> None:
+        """Directories come as trees, most often: the topmost one that is left is complete, and need not be held."""
+        old, new = self._parent.split(b"/"), parent.split(b"/")
+        same = 0
+        while same < min(len(old), len(new)) and old[same] == new[same]:
+            same += 1
+        if self._parent and same < len(old):
+            self._sink.settle(b"/".join(old[: same + 1]))

@@ -1,0 +1,159 @@
+"""A partition that is open for members of an archive: of an ext file system, or of FAT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from ..disk import ProbedPartition
+from ..disk.ext4.write.directory import FT_DIRECTORY
+from ..errors import StoreError
+from ..etch import Injection, Member, PackedStore
+from ..fstree import Content
+from ..progress import Progress
+from ..sinks.ext4 import Ext4Sink
+from ..stores.overlay2.repositories import parse_repositories, repositories_text
+from ..volumes.growing_partition import GrowingPartition
+from .fat_members import FatInjector
+from .members import Injector, Kind
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What holds for all partitions.
+
+    Attributes:
+        scratch: where files go that growing takes.
+        overwrite: whether members replace what is there.
+        now: seconds since the epoch, the time of changes.
+        settle: whether to guess when directories are complete.
+    """
+
+    scratch: Path
+    overwrite: bool
+    now: int
+    settle: bool
+    progress: Progress
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What was known of an ext partition before anything went into it.
+
+    Attributes:
+        present: the files that members add to.
+        findings: code and path of what was wrong with the store already.
+        store: what the manifest says of it.
+    """
+
+    present: Mapping[bytes, bytes]
+    findings: frozenset[tuple[str, bytes]]
+    data_root: bytes
+    store: PackedStore | None
+
+
+class Session(Protocol):
+    """One partition, open; *found* as it was then, *members* so far."""
+
+    @property
+    def found(self) -> ProbedPartition: ...
+
+    @property
+    def members(self) -> int: ...
+
+    def take(self, member: Member, content: Content | None) -> None: ...
+
+    def finish(self) -> int:
+        """Write out all of it; the partition's size then."""
+
+    def close(self) -> None:
+        """Let go of it, finished or not."""
+
+
+class _Sink(Ext4Sink):
+    """The sink, which can be asked what is there."""
+
+    def kind(self, path: bytes) -> Kind | None:
+        file_type = self.file_type(path)
+        if file_type is None:
+            return None
+        return "directory" if file_type == FT_DIRECTORY else "other"
+
+
+class Ext4Session:
+    """An ext2, ext3 or ext4 file system, which grows as needed."""
+
+    def __init__(
+        self,
+        found: ProbedPartition,
+        growing: GrowingPartition,
+        work: Work,
+        where: str,
+        injection: Injection | None,
+        known: Known,
+    ) -> None:
+        self.found = found
+        self.members = 0
+        self._growing = growing
+        self._sink = _Sink(growing.window, now=work.now, on_full=growing.on_full)
+        self._injector = Injector(
+            self._sink,
+            where,
+            injection,
+            work.now,
+            settle=work.settle,
+            overwrite=work.overwrite,
+            present=known.present,
+            merge=merge_repositories_files,
+        )
+
+    def take(self, member: Member, content: Content | None) -> None:
+        self.members += 1
+        self._injector.take(member, content)
+
+    def finish(self) -> int:
+        self._sink.finish()
+        return self._growing.partition.size
+
+    def close(self) -> None:
+        self._sink.abort()
+
+
+class FatSession:
+    """A FAT file system."""
+
+    def __init__(self, found: ProbedPartition, injector: FatInjector) -> None:
+        self.found = found
+        self.members = 0
+        self._injector = injector
+
+    def take(self, member: Member, content: Content | None) -> None:
+        self.members += 1
+        self._injector.take(member, content)
+
+    def finish(self) -> int:
+        self._injector.finish()
+        return self.found.partition.size
+
+    def close(self) -> None:
+        return
+
+
+def merge_repositories_files(present: bytes, added: bytes) -> bytes:
+    """One repositories.json of two; a tag that both have moves, as on a pull.
+
+    Raises:
+        StoreError: one is malformed, or a digest would have to name another image than it does.
+    """
+    merged = {name: dict(references) for name, references in parse_repositories(present or b"{}").items()}
+    for name, references in parse_repositories(added).items():
+        known = merged.setdefault(name, {})
+        for reference, image_id in references.items():
+            if "@" in reference and known.get(reference, image_id) != image_id:
+                raise StoreError(
+                    f"{reference} names the image {known[reference]} in the store, and would have to name {image_id}: the "
+                    "engine cannot change what a digest names"
+                )
+            known[reference] = image_id
+    return repositories_text(merged)

@@ -1,0 +1,338 @@
+"""The partitions of a disk image while members of an archive go into them, one partition after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from ..digest import Digest
+from ..disk import Device, GrowableDevice, ProbedPartition, Window, find_partition, read_table
+from ..disk.ext4.read.reader import Ext4Reader
+from ..disk.ext4.resize.geometry import read_geometry
+from ..disk.ext4.resize.grow import check_unmounted
+from ..errors import ContentError, DiskImageError, FilesystemError, StoreError, VerificationError
+from ..etch import EtchReader, Injection, Member, PackedStore
+from ..fstree import Content, Directory, Regular, TreeReader, join
+from ..oci import Reference, parse_reference
+from ..progress import Progress
+from ..sinks.ext4 import Ext4Sink
+from ..sizing.space import Room, spare_room
+from ..stores.overlay2 import read_state
+from ..stores.overlay2.paths import REPOSITORIES
+from ..stores.overlay2.repositories import MAX_REPOSITORIES_BYTES
+from ..system import DEFAULT_DATA_ROOT, find_store
+from ..verification import DemandReader, LayerProcesses, Severity, check_file_system, unmet
+from ..verification.written import prove
+from ..volumes.growing_partition import GrowingPartition
+from .fat_members import FatInjector
+from .file_check import FileCheck, checked
+from .sessions import Ext4Session, FatSession, Known, Session, Work
+
+
+class InjectedPartition(msgspec.Struct, frozen=True):
+    """A partition that something went into.
+
+    Attributes:
+        members: how many.
+        before: its size in bytes as the archive's disk image has it.
+        size: its size now.
+        proved: whether a store in it was read back and proved.
+    """
+
+    number: int
+    label: str
+    members: int
+    before: int
+    size: int
+    proved: bool = False
+
+
+class Partitions:
+    """Gives each member to its partition. At most one is open at a time, since one that grows may move others."""
+
+    def __init__(
+        self,
+        disk: GrowableDevice,
+        reader: EtchReader,
+        scratch: Path,
+        *,
+        overwrite: bool,
+        shrink_to_fit: bool,
+        verify: bool,
+        demand: DemandReader | None,
+        check: FileCheck | None,
+        processes: int,
+        progress: Progress,
+    ) -> None:
+        """Do what the manifest wants to be done before anything comes.
+
+        Raises:
+            DiskImageError: the disk image, or a partition that the manifest names, is not what it should be.
+        """
+        self._disk = disk
+        self._reader = reader
+        self._work = Work(
+            scratch,
+            overwrite,
+            max(reader.timestamp, 1),
+            reader.manifest is None or reader.manifest.format is None,
+            progress,
+        )
+        self._least_disk_size = disk.size
+        self._shrink_to_fit = shrink_to_fit
+        self._verify = verify
+        self._demand = demand
+        self._check = check
+        self._processes = processes
+        self._known: dict[int, Known] = {}
+        self._open: tuple[bytes, Session] | None = None
+        self._injections = {} if reader.manifest is None else {one.directory: one for one in reader.manifest.injections}
+        self._done: dict[int, InjectedPartition] = {}
+        self._growings: dict[int, GrowingPartition] = {}
+        read_table(disk)
+        for injection in self._injections.values():
+            self._prepare(injection)
+
+    def take(self, member: Member, content: Content | None) -> None:
+        """Put *member* where it belongs.
+
+        Raises:
+            DrypointError: as :func:`~drypoint.inject`.
+        """
+        if self._open is None or self._open[0] != member.directory:
+            self._leave()
+            self._open = member.directory, self._enter(member)
+        session = self._open[1]
+        session.take(member, checked(self._check, _label(session.found), member, content))
+
+    def finish(self) -> tuple[InjectedPartition, ...]:
+        """Close what is open, see to the room that is wanted in the end, and prove what was written."""
+        self._leave()
+        for injection in self._injections.values():
+            if injection.additional_space or injection.shrink:
+                self._fit(injection)
+        if self._shrink_to_fit:
+            self._shrink()
+        if self._verify:
+            for number in self._done:
+                self._prove(number)
+        return tuple(self._done.values())
+
+    def close(self) -> None:
+        """Let go of everything, finished or not. Harmless if repeated."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+    def _prepare(self, injection: Injection) -> None:
+        found = self._find(injection.directory, injection)
+        self._note_known(found, injection)
+        if not injection.remove and injection.room is None:
+            return
+        growing = self._growing(found)
+        if injection.remove:
+            with Ext4Sink(growing.window, now=self._work.now) as sink:
+                for path in injection.remove:
+                    sink.remove(path)
+                sink.finish()
+        if injection.room is not None:
+            block_size = read_geometry(growing.window).block_size
+            growing.make_room(Room(-(-injection.room.size // block_size), injection.room.inodes))
+        self._note_done(found, growing.partition.size, 0)
+
+    def _fit(self, injection: Injection) -> None:
+        """See to what is free in the end: the estimate may have fallen short, or gone too far."""
+        found = self._find(injection.directory, injection)
+        growing = self._growing(found)
+        if injection.additional_space:
+            growing.make_room(spare_room(read_geometry(growing.window).block_size, injection.additional_space))
+        if injection.shrink:
+            done = self._done.get(found.partition.number)
+            growing.shrink_to_fit(injection.additional_space, found.partition.size if done is None else done.before)
+        self._note_done(found, growing.partition.size, 0)
+
+    def _shrink(self) -> None:
+        """The same for all that grew, whatever the manifest says."""
+        wanted = {self._find(one.directory, one).partition.number: one for one in self._injections.values()}
+        for number, done in list(self._done.items()):
+            if done.size > done.before:
+                found = find_partition(self._disk, read_table(self._disk), number)
+                growing = self._growing(found)
+                growing.shrink_to_fit(wanted[number].additional_space if number in wanted else 0, done.before)
+                self._note_done(found, growing.partition.size, 0)
+
+    def _enter(self, member: Member) -> Session:
+        injection = self._injections.get(member.directory)
+        found = self._find(member.directory, injection)
+        where = f"partition {found.partition.number} of {self._disk.name}"
+        kind = None if found.filesystem is None else found.filesystem.kind
+        if kind is not None and kind.is_fat:
+            window = Window(self._disk, found.partition.start, found.partition.size)
+            return FatSession(
+                found, FatInjector(window, where, injection, self._work.now, overwrite=self._work.overwrite)
+            )
+        if kind is None or not kind.is_ext:
+            raise FilesystemError(
+                f"{where} holds {kind.value if kind else 'no known file system'}, and "
+                f"inject/{member.directory.decode('utf-8', 'backslashreplace')} can only go into ext2, ext3, ext4 or FAT"
+            )
+        self._note_known(found, injection)
+        return Ext4Session(
+            found, self._growing(found), self._work, where, injection, self._known[found.partition.number]
+        )
+
+    def _leave(self) -> None:
+        if self._open is None:
+            return
+        session = self._open[1]
+        size = session.finish()
+        self._open = None
+        self._note_done(session.found, size, session.members)
+
+    def _growing(self, found: ProbedPartition) -> GrowingPartition:
+        window = Window(self._disk, found.partition.start, found.partition.size)
+        where = f"{self._disk.name}: the file system of partition {found.partition.number}"
+        if found.filesystem is None or not found.filesystem.kind.is_ext:
+            raise FilesystemError(f"{where} is not ext4, which the archive's manifest wants it to be")
+        check_unmounted(read_geometry(window), where)
+        growing = self._growings.get(found.partition.number)
+        if growing is None or growing.partition != found.partition:
+            # Another one has grown, and moved this.
+            table = read_table(self._disk)
+            growing = GrowingPartition(
+                self._disk,
+                table,
+                found.partition,
+                self._work.scratch,
+                self._work.progress,
+                least_disk_size=self._least_disk_size,
+            )
+            self._growings = {found.partition.number: growing}
+        return growing
+
+    def _find(self, directory: bytes, injection: Injection | None) -> ProbedPartition:
+        """The partition that ``inject/<directory>`` means, as it is now."""
+        table = read_table(self._disk)
+        shown = directory.decode("utf-8", "backslashreplace")
+        if injection is None:
+            if not (directory.isdigit() and len(directory) < 10):
+                raise ContentError(
+                    f"inject/{shown} names no partition: below inject/, directories are called by a partition's number, "
+                    "unless a manifest.json says otherwise"
+                )
+            return find_partition(self._disk, table, int(directory))
+        if injection.partition is None:
+            return find_partition(self._disk, table, injection.label)
+        found = find_partition(self._disk, table, injection.partition)
+        names = {found.partition.name, "" if found.filesystem is None else found.filesystem.label}
+        if injection.label and injection.label not in names:
+            actual = " or ".join(repr(name) for name in sorted(names - {""})) or "nothing"
+            raise DiskImageError(
+                f"the archive's manifest says that partition {injection.partition} is called {injection.label!r}, but in the "
+                f"disk image it is called {actual}: is the manifest another disk image's?"
+            )
+        return found
+
+    def _note_known(self, found: ProbedPartition, injection: Injection | None) -> None:
+        """Read what has to be known of the partition as it was before."""
+        number = found.partition.number
+        if number in self._known or found.filesystem is None or not found.filesystem.kind.is_ext:
+            return
+        reader = Ext4Reader(Window(self._disk, found.partition.start, found.partition.size))
+        store = None if injection is None else injection.store
+        data_root = DEFAULT_DATA_ROOT if store is None else store.data_root
+        findings: frozenset[tuple[str, bytes]] = frozenset()
+        stat = reader.lookup(data_root)
+        if store is not None:
+            self._check_place(number, data_root)
+        if stat is not None and isinstance(stat.entry, Directory):
+            state = read_state(reader, data_root)
+            found_before: set[tuple[str, bytes]] = {(one.code, one.path) for one in state.findings}
+            if self._demand is not None:
+                found_before |= {(one.code, one.path) for one in unmet(self._demand(reader, state.repositories), state)}
+            findings = frozenset(found_before)
+        merge = () if injection is None else injection.merge
+        self._known[number] = Known(
+            {path: _content(reader, path) for path in sorted(merge)}, findings, data_root, store
+        )
+
+    def _check_place(self, number: int, data_root: bytes) -> None:
+        """Make sure that the engine will read what comes: pack may not have looked into the base."""
+        place = find_store(self._disk, read_table(self._disk), number, data_root)
+        if place.obstacles:
+            raise StoreError(f"{self._disk.name}: " + ". ".join(map(str, place.obstacles)))
+        if place.data_root != data_root:
+            raise StoreError(
+                f"{self._disk.name}: the data root {_shown(data_root)!r} leads through a symbolic link to "
+                f"{_shown(place.data_root)!r}, and the archive was packed without looking into the disk image; pack it with "
+                f"--data-root /{_shown(place.data_root)}"
+            )
+        for warning in place.warnings:
+            self._work.progress.note(f"warning: {warning}")
+
+    def _note_done(self, found: ProbedPartition, size: int, members: int) -> None:
+        number = found.partition.number
+        label = _label(found)
+        done = self._done.get(number) or InjectedPartition(number, label, 0, found.partition.size, size)
+        self._done[number] = replace(done, size=size, members=done.members + members)
+
+    def _prove(self, number: int) -> None:
+        found = find_partition(self._disk, read_table(self._disk), number)
+        window = Window(self._disk, found.partition.start, found.partition.size)
+        known = self._known.get(number)
+        if known is None:
+            return
+        reader = Ext4Reader(window)
+        if known.store is None and reader.lookup(join(known.data_root, REPOSITORIES)) is None:
+            _check(window, self._work.progress)
+            return
+        prove(
+            window,
+            known.data_root,
+            references=() if known.store is None else _references(known.store),
+            layers=None if known.store is None else _layers(known.store),
+            known=known.findings,
+            demand=self._demand,
+            processes=LayerProcesses.on(window, self._processes),
+            progress=self._work.progress,
+        )
+        self._done[number] = replace(self._done[number], proved=True)
+
+
+def _label(found: ProbedPartition) -> str:
+    return found.partition.name if found.filesystem is None else found.filesystem.label or found.partition.name
+
+
+def _content(reader: TreeReader, path: bytes) -> bytes:
+    stat = reader.lookup(path)
+    if stat is None or not isinstance(stat.entry, Regular):
+        return b""
+    if stat.entry.size > MAX_REPOSITORIES_BYTES:
+        raise StoreError(f"{path!r} has {stat.entry.size} bytes, more than a repositories.json takes")
+    return b"".join(bytes(piece) for piece in reader.read(stat))
+
+
+def _shown(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")
+
+
+def _references(store: PackedStore) -> list[Reference]:
+    return [parse_reference(text) for image in store.images for text in image.references]
+
+
+def _layers(store: PackedStore) -> set[Digest]:
+    return set(store.layers)
+
+
+def _check(window: Device, progress: Progress) -> None:
+    """Check the file system alone."""
+    step = progress.begin("checking the file system")
+    faults = [finding for finding in check_file_system(window) if finding.severity is Severity.ERROR]
+    step.end()
+    if faults:
+        raise VerificationError(
+            f"after injecting, {window.name} is damaged: {faults[0].text}. No output was made. If e2fsck -fn finds "
+            "nothing wrong with the disk image in the archive, please report this"
+        )

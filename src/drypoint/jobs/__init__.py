@@ -1,0 +1,1 @@
+"""What drypoint does, one module for each job, and the request that says what is wanted."""

@@ -1,0 +1,39 @@
+"""Deltas of balenaEngine: a registry holds them as images, but their layers are patches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..errors import ManifestError
+from ..oci import Image
+from ..stores.overlay2 import StoreState
+
+
+def refuse_deltas(images: Iterable[Image], state: StoreState) -> None:
+    """Make sure that no one of *images* is a delta.
+
+    balenaEngine applies a delta to the base image when it pulls it; any other engine stores the patch as if it were the files.
+
+    Args:
+        state: the store that the images are for, which may have what the delta makes.
+
+    Raises:
+        ManifestError: one is.
+    """
+    for image in images:
+        delta = image.config.delta
+        if delta is None:
+            continue
+        name = image.references[0] if image.references else image.image_id
+        base = f"the image {delta.base[:100]}" if delta.base else "a base image"
+        made = f"{delta.target}" if delta.target else "another image"
+        text = f"{name} is not an image but a delta of balenaEngine, which makes {made} of {base}"
+        if delta.target in state.images:
+            names = [
+                name for known in state.repositories.values() for name, found in known.items() if found == delta.target
+            ]
+            called = f" as {', '.join(sorted(names))}" if names else ""
+            raise ManifestError(
+                f"{text}. The store has {delta.target} already{called}: leave the delta out, or give that image's own name"
+            )
+        raise ManifestError(f"{text}. Give the image that it makes, by that image's own name")

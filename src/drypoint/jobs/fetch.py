@@ -1,0 +1,120 @@
+"""Layers on their way, a few ahead of the one that is being written.
+
+While one layer is written, the next ones are already fetched, inflated and checked in threads of their own, as far as their
+bounded buffers go; so neither the network nor the writer waits for the other, and memory does not depend on the layers' size.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from ..digest import Digest
+from ..layers import LayerReader, TarChunks, tar_chunks
+from ..oci import Image, Layer
+from ..progress import Step
+from ..sources import BlobSource
+from ..stores.overlay2.placement import PlannedLayer
+
+LAYERS_AHEAD = 2
+
+
+class LayerJob(msgspec.Struct, frozen=True):
+    """One layer to fetch: what it is, and who has it.
+
+    Attributes:
+        repeated: whether a pull of *image* would have fetched the blob for a layer further down already, and so would read that
+            layer in the store.
+    """
+
+    image: Image
+    layer: Layer
+    source: BlobSource
+    repeated: bool = False
+
+    @property
+    def what(self) -> str:
+        """How errors name the layer."""
+        name = self.image.references[0] if self.image.references else self.image.image_id
+        return f"layer {self.layer.blob.digest} of {name}"
+
+
+def layer_jobs(layers: Iterable[PlannedLayer], sources: Mapping[Digest, BlobSource]) -> list[LayerJob]:
+    """The jobs of *layers*, in their order; *sources* has who has each image, by its id."""
+    pulled: set[tuple[Digest, Digest]] = set()
+    jobs: list[LayerJob] = []
+    for planned in layers:
+        key = (planned.image.image_id, planned.layer.blob.digest)
+        # Only a pull does that: docker load reads every layer from its archive.
+        repeated = key in pulled and planned.layer.distributable
+        jobs.append(LayerJob(planned.image, planned.layer, sources[planned.image.image_id], repeated))
+        pulled.add(key)
+    return jobs
+
+
+class LayerFetcher:
+    """Gives the layers of *jobs* in their order, each once. A context manager: leaving it stops all threads.
+
+    *step* is told of every byte received. *in_memory*: no temporary file is made, whatever a layer's tar-split comes to.
+    """
+
+    def __init__(
+        self, jobs: Sequence[LayerJob], step: Step, *, ahead: int = LAYERS_AHEAD, in_memory: bool = False
+    ) -> None:
+        self._waiting = deque(jobs)
+        self._step = step
+        self._ahead = ahead
+        self._in_memory = in_memory
+        self._started: deque[tuple[LayerJob, TarChunks]] = deque()
+
+    def prefetch(self) -> None:
+        """Start with the first layers before the first is asked for."""
+        self._start(self._ahead)
+
+    @contextmanager
+    def next_layer(self) -> Iterator[LayerReader]:
+        """The next layer, opened; to be read to its end, where its digests are known to be right.
+
+        Raises:
+            SourceError, ContentError: from reading, when the blob cannot be had or is not what it claims to be.
+        """
+        self._start(self._ahead + 1)
+        job, chunks = self._started.popleft()
+        try:
+            with LayerReader(chunks, job.what, in_memory=self._in_memory, from_store=job.repeated) as reader:
+                self._start(self._ahead)
+                yield reader
+        finally:
+            chunks.close()
+
+    def close(self) -> None:
+        """Stop what is under way and forget the rest. Harmless if repeated."""
+        self._waiting.clear()
+        while self._started:
+            self._started.popleft()[1].close()
+
+    def __enter__(self) -> LayerFetcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self, wanted: int) -> None:
+        while self._waiting and len(self._started) < wanted:
+            job = self._waiting.popleft()
+            blob = _counted(job.source.open_layer(job.image, job.layer), self._step)
+            self._started.append((job, tar_chunks(blob, job.layer, job.what)))
+
+
+def _counted(blob: Iterator[bytes], step: Step) -> Iterator[bytes]:
+    try:
+        for chunk in blob:
+            step.advance(len(chunk))
+            yield chunk
+    finally:
+        close = getattr(blob, "close", None)
+        if close is not None:
+            close()

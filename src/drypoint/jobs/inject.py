@@ -1,0 +1,248 @@
+"""The use case inject: a disk image and what goes into its partitions, from an .etch archive as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import msgspec
+
+from ..decompression import PEEK, compression_of
+from ..disk import Device, FileDevice, GrowableDevice
+from ..disk.formats import ImageFormat, OpenedImage, decompressed, opened_image, refuse_packed_again
+from ..disk.formats.foreign import foreign_start
+from ..disk.formats.sparse import image_chunks, write_sparse
+from ..disk.host.scratch import nameless_file, path_of, scratch_directory
+from ..disk.host.workspace import Destination, working_file
+from ..disk.tables.tail import pad_missing_tail
+from ..errors import DiskImageError, OutputError, UsageError
+from ..etch import EtchReader, Manifest
+from ..injection.file_check import FileCheck
+from ..injection.targets import InjectedPartition, Partitions
+from ..progress import SILENT, Progress
+from ..verification import DemandReader
+
+_CHUNK = 1 << 20
+_HEAD_BYTES = 1 << 10
+_ZIP = b"PK\x03\x04"
+
+
+class Readable(Protocol):
+    """A file, a pipe, an answer of a server."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Writable(Protocol):
+    """Takes bytes; where it blocks, all waits for it."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+class Injected(msgspec.Struct, frozen=True):
+    """What was done.
+
+    Attributes:
+        image: how the disk image is called in the archive.
+        size: its length as it is now, in bytes.
+        manifest: what the archive says of itself.
+        partitions: those that something went into, in the archive's order.
+    """
+
+    image: str
+    size: int
+    manifest: Manifest | None
+    partitions: tuple[InjectedPartition, ...]
+
+
+def inject(
+    archive: Path | Readable | Iterable[bytes],
+    output: Path | Writable,
+    *,
+    name: str | None = None,
+    overwrite: bool = False,
+    overwrite_files: bool = False,
+    shrink_to_fit: bool = False,
+    block_map: Path | None = None,
+    verify: bool = True,
+    demand: DemandReader | None = None,
+    check: FileCheck | None = None,
+    processes: int = 1,
+    progress: Progress = SILENT,
+) -> Injected:
+    """Make a disk image of an .etch archive: the one in it, with all that is below ``inject/`` put into its partitions.
+
+    The archive is read once, as it comes. A partition grows where what comes has no room.
+
+    Args:
+        archive: drypoint's own, or one that tar has made of a disk image and a directory ``inject/<partition number>``.
+        output: the file to make, which appears under its name when it is whole, compressed if its suffix says so; or whatever
+            takes its bytes then, in order: until then it lies in a file without a name (TMPDIR, or /var/tmp).
+        name: how messages call the archive; default: its path.
+        overwrite: whether an *output* or *block_map* file that exists may be replaced.
+        overwrite_files: whether members replace files that are there, and give directories that are there their metadata.
+        shrink_to_fit: whether what the growth of partitions has left over is given back, even if the manifest does not say so.
+        block_map: a file to write a block map of the *output* file to, for bmaptool.
+        verify: whether the file systems are checked in the end, and an engine's store is read back and proved.
+        demand: tells who will ask for images on the device, which is held against what is there; for *verify*.
+        check: checks files before they are written.
+        processes: how many processes may share the work of *verify* on a large store. They are started as the standard
+            library's multiprocessing does, and run the caller's main module again: a script that asks for more than one must
+            guard its own work with ``__name__ == "__main__"``.
+        progress: is told how far it is.
+
+    Raises:
+        UsageError: the archive cannot be opened, or the output cannot be meant.
+        ContentError: the archive ends early, is damaged, or holds what cannot be injected.
+        DiskImageError: the disk image, a partition or a file system cannot take it.
+        StoreError: the store on the disk image cannot be merged with.
+        OutputError: *output* cannot be written.
+        VerificationError: the result does not read back as what it should be.
+        ToolError: libext2fs, e2fsck, resize2fs or mtools is missing; or one of the processes was killed.
+    """
+    with ExitStack() as stack:
+        inputs: tuple[Path, ...] = ()
+        if isinstance(archive, Path):
+            inputs, name = (archive,), str(archive) if name is None else name
+            archive = stack.enter_context(_opened(archive))
+        job = _Job(name or "the archive", overwrite_files, shrink_to_fit, verify, demand, check, processes, progress)
+        if isinstance(output, Path):
+            destination = Destination(output, overwrite, block_map)
+            work = stack.enter_context(working_file(output, destination, inputs))
+            reader, image = stack.enter_context(job.unpacked(_chunks(archive), work.scratch_dir, str(output)))
+            done = job.run(reader, work.start(image, progress), work.scratch_dir)
+            work.finish(reader.timestamp, progress)
+            return done
+        if block_map is not None:
+            raise UsageError("a block map is for a disk image in a file, not for one that is sent on")
+        scratch = scratch_directory()
+        reader, image = stack.enter_context(job.unpacked(_chunks(archive), scratch, "the disk image"))
+        done = job.run(reader, image.device, scratch)
+        _send(image.device, output, progress)
+        return done
+
+
+class _Job(msgspec.Struct, frozen=True):
+    name: str
+    overwrite_files: bool
+    shrink_to_fit: bool
+    verify: bool
+    demand: DemandReader | None
+    check: FileCheck | None
+    processes: int
+    progress: Progress
+
+    @contextmanager
+    def unpacked(self, chunks: Iterator[bytes], directory: Path, name: str) -> Iterator[tuple[EtchReader, OpenedImage]]:
+        """The archive, read as far as its disk image, and that in a file of ours in *directory*, called *name* by messages."""
+        reader = EtchReader(chunks, self.name)
+        with nameless_file(directory) as fd:
+            with FileDevice(path_of(fd), writable=True, name=name) as device:
+                _write_image(reader, device, directory, self.progress)
+                pad_missing_tail(device, self.progress)
+                device.extend(device.size)
+                yield reader, OpenedImage(device, ImageFormat.RAW, is_scratch=True)
+
+    def run(self, reader: EtchReader, disk: GrowableDevice, scratch: Path) -> Injected:
+        """Put the archive's members into *disk*."""
+        partitions = Partitions(
+            disk,
+            reader,
+            scratch,
+            overwrite=self.overwrite_files,
+            shrink_to_fit=self.shrink_to_fit,
+            verify=self.verify,
+            demand=None if self.demand is None else self.demand.on(disk),
+            check=None if self.check is None else self.check.on(disk),
+            processes=self.processes,
+            progress=self.progress,
+        )
+        with closing(partitions):
+            step = self.progress.begin("injecting")
+            for member, content in reader.members():
+                partitions.take(member, content)
+            step.end()
+            done = partitions.finish()
+        image = reader.image_name.decode("utf-8", "backslashreplace")
+        return Injected(image, disk.size, reader.manifest, done)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _chunks(archive: Readable | Iterable[bytes]) -> Iterator[bytes]:
+    # Files are iterable too, by lines.
+    read = getattr(archive, "read", None)
+    if callable(read):
+        while chunk := read(_CHUNK):
+            yield chunk
+    elif isinstance(archive, Iterable):
+        yield from archive
+
+
+def _write_image(reader: EtchReader, disk: FileDevice, scratch: Path, progress: Progress) -> None:
+    """Write the disk image, unpacked, to the empty file *disk*."""
+    step = progress.begin("writing the disk image", reader.image_size)
+
+    def told() -> Iterator[bytes]:
+        for piece in reader.image():
+            step.advance(len(piece))
+            yield bytes(piece)
+
+    chunks = told()
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= _HEAD_BYTES:
+            break
+    name = reader.image_name.decode("utf-8", "backslashreplace")
+    kind = "zip" if head.startswith(_ZIP) else compression_of(head[:PEEK])
+    foreign = foreign_start(head)
+    if foreign is not None:
+        raise DiskImageError(f"{name} in the archive is {foreign.name}, which is not supported; pack a raw disk image")
+    try:
+        whole = _joined(head, chunks)
+        if kind == "zip":
+            _unzip(whole, disk, scratch)
+        else:
+            write_sparse(
+                decompressed(whole, ImageFormat.RAW if kind is None else ImageFormat(kind), name, progress),
+                disk.fileno(),
+            )
+            if kind is not None:
+                refuse_packed_again(disk, ImageFormat(kind))
+    except OSError as error:
+        raise OutputError(f"cannot write the disk image to {disk.name}: {error.strerror}") from error
+    step.end()
+
+
+def _unzip(chunks: Iterator[bytes], disk: FileDevice, scratch: Path) -> None:
+    """A zip archive tells at its end what it holds: it has to be there as a whole."""
+    with nameless_file(scratch) as fd:
+        write_sparse(chunks, fd)
+        with opened_image(path_of(fd), directory=scratch) as opened:
+            size = opened.device.size
+            pieces = image_chunks(opened.device.fileno(), size, _CHUNK)
+            write_sparse((bytes(length) if piece is None else piece for piece, length in pieces), disk.fileno())
+
+
+def _joined(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    if head:
+        yield head
+    yield from chunks
+
+
+def _send(disk: Device, output: Writable, progress: Progress) -> None:
+    size = disk.size
+    step = progress.begin("sending the disk image", size)
+    for start in range(0, size, _CHUNK):
+        chunk = disk.read(start, min(_CHUNK, size - start))
+        output.write(chunk)
+        step.advance(len(chunk))
+    step.end()

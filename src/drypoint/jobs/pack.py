@@ -1,0 +1,201 @@
+"""The use case pack: an .etch archive of a base and what a preload would put into it, made while all of it streams by."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from ..concurrency.pull import Write
+from ..disk import FileDevice
+from ..disk.formats import ImageFormat, format_of_content
+from ..disk.tables.tail import pad_missing_tail
+from ..errors import UsageError
+from ..etch import EtchWriter, Manifest
+from ..etch.names import INJECT, MANIFEST
+from ..fstree import Metadata, Regular
+from ..fstree.extra_file import ExtraFile
+from ..layers import LayerReader
+from ..oci import Image, Platform
+from ..progress import SILENT, Progress
+from ..sizing.layer_index import LayerIndex
+from ..stores.overlay2 import PlannedLayer, StorePlan, write_store
+from ..volumes.extra_files import put_file
+from ..volumes.fat_files import FatFile
+from ..volumes.target import Target
+from .base_stream import DEFAULT_NAME, BaseStream, file_stream
+from .fetch import LayerFetcher, layer_jobs
+from .pack_plan import Besides, Prepared, look_into, manifest_of, without_looking
+from .plan import Wishes
+from .request import CheckImages, FindReplaced, ImageRequest
+
+_CHUNK = 1 << 20
+
+
+class Packed(msgspec.Struct, frozen=True):
+    """What an archive holds.
+
+    Attributes:
+        manifest: what it says of itself.
+        images: those that were asked for.
+        store: what was planned for the engine's store.
+        store_known: whether the base's store was known; if not, every layer is in the archive.
+        archive_bytes: its length.
+    """
+
+    manifest: Manifest
+    images: tuple[Image, ...]
+    store: StorePlan
+    store_known: bool
+    archive_bytes: int
+
+
+def pack(
+    base: Path | BaseStream,
+    write: Write,
+    images: Sequence[ImageRequest],
+    *,
+    platform: Platform,
+    target: Target | None = None,
+    files: Sequence[ExtraFile] = (),
+    fat_files: Sequence[FatFile] = (),
+    replaced: FindReplaced | None = None,
+    additional_space: int = 0,
+    shrink_to_fit: bool = False,
+    base_manifest: bytes | None = None,
+    unseen: bool = False,
+    timestamp: int | None = None,
+    index: LayerIndex | None = None,
+    check_images: CheckImages | None = None,
+    progress: Progress = SILENT,
+) -> Packed:
+    """Write an .etch archive: *base*, and what :func:`~drypoint.preload` would write to it. No file is made on the way.
+
+    The manifest leaves before the first layer is fetched, then comes the base, then each layer as it is fetched, inflated and
+    checked. Layers whose digests are wrong are an error when they end: what left until then is not an archive, since its end is
+    missing, and :func:`~drypoint.inject` refuses it.
+
+    A plain disk image that is a file is looked into, and what it holds is shared. One that is compressed or a stream is passed
+    on as it is; what it holds has to be known from *base_manifest*, or is taken for unknown with *unseen*.
+
+    Args:
+        base: a disk image: a file, plain or compressed, or a stream.
+        write: takes the next bytes, and has done with them when it returns; as long as it takes, nothing goes on.
+        images, platform, target, files, fat_files, replaced, additional_space, shrink_to_fit, timestamp, index, check_images,
+            progress: as for :func:`~drypoint.preload`.
+        base_manifest: what :func:`~drypoint.base_manifest` has said of the base when it was built.
+        unseen: the base may hold a store that nobody knows: all layers go into the archive, and repositories.json is merged
+            when it is injected. What the base has of the same layers stays as orphans, which balenaEngine removes at start.
+
+    Raises:
+        UsageError: the base cannot be looked into, and neither *base_manifest* nor *unseen* says what to do then.
+        DrypointError: as :func:`~drypoint.preload`; and whatever *write* raises.
+    """
+    target = target or Target()
+    if target.container is not None:
+        raise UsageError(
+            "the disk image inside an installer's image cannot be injected into: pack that disk image itself"
+        )
+    wishes = Wishes(
+        images=images, platform=platform, target=target, files=files, replaced=replaced,
+        additional_space=additional_space, timestamp=timestamp, index=index, check_images=check_images,
+    )  # fmt: skip
+    besides = Besides(fat_files, additional_space, shrink_to_fit)
+    with ExitStack() as stack:
+        if isinstance(base, Path):
+            device = stack.enter_context(FileDevice(base))
+            if format_of_content(device) is ImageFormat.RAW:
+                pad_missing_tail(device, progress)
+                stream = BaseStream(_content(device), device.size, base.name)
+                return _pack(look_into(device, wishes, progress), stream, besides, write, progress)
+            base = stack.enter_context(file_stream(base))
+        prepared = without_looking(base, wishes, base_manifest, unseen, progress)
+        return _pack(prepared, base, besides, write, progress)
+
+
+def _pack(prepared: Prepared, base: BaseStream, besides: Besides, write: Write, progress: Progress) -> Packed:
+    manifest = manifest_of(prepared, base, besides)
+    written = 0
+
+    def count(data: bytes | memoryview) -> None:
+        nonlocal written
+        write(data)
+        written += len(data)
+
+    writer = EtchWriter(count, prepared.timestamp)
+    writer.manifest(manifest)
+    with _fetching(prepared, progress) as fetcher:
+        _write_image(writer, base, progress)
+        if not prepared.is_empty:
+            _write_store(writer, prepared, manifest.injections[0].directory, fetcher)
+    for file in besides.fat_files:
+        sink = writer.sink(str(file.partition).encode("ascii"))
+        metadata = Metadata(0o644, mtime=prepared.timestamp * 1_000_000_000)
+        sink.add(
+            Regular(file.path.encode("utf-8"), metadata, len(file.content)), (file.content,) if file.content else ()
+        )
+        sink.finish()
+    writer.finish()
+    return Packed(manifest, prepared.images, prepared.store, prepared.known, written)
+
+
+@contextmanager
+def _fetching(prepared: Prepared, progress: Progress) -> Iterator[LayerFetcher]:
+    store = prepared.store
+    jobs = layer_jobs(store.layers, prepared.sources)
+    step = progress.begin(f"packing {len(jobs)} layers", store.fetch_bytes) if jobs else SILENT.begin("")
+    with LayerFetcher(jobs, step, in_memory=True) as fetcher:
+        fetcher.prefetch()
+        yield fetcher
+    step.end()
+
+
+def _write_image(writer: EtchWriter, base: BaseStream, progress: Progress) -> None:
+    step = progress.begin("packing the disk image", base.size)
+
+    def told() -> Iterator[bytes]:
+        for chunk in base.chunks:
+            yield chunk
+            step.advance(len(chunk))
+
+    writer.image(_member_name(base.name), base.size, told())
+    step.end()
+
+
+def _write_store(writer: EtchWriter, prepared: Prepared, directory: bytes, fetcher: LayerFetcher) -> None:
+    sink = writer.sink(directory)
+
+    @contextmanager
+    def open_layer(_: PlannedLayer) -> Iterator[LayerReader]:
+        with fetcher.next_layer() as reader:
+            yield reader
+
+    # What the plan removes is in the manifest, since it is done before any room is made.
+    write_store(prepared.store, sink, open_layer)
+    for file, exists in prepared.files:
+        put_file(sink, file, prepared.timestamp, exists=exists)
+    sink.finish()
+
+
+def _content(device: FileDevice) -> Iterator[bytes]:
+    """All bytes of *device*; holes are not read."""
+    size = device.size
+    zeros = bytes(_CHUNK)
+    position = 0
+    for start, length in device.data_extents(0, size):
+        for hole in range(position, start, _CHUNK):
+            yield zeros[: min(_CHUNK, start - hole)]
+        for offset in range(start, start + length, _CHUNK):
+            yield device.read(offset, min(_CHUNK, start + length - offset))
+        position = start + length
+    for hole in range(position, size, _CHUNK):
+        yield zeros[: min(_CHUNK, size - hole)]
+
+
+def _member_name(name: str) -> bytes:
+    """What the disk image is called in the archive: its own name, but for those that mean something there."""
+    encoded = os.fsencode(name)
+    return os.fsencode(DEFAULT_NAME) if encoded in (MANIFEST, INJECT, b"", b".", b"..") else encoded

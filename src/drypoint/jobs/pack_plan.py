@@ -1,0 +1,225 @@
+"""What an archive will hold, from what is known of the base: everything before the first byte leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from ..digest import Digest
+from ..disk import FileDevice, Window, find_partition, read_table
+from ..disk.ext4.read.reader import Ext4Reader
+from ..errors import UsageError
+from ..etch import FORMAT, Injection, Manifest, PackedImage, PackedStore, Room
+from ..etch.base_manifest import parse_base_manifest
+from ..fstree import join
+from ..fstree.extra_file import ExtraFile
+from ..oci import Image
+from ..progress import Progress
+from ..sources import ImageSource
+from ..stores.overlay2 import StorePlan, StoreState, plan_store
+from ..stores.overlay2 import paths as layout
+from ..system import DEFAULT_DATA_ROOT
+from ..version import __version__
+from ..volumes.fat_files import FatFile
+from .base_stream import BaseStream
+from .deltas import refuse_deltas
+from .plan import Wishes, gather, look_up
+from .timestamps import newest_creation
+
+# For a store that nobody can measure before: what gzip layers come to, with all that rounding up takes.
+_RATIO = 3.2
+_BYTES_PER_INODE = 8 << 10
+_INODES_PER_LAYER = 16
+_BLOCK = 4096
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What goes into the data partition, and what is known of it.
+
+    Attributes:
+        partition: its number, None if only the label is known.
+        files: with whether something is known to be at their paths.
+        state: the store as it is, None if nobody knows.
+    """
+
+    images: tuple[Image, ...]
+    sources: dict[Digest, ImageSource]
+    store: StorePlan
+    files: tuple[tuple[ExtraFile, bool], ...]
+    partition: int | None
+    label: str
+    room: Room
+    timestamp: int
+    known: bool
+
+    @property
+    def is_empty(self) -> bool:
+        return self.store.is_empty and not self.files
+
+
+class Besides(msgspec.Struct, frozen=True):
+    """What is to be done when the store is written, as :func:`~drypoint.preload` explains it."""
+
+    fat_files: Sequence[FatFile]
+    additional_space: int
+    shrink_to_fit: bool
+
+
+def look_into(device: FileDevice, wishes: Wishes, progress: Progress) -> Prepared:
+    """Plan for a base that can be read.
+
+    Raises:
+        DrypointError: as :func:`~drypoint.plan`.
+    """
+    gathered = gather(device, wishes, progress)
+    plan = gathered.plan
+    partition = plan.partition
+    reader = Ext4Reader(Window(device, partition.start, partition.size))
+    found = find_partition(device, read_table(device), partition.number)
+    label = found.filesystem.label if found.filesystem is not None and found.filesystem.label else partition.name
+    return Prepared(
+        plan.images,
+        gathered.sources,
+        plan.store,
+        tuple((file, reader.lookup(file.path) is not None) for file in plan.files),
+        partition.number,
+        label,
+        Room(plan.room.blocks * plan.block_size, plan.room.inodes, not plan.is_exact),
+        gathered.timestamp,
+        known=True,
+    )
+
+
+def without_looking(
+    base: BaseStream, wishes: Wishes, base_manifest: bytes | None, unseen: bool, progress: Progress
+) -> Prepared:
+    """Plan for a base that cannot be read, from what its manifest says or else from nothing.
+
+    Raises:
+        UsageError: it is not said what to do, or what is wanted takes reading.
+        DrypointError: as :func:`~drypoint.plan`.
+    """
+    if wishes.replaced is not None:
+        raise UsageError(
+            f"{base.name} cannot be read before it is passed on, so the images to replace are not known: pack a "
+            "plain disk image file, or do without --replace"
+        )
+    target = wishes.target
+    partition: int | None = None
+    if base_manifest is not None:
+        known = parse_base_manifest(base_manifest, "the base's manifest")
+        state, partition, label = known.state, known.partition, known.label
+        wanted = state.data_root if target.data_root is None else target.data_root
+        if str(target.partition) not in (label, str(partition)) or wanted != state.data_root:
+            raise UsageError(
+                f"the base's manifest names the store {_shown(state.data_root)!r} in partition {partition} ({label!r}), but "
+                f"{_shown(wanted)!r} in {target.partition!r} is wanted"
+            )
+    elif unseen:
+        state, label = StoreState(DEFAULT_DATA_ROOT if target.data_root is None else target.data_root), ""
+        if str(target.partition).isdecimal():
+            partition = int(target.partition)
+        else:
+            label = str(target.partition)
+    else:
+        raise UsageError(
+            f"{base.name} cannot be looked into while it streams by, so the images that it holds are not known. Either give "
+            "--base-manifest FILE, which drypoint inspect --base-manifest FILE has written of the plain disk image: layers are "
+            "shared with it then. Or give --supervisor-image REF: the Supervisor is put in again, over the one that is there"
+        )
+    images, sources = look_up(wishes.images, wishes.platform, progress)
+    refuse_deltas(images, state)
+    if wishes.check_images is not None:
+        wishes.check_images(images)
+    seconds = newest_creation(images) if wishes.timestamp is None else wishes.timestamp
+    store = plan_store(state, images, timestamp=seconds * 1_000_000_000)
+    room = _rough_room(store, wishes)
+    files = tuple((file, False) for file in wishes.files)
+    return Prepared(images, sources, store, files, partition, label, room, seconds, known=base_manifest is not None)
+
+
+def _rough_room(store: StorePlan, wishes: Wishes) -> Room:
+    layers = int(sum(planned.layer.blob.size for planned in store.layers) * _RATIO)
+    small = len(store.directories) + len(store.files) + len(wishes.files) + len(store.layers) * _INODES_PER_LAYER
+    contents = [file.content for file in store.files] + [file.content for file in wishes.files]
+    return Room(
+        layers + sum(map(len, contents)) + small * _BLOCK + wishes.additional_space,
+        layers // _BYTES_PER_INODE + small,
+        estimated=True,
+    )
+
+
+def manifest_of(prepared: Prepared, base: BaseStream, besides: Besides) -> Manifest:
+    """What the archive will say of itself.
+
+    Raises:
+        UsageError: it cannot say that.
+    """
+    store = prepared.store
+    directory = prepared.label if prepared.partition is None else str(prepared.partition)
+    if "/" in directory or "\0" in directory or directory in ("", ".", ".."):
+        raise UsageError(f"a partition called {directory!r} cannot be named in an archive; give its number")
+    replace = {file.path for file, _ in prepared.files}
+    repositories = store.repositories
+    merge: frozenset[bytes] = frozenset()
+    if repositories is not None and prepared.known:
+        replace.add(repositories.path)
+    if not prepared.known:
+        merge = frozenset() if repositories is None else frozenset((repositories.path,))
+        replace |= set(_owned_paths(store))
+    injections = [
+        Injection(
+            directory=directory.encode("utf-8"),
+            partition=prepared.partition,
+            label=prepared.label,
+            remove=store.removal.paths,
+            room=None if prepared.is_empty else prepared.room,
+            replace=frozenset(replace),
+            merge=merge,
+            additional_space=besides.additional_space,
+            shrink=besides.shrink_to_fit and not prepared.is_empty,
+            store=PackedStore(
+                store.data_root,
+                tuple(
+                    PackedImage(
+                        image.image_id,
+                        tuple(str(reference) for reference in (*image.references, *image.tags)),
+                        tuple(layer.diff_id for layer in image.layers),
+                    )
+                    for image in prepared.images
+                ),
+                tuple(planned.chain_id for planned in store.layers),
+            ),
+        )
+    ]
+    by_partition: dict[int, set[bytes]] = {}
+    for file in besides.fat_files:
+        by_partition.setdefault(file.partition, set()).add(file.path.encode("utf-8"))
+    injections += [
+        Injection(str(number).encode("ascii"), number, replace=frozenset(paths))
+        for number, paths in by_partition.items()
+    ]
+    return Manifest(
+        base.name,
+        tuple(injections),
+        FORMAT,
+        __version__,
+        prepared.timestamp,
+        base.size,
+    )
+
+
+def _owned_paths(store: StorePlan) -> Iterator[bytes]:
+    """All that may be in a store that nobody has looked at, under the very names of what comes."""
+    for planned in store.layers:
+        yield join(store.data_root, layout.cache_path(planned.cache_id))
+        yield join(store.data_root, layout.link_path(planned.link))
+        yield join(store.data_root, layout.layer_path(planned.chain_id))
+    for file in store.files:
+        if store.repositories is None or file.path != store.repositories.path:
+            yield file.path
+
+
+def _shown(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")

@@ -1,0 +1,227 @@
+"""What a disk image holds, what is asked for, and what follows from both: everything before the first byte is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from ..digest import Digest
+from ..disk import Device, FileDevice, Partition, PartitionTable, Window, copy_sparse, read_table
+from ..disk.ext4.read.reader import Ext4Reader
+from ..disk.ext4.resize.geometry import read_geometry
+from ..disk.formats import OpenedImage, opened_image
+from ..disk.host.scratch import nameless_file, path_of, scratch_directory
+from ..errors import OutputError
+from ..fstree.extra_file import ExtraFile
+from ..oci import Image, Platform
+from ..oci.platform import runs
+from ..progress import SILENT, Progress, counted
+from ..sizing.growth_forecast import Growth, OuterForecast, forecast
+from ..sizing.layer_index import LayerIndex
+from ..sizing.layer_sizes import LayerSize, filesystem_kind, find_sizes
+from ..sizing.space import Room, estimate_room
+from ..sources import ImageSource
+from ..stores.overlay2 import StorePlan, StoreState, plan_store, read_state
+from ..volumes.extra_files import to_be_written
+from ..volumes.inner_image import forecast_around, target_disk
+from ..volumes.repair import check_usable, find_data_partition, mend, needs_mending
+from ..volumes.target import Target
+from .deltas import refuse_deltas
+from .request import CheckImages, FindReplaced, ImageRequest
+from .resolve import resolve_all
+from .store_place import usable_store
+from .timestamps import newest_creation
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a preload would do.
+
+    Attributes:
+        images: what was asked for, resolved.
+        state: the store that the disk image holds already.
+        store: what is to be written to it.
+        files: those to be put beside the store that are not there already.
+        partition: the partition as it is.
+        sizes: what the layers to be written come to, by chain-id, and how that was found.
+        room: what the writing takes, in blocks and inodes; exact if all of *sizes* are.
+        free: what the file system has.
+        growth: how large partition and disk image become for that; None where it depends on what is removed before.
+        outer: the same of the partition that holds the disk image, if the target names a container; *partition* and *growth*
+            are those of the inner disk image then.
+        block_size: bytes of a block.
+        filesystem_kind: what the partition has in common with those on which the same layers take the same blocks.
+    """
+
+    images: tuple[Image, ...]
+    state: StoreState
+    store: StorePlan
+    files: tuple[ExtraFile, ...]
+    partition: Partition
+    sizes: Mapping[Digest, LayerSize]
+    room: Room
+    free: Room
+    growth: Growth | None
+    block_size: int
+    filesystem_kind: str
+    outer: OuterForecast | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether *room* is what will be taken, and no estimate."""
+        return all(size.is_exact for size in self.sizes.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the disk image holds everything already."""
+        return self.store.is_empty and not self.files
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """The arguments that say what is wanted, as :func:`~drypoint.preload` explains them."""
+
+    images: Sequence[ImageRequest]
+    platform: Platform
+    target: Target
+    files: Sequence[ExtraFile]
+    replaced: FindReplaced | None
+    additional_space: int
+    timestamp: int | None
+    index: LayerIndex | None
+    check_images: CheckImages | None = None
+
+
+class Gathered(msgspec.Struct, frozen=True):
+    """All that is known before anything is written.
+
+    Attributes:
+        table: the disk image's.
+        sources: who has the image of an id.
+        timestamp: seconds since the epoch, the time of all that drypoint makes itself.
+    """
+
+    plan: Plan
+    table: PartitionTable
+    sources: dict[Digest, ImageSource]
+    timestamp: int
+
+
+def plan(
+    base: Path | OpenedImage,
+    images: Sequence[ImageRequest],
+    *,
+    platform: Platform,
+    target: Target | None = None,
+    files: Sequence[ExtraFile] = (),
+    replaced: FindReplaced | None = None,
+    additional_space: int = 0,
+    timestamp: int | None = None,
+    index: LayerIndex | None = None,
+    check_images: CheckImages | None = None,
+    fsck: bool = False,
+    progress: Progress = SILENT,
+) -> Plan:
+    """Say what :func:`~drypoint.preload` would do with the same arguments. Nothing is written, and no layer is fetched.
+
+    Raises:
+        DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
+    """
+    wishes = Wishes(
+        images, platform, target or Target(), files, replaced, additional_space, timestamp, index, check_images
+    )
+    with opened_base(base, None, progress) as opened:
+        if not fsck or not needs_mending(opened.device, wishes.target):
+            return gather(opened.device, wishes, progress).plan
+        with _copy_of(opened) as copy:
+            mend(copy, wishes.target, scratch_directory(), progress, now=max(timestamp or 0, 1))
+            return gather(copy, wishes, progress).plan
+
+
+@contextmanager
+def opened_base(base: Path | OpenedImage, directory: Path | None, progress: Progress) -> Iterator[OpenedImage]:
+    """*base*, opened if it is not yet; a compressed one is unpacked into *directory*, see :func:`.opened_image`."""
+    if isinstance(base, OpenedImage):
+        yield base
+        return
+    with opened_image(base, directory=directory, progress=progress) as opened:
+        yield opened
+
+
+@contextmanager
+def _copy_of(opened: OpenedImage) -> Iterator[FileDevice]:
+    """A copy of the disk image that may be written to, and is gone afterwards."""
+    with nameless_file(scratch_directory()) as fd:
+        try:
+            copy_sparse(opened.device.fileno(), fd)
+        except OSError as error:
+            raise OutputError(
+                f"cannot copy {opened.device.name} to {scratch_directory()}: {error.strerror}; set TMPDIR to a directory with "
+                "more room"
+            ) from error
+        with FileDevice(path_of(fd), writable=True, name=opened.device.name) as copy:
+            copy.extend(opened.device.size)
+            yield copy
+
+
+def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
+    """Read what the disk image *device* holds, look up the images, and plan.
+
+    Raises:
+        DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
+    """
+    disk = target_disk(device, wishes.target)
+    table = read_table(disk)
+    found = find_data_partition(disk, wishes.target)
+    # Before anything else: what is wrong with the base must not be found as a fault of ours, nor after minutes of fetching.
+    check_usable(disk, found)
+    partition = found.partition
+    window = Window(disk, partition.start, partition.size)
+    geometry = read_geometry(window)
+    reader = Ext4Reader(window)
+    place = usable_store(disk, table, partition.number, wishes.target, progress)
+    state = read_state(reader, place.data_root)
+    replaced = wishes.replaced(reader) if wishes.replaced is not None else ()
+    resolved, sources = look_up(wishes.images, wishes.platform, progress)
+    refuse_deltas(resolved, state)
+    if wishes.check_images is not None:
+        wishes.check_images(resolved)
+    seconds = newest_creation(resolved) if wishes.timestamp is None else wishes.timestamp
+    store = plan_store(state, resolved, timestamp=seconds * 1_000_000_000, replaced=replaced)
+    files = to_be_written(reader, wishes.files)
+    sizes = find_sizes(store.layers, sources, geometry, wishes.index)
+    room = estimate_room(store, sizes, files, len(state.layers), geometry.block_size, wishes.additional_space)
+    free = Room(geometry.free_blocks - geometry.reserved_blocks, geometry.free_inodes)
+    growth = None if store.removal.paths else forecast(table, disk, partition, geometry, room)
+    kind = filesystem_kind(geometry)
+    plan = Plan(resolved, state, store, files, partition, sizes, room, free, growth, geometry.block_size, kind)
+    container = wishes.target.container
+    if container is not None:
+        plan = replace(plan, outer=forecast_around(device, wishes.target, container, growth, is_empty=plan.is_empty))
+    return Gathered(plan, table, sources, seconds)
+
+
+def look_up(
+    requests: Sequence[ImageRequest], platform: Platform, progress: Progress
+) -> tuple[tuple[Image, ...], dict[Digest, ImageSource]]:
+    """The images in the order asked for, one that is asked for by several names once; and who has each.
+
+    Raises:
+        SourceError, ContentError: as :func:`.resolve_all`.
+    """
+    if not requests:
+        return (), {}
+    step = progress.begin(f"looking up {counted(len(requests), 'image')}")
+    resolved = resolve_all(requests, platform)
+    step.end()
+    sources: dict[Digest, ImageSource] = {}
+    found: dict[Image, None] = {}
+    for image, request in zip(resolved, requests, strict=True):
+        found[replace(image, tags=request.tags)] = None
+        sources.setdefault(image.image_id, request.source)
+        if not runs(platform, image.config.platform):
+            # As the engine: an image without an index is taken, whatever it says it is for.
+            progress.note(f"warning: {request.reference} is for {image.config.platform}, but {platform} is wanted")
+    return tuple(found), sources

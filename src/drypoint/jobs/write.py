@@ -1,0 +1,117 @@
+"""Doing what is planned, on a partition that grows as needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from ..digest import Digest
+from ..disk.ext4.read.reader import Ext4Reader
+from ..fstree import TreeReader
+from ..layers import LayerReader
+from ..progress import SILENT, Progress, counted
+from ..sinks.ext4 import Ext4Sink
+from ..sinks.ext4_meter import Taken
+from ..sizing.layer_index import SeenLayer
+from ..sizing.space import content_of, spare_room
+from ..stores.overlay2 import remove_replaced, write_store
+from ..stores.overlay2.extraction import AppliedLayer
+from ..stores.overlay2.placement import PlannedLayer
+from ..volumes.extra_files import put_file
+from ..volumes.growing_partition import GrowingPartition
+from .fetch import LayerFetcher, layer_jobs
+from .plan import Gathered
+
+
+class WrittenLayer(msgspec.Struct, frozen=True):
+    """A layer that was written: its place in the store, and what it came to.
+
+    Attributes:
+        tar_bytes: length of its tar, uncompressed.
+        taken: blocks and inodes, those of its place in the store included; less what a damaged copy of it gave back.
+    """
+
+    planned: PlannedLayer
+    applied: AppliedLayer
+    tar_bytes: int
+    taken: Taken
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the file system that it takes, directories that are not in ``diff/`` left out."""
+        return self.taken.blocks
+
+    @property
+    def inodes(self) -> int:
+        """Inodes that it takes."""
+        return self.taken.inodes
+
+
+def to_be_noted(written: Sequence[WrittenLayer], block_size: int) -> dict[Digest, SeenLayer]:
+    """What of *written* the next plan wants to know, by diff-id."""
+    return {
+        layer.planned.layer.diff_id: content_of(layer.planned, layer.taken, layer.tar_bytes, block_size)
+        for layer in written
+        if not layer.planned.removes
+    }
+
+
+@contextmanager
+def fetching(gathered: Gathered, progress: Progress) -> Iterator[LayerFetcher]:
+    """The layers that are planned, of which the first are on their way at once."""
+    store = gathered.plan.store
+    jobs = layer_jobs(store.layers, gathered.sources)
+    step = progress.begin(f"fetching {counted(len(jobs), 'layer')}", store.fetch_bytes) if jobs else SILENT.begin("")
+    with LayerFetcher(jobs, step) as fetcher:
+        fetcher.prefetch()
+        yield fetcher
+    step.end()
+
+
+def carry_out(
+    gathered: Gathered, growing: GrowingPartition, fetcher: LayerFetcher, additional_space: int
+) -> tuple[WrittenLayer, ...]:
+    """Do what is planned. Where there is nothing to do, not one byte changes: opening a file system for writing marks it.
+
+    Raises:
+        DrypointError: as :func:`~drypoint.preload`; the file system is then inconsistent.
+    """
+    plan = gathered.plan
+    written: tuple[WrittenLayer, ...] = ()
+    if plan.store.removal.paths:
+        # In a session of its own, so that the partition grows only by what is still missing.
+        with Ext4Sink(growing.window, now=max(gathered.timestamp, 1)) as sink:
+            remove_replaced(plan.store, sink)
+            sink.finish()
+    if not plan.is_empty:
+        growing.make_room(plan.room)
+        written = _write(gathered, growing, fetcher)
+    if additional_space:
+        # The estimate may have fallen short of what was written.
+        growing.make_room(spare_room(plan.block_size, additional_space))
+    return written
+
+
+def _write(gathered: Gathered, growing: GrowingPartition, fetcher: LayerFetcher) -> tuple[WrittenLayer, ...]:
+    written: list[WrittenLayer] = []
+    with Ext4Sink(growing.window, now=max(gathered.timestamp, 1), on_full=growing.on_full) as sink:
+        readers: list[LayerReader] = []
+
+        @contextmanager
+        def open_layer(_: PlannedLayer) -> Iterator[LayerReader]:
+            with fetcher.next_layer() as reader:
+                readers[:] = [reader]
+                sink.meter.start()
+                yield reader
+
+        def on_layer(planned: PlannedLayer, applied: AppliedLayer) -> None:
+            written.append(WrittenLayer(planned, applied, readers[0].tar_bytes, sink.meter.read()))
+
+        write_store(gathered.plan.store, sink, open_layer, on_layer)
+        present: TreeReader = Ext4Reader(growing.window)
+        for file in gathered.plan.files:
+            put_file(sink, file, gathered.timestamp, exists=present.lookup(file.path) is not None)
+        sink.finish()
+    return tuple(written)

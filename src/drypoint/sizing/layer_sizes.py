@@ -1,0 +1,163 @@
+"""How large layers are once they are unpacked, from the best that is known of each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+import msgspec
+
+from ..concurrency.tasks import ask_at_once
+from ..digest import Digest
+from ..disk.ext4.resize.geometry import Geometry
+from ..errors import SourceError
+from ..oci import Layer
+from ..sources import ImageSource, SizeHints
+from ..stores.overlay2.placement import PlannedLayer
+from .layer_index import LayerIndex, SeenLayer
+
+_log = logging.getLogger(__name__)
+
+# Uncompressed bytes for each compressed one. A Debian userland comes to 2.3 with gzip -6 and 2.7 with zstd -3, Python
+# packages to 2.9 and 3.6, documentation to 1.7 and 2.0.
+_GZIP_RATIO = 2.8
+_ZSTD_RATIO = 3.2
+# What compresses better than any files do is zeros, most of which become holes. A blob of which that is told, rightly or not,
+# is counted as files that compress well.
+_HIGHEST_RATIO = 16
+# Blocks of 4 KiB take 1.00 to 1.17 times a tar's bytes for userlands, programs, Python packages and documentation; a Debian
+# userland 1.11. Trees of JavaScript modules come to 1.35.
+_BLOCK_OVERHEAD = 1.12
+# The same trees have 11 to 54 KiB of tar for each inode, a Debian userland 15, modules of JavaScript 6.
+_TAR_BYTES_PER_INODE = 10 << 10
+# What growth in the middle of writing counts with: balenaOS makes its file systems with an inode for each 8 KiB.
+BYTES_PER_INODE = 8 << 10
+_ASKED_AT_ONCE = 8
+
+# Features that decide how many blocks and inodes a tree takes.
+_COMPAT = 0x20  # dir_index
+_INCOMPAT = 0x40 | 0x400 | 0x8000  # extents, ea_inode, inline_data
+_RO_COMPAT = 0x400  # metadata_csum
+
+
+class Found(Enum):
+    """How a layer's size was found, best first."""
+
+    SEEN = "seen before"
+    """Measured when the layer was written to a file system of this kind: every number is exact."""
+    TAR = "length of its tar"
+    """The tar's length is known for certain; what it takes on the disk is not."""
+    HINT = "from its blob"
+    """The compressed blob says how long the tar is, as a hint."""
+    GUESS = "compressed size"
+    """The compressed size times what is usual."""
+
+
+class LayerSize(msgspec.Struct, frozen=True):
+    """What a layer comes to, as far as known.
+
+    Attributes:
+        tar_bytes: length of its tar, uncompressed.
+        blocks: those of its ``diff/`` and of its tar-split on the disk.
+        most: blocks that have to be free for it to be written, ``blocks`` or more.
+        inodes: those in its ``diff/``.
+    """
+
+    tar_bytes: int
+    blocks: int
+    most: int
+    inodes: int
+    found: Found
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all numbers are what will be taken."""
+        return self.found is Found.SEEN
+
+    @property
+    def tar_is_exact(self) -> bool:
+        """Whether ``tar_bytes`` is certain."""
+        return self.found in (Found.SEEN, Found.TAR)
+
+
+def filesystem_kind(geometry: Geometry) -> str:
+    """Two file systems of one kind take the same blocks and inodes for the same tree."""
+    features = (
+        geometry.feature_compat & _COMPAT,
+        geometry.feature_incompat & _INCOMPAT,
+        geometry.feature_ro_compat & _RO_COMPAT,
+    )
+    return f"ext4-{geometry.block_size}-{geometry.inode_size}-" + "-".join(f"{mask:x}" for mask in features)
+
+
+def find_sizes(
+    layers: Sequence[PlannedLayer],
+    sources: Mapping[Digest, ImageSource],
+    geometry: Geometry,
+    index: LayerIndex | None,
+) -> dict[Digest, LayerSize]:
+    """The sizes of *layers* by chain-id: from *index*, from what their sources tell, or guessed. Sources are asked at once.
+
+    Args:
+        sources: who has the image of an id.
+    """
+    kind = filesystem_kind(geometry)
+    found: dict[Digest, LayerSize] = {}
+    unknown: list[PlannedLayer] = []
+    for planned in layers:
+        size = _known(planned.layer, kind, geometry.block_size, index)
+        if size is not None:
+            found[planned.chain_id] = size
+        else:
+            unknown.append(planned)
+    if unknown:
+        hints = ask_at_once(lambda one: _hint(one, sources[one.image.image_id]), unknown, _ASKED_AT_ONCE, "size")
+        for planned, hint in zip(unknown, hints, strict=True):
+            found[planned.chain_id] = _estimated(planned.layer, hint, geometry.block_size)
+    return found
+
+
+def _known(layer: Layer, kind: str, block_size: int, index: LayerIndex | None) -> LayerSize | None:
+    seen = index.find(layer.diff_id, kind) if index is not None else None
+    if seen is not None and _is_plausible(seen, layer, block_size):
+        return LayerSize(seen.tar_bytes, seen.blocks, seen.most, seen.inodes, Found.SEEN)
+    if layer.blob.digest == layer.diff_id:
+        return _sized(layer.blob.size, layer.blob.size, block_size, Found.TAR)
+    return None
+
+
+def _is_plausible(seen: SeenLayer, layer: Layer, block_size: int) -> bool:
+    """Whether the index can be right: it lies where anything may have been written to it."""
+    # An entry of a tar takes 512 bytes, and at most an inode, a block of attributes and the share in a directory.
+    entries = seen.tar_bytes // 512 + 1
+    return (
+        seen.inodes <= entries * 128
+        and seen.blocks <= seen.tar_bytes // block_size + (entries + seen.inodes) * 4
+        and seen.most <= seen.blocks * 2 + 4096
+        and seen.tar_bytes <= layer.blob.size * 1_100_000
+    )
+
+
+def _hint(planned: PlannedLayer, source: ImageSource) -> int | None:
+    if not isinstance(source, SizeHints):
+        return None
+    try:
+        return source.uncompressed_hint(planned.image, planned.layer)
+    except SourceError as error:
+        _log.info("no hint at the size of layer %s: %s", planned.layer.blob.digest, error)
+        return None
+
+
+def _estimated(layer: Layer, hint: int | None, block_size: int) -> LayerSize:
+    blob = layer.blob
+    if hint is not None:
+        return _sized(hint, min(hint, blob.size * _HIGHEST_RATIO), block_size, Found.HINT)
+    ratio = _GZIP_RATIO if "gzip" in blob.media_type else _ZSTD_RATIO if "zstd" in blob.media_type else 1.0
+    guess = int(blob.size * ratio)
+    return _sized(guess, guess, block_size, Found.GUESS)
+
+
+def _sized(tar_bytes: int, counted: int, block_size: int, found: Found) -> LayerSize:
+    blocks = int(counted * _BLOCK_OVERHEAD) // block_size + 1
+    return LayerSize(tar_bytes, blocks, blocks, counted // _TAR_BYTES_PER_INODE + 1, found)

@@ -1,0 +1,1 @@
+"""Stores of container engines. One package for each kind."""

@@ -1,0 +1,353 @@
+"""A layer's changes as a tree below ``diff/``, as the engine's graph driver overlay2 unpacks it.
+
+Source: moby v20.10.24, pkg/archive/archive.go (Unpack, createTarFile), pkg/archive/archive_linux.go, and what dockerd makes of
+layers built for the purpose. The engine unpacks inside a chroot, so that every path, symbolic links in it included, stays in
+the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Never, assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from ...errors import LayerError
+from ...fstree import (
+    BlockDevice,
+    CharDevice,
+    Content,
+    Directory,
+    Fifo,
+    HardLink,
+    Metadata,
+    Regular,
+    Symlink,
+    TreeSink,
+    join,
+    parent_and_name,
+)
+from ...layers.change import Add, Change, Link, Opaque, Whiteout
+from . import xattr_rules as xattrs
+from .inode_index import Dir, Inode, Node, Plain, forget, inode_at, named_directories, regular, unpack
+from .xattr_rules import Kind, Xattrs
+
+MAX_PATH_BYTES = 4000
+"""Longest path in a layer: Linux takes 4,095 bytes, of which ``/var/lib/docker/overlay2/<cache-id>/diff/`` takes 95."""
+MAX_NAME_BYTES = 255
+MAX_SYMLINKS = 40
+"""Most symbolic links followed in one path, as in Linux."""
+MAX_ENTRIES = 2_000_000
+_MAX_LINK_PARTS = 20_000_000
+_IMPLIED_MODE = 0o755
+_SETGID = 0o2000
+_KINDS: dict[type, Kind] = {Regular: "regular", Directory: "directory", Symlink: "symlink"}
+
+
+class AppliedLayer(msgspec.Struct, frozen=True):
+    """What became of a layer.
+
+    Attributes:
+        size: what the engine writes to layerdb: st_size of all inodes but directories, each counted once.
+        entries: how many changes were applied.
+        inodes: how many inodes the layer made, directories that no entry names included, without ``diff/`` itself.
+    """
+
+    size: int
+    entries: int
+    inodes: int
+
+
+def apply_changes(
+    changes: Iterable[tuple[Change, Content | None]],
+    sink: TreeSink,
+    diff_root: bytes,
+    timestamp: int,
+    what: str = "layer",
+) -> AppliedLayer:
+    """Apply a layer's changes, in order, to the empty directory *diff_root* of *sink*.
+
+    Args:
+        timestamp: mtime, in nanoseconds since the epoch, for what the engine would give the time of unpacking: whiteouts, and
+            directories that no entry names.
+        what: how errors name the layer.
+
+    Raises:
+        LayerError: an entry that the engine refuses.
+    """
+    tree = _Tree(sink, diff_root, timestamp, what)
+    for change, content in changes:
+        tree.apply(change, content)
+    tree.finish()
+    return AppliedLayer(tree.size, tree.entries, tree.inodes)
+
+
+class _Tree:
+    def __init__(self, sink: TreeSink, diff_root: bytes, timestamp: int, what: str) -> None:
+        self.size = 0
+        self.entries = 0
+        self.inodes = 0
+        self._sink = sink
+        self._diff_root = diff_root
+        self._prefix = diff_root + b"/" if diff_root else b""
+        self._timestamp = timestamp
+        self._what = what
+        self._current = b""
+        self._root = Dir(Metadata(0o755, mtime=timestamp), 0, {})
+        self._link_parts = 0
+        self._late: list[tuple[int, bytes, int]] = []
+        # Entries come directory by directory, so that the last one found is most often the next one wanted.
+        self._last: tuple[bytes, Dir, bytes] = (b"", self._root, b"")
+
+    def apply(self, change: Change, content: Content | None) -> None:
+        self.entries += 1
+        if self.entries > MAX_ENTRIES:
+            self._refuse(f"the layer has more than {MAX_ENTRIES} entries")
+        if isinstance(change, Add):
+            self._current = change.entry.path
+            self._add(change, content)
+        elif isinstance(change, Link):
+            self._current = change.path
+            self._link(change)
+        elif isinstance(change, Whiteout):
+            self._current = change.path
+            self._whiteout(change)
+        elif isinstance(change, Opaque):
+            self._current = change.path
+            self._opaque(change)
+        else:
+            assert_never(change)
+
+    def finish(self) -> None:
+        """Set the times of directories that were replaced: the engine sets all at the end, on whatever is there by then."""
+        for position, path, mtime in sorted(self._late):
+            self._current = path
+            _, node, real = self._resolve(path)
+            if isinstance(node, Dir) and node.position > position:
+                continue
+            if isinstance(node, Dir):
+                node.metadata = metadata = replace(node.metadata, mtime=mtime)
+            else:
+                metadata = replace((unpack(node) if isinstance(node, Plain) else node).metadata, mtime=mtime)
+            self._sink.amend(join(self._diff_root, real), metadata)
+
+    def _add(self, change: Add, content: Content | None) -> None:
+        entry = change.entry
+        if not entry.path:
+            if not isinstance(entry, Directory):
+                self._refuse("the layer's root is not a directory")
+            self._merge(self._root, b"", entry.metadata)
+            return
+        parent, name, real = self._place(entry.path)
+        existing = parent.children.get(name)
+        if existing is not None:
+            if isinstance(existing, Dir) and isinstance(entry, Directory):
+                self._merge(existing, real, entry.metadata)
+                return
+            self._make_way(entry.path, parent, name, real)
+        path = self._prefix + real
+        metadata = entry.metadata
+        if metadata.xattrs or parent.metadata.xattrs:
+            metadata = self._made(metadata, _KINDS.get(type(entry), "special"), parent)
+        self.inodes += 1
+        match entry:
+            case Regular():
+                self._sink.add(Regular(path, metadata, entry.size), content)
+                parent.children[name] = regular(metadata, entry.size)
+                self.size += entry.size
+            case Directory():
+                self._sink.add(Directory(path, metadata))
+                parent.children[name] = Dir(metadata, self.entries, {})
+            case Symlink():
+                self._sink.add(Symlink(path, metadata, entry.target))
+                parent.children[name] = Inode(metadata, len(entry.target), "symlink", entry.target)
+                self.size += len(entry.target)
+            case CharDevice() | BlockDevice() | Fifo():
+                self._sink.add(replace(entry, path=path, metadata=metadata))
+                parent.children[name] = Inode(metadata, 0, "special")
+            case _:
+                assert_never(entry)
+
+    def _link(self, change: Link) -> None:
+        parent, name, real = self._place(change.path)
+        if name in parent.children:
+            self._make_way(change.path, parent, name, real)
+        if not change.target:
+            self._refuse("a hard link to the layer's root, which is a directory")
+        above, target_name = parent_and_name(change.target)
+        holder, holder_path = self._directory(above, imply=False)
+        inode = inode_at(holder, target_name)
+        if inode is None:
+            is_directory = target_name in holder.children
+            self._refuse(
+                f"a hard link to {change.target!r}, which is {'a directory' if is_directory else 'not in the layer'}"
+            )
+        path = join(self._diff_root, real)
+        self._sink.add(HardLink(path, join(self._diff_root, holder_path, target_name)))
+        inode.names += 1
+        parent.children[name] = inode
+        metadata = self._linked(inode, change.metadata)
+        if metadata != inode.metadata:
+            inode.metadata = metadata
+            self._sink.amend(path, metadata)
+
+    def _linked(self, inode: Inode, header: Metadata) -> Metadata:
+        """The engine applies the link's own header to the inode; to a symbolic link only owner and xattrs."""
+        kept = self._changed(inode.metadata, header, inode.kind)
+        if inode.kind == "symlink":
+            return replace(inode.metadata, uid=header.uid, gid=header.gid, xattrs=kept)
+        return replace(header, xattrs=kept)
+
+    def _whiteout(self, change: Whiteout) -> None:
+        if not change.path:
+            self._refuse("a whiteout without a name")
+        parent, name, real = self._place(change.path)
+        self._remove_marker(change.path, parent, b".wh." + name, real[: len(real) - len(name)] + b".wh." + name)
+        if name in parent.children:
+            self._refuse("a whiteout of what the same layer holds already")
+        header = Metadata(0, change.metadata.uid, change.metadata.gid, self._timestamp)
+        metadata = self._made(header, "special", parent)
+        self._sink.add(CharDevice(join(self._diff_root, real), metadata, 0, 0))
+        parent.children[name] = Inode(metadata, 0, "special")
+        self.inodes += 1
+
+    def _opaque(self, change: Opaque) -> None:
+        holder, node, real = self._resolve(change.path, imply=True)
+        if isinstance(node, Dir):
+            self._remove_marker(join(change.path, b".wh..wh..opq"), node, b".wh..wh..opq", join(real, b".wh..wh..opq"))
+            target: Dir | Inode = node
+        else:
+            # The engine sets the attribute on whatever is there, and so on a file too, where it means nothing.
+            inode = inode_at(holder, real.rpartition(b"/")[2])
+            target = inode if inode is not None else self._refuse("an opaque marker in nothing")
+        target.metadata = replace(target.metadata, xattrs=xattrs.marked_opaque(target.metadata.xattrs))
+        self._sink.amend(join(self._diff_root, real), target.metadata)
+
+    def _remove_marker(self, path: bytes, parent: Dir, name: bytes, real: bytes) -> None:
+        """A whiteout's own name may be taken, by the whiteout of a whiteout: the engine removes that as it removes any file."""
+        if name in parent.children:
+            self._make_way(path, parent, name, real)
+
+    def _make_way(self, path: bytes, parent: Dir, name: bytes, real: bytes) -> None:
+        """Remove what is at *path*; where *path* leads through that very thing, by symbolic links, there is no way back."""
+        self._remove(parent, name, real)
+        self._directory(path.rpartition(b"/")[0], imply=False)
+
+    def _merge(self, directory: Dir, real: bytes, header: Metadata) -> None:
+        directory.metadata = replace(header, xattrs=self._changed(directory.metadata, header, "directory"))
+        directory.position = self.entries
+        self._sink.amend(join(self._diff_root, real), directory.metadata)
+
+    def _made(self, header: Metadata, kind: Kind, parent: Dir) -> Metadata:
+        """A new inode's metadata: what the header says, and what comes from the directory; most often the header's alone."""
+        try:
+            return replace(header, xattrs=xattrs.made(header.xattrs, kind, header.mode, parent.metadata.xattrs))
+        except ValueError as error:
+            self._refuse(str(error))
+
+    def _changed(self, old: Metadata, header: Metadata, kind: Kind) -> Xattrs:
+        try:
+            return xattrs.changed(old.xattrs, header.xattrs, kind, header.mode)
+        except ValueError as error:
+            self._refuse(str(error))
+
+    def _place(self, path: bytes) -> tuple[Dir, bytes, bytes]:
+        """The directory that is to hold *path*, made if it is missing; the name in it; and the path without symbolic links."""
+        if not path:
+            self._refuse("an entry for the layer's root that is not a directory")
+        above, _, name = path.rpartition(b"/")
+        last, parent, where = self._last
+        if above != last:
+            parent, where = self._directory(above, imply=True)
+        real = where + b"/" + name if where else name
+        if len(name) > MAX_NAME_BYTES or len(real) > MAX_PATH_BYTES or len(path) > MAX_PATH_BYTES:
+            self._refuse(
+                f"the path is too long: a name may have {MAX_NAME_BYTES} bytes and a path {MAX_PATH_BYTES}, "
+                "so that it fits below the engine's data root"
+            )
+        return parent, name, real
+
+    def _directory(self, path: bytes, *, imply: bool) -> tuple[Dir, bytes]:
+        """The directory at *path*, through symbolic links, and its path without them."""
+        last, parent, where = self._last
+        if path == last:
+            return parent, where
+        if not path:
+            return self._root, b""
+        _, node, real = self._resolve(path, imply=imply)
+        if not isinstance(node, Dir):
+            self._refuse(f"{path!r} is not a directory")
+        self._last = (path, node, real)
+        return node, real
+
+    def _resolve(self, path: bytes, *, imply: bool = False) -> tuple[Dir, Node, bytes]:
+        """What *path* leads to, the last part followed too; with the directory that holds it and its path without links.
+
+        With *imply*, directories that are missing are made; but never where a symbolic link leads.
+        """
+        names: list[bytes] = []
+        above: list[Dir] = [self._root]
+        pending = [(part, True) for part in reversed(path.split(b"/"))]
+        followed = 0
+        node: Node = self._root
+        while pending:
+            part, literal = pending.pop()
+            if part in (b"", b"."):
+                continue
+            if part == b"..":
+                if names:
+                    names.pop()
+                    above.pop()
+                node = above[-1]
+                continue
+            found = above[-1].children.get(part)
+            if found is None:
+                if not (imply and literal):
+                    self._refuse(
+                        f"{b'/'.join([*names, part])!r} is not in the layer"
+                        + ("" if literal else ", a symbolic link dangles")
+                    )
+                found = self._imply(above[-1], b"/".join([*names, part]), part)
+            if isinstance(found, Inode) and found.kind == "symlink":
+                followed += 1
+                parts = found.target.split(b"/")
+                self._link_parts += len(parts)
+                if followed > MAX_SYMLINKS or self._link_parts > _MAX_LINK_PARTS:
+                    self._refuse("too many levels of symbolic links")
+                if found.target.startswith(b"/"):
+                    names.clear()
+                    del above[1:]
+                node = above[-1]
+                pending.extend((one, False) for one in reversed(parts))
+                continue
+            node = found
+            names.append(part)
+            if isinstance(found, Dir):
+                above.append(found)
+            elif pending:
+                self._refuse(f"{b'/'.join(names)!r} is not a directory")
+            else:
+                return above[-1], found, b"/".join(names)
+        return above[-2] if len(above) > 1 else self._root, node, b"/".join(names)
+
+    def _imply(self, parent: Dir, real: bytes, name: bytes) -> Dir:
+        if len(name) > MAX_NAME_BYTES or len(real) > MAX_PATH_BYTES:
+            self._refuse(f"the path is too long: a name may have {MAX_NAME_BYTES} bytes and a path {MAX_PATH_BYTES}")
+        # mkdir takes the set-group-ID bit over from the parent, and the engine leaves it.
+        header = Metadata(_IMPLIED_MODE | (parent.metadata.mode & _SETGID), mtime=self._timestamp)
+        metadata = self._made(header, "directory", parent)
+        self._sink.add(Directory(join(self._diff_root, real), metadata))
+        made = parent.children[name] = Dir(metadata, 0, {})
+        self.inodes += 1
+        return made
+
+    def _remove(self, parent: Dir, name: bytes, real: bytes) -> None:
+        node = parent.children.pop(name)
+        self._late.extend(named_directories(node, real))
+        self.size -= forget(node)
+        self._last = (b"", self._root, b"")
+        self._sink.remove(join(self._diff_root, real))
+
+    def _refuse(self, why: str) -> Never:
+        raise LayerError(f"{self._what}: entry {self._current[:300]!r}: {why}. The engine refuses such a layer")

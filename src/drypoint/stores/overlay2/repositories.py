@@ -1,0 +1,81 @@
+"""repositories.json: which reference names which image.
+
+Format: moby, reference/store.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from ...digest import Digest
+from ...errors import StoreError
+from ...go_json import JsonError, decode_go
+from ...oci import Image, Reference
+from . import gojson
+
+MAX_REPOSITORIES_BYTES = 16 << 20
+
+Repositories: TypeAlias = Mapping[str, Mapping[str, str]]
+"""Familiar name → familiar reference → image id."""
+
+
+class _Raw(msgspec.Struct, rename={"repositories": "Repositories"}):
+    repositories: dict[str, dict[str, str] | None] | None = None
+
+
+def parse_repositories(content: bytes) -> Repositories:
+    """Read repositories.json.
+
+    Raises:
+        StoreError: it is malformed; the engine does not start on such a file.
+    """
+    try:
+        raw = decode_go(content, _Raw, first=True)
+    except JsonError as error:
+        raise StoreError(f"repositories.json is not well formed: {error}") from error
+    return {name: dict(references or {}) for name, references in (raw.repositories or {}).items()}
+
+
+def merge_repositories(known: Repositories, images: Iterable[Image], usable: Mapping[Digest, bool]) -> Repositories:
+    """*known* with the references of *images* added; nobody else's entry is dropped.
+
+    A tag that names another image moves, as on a pull. A digest cannot: the engine refuses to change what a digest names.
+
+    Args:
+        usable: the image ids in the store, and whether the engine can load each. One that it cannot load gives way.
+
+    Raises:
+        StoreError: a digest names another image already, or one reference is wanted for two images.
+    """
+    merged = {name: dict(references) for name, references in known.items()}
+    wanted: dict[str, Digest] = {}
+    for image in images:
+        for reference in (*image.references, *image.tags):
+            text = reference.familiar
+            if wanted.setdefault(text, image.image_id) != image.image_id:
+                raise StoreError(
+                    f"{text} is wanted for two different images, {wanted[text]} and {image.image_id}: "
+                    "give one of them another tag"
+                )
+            references = merged.setdefault(reference.familiar_name, {})
+            _check_digest(reference, references.get(text), image.image_id, usable)
+            references[text] = image.image_id
+    return merged
+
+
+def repositories_text(repositories: Repositories) -> bytes:
+    """The content of repositories.json, as the engine writes it."""
+    return gojson.marshal({"Repositories": repositories})
+
+
+def _check_digest(reference: Reference, old: str | None, new: Digest, usable: Mapping[Digest, bool]) -> None:
+    if reference.digest is None or old is None or old == new:
+        return
+    if any(known and image_id == old for image_id, known in usable.items()):
+        raise StoreError(
+            f"{reference.familiar} names the image {old} in the store, and would have to name {new}: the engine cannot "
+            "change what a digest names. The store has it for another platform; choose the same one, or remove that image"
+        )

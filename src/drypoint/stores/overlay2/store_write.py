@@ -1,0 +1,133 @@
+"""Writing a planned store into a tree.
+
+The order is that of safety: content before what names it, names last. Where the writing stops, whatever is there is an orphan
+that no engine looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeAlias
+
+from ...fstree import Content, Directory, Metadata, Regular, Symlink, TreeSink, join
+from ...layers.change import Change
+from . import paths as layout
+from .extraction import AppliedLayer, apply_changes
+from .placement import PlannedLayer
+from .store_plan import PlannedFile, StorePlan
+
+
+class TarSplitContent(Protocol):
+    """The finished ``tar-split.json.gz`` of a layer."""
+
+    @property
+    def size(self) -> int: ...
+
+    def chunks(self) -> Iterator[bytes | memoryview]: ...
+
+
+class LayerStream(Protocol):
+    """A layer as its tar is read: what it changes, with content; and then its tar-split, once all of it has been read.
+
+    The iteration ends only when the layer has proved to be what its digests say; otherwise it raises ContentError.
+    """
+
+    def __iter__(self) -> Iterator[tuple[Change, Content | None]]: ...
+
+    @property
+    def tar_split(self) -> TarSplitContent: ...
+
+
+OpenLayer: TypeAlias = Callable[[PlannedLayer], AbstractContextManager[LayerStream]]
+OnLayer: TypeAlias = Callable[[PlannedLayer, AppliedLayer], None]
+
+
+def write_store(plan: StorePlan, sink: TreeSink, open_layer: OpenLayer, on_layer: OnLayer | None = None) -> None:
+    """Write all of *plan*, one layer after the other. The sink is not finished: that is the caller's.
+
+    What the plan removes has been removed before, by :func:`remove_replaced`.
+
+    Args:
+        open_layer: gives the content of a layer; entered and left once for each, in the plan's order.
+        on_layer: told of each layer when it is written.
+
+    Raises:
+        ContentError: a layer is not what it should be.
+        FilesystemError: the tree cannot take something.
+    """
+    prepare_store(plan, sink)
+    for planned in plan.layers:
+        with open_layer(planned) as stream:
+            applied = write_layer(plan, planned, stream, sink)
+        if on_layer is not None:
+            on_layer(planned, applied)
+    publish_images(plan, sink)
+
+
+def remove_replaced(plan: StorePlan, sink: TreeSink) -> None:
+    """Remove what the plan replaces. Comes before everything else, so that the room can be used for what comes.
+
+    Until :func:`publish_images`, repositories.json names images that are not there any more.
+    """
+    for path in plan.removal.paths:
+        sink.remove(path)
+
+
+def prepare_store(plan: StorePlan, sink: TreeSink) -> None:
+    """Make the store's directories that are missing. Comes before everything else that is written."""
+    for directory in plan.directories:
+        sink.add(directory)
+
+
+def write_layer(plan: StorePlan, planned: PlannedLayer, stream: LayerStream, sink: TreeSink) -> AppliedLayer:
+    """Write one layer. Layers can be written in any order, and at once if *sink* allows that."""
+    for path in planned.removes:
+        sink.remove(path)
+    cache = join(plan.data_root, layout.cache_path(planned.cache_id))
+    diff = join(cache, b"diff")
+    sink.add(Directory(cache, Metadata(layout.CACHE_DIRECTORY_MODE, mtime=plan.timestamp)))
+    sink.add(Directory(diff, Metadata(layout.DIFF_MODE, mtime=plan.timestamp)))
+    applied = apply_changes(stream, sink, diff, plan.timestamp, what=f"layer {planned.layer.blob.digest}")
+    sink.settle(diff)
+    _write_file(plan, sink, join(cache, b"link"), planned.link.encode("ascii"))
+    link = Metadata(0o777, mtime=plan.timestamp)
+    sink.add(Symlink(join(plan.data_root, layout.link_path(planned.link)), link, layout.link_target(planned.cache_id)))
+    if planned.parent is not None:
+        sink.add(Directory(join(cache, b"work"), Metadata(layout.WORK_MODE, mtime=plan.timestamp)))
+        _write_file(plan, sink, join(cache, b"lower"), layout.lower_text(planned.lower))
+    if planned.committed:
+        _write_file(plan, sink, join(cache, b"committed"), b"", layout.PRIVATE_FILE_MODE)
+    # layerdb last, because an engine believes in a layer as soon as layerdb names it.
+    _write_layerdb(plan, planned, applied, stream.tar_split, sink)
+    return applied
+
+
+def publish_images(plan: StorePlan, sink: TreeSink) -> None:
+    """Make the images known. Comes after all layers, and repositories.json after all else: it is what gives them names."""
+    for file in plan.files:
+        _put(plan, sink, file)
+
+
+def _write_layerdb(
+    plan: StorePlan, planned: PlannedLayer, applied: AppliedLayer, tar_split: TarSplitContent, sink: TreeSink
+) -> None:
+    path = join(plan.data_root, layout.layer_path(planned.chain_id))
+    sink.add(Directory(path, Metadata(layout.LAYER_DIRECTORY_MODE, mtime=plan.timestamp)))
+    _write_file(plan, sink, join(path, b"cache-id"), planned.cache_id.encode("ascii"))
+    _write_file(plan, sink, join(path, b"diff"), planned.layer.diff_id.encode("ascii"))
+    if planned.parent is not None:
+        _write_file(plan, sink, join(path, b"parent"), planned.parent.encode("ascii"))
+    _write_file(plan, sink, join(path, b"size"), str(applied.size).encode("ascii"))
+    metadata = Metadata(layout.FILE_MODE, mtime=plan.timestamp)
+    sink.add(Regular(join(path, b"tar-split.json.gz"), metadata, tar_split.size), tar_split.chunks())
+
+
+def _put(plan: StorePlan, sink: TreeSink, file: PlannedFile) -> None:
+    if file.replaces:
+        sink.remove(file.path)
+    _write_file(plan, sink, file.path, file.content, file.mode)
+
+
+def _write_file(plan: StorePlan, sink: TreeSink, path: bytes, content: bytes, mode: int = layout.FILE_MODE) -> None:
+    sink.add(Regular(path, Metadata(mode, mtime=plan.timestamp), len(content)), (content,) if content else ())

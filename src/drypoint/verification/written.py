@@ -1,0 +1,89 @@
+"""Reading back what was written, and proving it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable
+from functools import partial
+from itertools import chain
+
+from ..digest import Digest
+from ..disk import Device
+from ..disk.ext4.read.reader import Ext4Reader
+from ..errors import VerificationError
+from ..fstree import join
+from ..oci import Reference
+from ..progress import Progress
+from ..stores.overlay2 import paths as layout
+from . import DemandReader, Finding, LayerProcesses, Severity, check_file_system, checkers, verify_store
+from .kinds import SECTIONS
+
+_SHOWN = 3
+_ASKED_FOR = frozenset(SECTIONS["What the device will ask for"])
+_NOT_SAVED = frozenset({"cut-off-tar", "not-rebuildable"})
+
+
+def prove(
+    partition: Device,
+    data_root: bytes,
+    *,
+    references: Iterable[Reference],
+    layers: Collection[Digest] | None,
+    known: Collection[tuple[str, bytes]],
+    around: Device | None = None,
+    demand: DemandReader | None = None,
+    processes: LayerProcesses | None = None,
+    progress: Progress,
+) -> None:
+    """Prove the store at *data_root*, and the file system it lies in.
+
+    Args:
+        references: names that must lead to an image that loads.
+        layers: chain-ids whose content is rebuilt and hashed; None for all.
+        around: the file system that holds the disk image of *partition* as a file, if one does; it is checked too.
+        demand: tells who will ask for images on the device: each of them has to be there.
+        processes: has layers read by processes, where that is worth it; else threads of this one do it.
+        known: (code, path) of findings that were there before: they are not this job's fault, and do not stop it.
+
+    Raises:
+        VerificationError: something does not read back as it should.
+        ToolError: one of the processes was killed.
+    """
+    step = progress.begin("verifying")
+    with checkers() as beside:
+        checks = [beside.start(partial(_checked, device)) for device in (around, partition) if device is not None]
+        report = verify_store(
+            Ext4Reader(partition), data_root, references=references, layers=layers, demand=demand, processes=processes
+        )
+        file_systems = [check.result() for check in checks]
+    faults = [
+        finding
+        for finding in (*chain.from_iterable(file_systems), *report.findings)
+        if finding.severity is Severity.ERROR and (finding.code, finding.path) not in known
+    ]
+    step.end()
+    own_names = join(data_root, layout.REPOSITORIES)
+    for one in [finding for finding in report.findings if finding.code in _NOT_SAVED][:_SHOWN]:
+        progress.note(
+            f"warning: {_shown(one)}. The image runs, but saves, pushes and deltas of that layer fail on any engine"
+        )
+    if faults:
+        shown = "; ".join(map(_shown, faults[:_SHOWN]))
+        if all(fault.code in _ASKED_FOR and fault.path != own_names for fault in faults):
+            raise VerificationError(
+                f"the device will ask for what it does not have, in {len(faults)} places: {shown}. No output was made. To help "
+                f"that: {'; '.join(dict.fromkeys(fault.remedy for fault in faults))}"
+            )
+        raise VerificationError(
+            f"what was written does not read back as it should, in {len(faults)} places: {shown}. "
+            "No output was made. If e2fsck -fn finds nothing wrong with the base, please report this, "
+            "with the images' names"
+        )
+
+
+def _shown(finding: Finding) -> str:
+    return f"{finding.path.decode('utf-8', 'backslashreplace')}: {finding.text}"
+
+
+def _checked(device: Device, stopped: threading.Event) -> tuple[Finding, ...]:
+    return check_file_system(device, stopped=stopped)

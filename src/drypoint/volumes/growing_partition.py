@@ -1,0 +1,180 @@
+"""The data partition while it is being filled: made larger as needed, and smaller in the end if that is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..disk import (
+    Device,
+    GrowableDevice,
+    GrowthPlan,
+    Partition,
+    PartitionTable,
+    TrimmableDevice,
+    Window,
+    apply_growth,
+    apply_shrink,
+    plan_growth,
+    plan_shrink,
+)
+from ..disk.ext4.resize.geometry import Geometry, needed_size, read_geometry
+from ..disk.ext4.resize.grow import grow_filesystem
+from ..disk.ext4.resize.shrink import shrink_filesystem
+from ..disk.ext4.write.allocation import Shortage
+from ..disk.tables.growth import ALIGNMENT
+from ..disk.tables.leftover import check_nothing_overwritten, moved, overwritten
+from ..progress import Progress
+from ..sizing.space import Room, spare_room
+
+# What each growth in the middle of writing adds at least, so that there are few of them: each costs a copy of the partition.
+_LEAST_STEP = 64 << 20
+_STEP_SHARE = 4
+# Inodes still to come are reckoned from those that came, and a quarter more, since how many blocks are to come is an
+# estimate too; but not beyond twice as many as came, since the small files may all have come first.
+_MOST_OUTLOOK = 2
+# As in balenaOS's own data partitions.
+_BYTES_PER_INODE = 8 << 10
+
+
+class GrowingPartition:
+    """The data partition of the disk image that is being made, which is made larger as needed.
+
+    The disk image is a file, a block device, or a file inside another disk image. What lies behind the partition moves.
+
+    Args:
+        sound: whether e2fsck need not be asked before the first growth, because it has found nothing wrong already and will be
+            asked in the end. It is not asked before a second one: what drypoint writes keeps a file system sound.
+        over_data: whether it may grow over data that belongs to no partition, as where the disk image was read from a card.
+            On a block device it always may.
+        least_disk_size: how small trimming may make the disk image, in bytes; default: as it is now.
+    """
+
+    def __init__(
+        self,
+        disk: GrowableDevice,
+        table: PartitionTable,
+        partition: Partition,
+        scratch_dir: Path,
+        progress: Progress,
+        *,
+        sound: bool = False,
+        over_data: bool = False,
+        least_disk_size: int | None = None,
+    ) -> None:
+        self._disk = disk
+        self._table = table
+        self._partition = partition
+        self._scratch_dir = scratch_dir
+        self._progress = progress
+        self._sound = sound
+        self._over_data = over_data
+        # What make_room was asked for, and what was free before any of it was used.
+        self._room = Room(0, 0)
+        self._free = Room(0, 0)
+        self._least_disk_size = disk.size if least_disk_size is None else least_disk_size
+
+    @property
+    def partition(self) -> Partition:
+        """The partition as it is now."""
+        return self._partition
+
+    @property
+    def window(self) -> Window:
+        """The partition's bytes as they lie now."""
+        return Window(self._disk, self._partition.start, self._partition.size)
+
+    def make_room(self, room: Room) -> None:
+        """See to it that so much is free; nothing happens if it is.
+
+        Raises:
+            DiskImageError: the partition or its file system cannot grow so far.
+        """
+        geometry = read_geometry(self.window)
+        size = needed_size(geometry, room.blocks, room.inodes)
+        if size > geometry.size:
+            geometry = self._grow(size)
+        self._room, self._free = room, Room(geometry.free_blocks, geometry.free_inodes)
+
+    def on_full(self, shortage: Shortage) -> Device:
+        """Add what is missing and some more, for the sink that ran out of it; the device to go on with."""
+        geometry = read_geometry(self.window)
+        taken = Room(self._free.blocks - geometry.free_blocks, self._free.inodes - geometry.free_inodes)
+        step = max(_LEAST_STEP, geometry.size // _STEP_SHARE)
+        blocks = geometry.free_blocks + shortage.blocks + step // geometry.block_size
+        inodes = geometry.free_inodes + shortage.inodes + (step // _BYTES_PER_INODE if shortage.inodes else 0)
+        inodes = max(inodes, shortage.inodes + self._inodes_to_come(taken))
+        grown = self._grow(max(needed_size(geometry, blocks, inodes), geometry.size + step))
+        self._free = Room(grown.free_blocks + taken.blocks, grown.free_inodes + taken.inodes)
+        return self.window
+
+    def _inodes_to_come(self, taken: Room) -> int:
+        """Inodes for the rest of the blocks that room was made for, at what the *taken* ones needed, and some more."""
+        blocks_left = self._room.blocks - taken.blocks
+        if blocks_left <= 0 or taken.blocks <= 0 or taken.inodes <= 0:
+            return 0
+        return min(blocks_left * taken.inodes // taken.blocks * 5 // 4, _MOST_OUTLOOK * taken.inodes)
+
+    def shrink_to_fit(self, additional_space: int, least_size: int) -> None:
+        """Give back what growth left over, so that no more than *additional_space* bytes and some rounding stay free.
+
+        Nothing is taken away that was there before: the partition keeps *least_size* bytes, which is what it has in the base,
+        and the disk image the size it had when it was handed over, or was given for it. Nothing changes if less than 4 MiB
+        can be gained.
+
+        Raises:
+            FilesystemError: the file system is damaged, or resize2fs refused it.
+            ToolError: e2fsck or resize2fs is missing or took too long.
+            OutputError: no room for the copy that resize2fs works on.
+            DiskImageError: the disk image cannot be read or written.
+        """
+        old, disk = self._partition, self._disk
+        # A device that cannot get shorter gains nothing.
+        most = min(old.size - least_size, disk.size - self._least_disk_size)
+        if most < ALIGNMENT or not isinstance(disk, TrimmableDevice):
+            return
+        room = spare_room(read_geometry(self.window).block_size, additional_space)
+        step = self._progress.begin(f"trimming partition {old.number}", None)
+        size = shrink_filesystem(
+            disk,
+            old.start,
+            old.size,
+            old.size - most,
+            self._scratch_dir,
+            keep_blocks=room.blocks,
+            keep_inodes=room.inodes,
+            step=ALIGNMENT,
+        )
+        if size < old.size:
+            plan = plan_shrink(self._table, disk.size, old, size, self._least_disk_size)
+            self._table = apply_shrink(disk, plan)
+            self._partition = plan.partition
+        step.end()
+
+    def _note_data(self, plan: GrowthPlan) -> None:
+        """Say what is overwritten, or moves, and belongs to no partition."""
+        disk, table, name = self._disk, self._table, self._disk.name
+        for one in overwritten(disk, table, self._partition, plan):
+            self._progress.note(
+                f"warning: {name}: bytes {one.start} to {one.end}, which belong to no partition, held data that is overwritten"
+            )
+        for one in moved(disk, table, plan):
+            self._progress.note(
+                f"warning: {name}: bytes {one.start} to {one.end} hold data between partitions, which moves with them by "
+                f"{plan.moves[0].delta} bytes: a program that finds it by its place does not find it any more"
+            )
+
+    def _grow(self, size: int) -> Geometry:
+        old = self._partition
+        plan = plan_growth(self._table, self._disk.size, old, size)
+        if not self._over_data:
+            check_nothing_overwritten(self._disk, self._table, old, plan)
+        self._note_data(plan)
+        step = self._progress.begin(f"growing partition {old.number}", None)
+        self._table = apply_growth(self._disk, plan)
+        self._partition = plan.partition
+        grown = grow_filesystem(
+            self._disk, old.start, old.size, plan.partition.size, self._scratch_dir, sound=self._sound
+        )
+        self._sound = True
+        step.end()
+        return grown

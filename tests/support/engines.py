@@ -1,0 +1,107 @@
+"""Engines of other versions than this machine's: Debian's docker.io from other suites, each in a Debian system of its own.
+
+    with DockerEngine(data_root, root=EngineSource.DEBIAN_13.root()) as engine:
+        engine.pull(reference)
+
+A system is made by debootstrap once for each machine and kept in the user's cache directory (some 400 MB each); remove
+``drypoint/engine-*`` there to have newer packages. Needs root and Debian's archive (the first time).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import stat
+import tempfile
+from enum import Enum
+from pathlib import Path
+
+import platformdirs
+from tests.support.debian import bootstrap, locked
+from tests.support.oracle import Difference, DifferenceKind
+
+_RECIPE = 1
+"""Part of the cached directory's name: raise it with every change to how a system is made."""
+
+_FIRST_WITHOUT_EMPTY_SEGMENT = 25
+_FIRST_WITHOUT_CHOWN = 28
+"""Debian's 28.5 has it from the go-archive that Debian packages; upstream's 28.5 still carries one that calls chown."""
+
+
+class EngineSource(Enum):
+    """Where an engine comes from; the value is the Debian suite."""
+
+    HOST = None
+    """The dockerd that is installed on this machine."""
+    DEBIAN_13 = "trixie"
+    """Docker 26.1."""
+    DEBIAN_TESTING = "testing"
+    """Docker 28.5 in November 2026; later on whatever comes next."""
+
+    def root(self) -> Path | None:
+        """What ``DockerEngine(root=…)`` wants: the directory with the engine's system, None for the host's engine.
+
+        The first call makes it, which takes about a minute; processes that want it at the same time wait.
+
+        Raises:
+            ToolError: debootstrap is missing or failed.
+        """
+        return None if self.value is None else _system(self.value)
+
+
+def _system(suite: str) -> Path:
+    cache = platformdirs.user_cache_path("drypoint", appauthor=False, ensure_exists=True)
+    name = f"engine-{suite}-{os.uname().machine}-{_RECIPE}"
+    system = cache / name
+    with locked(cache / f"{name}.lock"):
+        if not system.exists():
+            scratch = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=cache))
+            try:
+                bootstrap(suite, scratch, "docker.io")
+                # mkdtemp gives 0700; a name that is there says that the system is whole.
+                scratch.chmod(0o755)
+                scratch.rename(system)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    return system
+
+
+def is_known_difference(difference: Difference, reference: Path, ours: Path, *, major: int) -> bool:
+    """Whether *difference* is one of the two that are known between a store of 20.10 and one of an engine of version *major*.
+
+    *reference* is the data root that the newer engine filled, *ours* the other one. Both kinds are looked at to the byte:
+
+    - 20.10 ends the records of a layer's tar with a segment of no bytes, engines since 25 do not.
+    - A whiteout of root's (0:0) is not given to root any more, so in a setgid directory it has the directory's group.
+    """
+    match difference.kind:
+        case DifferenceKind.TAR_SPLIT:
+            return major >= _FIRST_WITHOUT_EMPTY_SEGMENT and _only_lacks_empty_segment(difference, reference, ours)
+        case DifferenceKind.OWNER:
+            return major >= _FIRST_WITHOUT_CHOWN and _is_group_of_directory(difference, ours)
+        case _:
+            return False
+
+
+def _only_lacks_empty_segment(difference: Difference, reference: Path, ours: Path) -> bool:
+    path = os.fsdecode(difference.path)
+    expected, found = (gzip.decompress((root / path).read_bytes()) for root in (reference, ours))
+    last = {"type": 2, "payload": "", "position": len(expected.splitlines())}
+    rest = found[len(expected) :]
+    return found.startswith(expected) and rest.count(b"\n") == 1 and json.loads(rest) == last
+
+
+def _is_group_of_directory(difference: Difference, ours: Path) -> bool:
+    # The oracle calls a layer's directory by its chain-id, in braces.
+    chain, _, path = os.fsdecode(difference.path).removeprefix("overlay2/{").partition("}/")
+    cache_id = (ours / "image/overlay2/layerdb/sha256" / chain / "cache-id").read_text()
+    whiteout = ours / "overlay2" / cache_id / path
+    status, directory = whiteout.lstat(), whiteout.parent.lstat()
+    return (
+        stat.S_ISCHR(status.st_mode)
+        and status.st_rdev == 0
+        and directory.st_mode & stat.S_ISGID != 0
+        and (difference.left, difference.right) == (f"0:{directory.st_gid}", "0:0")
+    )
