@@ -168,7 +168,7 @@ class Injector:
             elif kind != "directory":
                 raise FilesystemError(
                     f"/{above[:300].decode('utf-8', 'backslashreplace')} on the partition is not a directory (a symbolic link "
-                    "not followed); give the path that it leads to"
+                    "is not followed); give the path that it leads to"
                 )
         self._parent = parent
 

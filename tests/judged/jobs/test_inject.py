@@ -386,7 +386,7 @@ def link(name: str, target: str, kind: bytes = tarfile.LNKTYPE) -> tarfile.TarIn
         ([(link("inject/6/h", "inject/5/f"), b"")], ContentError, "is a hard link to b'inject/5/f', which is not in the same"),
         ([(link("inject/6/h", "image.img"), b"")], ContentError, "is a hard link to b'image.img'"),
         ([(link("inject/6/h", "inject/6/docker"), b"")], FilesystemError, "a directory cannot have a second name"),
-        ([(link("inject/6/s", "/etc", tarfile.SYMTYPE), b""), ("inject/6/s/f", b"")], FilesystemError, "is not followed"),
+        ([(link("inject/6/s", "/etc", tarfile.SYMTYPE), b""), ("inject/6/s/f", b"")], FilesystemError, "link is not followed"),
         ([(link("inject/1/s", "x", tarfile.SYMTYPE), b"")], FilesystemError, "is a Symlink, which FAT cannot hold"),
         ([(link("inject/6/v", "", b"V"), b"")], ContentError, "of the tar type b'V'"),
         ([("inject/6/" + "n" * 256, b"")], FilesystemError, "a name has at most 255 bytes"),
@@ -407,7 +407,7 @@ def test_an_archive_without_a_disk_image_first(place: Path) -> None:
     )
     refused(make(place, "tar", "cf", "test.tar", "-T", "/dev/null"), ContentError, "holds no disk image")
     (place / "test.tar").write_bytes(b"no archive " * 100)
-    refused(place / "test.tar", ContentError, "test.tar is not an archive that drypoint pack or tar has made")
+    refused(place / "test.tar", ContentError, "test.tar is not an archive of drypoint pack or tar")
     shutil.copy(place / "image.img", place / "test.tar")
     refused(place / "test.tar", ContentError, "test.tar is not an archive .*as in tar cf ARCHIVE disk.img inject")
     (place / "test.tar").write_bytes(b"")

@@ -205,7 +205,7 @@ def _without_table(device: Device, reason: str) -> PartitionTable:
         raise PartitionTableError(f"{where} is {compressed}-compressed, not a plain disk image; decompress it first")
     info = probe(device)
     if info is None:
-        raise PartitionTableError(f"{where} is no disk image that can be used: {reason}, and no known file system")
+        raise PartitionTableError(f"{where} is not a disk image that can be used: {reason}, and no known file system")
     if not info.kind.is_ext:
         raise PartitionTableError(
             f"{where} is a bare {info.kind} file system without a partition table; "
