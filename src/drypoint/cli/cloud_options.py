@@ -224,6 +224,11 @@ class _LaterTokens:
                 self._tokens = RegistryTokens(self._client)
         return self._tokens(registry, scopes, refused, realm)
 
+    def advice(self, registry: str, realm: str) -> str | None:
+        """How to log in where no token was given."""
+        with self._lock:
+            return None if self._settings is None else self._settings.login_advice(registry, realm)
+
 
 def _server_options() -> list[Decorator]:
     return [

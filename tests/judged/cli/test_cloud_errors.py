@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from tests.support.certificates import self_signed
@@ -145,6 +146,25 @@ def test_images_that_the_login_may_not_pull(cloud: TestCloud, said: Said) -> Non
         cloud.faults.withheld = frozenset(("v2/main", "v2/web"))
         text = said("--fleet", "myorg/lights", "--supervisor-version", "16.1.10", code=REFUSED)
     assert "does not let this login pull" in text
+
+
+@pytest.mark.parametrize(
+    ("scheme", "realm", "expected"),
+    [
+        ("token", "/auth/v1/token", "run 'balena login'"),
+        ("token", None, "run: docker login"),
+        ("basic", None, "run: docker login"),
+    ],
+)
+def test_nobody_is_logged_in_to_a_registry(
+    cloud: TestCloud, home: Path, said: Said, scheme: Literal["basic", "token"], realm: str | None, expected: str
+) -> None:
+    (home / ".balena/token").unlink()
+    access = Access(scheme=scheme, users={"a": "b"}, realm=None if realm is None else cloud.url + realm)
+    with serve_registry(RegistryContent(), access=access) as registry:
+        text = said("--image", f"{registry.host}/v2/main", code=REFUSED)
+    assert expected in text
+    assert ("docker login" in text) != ("balena login" in text)
 
 
 def test_a_server_that_is_too_old_or_is_none(cloud: TestCloud, said: Said) -> None:

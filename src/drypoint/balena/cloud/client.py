@@ -124,10 +124,7 @@ class CloudClient:
         """The error for a server that knows nobody by this token."""
         host, place = self.settings.host, self.settings.token_origin
         if not self.settings.token:
-            return AuthenticationError(
-                f"not logged in to {host}: run 'balena login', or give a token with --token or {TOKEN_VARIABLE} "
-                "(dashboard: Preferences, Access tokens)"
-            )
+            return AuthenticationError(self.settings.not_logged_in())
         return AuthenticationError(
             f"{host} does not take the token from {place}: it has lapsed, was revoked, or is another server's. Run "
             f"'balena login', or give another one with --token or {TOKEN_VARIABLE}"

@@ -90,10 +90,8 @@ class RegistryTokens:
         if len(wanted) != 1 or len(scopes) != 1:
             return None
         settings = self._client.settings
-        if registry not in self._named:
-            belongs = registry == settings.registry or settings.gives_tokens_at(realm)
-            if not belongs or not settings.token:
-                return None
+        if registry not in self._named and not (settings.serves(registry, realm) and settings.token):
+            return None
         # Held during the request, so that threads that need the same token wait for it instead of asking too.
         with self._lock:
             known = self._paths.setdefault(registry, {})
@@ -103,6 +101,10 @@ class RegistryTokens:
             if token is None or token.text == refused or self._clock() >= token.until:
                 token = self._tokens[registry, group] = self._ask(registry, group, wanted[0])
             return token.text
+
+    def advice(self, registry: str, realm: str) -> str | None:
+        """How to log in where no token was given; see :class:`~drypoint.sources.registry.auth.AdvisingTokenProvider`."""
+        return self._client.settings.login_advice(registry, realm)
 
     def _ask(self, registry: str, paths: frozenset[str], wanted: str) -> _Token:
         asked_at = self._clock()

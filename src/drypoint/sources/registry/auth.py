@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 import msgspec
@@ -48,6 +48,15 @@ class TokenProvider(Protocol):
     """
 
     def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None, realm: str, /) -> str | None: ...
+
+
+@runtime_checkable
+class AdvisingTokenProvider(TokenProvider, Protocol):
+    """A token provider that knows which login is missing where it gave no token."""
+
+    def advice(self, registry: str, realm: str) -> str | None:
+        """What the user can do to log in to *registry*, for the end of a message; None if the provider has no part in it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +96,29 @@ def authorize(
     registry: str,
     *,
     plain_http: bool,
+    advice: str = "",
 ) -> Generator[TokenRequest, TokenAnswer, Authorization]:
     """The dialogue that answers a registry's 401: yields what to ask, is sent the answers, returns the header's value.
 
     Args:
         plain_http: whether the registry itself was reached by plain http.
+        advice: how to log in, for messages; ``docker login`` if empty.
 
     Raises:
         AuthenticationError: no challenge can be met with these credentials, or the token server refuses.
     """
     if credentials is not None and credentials.registry_token:
         return Authorization(f"Bearer {_checked(credentials.registry_token, registry)}")
+    advice = advice or f"run: docker login {registry}"
     by_scheme: dict[str, Challenge] = {}
     for challenge in challenges:
         by_scheme.setdefault(challenge.scheme, challenge)
     bearer = by_scheme.get("bearer")
     if bearer is not None and bearer.parameters.get("realm"):
-        return (yield from _bearer(bearer, credentials, scopes, registry, plain_http=plain_http))
+        return (yield from _bearer(bearer, credentials, scopes, registry, plain_http=plain_http, advice=advice))
     if "basic" in by_scheme:
         if credentials is None or not credentials.username:
-            raise AuthenticationError(f"{registry} wants a user name and a password; run: docker login {registry}")
+            raise AuthenticationError(f"{registry} wants a user name and a password; {advice}")
         return Authorization(_basic(credentials))
     offered = ", ".join(sorted(scheme[:40] for scheme in by_scheme)) or "none"
     raise AuthenticationError(f"{registry} asks for credentials in a way that is not supported ({offered})")
@@ -132,6 +144,7 @@ def _bearer(
     registry: str,
     *,
     plain_http: bool,
+    advice: str,
 ) -> Generator[TokenRequest, TokenAnswer, Authorization]:
     realm, service = challenge.parameters["realm"], challenge.parameters.get("service", "")
     if realm.startswith(("/", "./", "../")):
@@ -150,8 +163,7 @@ def _bearer(
     if answer.status >= 300:
         who = "with the credentials at hand" if credentials else "without credentials"
         raise AuthenticationError(
-            f"token server {shown(realm)} refuses access to {registry} {who} (status {answer.status}); "
-            f"run: docker login {registry}"
+            f"token server {shown(realm)} refuses access to {registry} {who} (status {answer.status}); {advice}"
         )
     try:
         raw = decode_go(answer.body, _RawToken, first=True)
@@ -227,6 +239,7 @@ class Authenticator:
         self._cached: dict[str, _Cached] = {}
         self._credentials: Credentials | None = None
         self._looked_up = False
+        self._is_provided = False
         self._problem = ""
 
     def learn(self, challenges: tuple[Challenge, ...]) -> None:
@@ -266,16 +279,16 @@ class Authenticator:
             return found.header
 
     def knows(self) -> bool:
-        """Whether there are credentials to show, or a provider of tokens, so that none but those are of use."""
+        """Whether there are credentials to show, or the provider gives the tokens, so that nothing else is of use."""
         with self._lock:
-            return self._provider is not None or bool(self._look_up())
+            return self._is_provided or bool(self._look_up())
 
     def advice(self) -> str:
         """Why there were no credentials to show, and what would help, for the end of a message."""
         with self._lock:
             if self._problem:
                 return f"credentials could not be looked up: {self._problem}"
-            return f"run: docker login {self._registry}"
+            return self._advice() or f"run: docker login {self._registry}"
 
     def _obtain(
         self,
@@ -285,15 +298,20 @@ class Authenticator:
         plain_http: bool,
         refused: str | None,
     ) -> Authorization:
-        bearer = next((challenge for challenge in self._challenges if challenge.scheme == "bearer"), None)
-        if self._provider is not None and bearer is not None:
+        realm = self._realm()
+        if self._provider is not None and realm is not None:
             known = refused.removeprefix("Bearer ") if refused else None
-            token = self._provider(self._registry, (scope,), known, bearer.parameters.get("realm", ""))
+            # Before the call: a provider that raises takes care of the registry, too.
+            self._is_provided = True
+            token = self._provider(self._registry, (scope,), known, realm)
+            self._is_provided = token is not None
             if token is not None:
                 # Asked for again each time: only the provider knows when its tokens lapse.
                 return Authorization(f"Bearer {_checked(token, 'the token provider')}", 0.0)
         credentials = self._look_up()
-        dialogue = authorize(self._challenges, credentials, (scope,), self._registry, plain_http=plain_http)
+        dialogue = authorize(
+            self._challenges, credentials, (scope,), self._registry, plain_http=plain_http, advice=self._advice()
+        )
         try:
             request = next(dialogue)
             while True:
@@ -305,6 +323,17 @@ class Authenticator:
             if self._problem:
                 raise AuthenticationError(f"{error} (credentials could not be looked up: {self._problem})") from error
             raise
+
+    def _realm(self) -> str | None:
+        """The token server that the registry names, empty if it names none; None if it does not ask for tokens."""
+        bearer = next((challenge for challenge in self._challenges if challenge.scheme == "bearer"), None)
+        return None if bearer is None else bearer.parameters.get("realm", "")
+
+    def _advice(self) -> str:
+        realm = self._realm()
+        if realm is None or not isinstance(self._provider, AdvisingTokenProvider):
+            return ""
+        return self._provider.advice(self._registry, realm) or ""
 
     def _look_up(self) -> Credentials | None:
         if not self._looked_up:

@@ -77,6 +77,19 @@ def test_what_is_for_everybody_needs_no_login() -> None:
         assert all("authorization" not in request.headers for request in server.requests)
 
 
+def test_what_is_for_everybody_needs_no_token_of_a_provider_that_has_none() -> None:
+    def respond(request: RawRequest) -> bytes:
+        if request.target == "/v2/":
+            realm = f"http://{request.headers['host']}/token"
+            return answer(401, b"", f'WWW-Authenticate: Bearer realm="{realm}",service="x"')
+        if request.target.startswith("/token"):
+            return answer(403, b"")
+        return public(request)
+
+    with raw_server(respond) as server:
+        pull(server.host, options=replace(QUICK, token_provider=lambda registry, scopes, refused, realm: None))
+
+
 def public(request: RawRequest) -> bytes:
     """A registry for everybody, that holds BUILT."""
     if request.target == "/v2/":
