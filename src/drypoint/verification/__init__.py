@@ -1,4 +1,4 @@
-"""Reads a finished disk image back and proves it, byte for byte, changing nothing."""
+"""Read a finished disk image back and verify it, byte for byte, without changing it."""
 
 from ..concurrency.checks import checkers
 from .container import Container, FindContainer

@@ -1,4 +1,4 @@
-"""A layer's directory on the disk against what its tar makes of it."""
+"""Compare a layer's directory on the disk with what its tar unpacks to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .finding import Finding, finding
 from .tree import LayerTree
 
 MAX_FINDINGS = 1000
-"""Findings told of one layer; what is beyond is only counted as one more."""
+"""Most findings reported for one layer; one more says that there are others."""
 
 _KIND_NAMES: dict[type, str] = {
     Regular: "regular file",
@@ -33,20 +33,20 @@ _OPAQUE = b"trusted.overlay.opaque"
 _KERNEL_MARKS = frozenset(
     space + b".overlay." + name for space in (b"trusted", b"user") for name in (b"uuid", b"impure", b"origin")
 )
-"""What overlayfs notes for itself where a layer is mounted to be written to; ``user.`` with its option userxattr. Its other
-attributes (opaque, redirect, metacopy, protattr, whiteout) change what is seen. Source: Linux, fs/overlayfs/overlayfs.h."""
+"""What overlayfs sets for itself where a layer is mounted for writing; ``user.`` with its option userxattr. Its other
+attributes (opaque, redirect, metacopy, protattr, whiteout) change what is visible. Source: Linux, fs/overlayfs/overlayfs.h."""
 _SECOND = 1_000_000_000
 _LATEST_TIMES = ((1 << 31) - 1, (1 << 34) - (1 << 31) - 1)
 _EARLIEST_TIME = -(1 << 31)
 _SUMMED_UP = {
-    "shortened-time": "times have lost what the file system, or what made it, could not keep",
+    "shortened-time": "times are shortened to what the file system, or the program that made it, can store",
     "overlay-mark": "extended attributes are marks of the kernel's overlayfs",
 }
-"""Kinds that are reported once for a layer, since there can be one of each for every file."""
+"""Kinds that are reported once per layer, since every file can have one."""
 
 
 def compare(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]:
-    """What of *tree* is not as *expectation* has it, which is used up.
+    """The differences of *tree* from *expectation*, which is consumed.
 
     Raises:
         FilesystemError: the tree cannot be read.
@@ -61,7 +61,7 @@ def compare(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]:
             continue
         count += 1
         if count > MAX_FINDINGS:
-            yield finding("more-findings", diff, f"more than {MAX_FINDINGS} differences; the rest is not told")
+            yield finding("more-findings", diff, f"more than {MAX_FINDINGS} differences; the rest is not listed")
             return
         yield one
     for code, (times, first) in summed_up.items():
@@ -74,16 +74,16 @@ def _differences(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]
     missing = expectation.inodes
     task = current()
     for relative, stat in tree.walk():
-        # Looked at without a call: this is for each entry.
+        # An attribute, not a call: this runs for each entry.
         if task.cancelled:
             raise Cancelled
-        # Taken out as they are found: what is left is missing, and memory is given back meanwhile.
+        # Removed when found: what remains is missing, and memory is freed on the way.
         expected = missing.pop(relative, None)
         if expected is None:
             yield _extra(stat)
             continue
         found, wanted = stat.entry, expected.entry
-        # Nearly all are regular files with one name, and as they should be; what follows would say the same, with more words.
+        # Fast path: nearly all are unchanged regular files with one name.
         if not (expected.names == stat.links == 1 and identities.is_new(stat, expected)):
             yield from identities.check(stat, expected)
         if not (
@@ -94,23 +94,23 @@ def _differences(tree: LayerTree, expectation: Expectation) -> Iterator[Finding]
         entry = missing[relative].entry
         if isinstance(entry, CharDevice) and (entry.major, entry.minor) == (0, 0):
             yield finding(
-                "lost-whiteout", join(diff, relative), "the layer removes what lies below here, but the mark is missing"
+                "lost-whiteout", join(diff, relative), "the layer's tar has a whiteout here, but it is missing"
             )
         else:
             yield finding("missing-entry", join(diff, relative), f"the layer's tar has a {_kind(entry)} here")
 
 
 class _Identities:
-    """Which names share an inode: those and only those that share one in the tar."""
+    """Checks that exactly those names share an inode that share one in the tar."""
 
     def __init__(self) -> None:
-        # Inodes of files with one name, a bit each: there are many, and most of them lie beside each other.
+        # Inodes of files with one name, a bit each: there are many, and most are adjacent.
         self._single: dict[int, int] = {}
         self._inode_of: dict[int, int] = {}
         self._expected_of: dict[int, ExpectedInode] = {}
 
     def is_new(self, stat: Stat, expected: ExpectedInode) -> bool:
-        """Note the inode of *expected*, which is to have one name; whether no name before had it."""
+        """Record the inode of *expected*, which must have one name; whether no earlier name had it."""
         place, bit = _place_of(stat.inode)
         seen = self._single.get(place, 0)
         if seen & bit or stat.inode in self._expected_of:
@@ -121,7 +121,7 @@ class _Identities:
     def check(self, stat: Stat, expected: ExpectedInode) -> Iterator[Finding]:
         if isinstance(stat.entry, Directory):
             return
-        # The address tells expected inodes apart: all were made before the first came here.
+        # id() identifies expected inodes: all exist before the first call.
         if self._inode_of.setdefault(id(expected), stat.inode) != stat.inode:
             yield finding(
                 "broken-hard-link", stat.entry.path, "it is a file of its own, but a hard link in the layer's tar"
@@ -147,16 +147,14 @@ class _Identities:
 
 
 def _place_of(inode: int) -> tuple[int, int]:
-    """Where a set of inode numbers has *inode*: the word, of many bits, and the bit in it."""
+    """The position of *inode* in a set of inode numbers: the word, of many bits, and the bit in it."""
     return inode >> 10, 1 << (inode & 0x3FF)
 
 
 def _extra(stat: Stat) -> Finding:
     entry = stat.entry
     if isinstance(entry, CharDevice) and (entry.major, entry.minor) == (0, 0):
-        return finding(
-            "extra-whiteout", entry.path, "it hides what lies below, but no entry of the layer's tar says so"
-        )
+        return finding("extra-whiteout", entry.path, "it is a whiteout, but no entry of the layer's tar makes one here")
     return finding("extra-entry", entry.path, f"no entry of the layer's tar makes this {_kind(entry)}")
 
 
@@ -204,12 +202,12 @@ def _metadata(path: bytes, found: Metadata, expected: Metadata) -> Iterator[Find
 
 
 def is_shortened(found: int, expected: int) -> bool:
-    """Whether a file system, or mke2fs -d, that lacks nanoseconds or years would make *found* of *expected*."""
+    """Whether *found* is *expected* as stored by a file system, or by mke2fs -d, that lacks nanoseconds or years."""
     seconds, rest = divmod(found, _SECOND)
     if rest:
         return False
     wanted = expected // _SECOND
-    # mke2fs -d of e2fsprogs 1.47.0 keeps the lower 32 bits, and what reads them back takes them as signed.
+    # mke2fs -d of e2fsprogs 1.47.0 keeps the lower 32 bits, which are read back as signed.
     kept = ((wanted + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
     return (
         seconds in (wanted, kept)

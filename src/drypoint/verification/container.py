@@ -1,4 +1,4 @@
-"""A disk image that is a file in a partition of another one. Who makes such ones, and how they are known, others know."""
+"""A disk image that is a file in a partition of another one. How to find it is up to the caller (:data:`FindContainer`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import DiskImageError, FilesystemError
 
 
 class Container(Protocol):
-    """Where the inner disk image lies: a clean path in a partition, by its file system's label, GPT name or number."""
+    """Location of the inner disk image: a clean path in a partition (file-system label, GPT name or number)."""
 
     @property
     def partition(self) -> str | int: ...
@@ -25,10 +25,10 @@ class Container(Protocol):
 
 
 FindContainer: TypeAlias = Callable[[Device], Container | None]
-"""Tells where in the disk image the one to be verified lies; None if that is the given one itself.
+"""Finds the inner disk image to verify; None to verify the given disk image itself.
 
 Raises:
-    DiskImageError: it cannot be told.
+    DiskImageError: it cannot be determined.
 """
 
 
@@ -42,7 +42,7 @@ class InnerDisk(msgspec.Struct, frozen=True):
 
 
 def open_inner_disk(outer: Device, container: Container) -> InnerDisk:
-    """The inner disk image that *container* means, to be read.
+    """Open the inner disk image *container* for reading.
 
     Raises:
         DiskImageError: there is no such partition or file; the disk image is compressed; or the file system is damaged.
@@ -55,12 +55,12 @@ def open_inner_disk(outer: Device, container: Container) -> InnerDisk:
             f"{outer.name}: partition {partition.number} should hold a disk image as a file, but holds {kind}, not ext4"
         )
     window = Window(outer, partition.start, partition.size)
-    # Unclean or not, the report says what is in place; that the journal has more is a finding of its own.
+    # An unclean file system is read without its journal; that the journal has more is a finding of its own.
     device = open_disk_image_file(window, container.path, allow_dirty=True)
     compression = probe_compressed(device)
     if compression is not None:
         raise DiskImageError(
-            f"{device.name}, the disk image inside, is {compression}-compressed, and cannot be read where it lies; "
-            "take it out, and verify it by itself"
+            f"{device.name}, the disk image inside, is {compression}-compressed and cannot be read in place; "
+            "copy it out and verify the copy"
         )
     return InnerDisk(device, container.path, partition.start, partition.size)

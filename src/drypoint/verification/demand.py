@@ -1,4 +1,4 @@
-"""Who on the device will ask the engine for images. What files say so, and how names are looked up, others know."""
+"""The images that the device will ask the engine for. The caller knows which files name them and how they are looked up."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Wish(msgspec.Struct, frozen=True):
     """An image that a service will ask for.
 
     Attributes:
-        service: app and service, as people call them.
-        reference: how it names the image.
-        image_id: what its lookup gives in this store, None if nothing.
+        service: names of the app and the service.
+        reference: the image's name, as the service gives it.
+        image_id: the image that the lookup finds in this store, or None.
     """
 
     service: str
@@ -28,13 +28,12 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """All that will be asked for, and what is wrong with the file that says so.
+    """All images that will be asked for, and the faults of the file that names them.
 
-    It is fulfilled as a whole or not at all: whoever asks looks all images up first, and gives up with the first
-    that is missing.
+    It is all or nothing: all images are looked up first, and the first that is missing ends the lookup.
 
     Attributes:
-        path: that file, in the tree that was read; empty if it lies elsewhere.
+        path: that file, in the tree that was read; empty if it is elsewhere.
     """
 
     path: bytes = b""
@@ -46,7 +45,7 @@ class DemandReader(Protocol):
     """Reads the demand from the partition's tree, and looks it up in repositories.json (name → reference → image id)."""
 
     def on(self, device: Device, /) -> DemandReader:
-        """The same, for the disk image *device*, whose other partitions may say more.
+        """The same, for the disk image *device*, whose other partitions may have more information.
 
         Raises:
             DiskImageError: its partition table is damaged.

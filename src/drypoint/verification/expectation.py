@@ -1,4 +1,4 @@
-"""What a layer's tar makes of its directory, without contents: the tree to compare the disk with."""
+"""The tree that a layer's tar unpacks to, without contents, to compare the disk with."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from ..fstree import (
 )
 
 ANY_TIME = -(1 << 70)
-"""An mtime that no inode can have: it stands for the time of unpacking, which nobody knows afterwards."""
+"""An mtime that no inode can have: it stands for the time of unpacking, which is unknown afterwards."""
 
 Inode: TypeAlias = Directory | Regular | Symlink | CharDevice | BlockDevice | Fifo | Socket
 
 
 class ExpectedInode(msgspec.Struct):
-    """One inode to be found, under *names* paths."""
+    """One expected inode, with *names* paths."""
 
     entry: Inode
     names: int = 1
 
 
 class Expectation:
-    """A TreeSink that only remembers; ``inodes`` has every path, the layer's root as ``b""``; ``replaced``
-    are paths at which something else was before."""
+    """A TreeSink that only records: ``inodes`` by path, the layer's root as ``b""``; ``replaced`` are paths at which an
+    earlier entry was."""
 
     def __init__(self) -> None:
         root = Directory(b"", Metadata(0o755, mtime=ANY_TIME))

@@ -1,4 +1,4 @@
-"""What the checkers of file systems have to say, where they are installed: e2fsck, and fsck.vfat for boot partitions."""
+"""Run the file systems' own checkers, where they are installed: e2fsck, and fsck.vfat for boot partitions."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _ASKED_EVERY = 0.1
 _LARGEST_FAT = 4 << 30
 _DAMAGED_FAT = 1
 _MOST_COPIES = 2
-"""Copies of a FAT's table that fsck.vfat takes."""
+"""Copies of a FAT's table that fsck.vfat supports."""
 _COPIES_AT = 16
 _COPYING = threading.Lock()
-"""One copy of a file system at a time: together they might not find the room that each of them does."""
+"""One copy of a file system at a time: two at once may not fit where one does."""
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """A checker's findings, and its last words."""
+    """A checker's findings, and its verdict in a few words."""
 
     findings: tuple[Finding, ...]
     words: str
@@ -53,18 +53,18 @@ def check_file_system(
 
 
 def judge_ext(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.Event | None = None) -> Judgement:
-    """Have ``e2fsck -fn`` look at the ext2, ext3 or ext4 file system on *device*, which it does not change.
+    """Run ``e2fsck -fn``, which changes nothing, on the ext2, ext3 or ext4 file system on *device*.
 
     Args:
-        timeout: seconds after which it is stopped, which is a finding then.
-        stopped: once this is set it is stopped soon, and what is returned means nothing.
+        timeout: seconds after which it is stopped; this becomes a finding.
+        stopped: once this is set it is stopped soon, and the result is meaningless.
     """
     with _one_copy(device), in_one_piece(device) as (path, offset):
         place = f"{path}?offset={offset}" if offset else str(path)
         outcome = _run("e2fsck", ["-fn", place], timeout, stopped)
     if outcome.status is None:
         return _unfinished("e2fsck", outcome)
-    # The file may be one without a name, whose place in /proc tells nobody anything.
+    # The file may have no name, and its path in /proc means nothing to the user.
     said = outcome.said.replace(place, device.name)
     if outcome.status == 0:
         return Judgement((), said.rpartition("\n")[2])
@@ -77,14 +77,14 @@ def _one_copy(device: Device) -> AbstractContextManager[object]:
 
 
 def judge_fat(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.Event | None = None) -> Judgement:
-    """Have ``fsck.vfat -n`` look at a copy of the FAT file system on *device*: it takes no offset in a file.
+    """Run ``fsck.vfat -n`` on a copy of the FAT file system on *device*: it takes no offset in a file.
 
     Args:
         timeout, stopped: as for :func:`judge_ext`.
 
     Raises:
         DiskImageError: the device cannot be read.
-        OutputError: there is no room for the copy.
+        OutputError: no space for the copy.
     """
     if device.read(_COPIES_AT, 1)[0] > _MOST_COPIES:
         return _judge_by_chains(device)
@@ -108,7 +108,7 @@ def judge_fat(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.E
 
 
 def _judge_by_chains(device: Device) -> Judgement:
-    """What drypoint itself says of a file system with more copies of its table than fsck.vfat takes."""
+    """drypoint's own check, for a file system with more copies of its table than fsck.vfat supports."""
     try:
         table = read_fat_table(device)
         check_chains(device, table)
@@ -128,7 +128,7 @@ _TIMED_OUT = "did not end in time"
 
 
 def _run(program: str, arguments: Sequence[str], timeout: float, stopped: threading.Event | None) -> _Outcome:
-    """Run a checker; the status is None if it cannot be run to its end, with the reason as what it said."""
+    """Run a checker. If it cannot be run to its end, the status is None, and *said* is the reason."""
     path = tool_path(program)
     if path is None:
         return _Outcome(None, "")

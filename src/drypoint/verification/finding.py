@@ -1,4 +1,4 @@
-"""What verification has to say."""
+"""The result of verification."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Finding(msgspec.Struct, frozen=True):
         code: a stable name of the kind of thing, for programs.
         path: where, in the tree that was read; empty for the file system as a whole.
         text: what was expected and what was found.
-        remedy: how to mend it.
-        partition: number of the partition that it lies in; None for the disk image as a whole, or where only a tree was read.
-        disk_image: path of the disk image inside another one that it lies in; empty for the one that was given.
+        remedy: how to fix it.
+        partition: number of the partition; None for the disk image as a whole, or where only a tree was read.
+        disk_image: path of the inner disk image that the finding is about; empty for the disk image that was given.
     """
 
     code: str
@@ -34,7 +34,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class FileSystemVerdict(msgspec.Struct, frozen=True):
-    """A file system: the partition's number, its label, its kind (``ext4``), and in a few words what its checker says.
+    """A file system: the partition's number, its label, its kind (``ext4``), and a short verdict of its checker.
 
     *disk_image* is as in :class:`Finding`.
     """
@@ -47,7 +47,7 @@ class FileSystemVerdict(msgspec.Struct, frozen=True):
 
 
 class ImageVerdict(msgspec.Struct, frozen=True):
-    """What the device will do with an image: ``loads``, or else it drops it in silence and fetches it again.
+    """What the device will do with an image: load it, or silently drop it and fetch it again.
 
     ``references`` are the names that repositories.json has for it.
     """
@@ -61,9 +61,9 @@ class ServiceVerdict(msgspec.Struct, frozen=True):
     """What the device will do for a service: it starts without a network, or its image is fetched first.
 
     Attributes:
-        service: app and service, as people call them.
+        service: names of the app and the service.
         reference: the image that it runs.
-        image_id: what the store has for that, or None.
+        image_id: the image in the store, or None.
     """
 
     service: str
@@ -73,16 +73,16 @@ class ServiceVerdict(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The outcome.
+    """The result of verifying a store or a disk image.
 
     Attributes:
         findings: sorted by severity, disk image, partition, path and code.
         images: every image that has a config, sorted by id.
         layers: how many layers' tars were rebuilt and compared.
-        tar_bytes: the length of those tars together.
-        services: all that will ask for an image on the device, as far as it is known.
-        file_systems: those of the disk image, in the order of its partitions; then those of the one inside it.
-        disk_image: path of the disk image inside the one that was given which the store lies in; empty if there is none.
+        tar_bytes: total length of those tars.
+        services: the services on the device that will ask for an image, as far as they are known.
+        file_systems: those of the disk image, in the order of its partitions; then those of the inner disk image.
+        disk_image: path of the inner disk image that holds the store; empty if there is none.
     """
 
     findings: tuple[Finding, ...]
@@ -95,7 +95,7 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def sound(self) -> bool:
-        """Whether everything holds: there is nothing but notes."""
+        """Whether there are no errors and no warnings."""
         return all(finding.severity is Severity.NOTE for finding in self.findings)
 
 
@@ -106,5 +106,5 @@ def finding(code: str, path: bytes, text: str, partition: int | None = None) -> 
 
 
 def by_weight(one: Finding) -> tuple[int, bytes, int, bytes, str, str]:
-    """The order in which findings are told."""
+    """The order in which findings are reported."""
     return _RANK[one.severity], one.disk_image, one.partition or 0, one.path, one.code, one.text

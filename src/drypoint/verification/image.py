@@ -1,4 +1,4 @@
-"""A finished disk image, proved: its table, its file systems, and the store in it."""
+"""Verify a finished disk image: its partition table, its file systems, and the store in it."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ def verify(
     processes: int = 1,
     progress: Progress = SILENT,
 ) -> Report:
-    """Prove what the disk image *image* holds in *partition*. Nothing is changed, and neither root nor a mount is needed.
+    """Verify the disk image *image*, and the store in *partition*. Changes nothing, and needs neither root nor a mount.
 
     Args:
         image: raw or compressed; a compressed one is unpacked to a nameless file first.
-        partition: file-system label, GPT name, or number, of the partition with the engine's store. The file systems of the
-            others are checked as such.
+        partition: file-system label, GPT name, or number, of the partition with the engine's store. Of the other partitions
+            only the file systems are checked.
         data_root: the engine's data root, a clean path in the partition; None for what the system on the disk image says, else
             ``docker``.
-        references: names that must lead to an image that loads.
-        demand: tells who will ask for images on the device, see :class:`DemandReader`.
-        container: tells whether another disk image lies inside that *partition* belongs to, and where;
-            :func:`drypoint.balena.flasher.installed_image` for one. Tables and file systems of both are checked then.
+        references: names that must resolve to an image that loads.
+        demand: finds the images that the device will ask for, see :class:`DemandReader`.
+        container: finds the inner disk image that *partition* belongs to, if there is one;
+            :func:`drypoint.balena.flasher.installed_image` for a flasher. Tables and file systems of both are checked then.
         processes: how many processes may share the work on a large store. They are started as the standard library's
             multiprocessing does: a script that asks for more than one must guard its own work with ``__name__ == "__main__"``.
-        progress: is told what is being done.
+        progress: receives the steps.
 
     Raises:
-        DiskImageError: the disk image's table is damaged beyond use; it has no such partition; no ext file system is there; or
-            the one inside is compressed, or cannot be told.
-        OutputError: there is no room to unpack the disk image.
-        StoreError: what is at the data root is no store at all.
+        DiskImageError: the partition table is damaged beyond use; there is no such partition, or no ext file system in it; or
+            the inner disk image is compressed, or cannot be determined.
+        OutputError: no space to unpack the disk image.
+        StoreError: what is at the data root is not a store.
         ToolError: one of the processes was killed.
     """
     with opened_image(image, progress=progress) as opened, checkers() as beside:
@@ -65,11 +65,11 @@ def verify(
         try:
             inner = _inner_disk(outer, container)
         except FilesystemError as error:
-            # The checks of the outer file systems say what is wrong with the one that should hold it.
+            # The checks of the outer file systems report what is wrong with the one that should hold it.
             findings, file_systems = DiskCheck(outer, table, b"", beside, progress).result()
             findings.append(finding("unreadable", b"", str(error)))
             return replace(_NOTHING, findings=_sorted(findings), file_systems=tuple(file_systems))
-        # Looked up before anything is checked: nobody wants to hear after minutes that there is no such partition.
+        # Looked up before the checks, which take minutes: a missing partition is reported at once.
         disk, path = (outer, b"") if inner is None else (inner.device, inner.path)
         inner_table = table if inner is None else read_table(disk)
         found = _ext_partition(disk, inner_table, partition)
@@ -121,7 +121,7 @@ def _store(
     if any(one.code == "linked-data-root" for one in faults):
         return replace(_NOTHING, findings=tuple(faults))
     try:
-        # Unclean or not, the report says what is in place; that the journal has more is a finding already.
+        # An unclean file system is read without its journal; that the journal has more is a finding already.
         reader = Ext4Reader(window, allow_dirty=True)
         report = verify_store(reader, place.data_root, references=references, demand=demand, processes=shared)
     except FilesystemError as error:

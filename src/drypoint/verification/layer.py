@@ -1,4 +1,4 @@
-"""One layer, proved: its tar rebuilt from tar-split and the files on the disk, and the files compared with that tar."""
+"""Verify one layer: rebuild its tar from tar-split and the files on the disk, and compare the files with that tar."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LayerResult(msgspec.Struct, frozen=True):
 
 
 class LayerTask(NamedTuple):
-    """A layer to be proved, with what must be known of it."""
+    """A layer to verify, with the identifiers that this takes."""
 
     layer: StoredLayer
     diff_id: Digest
@@ -40,15 +40,15 @@ class LayerTask(NamedTuple):
 def check_layer(
     reader: TreeReader, data_root: bytes, layer: StoredLayer, diff_id: Digest, cache_id: str
 ) -> LayerResult:
-    """Rebuild the tar of *layer* and compare it with *diff_id*, and what lies in its ``diff/`` with the tar.
+    """Rebuild the tar of *layer* and compare it with *diff_id*; compare the files in its ``diff/`` with the tar.
 
-    Never raises for damage; all of it becomes findings.
+    Damage never raises; it becomes findings.
     """
     return _LayerCheck(reader, data_root, layer, diff_id, cache_id).run()
 
 
 class _LayerCheck:
-    """The tar is never there as a whole: its pieces go into the hash, and only those without content are parsed."""
+    """The tar is never held as a whole: its pieces go into the hash, and only those without content are parsed."""
 
     def __init__(
         self, reader: TreeReader, data_root: bytes, layer: StoredLayer, diff_id: Digest, cache_id: str
@@ -82,7 +82,7 @@ class _LayerCheck:
         expectation = Expectation()
         applied = apply_changes(self._changes(), expectation, b"", ANY_TIME, self._what)
         self._findings.extend(compare(self._tree, expectation))
-        self._tell_changed({join(self._tree.diff, path) for path in expectation.replaced})
+        self._report_changed({join(self._tree.diff, path) for path in expectation.replaced})
         found = f"sha256:{self._sha256.hexdigest()}"
         if self._loss is not None:
             self._report("not-rebuildable", self._tar_split, self._loss)
@@ -94,7 +94,7 @@ class _LayerCheck:
             )
 
     def _report_wrong_diff_id(self, found: str) -> None:
-        # The tar may have had some of the padding that is missing: engines record none of it.
+        # The tar may have had a part of the missing padding: engines record none of it.
         for count in range(1, self._tar.missing_padding):
             self._sha256.update(b"\0")
             if f"sha256:{self._sha256.hexdigest()}" == self._diff_id:
@@ -105,18 +105,18 @@ class _LayerCheck:
                 return
         self._report("wrong-diff-id", self._tar_split, f"the rebuilt tar hashes to {found}, not to {self._diff_id}")
 
-    def _tell_changed(self, replaced: set[bytes]) -> None:
-        """A content that a later entry of the same layer took away is no damage: engines cannot rebuild such a tar either."""
+    def _report_changed(self, replaced: set[bytes]) -> None:
+        """Content that a later entry of the same layer replaced is not damage: engines cannot rebuild such a tar either."""
         for one in self._changed:
             if one.path not in replaced:
                 self._findings.append(one)
             elif self._loss is None:
-                self._loss = f"a later entry of the layer takes the place of {one.path[:300]!r}"
+                self._loss = f"a later entry of the layer replaces {one.path[:300]!r}"
 
     def _changes(self) -> Iterator[tuple[Change, Content | None]]:
         task = current()
         for entry in self._tar:
-            # Looked at without a call: this is for each entry.
+            # An attribute, not a call: this runs for each entry.
             if task.cancelled:
                 raise Cancelled
             self._entry = entry
@@ -128,7 +128,7 @@ class _LayerCheck:
             continue
 
     def _headers(self) -> Iterator[bytes]:
-        """The tar without contents. When the parser asks for the next piece, the content of its present entry is due."""
+        """The tar without contents. When the parser asks for the next piece, the content of the current entry is hashed."""
         stat = self._reader.lookup(self._tar_split)
         if stat is None or not isinstance(stat.entry, Regular):
             raise LayerError(f"{self._what}: there is no tar-split")
@@ -141,17 +141,17 @@ class _LayerCheck:
                     yield record
             else:
                 if self._loss is None and self._tar.is_sparse:
-                    self._loss = f"tar-split does not tell how the tar stores {record.name[:300]!r}"
+                    self._loss = f"tar-split does not record how the tar stores {record.name[:300]!r}"
                 if record.size > 0:
                     self._content(record)
 
     def _content(self, record: FileRecord) -> None:
-        """Hash a file's content. One that is not there, or of another size, is told of by the comparison that follows."""
+        """Hash a file's content. A missing file, or one of another size, is reported by the comparison that follows."""
         entry, stored = self._entry, self._tar.stored_size
         if entry is None or entry.size != record.size:
             raise LayerError(
-                f"{self._what}: the tar-split has {record.size} bytes of content for {record.name[:300]!r}, but its header "
-                f"{entry.size if entry else 'nothing'}"
+                f"{self._what}: the tar-split has {record.size} bytes of content for {record.name[:300]!r}, but the tar header "
+                f"has {entry.size if entry else 'none'}"
             )
         if self._loss is None and stored != record.size:
             self._loss = f"the tar stores {stored} bytes of {record.name[:300]!r}, but tar-split has {record.size}"
@@ -168,7 +168,7 @@ class _LayerCheck:
             crc = crc_of(chunk, crc)
             update(chunk)
         self._tar_bytes += record.size
-        # Nothing was recorded of what a link's header claims to be its content.
+        # Engines record nothing of the content that a link's header claims to have.
         if crc != record.crc and stored:
             self._faithful = False
             text = (

@@ -1,4 +1,4 @@
-"""A disk image's partition table and file systems, apart from what they hold."""
+"""Check a disk image's partition table and file systems, but not what they hold."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class _Started(msgspec.Struct, frozen=True):
 
 
 def check_table(table: PartitionTable) -> Iterator[Finding]:
-    """What is wrong or odd with a table that can be read."""
+    """Faults and oddities of a table that can be read."""
     damage = table.source.damage if isinstance(table.source, GptTable) else ()
     for note in table.notes:
         yield finding("damaged-table-copy" if note in damage else "odd-partition-table", b"", note)
 
 
 class DiskCheck:
-    """The check of a disk image: what its table and the structures of its file systems say, and checkers still at work.
+    """The check of a disk image: findings of its table and its file systems' structures, and checkers still running.
 
     Args:
         path: which disk image it is, see :class:`Finding`.
-        checkers: has the file systems checked beside each other.
+        checkers: runs the file systems' checkers in parallel.
 
     Raises:
         DiskImageError: the device cannot be read.
@@ -75,7 +75,7 @@ class DiskCheck:
             self._started.append(_Started(verdict, structure, judgement))
 
     def is_readable(self, number: int) -> bool:
-        """Whether the ext file system in partition *number* can be read at all; known before the checkers have ended."""
+        """Whether the ext file system in partition *number* can be read at all. Does not wait for the checkers."""
         return not any(
             one.code in _UNREADABLE
             for started in self._started
@@ -84,11 +84,11 @@ class DiskCheck:
         )
 
     def result(self) -> tuple[list[Finding], list[FileSystemVerdict]]:
-        """All findings and verdicts, in the order of the partitions, once the checkers have ended.
+        """All findings and verdicts, in the order of the partitions. Waits for the checkers.
 
         Raises:
             DiskImageError: the device cannot be read.
-            OutputError: there is no room for a copy that a checker needs.
+            OutputError: no space for a copy that a checker needs.
         """
         findings = self._table
         verdicts = []
@@ -110,7 +110,7 @@ def _judged(judge: _Judge, window: Window, what: str, progress: Progress, stoppe
 
 
 def check_structure(device: Device) -> Iterator[Finding]:
-    """The superblock, its flags, and every group descriptor of the ext file system on *device*, without e2fsck."""
+    """Check the superblock, its flags, and every group descriptor of the ext file system on *device*, without e2fsck."""
     try:
         reader = Ext4Reader(device, allow_dirty=True)
     except FilesystemError as error:
@@ -121,7 +121,7 @@ def check_structure(device: Device) -> Iterator[Finding]:
             "journal-needs-recovery", b"", "it was not unmounted; its journal holds changes that are not in place yet"
         )
     elif not reader.superblock.clean:
-        yield finding("file-system-not-clean", b"", "its superblock does not call it clean")
+        yield finding("file-system-not-clean", b"", "its superblock does not mark it as clean")
     try:
         for _ in reader.groups():
             continue

@@ -1,7 +1,7 @@
-"""Layers proved by several processes at once.
+"""Verify layers in several processes.
 
-Threads do not help here: a layer of small files is much work for the interpreter and little for what leaves its lock. Each
-layer is proved by itself and only findings come back, so that processes have nothing to share but the disk image.
+Threads do not help here: a layer of small files is mostly work under the interpreter lock. Layers are verified independently
+and only findings come back, so processes share nothing but the disk image.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
 
 _MOST_PROCESSES = 8
-"""Each holds what it has to know of a layer and of the file system."""
+"""Each holds the state of a layer and of the file system in memory."""
 _WORTHWHILE = 64 << 20
 """Bytes of files in layers below which starting a process costs more than it saves."""
 
 
 class OuterPlace(msgspec.Struct, frozen=True):
-    """The file system of *size* bytes, at *offset* of a file, in which a disk image lies as the file *path*."""
+    """The file system of *size* bytes at *offset* of a file, with a disk image in it as the file *path*."""
 
     offset: int
     size: int
@@ -46,8 +46,8 @@ class OuterPlace(msgspec.Struct, frozen=True):
 class LayerProcesses(msgspec.Struct, frozen=True):
     """At most *count* processes that read the file system at *offset* of the file *path*, *size* bytes long.
 
-    *name* stands for that file system in messages: the file may lie elsewhere while it is worked on. *within* is set if
-    *offset* counts in a disk image that lies inside the one in *path*; *name* is that of the file system with it then.
+    *name* stands for that file system in messages: the file may be a temporary one. *within* is set if *offset* is relative to
+    an inner disk image of the one in *path*; *name* is then that of the file system that holds the inner one.
     """
 
     name: str
@@ -59,18 +59,18 @@ class LayerProcesses(msgspec.Struct, frozen=True):
 
     @classmethod
     def on(cls, device: Device, count: int) -> LayerProcesses | None:
-        """Those that read the file system on *device*; None for one process, or if its bytes do not lie in one piece."""
+        """Processes for the file system on *device*; None for a count of one, or if its bytes are not contiguous."""
         location = device.location
         return None if location is None or count < 2 else cls(device.name, *location, device.size, count)
 
     @classmethod
     def inside(cls, outer: Device, path: bytes, offset: int, size: int, count: int) -> LayerProcesses | None:
-        """Those that read the file system of *size* bytes at *offset* of a disk image that is a file itself.
+        """Processes for the file system of *size* bytes at *offset* of a disk image that is a file itself.
 
-        They find its blocks for themselves, which need not lie in one piece.
+        They find its blocks themselves; these need not be contiguous.
 
         Args:
-            outer: has the file system with that file, *path*.
+            outer: the file system that holds that file, *path*.
         """
         location = outer.location
         if location is None or count < 2:
@@ -78,11 +78,11 @@ class LayerProcesses(msgspec.Struct, frozen=True):
         return cls(outer.name, location[0], offset, size, count, OuterPlace(location[1], outer.size, path))
 
     def worthwhile(self, tasks: Sequence[LayerTask]) -> bool:
-        """Whether *tasks*, the largest first, are more than one process does well: what lies beside the largest counts."""
+        """Whether several processes pay off for *tasks*, the largest first: all but the largest count."""
         return self.count > 1 and sum(task.layer.size or 0 for task in tasks[1:]) >= _WORTHWHILE
 
     def check(self, data_root: bytes, tasks: Sequence[LayerTask]) -> list[LayerResult]:
-        """Prove each layer.
+        """Verify each layer.
 
         Raises:
             ToolError: a process was killed, or could not start.
@@ -96,18 +96,18 @@ class LayerProcesses(msgspec.Struct, frozen=True):
         wanted, want = context.Pipe(duplex=False)
         with wanted, want, ProcessPoolExecutor(workers, context, _begin, (wanted,)) as pool:
             try:
-                # A process that was cut off while it started would be nobody's, and complain of what is gone.
+                # A process interrupted while it starts would be orphaned and print a traceback.
                 with uninterrupted():
                     futures = [pool.submit(self._check, data_root, task) for task in tasks]
                 with current().waker(want.close):
                     return [future.result() for future in futures]
             except (BrokenProcessPool, EOFError, ConnectionError) as error:
                 raise ToolError(
-                    "a process that verified layers was killed, by lack of memory perhaps; or, where a script asked for "
-                    'processes, it did not start, since the script does its work outside of if __name__ == "__main__"'
+                    "a process that verified layers was killed, perhaps for lack of memory; or it did not start, because the "
+                    'script that asked for processes does its work outside of if __name__ == "__main__"'
                 ) from error
             except BaseException:
-                # The pool would wait for all that was asked of it.
+                # The pool would wait for all tasks.
                 want.close()
                 raise
 
@@ -127,19 +127,19 @@ class LayerProcesses(msgspec.Struct, frozen=True):
 
 
 def _started() -> ForkServerContext:
-    """What gives processes, once the one that they are forked from runs.
+    """A context that starts processes, once its fork server runs, which has imported what they need.
 
-    Not by a plain fork of this one, which would copy locks that other threads hold. That one has imported what they need.
+    Not a plain fork of this process: that would copy locks that other threads hold.
     """
     import multiprocessing
     from multiprocessing import forkserver, resource_tracker
 
     context = multiprocessing.get_context("forkserver")
-    # "__main__" is what it imports by default.
+    # "__main__" is the default.
     context.set_forkserver_preload(["__main__", "concurrent.futures.process", __name__])
-    # Starting this one, which the other would do else, unmasks signals.
+    # Started first: the fork server would start it, and starting it unmasks signals.
     resource_tracker.ensure_running()
-    # Whoever presses Ctrl-C means all processes, but it is for this one to clean up, and to say a word. They inherit the mask.
+    # Ctrl-C reaches all processes, but only this one cleans up and prints a message. The others inherit the mask.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
@@ -149,12 +149,11 @@ def _started() -> ForkServerContext:
 
 
 def _begin(wanted: Connection) -> None:
-    """What a worker does first: see to it that it ends as soon as nobody holds the other end of *wanted*.
+    """Initialize a worker: it exits as soon as the other end of *wanted* is closed, also because its owner was killed.
 
-    Be it closed, or its owner killed: a worker waits for work for ever, and would end what it is at before it heard of
-    anything else.
+    Otherwise a worker would finish its current task first, and then wait for the next one forever.
     """
-    # A layer makes no garbage in cycles, but inodes by the ten thousand, which collections would go through time and again.
+    # A layer makes no cyclic garbage, but tens of thousands of inodes, which each collection would traverse.
     gc.disable()
 
     def watch() -> None:

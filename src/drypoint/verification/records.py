@@ -1,4 +1,4 @@
-"""The smaller parts of a store, held against each other: modes and owners, distribution records, what nothing names."""
+"""The smaller parts of a store, checked against each other: modes and owners, distribution records, unused objects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CACHE_NAME_LENGTHS = frozenset({64, 69})
 
 
 def check_records(reader: TreeReader, state: StoreState) -> Iterator[Finding]:
-    """All that this module looks at. What cannot be read is passed over: reading the state has met it, and told."""
+    """All findings of this module. What cannot be read is skipped: reading the state has reported it."""
     yield from _modes(reader, state)
     yield from _distribution(state)
     yield from _metadata(reader, state)
@@ -69,19 +69,19 @@ def _modes(reader: TreeReader, state: StoreState) -> Iterator[Finding]:
 
 
 def _distribution(state: StoreState) -> Iterator[Finding]:
-    """Each blob that a layer is said to come from must be remembered as that layer.
+    """Each blob that a layer's record names must be recorded as that layer.
 
-    The blob of an empty layer stands for any layer in a delta, so that the engine remembers it as the last of them.
+    The blob of an empty layer stands for any unchanged layer in a delta, so the engine records it as the last of them.
     """
     for diff_id, origins in sorted(state.origins.items()):
         for digest in dict.fromkeys(origin.digest for origin in origins):
             known = state.diff_ids.get(Digest(digest))
-            # Empty: a damaged record, told of already.
+            # Empty: a damaged record, reported already.
             if known not in (diff_id, ""):
                 yield finding(
                     "placeholder-record" if digest == _EMPTY_BLOB and known is not None else "inconsistent-record",
                     join(state.data_root, layout.metadata_record_path(diff_id)),
-                    f"it says that the layer came as the blob {digest[:100]}, but that blob is remembered as "
+                    f"it says that the layer came as the blob {digest[:100]}, but that blob is recorded as "
                     f"{known or 'no layer'}",
                 )
 
@@ -105,7 +105,7 @@ def _unnamed(reader: TreeReader, state: StoreState) -> Iterator[Finding]:
             continue
         used.add(chain_id)
         pending += filter(None, (state.layers[chain_id].parent,))
-    # A damaged config may have been the one to name them.
+    # A damaged config may be the one that names them.
     if not state.damaged_configs:
         for chain_id in sorted(state.layers.keys() - used):
             path = join(state.data_root, layout.layer_path(chain_id))
@@ -113,7 +113,7 @@ def _unnamed(reader: TreeReader, state: StoreState) -> Iterator[Finding]:
 
 
 def _mounted(reader: TreeReader, state: StoreState) -> Iterator[Digest]:
-    """The layers that containers lie on."""
+    """The top layers of containers' images."""
     for mount in _children(reader, join(state.data_root, layout.MOUNTS)):
         stat = _lookup(reader, join(mount.entry.path, b"parent"))
         if stat is not None and isinstance(stat.entry, Regular) and stat.entry.size < 100:

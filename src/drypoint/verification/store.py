@@ -1,4 +1,4 @@
-"""A whole store, proved: its files against each other, and every layer against its tar."""
+"""Verify a whole store: its files against each other, and every layer against its tar."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ def verify_store(
     threads: int | None = None,
     processes: LayerProcesses | None = None,
 ) -> Report:
-    """Prove the store at *data_root*. Nothing is changed.
+    """Verify the store at *data_root*. Changes nothing.
 
     Args:
-        reader: must take calls from several threads at once if *threads* is not 1.
-        references: names that something else relies on; each must lead to an image that loads.
-        demand: tells who will ask for images on the device.
-        layers: chain-ids of the layers whose content is to be proved; None for all. The store's own files are checked in full.
-        threads: how many layers are read at once; as many as there are processors by default.
-        processes: has layers read by processes instead, where that is worth it.
+        reader: must be thread-safe if *threads* is not 1.
+        references: names that must resolve to an image that loads.
+        demand: finds the images that the device will ask for.
+        layers: chain-ids of the layers whose content is verified; None for all. The store's own files are checked in full.
+        threads: how many layers are read at once; by default the number of processors.
+        processes: processes to read layers with instead, where that pays off.
 
     Raises:
-        StoreError: the data root is no directory, or holds more than anything real does.
+        StoreError: the data root is not a directory, or exceeds the bounds of any real store.
         FilesystemError: the data root itself cannot be reached.
     """
     state = read_state(reader, data_root)
     findings = [finding(one.code, one.path, one.text) for one in state.findings]
     findings.extend(check_records(reader, state))
     if not state.directories - {b""}:
-        findings.append(finding("no-store", data_root, "nothing of an engine's store is here"))
+        findings.append(finding("no-store", data_root, "there is no engine's store here"))
     results = _check_layers(reader, state, layers, threads, processes)
     for result in results:
         findings.extend(result.findings)
@@ -73,7 +73,7 @@ def _check_layers(
     threads: int | None,
     processes: LayerProcesses | None,
 ) -> list[LayerResult]:
-    # What is missing without these three is among the state's findings already.
+    # Where one of these is missing, the state's findings say so already.
     tasks = [
         LayerTask(layer, layer.diff_id, layer.cache_id)
         for layer in state.layers.values()
@@ -83,7 +83,7 @@ def _check_layers(
         and layer.has_tar_split
         and layer.cache_id in state.cache_names
     ]
-    # The largest first, so that no thread is left alone with it at the end.
+    # The largest first, so that no thread runs alone at the end.
     tasks.sort(key=lambda task: task.layer.size or 0, reverse=True)
     if processes is not None and processes.worthwhile(tasks):
         return processes.check(state.data_root, tasks)
@@ -107,26 +107,26 @@ def _references(state: StoreState, references: Iterable[Reference]) -> Iterator[
     for reference in references:
         image_id = _resolve(state, reference)
         if image_id is None:
-            yield finding("unresolved-reference", path, f"nothing in the store is called {reference}")
+            yield finding("unresolved-reference", path, f"the store has no image named {reference}")
         elif not _loads(state, Digest(image_id)):
             yield finding("image-does-not-load", path, f"{reference} names {image_id}, which the engine cannot load")
 
 
 def unmet(demand: Demand, state: StoreState) -> Iterator[Finding]:
-    """What is wrong with *demand*, and what it asks for in vain of the store *state*."""
+    """The findings of *demand*, and those of its images that the store *state* does not have or cannot load."""
     yield from demand.findings
     path = demand.path or join(state.data_root, layout.REPOSITORIES)
     for wish in demand.wishes:
         if wish.image_id is None:
-            text = f"{wish.service} runs {wish.reference}, and nothing in the store is called so"
+            text = f"{wish.service} runs {wish.reference}, but the store has no image of that name"
             yield finding("unresolved-reference", path, text)
         elif not _loads(state, wish.image_id):
-            text = f"{wish.service} runs {wish.reference}, which names {wish.image_id}, and that the engine cannot load"
+            text = f"{wish.service} runs {wish.reference}, which is {wish.image_id}, but the engine cannot load it"
             yield finding("image-does-not-load", path, text)
 
 
 def _services(state: StoreState, demand: Demand) -> tuple[ServiceVerdict, ...]:
-    """One image that is missing makes the whole demand fail: see :class:`Demand`."""
+    """One missing image makes the whole demand fail: see :class:`Demand`."""
     found = [wish.image_id is not None and _loads(state, wish.image_id) for wish in demand.wishes]
     offline = all(found) and not any(one.severity is Severity.ERROR for one in demand.findings)
     return tuple(ServiceVerdict(wish.service, wish.reference, wish.image_id, offline) for wish in demand.wishes)
@@ -138,7 +138,7 @@ def _loads(state: StoreState, image_id: Digest) -> bool:
 
 
 def _resolve(state: StoreState, reference: Reference) -> str | None:
-    """The image id that the engine gives for *reference*; where there is a digest, that decides, as in the engine."""
+    """The image id that the engine finds for *reference*; as in the engine, a digest takes precedence over a tag."""
     known = state.repositories.get(reference.familiar_name, {})
     wanted = reference if reference.digest is None else reference.with_digest(reference.digest)
     return known.get(wanted.familiar)

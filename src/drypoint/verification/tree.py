@@ -1,4 +1,4 @@
-"""A layer's ``diff/`` as it lies on the disk, each directory read once as long as it is remembered."""
+"""A layer's ``diff/`` on the disk, with a cache of directories."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..fstree import Directory, Stat, Symlink, TreeReader, join
 from ..layers.tarsplit import clean_name
 
 _REMEMBERED = 1 << 15
-"""Entries of directories kept at most; the directory read last is, however large it is."""
+"""Most entries in the cache; the directory read last is kept whatever its size."""
 _MAX_SYMLINKS = 40
 
 
 def path_below(path: bytes) -> bytes:
-    """The path that a cleaned name means in a chroot, where nothing leads above the root."""
+    """The path of a cleaned name in a chroot, where ``..`` does not lead above the root."""
     return path if path[:1] not in (b".", b"/") else clean_name(b"/" + path)[1:]
 
 
@@ -43,8 +43,8 @@ class LayerTree:
                 pending.extend([(prefix + name, child) for name, child in self._names(path).items()])
 
     def find(self, name: bytes) -> Stat | None:
-        """What the layer's tar calls *name*, which is clean, through symbolic links above it, as an engine goes that unpacks in
-        a chroot."""
+        """The entry of the clean tar name *name*, following symbolic links above it as an engine does that unpacks in a
+        chroot."""
         path = path_below(name)
         parent, _, last = path.rpartition(b"/")
         found = self._names(parent).get(last)
@@ -82,7 +82,7 @@ class LayerTree:
         return self._names(b"/".join(real)).get(last)
 
     def _names(self, path: bytes) -> dict[bytes, Stat]:
-        """What lies directly in the directory *path*, by name; nothing if there is no such directory."""
+        """The entries of the directory *path*, by name; empty if there is no such directory."""
         found = self._known.get(path)
         if found is not None:
             self._known.move_to_end(path)

@@ -1,4 +1,4 @@
-"""Reading back what was written, and proving it."""
+"""Read back what was written, and verify it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def prove(
     processes: LayerProcesses | None = None,
     progress: Progress,
 ) -> None:
-    """Prove the store at *data_root*, and the file system it lies in.
+    """Verify the store at *data_root*, and its file system.
 
     Args:
-        references: names that must lead to an image that loads.
+        references: names that must resolve to an image that loads.
         layers: chain-ids whose content is rebuilt and hashed; None for all.
         around: the file system that holds the disk image of *partition* as a file, if one does; it is checked too.
-        demand: tells who will ask for images on the device: each of them has to be there.
-        processes: has layers read by processes, where that is worth it; else threads of this one do it.
-        known: (code, path) of findings that were there before: they are not this job's fault, and do not stop it.
+        demand: finds the images that the device will ask for: each of them must be there.
+        processes: processes to read layers with, where that pays off; otherwise threads of this one do it.
+        known: (code, path) of findings that the base had before: this job did not cause them, and they do not stop it.
 
     Raises:
         VerificationError: something does not read back as it should.
@@ -71,8 +71,8 @@ def prove(
         shown = "; ".join(map(_shown, faults[:_SHOWN]))
         if all(fault.code in _ASKED_FOR and fault.path != own_names for fault in faults):
             raise VerificationError(
-                f"the device will ask for what it does not have, in {len(faults)} places: {shown}. No output was made. To help "
-                f"that: {'; '.join(dict.fromkeys(fault.remedy for fault in faults))}"
+                f"the device will ask for images that are missing, in {len(faults)} places: {shown}. No output was made. To "
+                f"fix this: {'; '.join(dict.fromkeys(fault.remedy for fault in faults))}"
             )
         raise VerificationError(
             f"what was written does not read back as it should, in {len(faults)} places: {shown}. "

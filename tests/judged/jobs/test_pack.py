@@ -510,13 +510,13 @@ def test_an_apps_json_whose_image_is_not_there_is_found_at_the_end(
     good = packed(base, tmp_path / "good.etch", wanted, files=apps_json(OTHER))
     injected(good, demand=demand)
     bad = packed(base, tmp_path / "bad.etch", wanted, files=apps_json("example.com/missing:1"))
-    with pytest.raises(VerificationError, match=r"nothing in the store is called so.*preload that image") as caught:
+    with pytest.raises(VerificationError, match=r"the store has no image of that name.*preload that image") as caught:
         injected(bad, demand=demand)
     assert "report" not in str(caught.value)
     broken = injected(bad)
     again = packed(broken, tmp_path / "again.etch", requests(source, APP))
     injected(again, demand=demand)
-    with pytest.raises(VerificationError, match="nothing in the store is called so"):
+    with pytest.raises(VerificationError, match="the store has no image of that name"):
         preload(
             base,
             tmp_path / "out.img",
