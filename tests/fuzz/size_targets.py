@@ -47,7 +47,12 @@ def _blobs() -> Iterator[bytes]:
 
 TARGETS = (
     Target(
-        "layer_index", read_any_index, _indexes, ("drypoint.preloading",), (), tokens=(b'"format":1', b'"layers":[')
+        "layer_index",
+        read_any_index,
+        _indexes,
+        ("drypoint.sizing.layer_index",),
+        (),
+        tokens=(b'"format":1', b'"layers":['),
     ),
     Target("length_hint", look_into_any_blob, _blobs, ("drypoint.sources",), ()),
 )
