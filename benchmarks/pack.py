@@ -31,6 +31,7 @@ from pathlib import Path
 from drypoint import ImageRequest, pack, parse_platform, parse_reference
 from drypoint.digest import Digest
 from drypoint.fstree import Directory, Metadata, Regular
+from drypoint.jobs.request import PreloadRequest
 from drypoint.oci import Descriptor, Image, Layer, Platform, Reference, assemble_layers, parse_config
 from drypoint.samples.disk_images import Sizes, build_disk_image
 from drypoint.sinks.tar import END_OF_ARCHIVE, entry_header
@@ -119,7 +120,7 @@ class SyntheticSource:
 def pack_synthetic(base: Path, size: int, write: Callable[[bytes | memoryview], object]) -> int:
     """Pack *base* with an application of *size* bytes; the archive's length."""
     request = ImageRequest(parse_reference(_NAME), SyntheticSource(size))
-    return pack(base, write, [request], platform=_PLATFORM).archive_bytes
+    return pack(base, write, PreloadRequest([request], _PLATFORM)).archive_bytes
 
 
 def pack_to_nowhere(directory: Path, size: int) -> None:
@@ -165,7 +166,7 @@ def _measure(directory: Path, size: int, rounds: int) -> None:
     one = f"openssl dgst -sha256 $0 & {inflate} -dc < $0 | openssl dgst -sha256; wait"
     floor = f"ls layer-*.gz | xargs -P 2 -I @ sh -c '{one}' @ > /dev/null"
     runs: dict[str, Callable[[], object]] = {
-        "pack": lambda: _through_pipe(lambda write: pack(base, write, [request], platform=_PLATFORM)),
+        "pack": lambda: _through_pipe(lambda write: pack(base, write, PreloadRequest([request], _PLATFORM))),
         "cat": lambda: subprocess.run("cat archive.etch | cat > /dev/null", shell=True, check=True, cwd=directory),
         "floor": lambda: subprocess.run(floor, shell=True, check=True, cwd=directory),
     }

@@ -19,7 +19,7 @@ from tests.support.ext4_images import make_ext4
 from drypoint.disk import FileDevice
 from drypoint.fstree import Content, Directory, Entry, Metadata, Regular
 from drypoint.jobs.preload import preload
-from drypoint.jobs.request import ImageRequest
+from drypoint.jobs.request import ImageRequest, PreloadRequest
 from drypoint.layers import LayerReader, tar_chunks
 from drypoint.layers.change import Change
 from drypoint.layers.compression import decompress
@@ -195,7 +195,7 @@ def whole_job(base: Path, out: Path, host: str, *, verify: bool) -> Run:
     def run() -> None:
         with RegistrySource() as source:
             request = ImageRequest(parse_reference(f"{host}/bench:latest"), source)
-            preload(base, out, [request], platform=_PLATFORM, verify=verify)
+            preload(base, out, PreloadRequest([request], _PLATFORM), verify=verify)
 
     return Repeatable(lambda: out.unlink(missing_ok=True), run)
 

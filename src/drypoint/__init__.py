@@ -5,9 +5,8 @@
 
     with drypoint.RegistrySource() as registry:
         alpine = drypoint.ImageRequest(drypoint.parse_reference("alpine:3.20"), registry)
-        drypoint.preload(
-            Path("base.img"), Path("out.img"), [alpine], platform=drypoint.parse_platform("linux/arm64")
-        )
+        request = drypoint.PreloadRequest([alpine], drypoint.parse_platform("linux/arm64"))
+        drypoint.preload(Path("base.img"), Path("out.img"), request)
 
 Everything public is named here and loaded when it is first used, so that importing the package costs nothing.
 """
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from .balena.inspecting import Inspection, inspect
     from .balena.previous import previous_images
     from .concurrency.pull import pulled
+    from .disk.host.workspace import Destination
     from .errors import (
         AuthenticationError,
         ContentError,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from .jobs.pack import Packed, pack
     from .jobs.plan import Plan, plan
     from .jobs.preload import Result, preload
-    from .jobs.request import ImageRequest
+    from .jobs.request import ImageRequest, PreloadRequest
     from .oci import Image, Platform, Reference, parse_platform, parse_reference
     from .progress import Progress, Step
     from .sizing.layer_index import LayerIndex
@@ -64,6 +64,7 @@ __all__ = [
     "AuthenticationError",
     "BaseStream",
     "ContentError",
+    "Destination",
     "DigestMismatchError",
     "DiskImageError",
     "DockerArchiveSource",
@@ -87,6 +88,7 @@ __all__ = [
     "PartitionTableError",
     "Plan",
     "Platform",
+    "PreloadRequest",
     "Progress",
     "Reference",
     "RegistryOptions",
@@ -123,12 +125,13 @@ _HOMES = {
         "ImageNotFoundError InvalidReferenceError LayerError ManifestError NoSpaceError OutputError PartitionTableError "
         "SourceError StoreError ToolError TransferError UsageError VerificationError"
     ),
+    "disk.host.workspace": "Destination",
     "etch.base_manifest": "base_manifest",
     "oci": "Image Platform Reference parse_platform parse_reference",
     "jobs.plan": "Plan plan",
     "jobs.preload": "Result preload",
     "fstree.extra_file": "ExtraFile",
-    "jobs.request": "ImageRequest",
+    "jobs.request": "ImageRequest PreloadRequest",
     "volumes.target": "Target",
     "sizing.layer_index": "LayerIndex",
     "jobs.base_stream": "BaseStream",

@@ -79,10 +79,12 @@ class Cloud:
         assert found.apps is not None
         options = replace(self.options(), token_provider=found.token_provider)
         with drypoint.RegistrySource(options) as registry:
-            return drypoint.preload(
-                base, out, [drypoint.ImageRequest(image, registry) for image in found.apps.images],
-                platform=drypoint.parse_platform("linux/amd64"), files=[drypoint.ExtraFile(b"apps.json", content)],
-            )  # fmt: skip
+            request = drypoint.PreloadRequest(
+                [drypoint.ImageRequest(image, registry) for image in found.apps.images],
+                drypoint.parse_platform("linux/amd64"),
+                files=[drypoint.ExtraFile(b"apps.json", content)],
+            )
+            return drypoint.preload(base, out, request)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 
 from drypoint.errors import ContentError, StoreError, ToolError
 from drypoint.jobs.preload import preload
-from drypoint.jobs.request import ImageRequest
+from drypoint.jobs.request import ImageRequest, PreloadRequest
 from drypoint.oci import parse_platform, parse_reference
 from drypoint.samples.disk_images import EPOCH, MIB, Sizes, build_disk_image
 from drypoint.samples.images import registry_content
@@ -80,7 +80,7 @@ def pull_all(engine: DockerEngine, registry: DockerRegistry, cases: Sequence[Cas
 def preload_all(base: Path, output: Path, registry: DockerRegistry, cases: Sequence[Case]) -> None:
     with RegistrySource(RegistryOptions(credentials=StaticCredentials({}))) as source:
         requests = [ImageRequest(parse_reference(registry.reference("corpus", case.name)), source) for case in cases]
-        preload(base, output, requests, platform=parse_platform("linux/amd64"), timestamp=EPOCH)
+        preload(base, output, PreloadRequest(requests, parse_platform("linux/amd64"), timestamp=EPOCH))
 
 
 def test_what_the_engine_takes_is_written_alike(scratch: Path) -> None:

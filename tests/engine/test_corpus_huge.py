@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from drypoint.jobs.preload import preload
-from drypoint.jobs.request import ImageRequest
+from drypoint.jobs.request import ImageRequest, PreloadRequest
 from drypoint.oci import parse_platform, parse_reference
 from drypoint.samples.disk_images import EPOCH, build_disk_image
 from drypoint.samples.images import registry_content
@@ -31,7 +31,7 @@ def test_a_file_of_more_than_8_gib(tmp_path: Path) -> None:
         name = registry.reference("corpus", "huge")
         with RegistrySource(RegistryOptions(credentials=StaticCredentials({}))) as source:
             request = ImageRequest(parse_reference(name), source)
-            preload(base, output, [request], platform=parse_platform("linux/amd64"), timestamp=EPOCH)
+            preload(base, output, PreloadRequest([request], parse_platform("linux/amd64"), timestamp=EPOCH))
         assert output.stat().st_blocks * 512 < MAX_HOST_BYTES
         with DockerEngine(reference) as engine:
             engine.pull(name)

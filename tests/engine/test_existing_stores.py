@@ -15,6 +15,7 @@ from drypoint import ImageRequest, parse_platform, parse_reference, preload
 from drypoint.digest import Digest
 from drypoint.errors import FilesystemError, StoreError
 from drypoint.jobs.preload import Result
+from drypoint.jobs.request import PreloadRequest
 from drypoint.samples.disk_images import EPOCH, DiskImage, build_disk_image, data_tree
 from drypoint.samples.images import BuiltImage, BuiltLayer, build_image, build_layer, registry_content
 from drypoint.samples.layers import LayerBuilder
@@ -60,7 +61,7 @@ class Shelf:
         options = RegistryOptions(credentials=StaticCredentials({}), environment={})
         with RegistrySource(options) as source:
             requests = [ImageRequest(parse_reference(self.reference(name)), source) for name in names]
-            return preload(base, output, requests, platform=parse_platform(os.uname().machine), timestamp=EPOCH)
+            return preload(base, output, PreloadRequest(requests, parse_platform(os.uname().machine), timestamp=EPOCH))
 
     def run(self, image: Path, *names: str) -> tuple[str, ...]:
         """Run them with a real engine, offline; its complaints."""

@@ -15,6 +15,7 @@ import pytest
 from drypoint import ImageRequest, RegistrySource, Target, parse_reference, preload
 from drypoint.balena.flasher import find_flasher, pinning_file
 from drypoint.disk import FileDevice, find_partition, read_table
+from drypoint.jobs.request import PreloadRequest
 from drypoint.oci import Platform
 from drypoint.samples.disk_images import EPOCH, PartitionTable
 from drypoint.samples.tools import run_tool
@@ -80,12 +81,14 @@ def preloaded(base: Path, out: Path, served: ServedImages, names: tuple[str, ...
     preload(
         base,
         out,
-        [ImageRequest(reference, RegistrySource()) for reference in references],
-        platform=Platform("linux", "amd64"),
-        target=Target(container=found.container),
-        container_files=[pinning_file(4711)],
-        additional_space=extra,
-        timestamp=EPOCH,
+        PreloadRequest(
+            [ImageRequest(reference, RegistrySource()) for reference in references],
+            Platform("linux", "amd64"),
+            target=Target(container=found.container),
+            container_files=[pinning_file(4711)],
+            additional_space=extra,
+            timestamp=EPOCH,
+        ),
     )
 
 

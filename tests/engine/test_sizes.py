@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from drypoint.jobs.preload import preload
-from drypoint.jobs.request import ImageRequest
+from drypoint.jobs.request import ImageRequest, PreloadRequest
 from drypoint.jobs.write import WrittenLayer, to_be_noted
 from drypoint.oci import Platform
 from drypoint.samples.disk_images import MIB, DiskImage, Sizes, build_disk_image
@@ -43,7 +43,7 @@ def test_blocks_and_inodes_are_those_of_du(tmp_path: Path, data: int) -> None:
     base = build_disk_image(tmp_path / "base.img", sizes=Sizes(data=data))
     source = OciLayoutSource(tmp_path)
     request = ImageRequest(source.references[0], source)
-    result = preload(base.path, tmp_path / "out.img", [request], platform=Platform("linux", "amd64"))
+    result = preload(base.path, tmp_path / "out.img", PreloadRequest([request], Platform("linux", "amd64")))
     source.close()
     noted = to_be_noted(result.layers, result.plan.block_size)
     grown = replace(base.partition("resin-data"), size=result.partition.size)

@@ -15,7 +15,7 @@ from ..balena.demand import AppsJsonDemand
 from ..errors import OutputError, VerificationError
 from ..fstree.extra_file import ExtraFile
 from ..jobs.preload import preload
-from ..jobs.request import ImageRequest
+from ..jobs.request import ImageRequest, PreloadRequest
 from ..oci import Platform, parse_reference
 from ..samples.applications import sample_images
 from ..samples.disk_images import EPOCH, RASPBERRY_PI_4, build_disk_image
@@ -60,10 +60,12 @@ def command(directory: Path, quiet: bool, verbose: int) -> None:
             result = preload(
                 base,
                 out,
-                [ImageRequest(parse_reference(reference), source) for reference in references],
-                platform=_PLATFORM,
-                files=(ExtraFile(b"apps.json", apps_json.read_bytes()),),
-                timestamp=EPOCH,
+                PreloadRequest(
+                    [ImageRequest(parse_reference(reference), source) for reference in references],
+                    _PLATFORM,
+                    files=(ExtraFile(b"apps.json", apps_json.read_bytes()),),
+                    timestamp=EPOCH,
+                ),
                 progress=progress,
             )
     report.show_result(result)

@@ -13,6 +13,7 @@ import msgspec
 
 from ..balena.apps_json import AppsJson
 from ..balena.compatibility import fit
+from ..balena.demand import AppsJsonDemand
 from ..balena.device_type import DeviceType, read_device_type
 from ..balena.effects import effects
 from ..balena.first_boot import first_boot, pinned_release
@@ -25,7 +26,7 @@ from ..disk import Device
 from ..errors import ImageNotFoundError, UsageError
 from ..fstree import clean_path
 from ..fstree.extra_file import ExtraFile
-from ..jobs.request import CheckImages, FindReplaced, ImageRequest
+from ..jobs.request import ImageRequest, PreloadRequest
 from ..jobs.timestamps import LATEST
 from ..oci import Image, Platform, Reference, parse_platform
 from ..progress import Progress
@@ -36,7 +37,6 @@ from ..sources.compose import read_compose
 from ..sources.dotenv import MAX_ENVIRONMENT_BYTES, read_environment
 from ..sources.registry import RegistryOptions, RegistrySource
 from ..stores.overlay2 import StoreState
-from ..volumes.fat_files import FatFile
 from ..volumes.target import DEFAULT_PARTITION, Container, Target
 from . import render
 from .apps import architecture_check, coming_config, supervisor_of, wanted_apps, warn_of_first_boot, warn_of_plain_http
@@ -88,19 +88,9 @@ class App:
 
 
 class Job(msgspec.Struct, frozen=True):
-    """The arguments of :func:`drypoint.preload` that the options stand for."""
+    """What the options stand for."""
 
-    requests: tuple[ImageRequest, ...]
-    platform: Platform
-    target: Target
-    files: tuple[ExtraFile, ...]
-    container_files: tuple[ExtraFile, ...]
-    fat_files: tuple[FatFile, ...]
-    replaced: FindReplaced | None
-    additional_space: int
-    timestamp: int | None
-    index: LayerIndex | None
-    check_images: CheckImages | None
+    request: PreloadRequest
     app: App | None
 
 
@@ -112,6 +102,8 @@ def job(
     cloud: CloudInputs,
     progress: Progress,
     known: StoreState | None = None,
+    *,
+    shrink_to_fit: bool = False,
 ) -> Iterator[Job]:
     """Open what the options name.
 
@@ -153,20 +145,22 @@ def job(
             requests += [at_hand.request(reference) for reference in apps.apps.images]
             warn_of_first_boot(apps.apps, config)
         warn_of_plain_http(base, fat_files, has_apps=apps is not None)
-        yield Job(
-            requests=tuple(dict.fromkeys(requests)),
-            platform=platform,
+        request = PreloadRequest(
+            tuple(dict.fromkeys(requests)),
+            platform,
             target=target,
             files=() if apps is None else (ExtraFile(b"apps.json", apps.apps.content),),
             container_files=() if apps is None else apps.container_files,
             fat_files=fat_files,
             replaced=previous_images if inputs.replace else None,
             additional_space=additional_space,
+            shrink_to_fit=shrink_to_fit,
             timestamp=source_date_epoch(),
             index=None if inputs.no_index else LayerIndex(_cache_directory()),
             check_images=check,
-            app=apps,
+            demand=None if apps is None else AppsJsonDemand(supervisor=apps.supervisor),
         )
+        yield Job(request, apps)
 
 
 def _check(inputs: Inputs, boot: BootInputs, cloud: CloudInputs) -> None:

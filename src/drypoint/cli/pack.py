@@ -113,25 +113,15 @@ def command(
         known = None if base_manifest is None else read_file(base_manifest, MAX_BYTES)
         state = None if known is None else parse_base_manifest(known, str(base_manifest)).state
         with (
-            job(inputs, device, boot, cloud, progress, state) as wanted,
+            job(inputs, device, boot, cloud, progress, state, shrink_to_fit=shrink_to_fit) as wanted,
             _written(output, overwrite, inputs.base) as write,
         ):
             packed = pack(
                 base,
                 write,
-                wanted.requests,
-                platform=wanted.platform,
-                target=wanted.target,
-                files=wanted.files,
-                fat_files=wanted.fat_files,
-                replaced=wanted.replaced,
-                additional_space=wanted.additional_space,
-                shrink_to_fit=shrink_to_fit,
+                wanted.request,
                 base_manifest=known,
                 unseen=unseen,
-                timestamp=wanted.timestamp,
-                index=wanted.index,
-                check_images=wanted.check_images,
                 progress=progress,
             )
         if output == "-":

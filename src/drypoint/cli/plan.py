@@ -47,20 +47,7 @@ def command(
     render.set_up(verbose)
     with render.progress(quiet=quiet) as progress, opened_image(inputs.base, progress=progress) as base:
         with job(inputs, base.device, boot, cloud, progress) as wanted:
-            plan = make_plan(
-                base,
-                wanted.requests,
-                platform=wanted.platform,
-                target=wanted.target,
-                files=wanted.files,
-                replaced=wanted.replaced,
-                additional_space=wanted.additional_space,
-                timestamp=wanted.timestamp,
-                index=wanted.index,
-                check_images=wanted.check_images,
-                fsck=fsck,
-                progress=progress,
-            )
+            plan = make_plan(base, wanted.request, fsck=fsck, progress=progress)
     if as_json:
         render.json(report.plan_object(plan))
     else:

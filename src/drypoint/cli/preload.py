@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from ..balena.demand import AppsJsonDemand
 from ..digest import Digest
 from ..disk.formats import opened_image
 from ..disk.host.workspace import Destination, check_destination
@@ -93,30 +92,17 @@ def command(
     if str(output) == "-":
         raise UsageError("a disk image cannot be streamed to standard output; give a file name with -o")
     # Checked before BASE is unpacked, which may take minutes.
-    scratch = check_destination(inputs.base, Destination(output, overwrite, bmap))
+    destination = Destination(output, overwrite, bmap)
+    scratch = check_destination(inputs.base, destination)
     with render.progress(quiet=quiet) as progress:
         with opened_image(inputs.base, directory=scratch, progress=progress) as base:
-            with job(inputs, base.device, boot, cloud, progress) as wanted:
+            with job(inputs, base.device, boot, cloud, progress, shrink_to_fit=shrink_to_fit) as wanted:
                 result = run_preload(
                     base,
-                    output,
-                    wanted.requests,
-                    platform=wanted.platform,
-                    target=wanted.target,
-                    files=wanted.files,
-                    container_files=wanted.container_files,
-                    fat_files=wanted.fat_files,
-                    replaced=wanted.replaced,
-                    additional_space=wanted.additional_space,
-                    shrink_to_fit=shrink_to_fit,
-                    overwrite=overwrite,
-                    block_map=bmap,
-                    timestamp=wanted.timestamp,
-                    index=wanted.index,
-                    check_images=wanted.check_images,
+                    destination,
+                    wanted.request,
                     fsck=fsck,
                     verify=not no_verify,
-                    demand=None if wanted.app is None else AppsJsonDemand(supervisor=wanted.app.supervisor),
                     processes=len(os.sched_getaffinity(0)),
                     progress=progress,
                 )

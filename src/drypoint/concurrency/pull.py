@@ -20,7 +20,7 @@ class Pulled(Iterator[bytes]):
     What *produce* raises is raised where the end would be. Closing early stops it where it writes next, or in
     what it waits for: a registry, a pipe, a program. Use as a context manager.
 
-        with drypoint.pulled(lambda write: drypoint.pack(base, write, images, platform=platform)) as chunks:
+        with drypoint.pulled(lambda write: drypoint.pack(base, write, request)) as chunks:
             for chunk in chunks:
                 ...
     """

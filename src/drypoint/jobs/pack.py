@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,20 +17,15 @@ from ..errors import UsageError
 from ..etch import EtchWriter, Manifest
 from ..etch.names import INJECT, MANIFEST
 from ..fstree import Metadata, Regular
-from ..fstree.extra_file import ExtraFile
 from ..layers import LayerReader
-from ..oci import Image, Platform
+from ..oci import Image
 from ..progress import SILENT, Progress
-from ..sizing.layer_index import LayerIndex
 from ..stores.overlay2 import PlannedLayer, StorePlan, write_store
 from ..volumes.extra_files import put_file
-from ..volumes.fat_files import FatFile
-from ..volumes.target import Target
 from .base_stream import DEFAULT_NAME, BaseStream, file_stream
 from .fetch import LayerFetcher, layer_jobs
-from .pack_plan import Besides, Prepared, look_into, manifest_of, without_looking
-from .plan import Wishes
-from .request import CheckImages, FindReplaced, ImageRequest
+from .pack_plan import Prepared, look_into, manifest_of, without_looking
+from .request import PreloadRequest
 
 _CHUNK = 1 << 20
 
@@ -56,20 +51,10 @@ class Packed(msgspec.Struct, frozen=True):
 def pack(
     base: Path | BaseStream,
     write: Write,
-    images: Sequence[ImageRequest],
+    request: PreloadRequest,
     *,
-    platform: Platform,
-    target: Target | None = None,
-    files: Sequence[ExtraFile] = (),
-    fat_files: Sequence[FatFile] = (),
-    replaced: FindReplaced | None = None,
-    additional_space: int = 0,
-    shrink_to_fit: bool = False,
     base_manifest: bytes | None = None,
     unseen: bool = False,
-    timestamp: int | None = None,
-    index: LayerIndex | None = None,
-    check_images: CheckImages | None = None,
     progress: Progress = SILENT,
 ) -> Packed:
     """Write an .etch archive: *base*, and what :func:`~drypoint.preload` would write to it. No file is made on the way.
@@ -84,8 +69,7 @@ def pack(
     Args:
         base: a disk image: a file, plain or compressed, or a stream.
         write: takes the next bytes, and has done with them when it returns; as long as it takes, nothing goes on.
-        images, platform, target, files, fat_files, replaced, additional_space, shrink_to_fit, timestamp, index, check_images,
-            progress: as for :func:`~drypoint.preload`.
+        request: what goes into the archive; its *demand* is not used.
         base_manifest: what :func:`~drypoint.base_manifest` has said of the base when it was built.
         unseen: the base may hold a store that nobody knows: all layers go into the archive, and repositories.json is merged
             when it is injected. What the base has of the same layers stays as orphans, which balenaEngine removes at start.
@@ -94,30 +78,24 @@ def pack(
         UsageError: the base cannot be looked into, and neither *base_manifest* nor *unseen* says what to do then.
         DrypointError: as :func:`~drypoint.preload`; and whatever *write* raises.
     """
-    target = target or Target()
-    if target.container is not None:
+    if request.target.container is not None:
         raise UsageError(
             "the disk image inside an installer's image cannot be injected into: pack that disk image itself"
         )
-    wishes = Wishes(
-        images=images, platform=platform, target=target, files=files, replaced=replaced,
-        additional_space=additional_space, timestamp=timestamp, index=index, check_images=check_images,
-    )  # fmt: skip
-    besides = Besides(fat_files, additional_space, shrink_to_fit)
     with ExitStack() as stack:
         if isinstance(base, Path):
             device = stack.enter_context(FileDevice(base))
             if format_of_content(device) is ImageFormat.RAW:
                 pad_missing_tail(device, progress)
                 stream = BaseStream(_content(device), device.size, base.name)
-                return _pack(look_into(device, wishes, progress), stream, besides, write, progress)
+                return _pack(look_into(device, request, progress), stream, request, write, progress)
             base = stack.enter_context(file_stream(base))
-        prepared = without_looking(base, wishes, base_manifest, unseen, progress)
-        return _pack(prepared, base, besides, write, progress)
+        prepared = without_looking(base, request, base_manifest, unseen, progress)
+        return _pack(prepared, base, request, write, progress)
 
 
-def _pack(prepared: Prepared, base: BaseStream, besides: Besides, write: Write, progress: Progress) -> Packed:
-    manifest = manifest_of(prepared, base, besides)
+def _pack(prepared: Prepared, base: BaseStream, request: PreloadRequest, write: Write, progress: Progress) -> Packed:
+    manifest = manifest_of(prepared, base, request)
     written = 0
 
     def count(data: bytes | memoryview) -> None:
@@ -131,7 +109,7 @@ def _pack(prepared: Prepared, base: BaseStream, besides: Besides, write: Write, 
         _write_image(writer, base, progress)
         if not prepared.is_empty:
             _write_store(writer, prepared, manifest.injections[0].directory, fetcher)
-    for file in besides.fat_files:
+    for file in request.fat_files:
         sink = writer.sink(str(file.partition).encode("ascii"))
         metadata = Metadata(0o644, mtime=prepared.timestamp * 1_000_000_000)
         sink.add(

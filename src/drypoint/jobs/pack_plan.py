@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
@@ -21,10 +21,10 @@ from ..stores.overlay2 import StorePlan, StoreState, plan_store
 from ..stores.overlay2 import paths as layout
 from ..system import DEFAULT_DATA_ROOT
 from ..version import __version__
-from ..volumes.fat_files import FatFile
 from .base_stream import BaseStream
 from .deltas import refuse_deltas
-from .plan import Wishes, gather, look_up
+from .plan import gather, look_up
+from .request import PreloadRequest
 from .timestamps import newest_creation
 
 # For a store that nobody can measure before: what gzip layers come to, with all that rounding up takes.
@@ -58,21 +58,13 @@ class Prepared(msgspec.Struct, frozen=True):
         return self.store.is_empty and not self.files
 
 
-class Besides(msgspec.Struct, frozen=True):
-    """What is to be done when the store is written, as :func:`~drypoint.preload` explains it."""
-
-    fat_files: Sequence[FatFile]
-    additional_space: int
-    shrink_to_fit: bool
-
-
-def look_into(device: FileDevice, wishes: Wishes, progress: Progress) -> Prepared:
+def look_into(device: FileDevice, request: PreloadRequest, progress: Progress) -> Prepared:
     """Plan for a base that can be read.
 
     Raises:
         DrypointError: as :func:`~drypoint.plan`.
     """
-    gathered = gather(device, wishes, progress)
+    gathered = gather(device, request, progress)
     plan = gathered.plan
     partition = plan.partition
     reader = Ext4Reader(Window(device, partition.start, partition.size))
@@ -92,7 +84,7 @@ def look_into(device: FileDevice, wishes: Wishes, progress: Progress) -> Prepare
 
 
 def without_looking(
-    base: BaseStream, wishes: Wishes, base_manifest: bytes | None, unseen: bool, progress: Progress
+    base: BaseStream, request: PreloadRequest, base_manifest: bytes | None, unseen: bool, progress: Progress
 ) -> Prepared:
     """Plan for a base that cannot be read, from what its manifest says or else from nothing.
 
@@ -100,12 +92,12 @@ def without_looking(
         UsageError: it is not said what to do, or what is wanted takes reading.
         DrypointError: as :func:`~drypoint.plan`.
     """
-    if wishes.replaced is not None:
+    if request.replaced is not None:
         raise UsageError(
             f"{base.name} cannot be read before it is passed on, so the images to replace are not known: pack a "
             "plain disk image file, or do without --replace"
         )
-    target = wishes.target
+    target = request.target
     partition: int | None = None
     if base_manifest is not None:
         known = parse_base_manifest(base_manifest, "the base's manifest")
@@ -128,29 +120,29 @@ def without_looking(
             "--base-manifest FILE, which drypoint inspect --base-manifest FILE has written of the plain disk image: layers are "
             "shared with it then. Or give --supervisor-image REF: the Supervisor is put in again, over the one that is there"
         )
-    images, sources = look_up(wishes.images, wishes.platform, progress)
+    images, sources = look_up(request.images, request.platform, progress)
     refuse_deltas(images, state)
-    if wishes.check_images is not None:
-        wishes.check_images(images)
-    seconds = newest_creation(images) if wishes.timestamp is None else wishes.timestamp
+    if request.check_images is not None:
+        request.check_images(images)
+    seconds = newest_creation(images) if request.timestamp is None else request.timestamp
     store = plan_store(state, images, timestamp=seconds * 1_000_000_000)
-    room = _rough_room(store, wishes)
-    files = tuple((file, False) for file in wishes.files)
+    room = _rough_room(store, request)
+    files = tuple((file, False) for file in request.files)
     return Prepared(images, sources, store, files, partition, label, room, seconds, known=base_manifest is not None)
 
 
-def _rough_room(store: StorePlan, wishes: Wishes) -> Room:
+def _rough_room(store: StorePlan, request: PreloadRequest) -> Room:
     layers = int(sum(planned.layer.blob.size for planned in store.layers) * _RATIO)
-    small = len(store.directories) + len(store.files) + len(wishes.files) + len(store.layers) * _INODES_PER_LAYER
-    contents = [file.content for file in store.files] + [file.content for file in wishes.files]
+    small = len(store.directories) + len(store.files) + len(request.files) + len(store.layers) * _INODES_PER_LAYER
+    contents = [file.content for file in store.files] + [file.content for file in request.files]
     return Room(
-        layers + sum(map(len, contents)) + small * _BLOCK + wishes.additional_space,
+        layers + sum(map(len, contents)) + small * _BLOCK + request.additional_space,
         layers // _BYTES_PER_INODE + small,
         estimated=True,
     )
 
 
-def manifest_of(prepared: Prepared, base: BaseStream, besides: Besides) -> Manifest:
+def manifest_of(prepared: Prepared, base: BaseStream, request: PreloadRequest) -> Manifest:
     """What the archive will say of itself.
 
     Raises:
@@ -177,8 +169,8 @@ def manifest_of(prepared: Prepared, base: BaseStream, besides: Besides) -> Manif
             room=None if prepared.is_empty else prepared.room,
             replace=frozenset(replace),
             merge=merge,
-            additional_space=besides.additional_space,
-            shrink=besides.shrink_to_fit and not prepared.is_empty,
+            additional_space=request.additional_space,
+            shrink=request.shrink_to_fit and not prepared.is_empty,
             store=PackedStore(
                 store.data_root,
                 tuple(
@@ -194,7 +186,7 @@ def manifest_of(prepared: Prepared, base: BaseStream, besides: Besides) -> Manif
         )
     ]
     by_partition: dict[int, set[bytes]] = {}
-    for file in besides.fat_files:
+    for file in request.fat_files:
         by_partition.setdefault(file.partition, set()).add(file.path.encode("utf-8"))
     injections += [
         Injection(str(number).encode("ascii"), number, replace=frozenset(paths))

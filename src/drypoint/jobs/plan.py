@@ -21,7 +21,6 @@ from ..oci import Image, Platform
 from ..oci.platform import runs
 from ..progress import SILENT, Progress, counted
 from ..sizing.growth_forecast import Growth, OuterForecast, forecast
-from ..sizing.layer_index import LayerIndex
 from ..sizing.layer_sizes import LayerSize, filesystem_kind, find_sizes
 from ..sizing.space import Room, estimate_room
 from ..sources import ImageSource
@@ -29,9 +28,8 @@ from ..stores.overlay2 import StorePlan, StoreState, plan_store, read_state
 from ..volumes.extra_files import to_be_written
 from ..volumes.inner_image import forecast_around, target_disk
 from ..volumes.repair import check_usable, find_data_partition, mend, needs_mending
-from ..volumes.target import Target
 from .deltas import refuse_deltas
-from .request import CheckImages, FindReplaced, ImageRequest
+from .request import ImageRequest, PreloadRequest
 from .resolve import resolve_all
 from .store_place import usable_store
 from .timestamps import newest_creation
@@ -80,20 +78,6 @@ class Plan(msgspec.Struct, frozen=True):
         return self.store.is_empty and not self.files
 
 
-class Wishes(msgspec.Struct, frozen=True):
-    """The arguments that say what is wanted, as :func:`~drypoint.preload` explains them."""
-
-    images: Sequence[ImageRequest]
-    platform: Platform
-    target: Target
-    files: Sequence[ExtraFile]
-    replaced: FindReplaced | None
-    additional_space: int
-    timestamp: int | None
-    index: LayerIndex | None
-    check_images: CheckImages | None = None
-
-
 class Gathered(msgspec.Struct, frozen=True):
     """All that is known before anything is written.
 
@@ -109,35 +93,18 @@ class Gathered(msgspec.Struct, frozen=True):
     timestamp: int
 
 
-def plan(
-    base: Path | OpenedImage,
-    images: Sequence[ImageRequest],
-    *,
-    platform: Platform,
-    target: Target | None = None,
-    files: Sequence[ExtraFile] = (),
-    replaced: FindReplaced | None = None,
-    additional_space: int = 0,
-    timestamp: int | None = None,
-    index: LayerIndex | None = None,
-    check_images: CheckImages | None = None,
-    fsck: bool = False,
-    progress: Progress = SILENT,
-) -> Plan:
+def plan(base: Path | OpenedImage, request: PreloadRequest, *, fsck: bool = False, progress: Progress = SILENT) -> Plan:
     """Say what :func:`~drypoint.preload` would do with the same arguments. Nothing is written, and no layer is fetched.
 
     Raises:
         DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
     """
-    wishes = Wishes(
-        images, platform, target or Target(), files, replaced, additional_space, timestamp, index, check_images
-    )
     with opened_base(base, None, progress) as opened:
-        if not fsck or not needs_mending(opened.device, wishes.target):
-            return gather(opened.device, wishes, progress).plan
+        if not fsck or not needs_mending(opened.device, request.target):
+            return gather(opened.device, request, progress).plan
         with _copy_of(opened) as copy:
-            mend(copy, wishes.target, scratch_directory(), progress, now=max(timestamp or 0, 1))
-            return gather(copy, wishes, progress).plan
+            mend(copy, request.target, scratch_directory(), progress, now=max(request.timestamp or 0, 1))
+            return gather(copy, request, progress).plan
 
 
 @contextmanager
@@ -166,40 +133,40 @@ def _copy_of(opened: OpenedImage) -> Iterator[FileDevice]:
             yield copy
 
 
-def gather(device: Device, wishes: Wishes, progress: Progress) -> Gathered:
+def gather(device: Device, request: PreloadRequest, progress: Progress) -> Gathered:
     """Read what the disk image *device* holds, look up the images, and plan.
 
     Raises:
         DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
     """
-    disk = target_disk(device, wishes.target)
+    disk = target_disk(device, request.target)
     table = read_table(disk)
-    found = find_data_partition(disk, wishes.target)
+    found = find_data_partition(disk, request.target)
     # Before anything else: what is wrong with the base must not be found as a fault of ours, nor after minutes of fetching.
     check_usable(disk, found)
     partition = found.partition
     window = Window(disk, partition.start, partition.size)
     geometry = read_geometry(window)
     reader = Ext4Reader(window)
-    place = usable_store(disk, table, partition.number, wishes.target, progress)
+    place = usable_store(disk, table, partition.number, request.target, progress)
     state = read_state(reader, place.data_root)
-    replaced = wishes.replaced(reader) if wishes.replaced is not None else ()
-    resolved, sources = look_up(wishes.images, wishes.platform, progress)
+    replaced = request.replaced(reader) if request.replaced is not None else ()
+    resolved, sources = look_up(request.images, request.platform, progress)
     refuse_deltas(resolved, state)
-    if wishes.check_images is not None:
-        wishes.check_images(resolved)
-    seconds = newest_creation(resolved) if wishes.timestamp is None else wishes.timestamp
+    if request.check_images is not None:
+        request.check_images(resolved)
+    seconds = newest_creation(resolved) if request.timestamp is None else request.timestamp
     store = plan_store(state, resolved, timestamp=seconds * 1_000_000_000, replaced=replaced)
-    files = to_be_written(reader, wishes.files)
-    sizes = find_sizes(store.layers, sources, geometry, wishes.index)
-    room = estimate_room(store, sizes, files, len(state.layers), geometry.block_size, wishes.additional_space)
+    files = to_be_written(reader, request.files)
+    sizes = find_sizes(store.layers, sources, geometry, request.index)
+    room = estimate_room(store, sizes, files, len(state.layers), geometry.block_size, request.additional_space)
     free = Room(geometry.free_blocks - geometry.reserved_blocks, geometry.free_inodes)
     growth = None if store.removal.paths else forecast(table, disk, partition, geometry, room)
     kind = filesystem_kind(geometry)
     plan = Plan(resolved, state, store, files, partition, sizes, room, free, growth, geometry.block_size, kind)
-    container = wishes.target.container
+    container = request.target.container
     if container is not None:
-        plan = replace(plan, outer=forecast_around(device, wishes.target, container, growth, is_empty=plan.is_empty))
+        plan = replace(plan, outer=forecast_around(device, request.target, container, growth, is_empty=plan.is_empty))
     return Gathered(plan, table, sources, seconds)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -13,20 +12,15 @@ from ..concurrency.background import alongside
 from ..disk import GrowableDevice, Partition, read_table
 from ..disk.formats import OpenedImage
 from ..disk.host.workspace import Destination, Work, working_disk
-from ..errors import UsageError
-from ..fstree.extra_file import ExtraFile
-from ..oci import Platform
 from ..progress import SILENT, Progress
-from ..sizing.layer_index import LayerIndex
 from ..verification import DemandReader, LayerProcesses
 from ..verification.written import prove
 from ..volumes.fat_files import FatFile, put_fat_files
 from ..volumes.growing_partition import GrowingPartition
 from ..volumes.inner_image import InnerImage, open_target
 from ..volumes.repair import mend, needs_mending
-from ..volumes.target import Target
-from .plan import Gathered, Plan, Wishes, gather, opened_base
-from .request import CheckImages, FindReplaced, ImageRequest
+from .plan import Gathered, Plan, gather, opened_base
+from .request import PreloadRequest
 from .summary import summary
 from .write import WrittenLayer, carry_out, fetching, to_be_noted
 
@@ -51,56 +45,27 @@ class Result(msgspec.Struct, frozen=True):
 
 def preload(
     base: Path | OpenedImage,
-    output: Path | None,
-    images: Sequence[ImageRequest],
+    output: Path | Destination | None,
+    request: PreloadRequest,
     *,
-    platform: Platform,
-    target: Target | None = None,
-    files: Sequence[ExtraFile] = (),
-    container_files: Sequence[ExtraFile] = (),
-    fat_files: Sequence[FatFile] = (),
-    replaced: FindReplaced | None = None,
-    additional_space: int = 0,
-    shrink_to_fit: bool = False,
-    overwrite: bool = False,
-    block_map: Path | None = None,
-    timestamp: int | None = None,
-    index: LayerIndex | None = None,
-    check_images: CheckImages | None = None,
     fsck: bool = False,
     verify: bool = True,
-    demand: DemandReader | None = None,
     processes: int = 1,
     progress: Progress = SILENT,
 ) -> Result:
-    """Make *output*, a copy of the disk image *base* whose engine store holds *images* too.
+    """Make *output*, a copy of the disk image *base* whose engine store also holds the images of *request*.
 
     *base* is only read. *output* appears under its name when it is whole, and not at all when anything fails.
 
     Args:
         base: a disk image with an MBR or a GPT, which may be compressed: a file or block device, or one that is opened already.
-        output: the file to make, compressed if its suffix says so. None changes *base* where it lies; it is put back as it was
-            when anything fails.
-        images: what to put in, each with the source that has it.
-        platform: which image of a multi-platform one is meant.
-        target: where the store lies; default: ``docker/`` in the partition labelled resin-data.
-        files: small files to put beside the store, apps.json for one.
-        container_files: the same into the partition that holds the target's container.
-        fat_files: small files for FAT partitions, as the boot partition is.
-        replaced: finds the names of images that *images* replace: those are removed, as far as nothing else needs them. None
-            keeps everything.
-        additional_space: bytes that shall be free beyond what the images take.
-        shrink_to_fit: whether what the partition's growth has left over, beyond that, is given back.
-        overwrite: whether an *output* or *block_map* that exists may be replaced.
-        block_map: a file to write a block map of the output to, for bmaptool.
-        timestamp: seconds since the epoch, the time of all that drypoint makes itself; default: the newest image's creation.
-        index: what is known of layers that were written before, and takes in what is written now. With it the partition grows
-            by what is needed instead of by an estimate, so that the output's bytes depend on what it knows.
-        fsck: whether the data partition, if it was not unmounted in order or is damaged, is mended first as far as e2fsck does
-            that without asking. Without it such a base is refused.
-        check_images: may refuse the images once it is known what they are.
-        verify: whether what was written is read back and proved before *output* appears.
-        demand: tells who will ask for images on the device, which is held against what is there; for *verify*.
+        output: the file to make, compressed if its suffix says so; a :class:`~drypoint.Destination` also says whether an
+            existing file may be replaced, and asks for a block map. None changes *base* in place; it is restored when
+            anything fails.
+        request: what is wanted.
+        fsck: whether a data partition that was not unmounted cleanly or is damaged is repaired first with e2fsck -fp: automatic
+            repairs only. Without it such a base is refused.
+        verify: whether what was written is read back and checked before *output* appears.
         processes: how many processes may share the work of *verify* on a large store. They are started as the standard
             library's multiprocessing does, and run the caller's main module again: a script that asks for more than one must
             guard its own work with ``__name__ == "__main__"``.
@@ -113,45 +78,44 @@ def preload(
         OutputError: *output* cannot be written.
         VerificationError: what was written does not read back as what it should be.
         ToolError: libext2fs, e2fsck, resize2fs or mtools is missing; or one of the processes was killed.
-        UsageError: files are for a container that there is none of, or the base cannot be changed in place.
+        UsageError: the base cannot be changed in place.
     """
-    target = target or Target()
-    if container_files and target.container is None:
-        raise UsageError("there are files for the partition that holds the inner disk image, but the target names none")
-    wishes = Wishes(images, platform, target, files, replaced, additional_space, timestamp, index, check_images)
+    destination = output if isinstance(output, Destination) else Destination(output)
     path = Path(base.device.name) if isinstance(base, OpenedImage) else base
     with ExitStack() as stack:
         # The target's path is looked at first: nobody wants to hear after minutes of fetching that OUT exists.
-        work = stack.enter_context(working_disk(path, Destination(output, overwrite, block_map)))
+        work = stack.enter_context(working_disk(path, destination))
         opened = stack.enter_context(opened_base(base, work.scratch_dir, progress))
-        mended = _mended(opened, wishes, work, progress) if fsck else None
+        mended = _mended(opened, request, work, progress) if fsck else None
         # What is to be written is found out while the base is copied.
         copied = stack.enter_context(alongside(partial(_copied, work, opened, mended), progress))
-        gathered = gather(mended or opened.device, wishes, progress)
-        unchanged = gathered.plan.is_empty and not (mended or fat_files or container_files or additional_space)
-        if images or not gathered.plan.is_empty:
+        gathered = gather(mended or opened.device, request, progress)
+        unchanged = gathered.plan.is_empty and not (
+            mended or request.fat_files or request.container_files or request.additional_space
+        )
+        if request.images or not gathered.plan.is_empty:
             progress.note(summary(gathered.plan))
         with fetching(gathered, progress) as fetcher:
             # While it still is, the first layers come in.
             copied()
             disk = mended or work.start(opened, progress, unchanged=unchanged)
             from_card = opened.device.is_block_device
-            inner, growing = _targets(gathered, wishes, disk, work, verify, from_card, progress)
-            written = carry_out(gathered, growing, fetcher, additional_space)
-        if index is not None and written:
-            index.note(to_be_noted(written, gathered.plan.block_size), gathered.plan.filesystem_kind)
-        if shrink_to_fit:
-            growing.shrink_to_fit(additional_space, gathered.plan.partition.size)
+            inner, growing = _targets(gathered, request, disk, work, verify, from_card, progress)
+            written = carry_out(gathered, growing, fetcher, request.additional_space)
+        if request.index is not None and written:
+            request.index.note(to_be_noted(written, gathered.plan.block_size), gathered.plan.filesystem_kind)
+        if request.shrink_to_fit:
+            growing.shrink_to_fit(request.additional_space, gathered.plan.partition.size)
         if inner is not None:
-            inner.put_files(container_files)
-            if shrink_to_fit:
+            inner.put_files(request.container_files)
+            if request.shrink_to_fit:
                 inner.shrink_outer()
-        put_fat_files(disk, read_table(disk), fat_files, gathered.timestamp)
+        put_fat_files(disk, read_table(disk), request.fat_files, gathered.timestamp)
         # Nothing writes to the disk image any more: it is compressed while it is read back.
         with alongside(partial(work.finish, gathered.timestamp), progress):
             if verify:
-                _verify(gathered, growing, inner, demand, processes, progress)
-    return Result(gathered.plan, written, tuple(fat_files), output or path, growing.partition)
+                _verify(gathered, growing, inner, request.demand, processes, progress)
+    return Result(gathered.plan, written, tuple(request.fat_files), destination.path or path, growing.partition)
 
 
 def _copied(work: Work, opened: OpenedImage, mended: GrowableDevice | None, progress: Progress) -> None:
@@ -159,19 +123,19 @@ def _copied(work: Work, opened: OpenedImage, mended: GrowableDevice | None, prog
         work.copy(opened, progress)
 
 
-def _mended(opened: OpenedImage, wishes: Wishes, work: Work, progress: Progress) -> GrowableDevice | None:
+def _mended(opened: OpenedImage, request: PreloadRequest, work: Work, progress: Progress) -> GrowableDevice | None:
     """The disk image to work on, mended; None if there is nothing to mend."""
-    if not needs_mending(opened.device, wishes.target):
+    if not needs_mending(opened.device, request.target):
         return None
     work.copy(opened, progress)
     disk = work.start(opened, progress)
-    mend(disk, wishes.target, work.scratch_dir, progress, now=max(wishes.timestamp or 0, 1))
+    mend(disk, request.target, work.scratch_dir, progress, now=max(request.timestamp or 0, 1))
     return disk
 
 
 def _targets(
     gathered: Gathered,
-    wishes: Wishes,
+    request: PreloadRequest,
     disk: GrowableDevice,
     work: Work,
     verify: bool,
@@ -179,7 +143,7 @@ def _targets(
     progress: Progress,
 ) -> tuple[InnerImage | None, GrowingPartition]:
     """The inner disk image, if the store lies in one, and the partition with the store."""
-    inner = open_target(disk, wishes.target, work.scratch_dir, progress, now=max(gathered.timestamp, 1))
+    inner = open_target(disk, request.target, work.scratch_dir, progress, now=max(gathered.timestamp, 1))
     whole = disk if inner is None else inner
     # Gathering has had e2fsck look at the base.
     growing = GrowingPartition(

@@ -32,7 +32,7 @@ from drypoint.disk import FileDevice
 from drypoint.jobs.base_stream import read_stream
 from drypoint.jobs.base_url import url_stream
 from drypoint.jobs.pack import pack
-from drypoint.jobs.request import ImageRequest
+from drypoint.jobs.request import ImageRequest, PreloadRequest
 from drypoint.oci import parse_platform, parse_reference
 from drypoint.progress import SILENT, Progress
 from drypoint.samples.applications import sample_content
@@ -105,7 +105,7 @@ def image(source: RegistrySource, port: int) -> list[ImageRequest]:
 def from_silent_registry(tmp_path: Path) -> Iterator[Callable[[Write], object]]:
     base = make_ext4(tmp_path / "base.img", 8 * MIB)
     with silent_server() as port, RegistrySource() as source:
-        yield lambda write: pack(base, write, image(source, port), platform=PLATFORM, target=Target(0))
+        yield lambda write: pack(base, write, PreloadRequest(image(source, port), PLATFORM, target=Target(0)))
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def from_layer_that_stalls(tmp_path: Path) -> Iterator[Callable[[Write], object]
     add_to_registry(content, "app", "1", built)
     with serve_registry(content, faults=Faults(stalls=1000, fault_after=MIB)) as registry, RegistrySource() as source:
         request = [ImageRequest(parse_reference(f"{registry.host}/app:1"), source)]
-        yield lambda write: pack(base, write, request, platform=PLATFORM, target=Target(0))
+        yield lambda write: pack(base, write, PreloadRequest(request, PLATFORM, target=Target(0)))
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def from_base_that_stalls(tmp_path: Path) -> Iterator[Callable[[Write], object]]
 
     def produce(write: Write) -> object:
         with url_stream(f"http://127.0.0.1:{port}/base.img") as stream:
-            return pack(stream, write, [], platform=PLATFORM, unseen=True)
+            return pack(stream, write, PreloadRequest([], PLATFORM), unseen=True)
 
     with silent_server(answer) as port:
         yield produce
@@ -135,7 +135,7 @@ def from_base_that_stalls(tmp_path: Path) -> Iterator[Callable[[Write], object]]
 def from_silent_base(tmp_path: Path) -> Iterator[Callable[[Write], object]]:
     def produce(write: Write) -> object:
         with url_stream(f"http://127.0.0.1:{port}/base.img") as stream:
-            return pack(stream, write, [], platform=PLATFORM, unseen=True)
+            return pack(stream, write, PreloadRequest([], PLATFORM), unseen=True)
 
     with silent_server() as port:
         yield produce
@@ -147,7 +147,7 @@ def from_pipe(tmp_path: Path) -> Iterator[Callable[[Write], object]]:
     os.write(writer, b"some of it")
     with open(reader, "rb") as file:
         stream = read_stream(file, 9_000_000)
-        yield lambda write: pack(stream, write, [], platform=PLATFORM, unseen=True)
+        yield lambda write: pack(stream, write, PreloadRequest([], PLATFORM), unseen=True)
     os.close(writer)
 
 
@@ -155,7 +155,7 @@ def from_pipe(tmp_path: Path) -> Iterator[Callable[[Write], object]]:
 def from_slow_e2fsck(tmp_path: Path) -> Iterator[Callable[[Write], object]]:
     base = make_ext4(tmp_path / "base.img", 8 * MIB)
     with slow_program(tmp_path, "e2fsck"):
-        yield lambda write: pack(base, write, [], platform=PLATFORM, target=Target(0))
+        yield lambda write: pack(base, write, PreloadRequest([], PLATFORM, target=Target(0)))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastcrc import crc64
@@ -32,6 +33,7 @@ from drypoint.errors import (
     VerificationError,
 )
 from drypoint.jobs.base_stream import BaseStream, read_stream
+from drypoint.jobs.request import PreloadRequest
 from drypoint.oci import Image, Layer, Platform, Reference, parse_platform
 from drypoint.samples.applications import sample_content
 from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, PartitionTable, Sizes, build_disk_image
@@ -103,14 +105,23 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A disk image with the Supervisor in it, as preload puts it in."""
     directory = tmp_path_factory.mktemp("base")
     empty = build_disk_image(directory / "empty.img", table=request.param, sizes=SIZES).path
-    preload(empty, directory / "base.img", requests(source, SUPERVISOR), platform=PLATFORM)
+    preload(empty, directory / "base.img", PreloadRequest(requests(source, SUPERVISOR), PLATFORM))
     empty.unlink()
     return directory / "base.img"
 
 
-def packed(base: Path | BaseStream, archive: Path, wanted: list[ImageRequest], **options: object) -> Path:
+def packed(
+    base: Path | BaseStream,
+    archive: Path,
+    wanted: list[ImageRequest],
+    *,
+    base_manifest: bytes | None = None,
+    unseen: bool = False,
+    **options: object,
+) -> Path:
+    request = PreloadRequest(wanted, PLATFORM, **options)  # type: ignore[arg-type]
     with archive.open("wb") as file:
-        pack(base, file.write, wanted, platform=PLATFORM, **options)  # type: ignore[arg-type]
+        pack(base, file.write, request, base_manifest=base_manifest, unseen=unseen)
     return archive
 
 
@@ -133,7 +144,7 @@ def test_the_bytes_are_those_of_preload(tmp_path: Path, base: Path, source: OciL
     wanted = requests(source, APP, OTHER)
     files = [ExtraFile(b"apps.json", b"{}"), ExtraFile(b"remove_me_to_reset", b"changed", 0o600)]
     fat = [FatFile(1, "config.json", b"{}"), FatFile(1, "new/static_ip", b"[ipv4]\n")]
-    options = {
+    options: dict[str, Any] = {
         "none": {},
         "before": {"additional_space": 30 * MIB},
         "amidst": {},
@@ -145,7 +156,8 @@ def test_the_bytes_are_those_of_preload(tmp_path: Path, base: Path, source: OciL
         (tmp_path / "layout").mkdir()
         write_oci_layout(tmp_path / "layout", {"example.com/dense:1": build_image(layers)})
         wanted += requests(OciLayoutSource(tmp_path / "layout"), "example.com/dense:1")
-    preload(base, tmp_path / "out.img", wanted, platform=PLATFORM, files=files, fat_files=fat, **options)  # type: ignore[arg-type]
+    request = PreloadRequest(wanted, PLATFORM, files=files, fat_files=fat, **options)
+    preload(base, tmp_path / "out.img", request)
     archive = packed(base, tmp_path / "a.etch", wanted, files=files, fat_files=fat, **options)
     assert filecmp.cmp(tmp_path / "out.img", injected(archive), shallow=False)
     # And again on what came out: nothing to do is nothing done.
@@ -163,7 +175,7 @@ def test_outputs_are_packed_as_preload_packs_them(
         (tmp_path / program).mkdir()
         out, block_map = tmp_path / program / f"out.img.{suffix}", tmp_path / program / "out.bmap"
         if program == "preload":
-            preload(base, out, wanted, platform=PLATFORM, block_map=block_map)
+            preload(base, drypoint.Destination(out, block_map=block_map), PreloadRequest(wanted, PLATFORM))
         else:
             inject(archive, out, block_map=block_map)
     for name in (f"out.img.{suffix}", "out.bmap"):
@@ -172,10 +184,10 @@ def test_outputs_are_packed_as_preload_packs_them(
 
 def test_images_are_replaced_as_preload_replaces_them(tmp_path: Path, base: Path, source: OciLayoutSource) -> None:
     old = tmp_path / "old.img"
-    preload(base, old, requests(source, APP), platform=PLATFORM)
+    preload(base, old, PreloadRequest(requests(source, APP), PLATFORM))
     wanted = requests(source, OTHER)
-    options = {"replaced": lambda _: [drypoint.parse_reference(APP)]}
-    preload(old, tmp_path / "out.img", wanted, platform=PLATFORM, **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"replaced": lambda _: [drypoint.parse_reference(APP)]}
+    preload(old, tmp_path / "out.img", PreloadRequest(wanted, PLATFORM, **options))
     archive = packed(old, tmp_path / "a.etch", wanted, **options)
     assert filecmp.cmp(tmp_path / "out.img", injected(archive), shallow=False)
     with store(tmp_path / "out.img") as reader:
@@ -197,7 +209,7 @@ def test_way_a_from_a_manifest_of_the_base(tmp_path: Path, base: Path, source: O
     else:
         with base.open("rb") as file:
             packed(read_stream(file, None), archive, wanted, files=files, base_manifest=known)
-    preload(base, tmp_path / "out.img", wanted, platform=PLATFORM, files=files)
+    preload(base, tmp_path / "out.img", PreloadRequest(wanted, PLATFORM, files=files))
     out = injected(archive)
     with store(tmp_path / "out.img") as expected, store(out) as found:
         assert read_state(expected, b"docker") == read_state(found, b"docker")
@@ -210,7 +222,7 @@ def test_way_a_from_a_manifest_of_the_base(tmp_path: Path, base: Path, source: O
 
 
 def test_way_b_puts_the_supervisor_in_again(tmp_path: Path, base: Path, source: OciLayoutSource) -> None:
-    preload(base, tmp_path / "before.img", requests(source, OTHER), platform=PLATFORM)
+    preload(base, tmp_path / "before.img", PreloadRequest(requests(source, OTHER), PLATFORM))
     with (tmp_path / "before.img").open("rb") as file:
         archive = packed(read_stream(file, None), tmp_path / "b.etch", requests(source, SUPERVISOR, APP), unseen=True)
     out = injected(archive)
@@ -244,7 +256,7 @@ def test_way_b_over_what_an_engine_pulled(tmp_path: Path, pulled_names: pytest.M
     with serve_registry(registry_content(served)) as registry, RegistrySource() as source:
         supervisor, app, beside = (requests(source, f"{registry.host}/{name}")[0] for name in served)
         empty = build_disk_image(tmp_path / "empty.img", sizes=SIZES).path
-        preload(empty, tmp_path / "base.img", [beside, supervisor], platform=PLATFORM)
+        preload(empty, tmp_path / "base.img", PreloadRequest([beside, supervisor], PLATFORM))
         pulled_names.undo()
         with (tmp_path / "base.img").open("rb") as file:
             archive = packed(read_stream(file, None), tmp_path / "b.etch", [supervisor, app], unseen=True)
@@ -272,7 +284,7 @@ def test_way_b_that_would_take_layers_from_another_image(
 ) -> None:
     """The application stands on a layer of the Supervisor, by the name that the engine gave it: that would become nobody's."""
     empty = build_disk_image(tmp_path / "empty.img", sizes=SIZES).path
-    preload(empty, tmp_path / "base.img", requests(source, SUPERVISOR, APP), platform=PLATFORM)
+    preload(empty, tmp_path / "base.img", PreloadRequest(requests(source, SUPERVISOR, APP), PLATFORM))
     pulled_names.undo()
     with (tmp_path / "base.img").open("rb") as file:
         archive = packed(read_stream(file, None), tmp_path / "b.etch", requests(source, SUPERVISOR), unseen=True)
@@ -304,11 +316,11 @@ def test_a_stream_of_which_nothing_is_known(tmp_path: Path, base: Path, source: 
     stream = BaseStream(iter((b"x",)), 1)
     out = io.BytesIO()
     with pytest.raises(UsageError, match=r"--base-manifest FILE.*--supervisor-image REF"):
-        pack(stream, out.write, requests(source, APP), platform=PLATFORM)
+        pack(stream, out.write, PreloadRequest(requests(source, APP), PLATFORM))
     with pytest.raises(UsageError, match="the images to replace are not known"):
-        pack(stream, out.write, requests(source, APP), platform=PLATFORM, unseen=True, replaced=lambda _: [])
+        pack(stream, out.write, PreloadRequest(requests(source, APP), PLATFORM, replaced=lambda _: []), unseen=True)
     with pytest.raises(ContentError, match="is not a manifest of a base"):
-        pack(stream, out.write, requests(source, APP), platform=PLATFORM, base_manifest=b"{}")
+        pack(stream, out.write, PreloadRequest(requests(source, APP), PLATFORM), base_manifest=b"{}")
     assert out.getvalue() == b""
 
 
@@ -347,7 +359,7 @@ class Watched:
 def test_the_first_byte_leaves_before_the_first_layer_is_fetched(base: Path, source: OciLayoutSource) -> None:
     watched = Watched(source)
     given: list[int] = []
-    pack(base, lambda _: given.append(watched.given), requests(watched, APP), platform=PLATFORM)
+    pack(base, lambda _: given.append(watched.given), PreloadRequest(requests(watched, APP), PLATFORM))
     assert given[0] == 0
     assert watched.given > 0
 
@@ -359,7 +371,7 @@ def test_who_reads_slowly_slows_all_down(tmp_path: Path, base: Path) -> None:
     write_oci_layout(tmp_path / "layout", {APP: build_image(layers)})
     watched = Watched(OciLayoutSource(tmp_path / "layout"))
     before = threading.active_count()
-    with pulled(lambda write: pack(base, write, requests(watched, APP), platform=PLATFORM)) as chunks:
+    with pulled(lambda write: pack(base, write, PreloadRequest(requests(watched, APP), PLATFORM))) as chunks:
         first = next(chunks)
         assert b"manifest.json" in first[:512]
         threading.Event().wait(0.5)
@@ -370,10 +382,10 @@ def test_who_reads_slowly_slows_all_down(tmp_path: Path, base: Path) -> None:
 
 def test_pulled_gives_what_is_written_and_raises_what_is_raised(base: Path, source: OciLayoutSource) -> None:
     out = io.BytesIO()
-    pack(base, out.write, requests(source, APP), platform=PLATFORM)
-    with pulled(lambda write: pack(base, write, requests(source, APP), platform=PLATFORM)) as chunks:
+    pack(base, out.write, PreloadRequest(requests(source, APP), PLATFORM))
+    with pulled(lambda write: pack(base, write, PreloadRequest(requests(source, APP), PLATFORM))) as chunks:
         assert b"".join(chunks) == out.getvalue()
-    with pulled(lambda write: pack(Path("/nonexistent"), write, [], platform=PLATFORM)) as chunks:
+    with pulled(lambda write: pack(Path("/nonexistent"), write, PreloadRequest([], PLATFORM))) as chunks:
         with pytest.raises(DiskImageError, match="cannot open /nonexistent"):
             next(chunks)
         assert list(chunks) == []
@@ -387,7 +399,7 @@ def test_a_layer_that_is_not_what_it_should_be_ends_it(base: Path, source: OciLa
 
     out = io.BytesIO()
     with pytest.raises(ContentError):
-        pack(base, out.write, requests(Lying(source), APP), platform=PLATFORM)
+        pack(base, out.write, PreloadRequest(requests(Lying(source), APP), PLATFORM))
     with pytest.raises(ContentError, match=r"ends early|cut off"):
         inject(io.BytesIO(out.getvalue()), io.BytesIO())
     assert issubclass(DigestMismatchError, ContentError)
@@ -476,7 +488,7 @@ def test_a_stream_that_is_not_as_long_as_it_should_be(base: Path, source: OciLay
     known = requests(source, APP)
     for content, says in ((b"x" * 10, "ends 90 bytes before"), (b"x" * 110, "more than the 100 bytes")):
         with pytest.raises(ContentError, match=says):
-            pack(BaseStream(iter((content,)), 100), lambda _: None, known, platform=PLATFORM, unseen=True)
+            pack(BaseStream(iter((content,)), 100), lambda _: None, PreloadRequest(known, PLATFORM), unseen=True)
 
 
 def test_memory_does_not_depend_on_the_size() -> None:
@@ -520,8 +532,5 @@ def test_an_apps_json_whose_image_is_not_there_is_found_at_the_end(
         preload(
             base,
             tmp_path / "out.img",
-            wanted,
-            platform=PLATFORM,
-            files=apps_json("example.com/missing:1"),
-            demand=demand,
+            PreloadRequest(wanted, PLATFORM, files=apps_json("example.com/missing:1"), demand=demand),
         )

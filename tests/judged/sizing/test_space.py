@@ -15,7 +15,7 @@ from drypoint.disk import FileDevice, Window, find_partition, read_table
 from drypoint.disk.ext4.resize.geometry import read_geometry
 from drypoint.jobs.plan import Plan, plan
 from drypoint.jobs.preload import Result, preload
-from drypoint.jobs.request import ImageRequest
+from drypoint.jobs.request import ImageRequest, PreloadRequest
 from drypoint.oci import Platform
 from drypoint.progress import Step
 from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, DiskImage, Sizes, build_disk_image
@@ -139,10 +139,7 @@ def run(
     result = preload(
         base.path,
         output,
-        setup.requests(*names),
-        platform=PLATFORM,
-        index=index,
-        additional_space=additional_space,
+        PreloadRequest(setup.requests(*names), PLATFORM, index=index, additional_space=additional_space),
         verify=False,
         progress=listener,
     )
@@ -150,7 +147,7 @@ def run(
 
 
 def look(setup: Setup, base: DiskImage, index: LayerIndex | None, *names: str) -> Plan:
-    return plan(base.path, setup.requests(*names), platform=PLATFORM, index=index)
+    return plan(base.path, PreloadRequest(setup.requests(*names), PLATFORM, index=index))
 
 
 def told_by_dumpe2fs(path: Path) -> tuple[int, int]:
@@ -236,7 +233,7 @@ def test_what_is_known_of_nothing_is_estimated_from_what_the_blobs_tell(setup: S
 
 def test_a_plan_of_nothing_needs_the_additional_space_only(setup: Setup, tmp_path: Path) -> None:
     result, _ = run(setup, setup.large, tmp_path / "out.img", LayerIndex(tmp_path), "links")
-    again = plan(result.output, setup.requests("links"), platform=PLATFORM, additional_space=8 * MIB)
+    again = plan(result.output, PreloadRequest(setup.requests("links"), PLATFORM, additional_space=8 * MIB))
     assert again.is_empty
     assert again.is_exact
     assert (again.room.blocks, again.room.inodes) == (8 * MIB // 4096 + 1, 0)

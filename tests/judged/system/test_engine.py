@@ -14,6 +14,7 @@ from drypoint import ExtraFile, Target, parse_platform, preload
 from drypoint.disk import FileDevice, find_partition, read_table
 from drypoint.errors import StoreError
 from drypoint.etch.base_manifest import base_manifest
+from drypoint.jobs.request import PreloadRequest
 from drypoint.progress import SILENT, Step
 from drypoint.samples.disk_images import (
     IMAGE_TOOLS,
@@ -385,14 +386,16 @@ def test_every_job_refuses_before_anything_is_written(tmp_path: Path) -> None:
     files = [ExtraFile(b"apps.json", b"{}")]
     out = tmp_path / "out.img"
     with pytest.raises(StoreError, match="store of the graph driver aufs"):
-        preload(image.path, out, [], platform=PLATFORM, files=files)
+        preload(image.path, out, PreloadRequest([], PLATFORM, files=files))
     with pytest.raises(StoreError, match="aufs"):
-        preload(image.path, None, [], platform=PLATFORM, files=files)
+        preload(image.path, None, PreloadRequest([], PLATFORM, files=files))
     with pytest.raises(StoreError, match="aufs"):
-        drypoint.plan(image.path, [], platform=PLATFORM, files=files)
+        drypoint.plan(image.path, drypoint.PreloadRequest([], PLATFORM, files=files))
     written: list[bytes] = []
     with pytest.raises(StoreError, match="aufs"):
-        drypoint.pack(image.path, lambda data: written.append(bytes(data)), [], platform=PLATFORM, files=files)
+        drypoint.pack(
+            image.path, lambda data: written.append(bytes(data)), drypoint.PreloadRequest([], PLATFORM, files=files)
+        )
     assert written == []
     with FileDevice(image.path) as device, pytest.raises(StoreError, match="aufs"):
         base_manifest(device, "resin-data", None)
@@ -407,9 +410,7 @@ def test_inject_refuses_what_pack_could_not_see(tmp_path: Path) -> None:
     drypoint.pack(
         stream,
         lambda data: written.append(bytes(data)),
-        [],
-        platform=PLATFORM,
-        files=[ExtraFile(b"apps.json", b"{}")],
+        drypoint.PreloadRequest([], PLATFORM, files=[ExtraFile(b"apps.json", b"{}")]),
         unseen=True,
     )
     with pytest.raises(StoreError, match="Home Assistant OS"):
@@ -437,12 +438,14 @@ def test_the_disk_image_inside_a_flasher(tmp_path: Path) -> None:
     outer = build_flasher_image(tmp_path / "flasher.img", inner.path)
     target = Target(container=Container("flash-rootA", outer.path.encode()))
     with pytest.raises(StoreError, match="graph driver aufs"):
-        drypoint.plan(outer.disk.path, [], platform=PLATFORM, target=target, files=[ExtraFile(b"a", b"")])
+        drypoint.plan(
+            outer.disk.path, drypoint.PreloadRequest([], PLATFORM, target=target, files=[ExtraFile(b"a", b"")])
+        )
 
 
 def test_a_preload_follows_what_daemon_json_says(tmp_path: Path) -> None:
     image = bare(tmp_path, {"etc/docker/daemon.json": '{"data-root": "/srv/engine"}', "srv": None})
     notes = Notes()
-    found = drypoint.plan(image, [], platform=PLATFORM, target=Target(partition=0), progress=notes)
+    found = drypoint.plan(image, drypoint.PreloadRequest([], PLATFORM, target=Target(partition=0)), progress=notes)
     assert found.state.data_root == b"srv/engine"
     assert notes.texts == ["the data root is 'srv/engine', as etc/docker/daemon.json says"]

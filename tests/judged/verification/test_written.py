@@ -14,6 +14,7 @@ from tests.support.stores import make_flawed_store
 from drypoint import ImageRequest, OciLayoutSource, Target, inject, pack, parse_reference, preload
 from drypoint.disk import FileDevice
 from drypoint.errors import VerificationError
+from drypoint.jobs.request import PreloadRequest
 from drypoint.oci import parse_platform
 from drypoint.progress import SILENT
 from drypoint.samples.applications import sample_images
@@ -77,14 +78,14 @@ def test_a_preload(
         source = tmp_path / "base.img.gz"
         with source.open("wb") as file:
             subprocess.run(["gzip", "-1c", base.path], stdout=file, check=True)
-    result = preload(source, tmp_path / name, requests, platform=PLATFORM, processes=2)
+    result = preload(source, tmp_path / name, PreloadRequest(requests, PLATFORM), processes=2)
     assert only_processes == [len(result.layers)] == [6]
 
 
 def test_a_flasher(tmp_path: Path, base: DiskImage, requests: list[ImageRequest], only_processes: list[int]) -> None:
     flasher = build_flasher_image(tmp_path / "flasher.img", base.path, pieces=40)
     target = Target(container=Container("flash-rootA", flasher.path.encode()))
-    preload(flasher.disk.path, tmp_path / "out.img", requests, platform=PLATFORM, target=target, processes=2)
+    preload(flasher.disk.path, tmp_path / "out.img", PreloadRequest(requests, PLATFORM, target=target), processes=2)
     assert only_processes == [6]
 
 
@@ -94,7 +95,7 @@ def test_an_injection(
 ) -> None:
     archive = tmp_path / "app.etch"
     with archive.open("wb") as file:
-        pack(base.path, file.write, requests, platform=PLATFORM)
+        pack(base.path, file.write, PreloadRequest(requests, PLATFORM))
     if streamed:
         with (tmp_path / "out.img").open("wb") as out:
             inject(archive, out, processes=2)

@@ -173,10 +173,10 @@ def test_an_etch_archive_is_one(tmp_path: Path) -> None:
     run_tool("mkfs.ext4", "-q", "-F", base)
     written: list[bytes] = []
     files = [drypoint.ExtraFile(b"apps.json", b"{}")]
-    drypoint.pack(
-        base, lambda data: written.append(bytes(data)), [], platform=drypoint.parse_platform("amd64"),
-        target=drypoint.Target(partition=0), files=files,
-    )  # fmt: skip
+    request = drypoint.PreloadRequest(
+        [], drypoint.parse_platform("amd64"), target=drypoint.Target(partition=0), files=files
+    )
+    drypoint.pack(base, lambda data: written.append(bytes(data)), request)
     path = tmp_path / "base.etch"
     path.write_bytes(b"".join(written))
     with pytest.raises(DiskImageError, match=r"an \.etch archive.*drypoint inject .* -o "), opened_image(path):
