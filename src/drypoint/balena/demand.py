@@ -19,7 +19,6 @@ from ..fstree import Regular, TreeReader
 from ..oci import Reference
 from ..verification import Demand, Finding, Wish, finding
 from .apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
-from .apps_json_v2 import is_version_2
 from .compatibility import check_as_it_is, fit
 from .os_root import SupervisorConf, read_supervisor_conf
 from .running_supervisor import RunningSupervisor, supervisor_by
@@ -56,9 +55,8 @@ class AppsJsonDemand:
             content = _read(tree, path)
             if content is None or content.strip() in (b"", b"{}"):
                 continue
-            old = _old_version(content)
-            if old == 1 or (old == 2 and supervisor is None):
-                return Demand(path, findings=(finding("unchecked-apps-json", path, f"it is of version {old}"),))
+            if _is_version_1(content):
+                return Demand(path, findings=(finding("unchecked-apps-json", path, "it is of version 1"),))
             try:
                 apps = read_apps_json(content, path.decode("ascii"), ANY_VERSION)
             except UsageError as error:
@@ -152,12 +150,10 @@ def _at_most(chunks: Iterator[memoryview], limit: int) -> Iterator[bytes]:
             return
 
 
-def _old_version(content: bytes) -> int | None:
-    """1 for a list, 2 for apps keyed by numbers, as the Supervisor tells them."""
+def _is_version_1(content: bytes) -> bool:
+    """Whether it is a list, as the Supervisor recognises version 1."""
     try:
         state: object = msgspec.json.decode(content[: MAX_BYTES + 1])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return None
-    if isinstance(state, list):
-        return 1
-    return 2 if isinstance(state, dict) and is_version_2(state) else None
+        return False
+    return isinstance(state, list)

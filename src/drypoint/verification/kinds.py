@@ -195,8 +195,8 @@ _DEVICE: dict[str, Kind] = {
         "correct the faults listed, or use a balenaOS with the Supervisor that the finding names",
     ),
     "unchecked-apps-json": _warning(
-        "apps.json is of version 1 or 2, which only old Supervisors read directly, and which is not checked",
-        "use version 3 with Supervisor 13 and later",
+        "apps.json is of version 1, which Supervisors before 7 read, and which is not checked",
+        "use version 2 with Supervisors from 7 to 12, version 3 with later ones",
     ),
 }
 SECTIONS: dict[str, dict[str, Kind]] = {

@@ -13,7 +13,10 @@ import pytest
 from tests.support.stores import fill_store
 
 from drypoint.balena.apps_json import read_apps_json
+from drypoint.balena.apps_json_v2 import to_version_2
 from drypoint.balena.demand import AppsJsonDemand
+from drypoint.balena.running_supervisor import RunningSupervisor
+from drypoint.balena.supervisor_version import parse_supervisor_version
 from drypoint.cli.app import cli
 from drypoint.disk import FileDevice, Window
 from drypoint.samples.disk_images import (
@@ -98,8 +101,8 @@ class Lab:
         new.write_bytes(content)
         self.do(f"rm {name}", f"write {new} {name}")
 
-    def verify(self, apps: bytes | None = None) -> Report:
-        demand = AppsJsonDemand(None if apps is None else read_apps_json(apps, "given"))
+    def verify(self, apps: bytes | None = None, supervisor: RunningSupervisor | None = None) -> Report:
+        demand = AppsJsonDemand(None if apps is None else read_apps_json(apps, "given"), supervisor)
         return verify(self.path, partition="resin-data", data_root=b"docker", demand=demand)
 
     def told(self) -> set[tuple[str, int | None]]:
@@ -234,9 +237,9 @@ DAMAGES: dict[str, Damage] = {
         lambda lab: lab.put("apps.json", GOOD_APPS.replace(b'"environment": {}', b'"environment": []')),
         {("bad-apps-json", 5)},
     ),
-    "apps.json of version 2": (
-        lambda lab: lab.put("apps.json", b'{"apps": {"1301645": {"name": "lights", "services": {}}}}'),
-        {("unchecked-apps-json", 5)},
+    "apps.json of version 2 with a wrong type": (
+        lambda lab: lab.put("apps.json", b'{"apps": {"1301645": {"name": "lights", "services": 5}}}'),
+        {("bad-apps-json", 5)},
     ),
     "apps.json of version 1": (lambda lab: lab.put("apps.json", b'[{"appId": 7}]'), {("unchecked-apps-json", 5)}),
     "apps.json naming an image that is not there": (
@@ -260,6 +263,19 @@ def test_single_damage_is_found_in_its_partition(lab: Lab, name: str) -> None:
     do(lab)
     assert lab.told() == expected
     assert not lab.verify().sound
+
+
+@pytest.mark.parametrize(
+    ("version", "sound"), [(None, True), ("7.0.0", True), ("10.8.0", True), ("12.11.43", True), ("16.1.10", False)]
+)
+def test_version_2_is_checked_by_the_rules_of_its_supervisor(lab: Lab, version: str | None, sound: bool) -> None:
+    # Supervisors before 12.11.15 take no service of the id 0.
+    state = json.loads(GOOD_APPS.replace(b'"id": 0', b'"id": 7'))
+    lab.put("apps.json", json.dumps(to_version_2(state)).encode())
+    supervisor = None if version is None else RunningSupervisor(parse_supervisor_version(version), "a test")
+    report = lab.verify(supervisor=supervisor)
+    assert {one.code for one in report.findings} == (set() if sound else {"bad-apps-json"})
+    assert [(one.service, one.starts_offline) for one in report.services] == [("lights/service0", sound)]
 
 
 def test_the_device_starts_nothing_offline_if_one_image_is_missing(lab: Lab) -> None:
