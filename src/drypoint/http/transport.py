@@ -51,6 +51,14 @@ _REFUSED_CERTIFICATE = frozenset(
 TLS 1.2 send handshake_failure for a missing one)."""
 
 
+_NOT_TLS = frozenset(("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"))
+"""OpenSSL's names for an answer that is not TLS, such as that of a server of plain http."""
+
+
+class PlainHttpError(TransferError):
+    """The server does not speak TLS; the message ends without the advice, which is the caller's to give."""
+
+
 class Answer(msgspec.Struct, frozen=True):
     """A response with its body still to be read, and where it came from in the end.
 
@@ -177,7 +185,8 @@ class Transport:
 
         Raises:
             TransientError: no answer, in a way that may pass.
-            TransferError: no answer in a way that will stay: certificates, no such host, redirects that are refused.
+            TransferError: no answer in a way that will stay: certificates, no such host, redirects that are refused;
+                PlainHttpError: the server does not speak TLS.
         """
         kept = {**headers, "User-Agent": self._options.user_agent}
         first = origin(url)
@@ -248,6 +257,18 @@ class Transport:
                     f"{shown(url)}: the server ends the TLS handshake ({reason.reason}): it does not accept this client's "
                     f"certificate, or wants one. Put one it accepts in {self._options.certs_directory}/{self._domain}/, as "
                     "client.cert with client.key"
+                ) from error
+            if isinstance(reason, ssl.SSLError) and reason.reason in _NOT_TLS:
+                raise PlainHttpError(
+                    f"{shown(url)}: the server does not speak TLS, but plain http most likely ({reason.reason})"
+                ) from error
+            raise TransientError(_why(error)) from error
+        except exceptions.ProxyError as error:
+            reason = _tls_reason(error.original_error)
+            if isinstance(reason, ssl.SSLError) and reason.reason in _NOT_TLS:
+                raise TransferError(
+                    f"{shown(url)}: the proxy does not speak TLS ({reason.reason}); give its address as http:// in HTTPS_PROXY "
+                    "or HTTP_PROXY, which says how the proxy itself is reached"
                 ) from error
             raise TransientError(_why(error)) from error
         except exceptions.NameResolutionError as error:

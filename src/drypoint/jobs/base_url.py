@@ -99,6 +99,7 @@ class _File:
     def _ask(self, offset: int, *, ranged: bool) -> Answer:
         from ..http.retry import TransientError, parse_retry_after
         from ..http.transfer import ODD_STATUSES, RangeError
+        from ..http.transport import PlainHttpError
 
         headers = {"Range": f"bytes={offset}-{self.size - 1}"} if ranged else {}
         etag, modified = self._version
@@ -106,7 +107,10 @@ class _File:
         condition = etag if etag is not None and not etag.startswith("W/") else modified
         if ranged and condition:
             headers["If-Range"] = condition
-        answer = self._transport.fetch("GET", self._url, headers)
+        try:
+            answer = self._transport.fetch("GET", self._url, headers)
+        except PlainHttpError as error:
+            raise TransferError(f"{error}. Give the address with http:// if you trust the network") from error
         version = (answer.header("ETag"), answer.header("Last-Modified"))
         match answer.status:
             case 200:

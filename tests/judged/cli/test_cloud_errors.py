@@ -202,6 +202,15 @@ def test_a_certificate_that_nobody_knows(home: Path, said: Said) -> None:
         assert server.count("application") > 0
 
 
+def test_a_server_of_plain_http_by_https(cloud: TestCloud, said: Said) -> None:
+    address = cloud.url.removeprefix("http://")
+    text = said("--fleet", "myorg/lights", "--api-url", f"https://{address}", code=TRANSFER)
+    assert "the server does not speak TLS" in text
+    assert text.endswith(f"Give the server's address as http://{address}, with --api-url")
+    assert "failed" not in text
+    assert cloud.requests == []
+
+
 def test_plain_http_is_refused_before_the_token_goes_out(home: Path, said: Said) -> None:
     text = said("--fleet", "myorg/lights", "--api-url", "http://api.lan.example", code=USAGE)
     assert "everybody could read the token" in text

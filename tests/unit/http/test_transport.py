@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from tests.support import certificates
 
+from drypoint.balena.cloud import CloudClient, CloudSettings
 from drypoint.errors import AuthenticationError, DrypointError, ImageNotFoundError, TransferError, UsageError
 from drypoint.oci import Image, Platform, parse_reference
 from drypoint.samples.images import BuiltImage, Compression, add_to_registry, build_image, build_layer
@@ -215,6 +216,36 @@ def test_an_insecure_registry_that_speaks_tls_is_asked_by_tls(authority: Authori
             # Insecure allows plain http; certificates stay what they are.
             with pytest.raises(TransferError, match="not trusted"):
                 resolve("registry.test:5000", replace(insecure, ca_files=()))
+
+
+def test_a_registry_of_plain_http_by_tls_is_asked_once() -> None:
+    with serve_registry(holding()) as registry, forwarding({"registry.test:5000": registry.port}) as proxy:
+        with pytest.raises(
+            TransferError, match=r"does not speak TLS.*--insecure-registry registry\.test:5000"
+        ) as caught:
+            resolve("registry.test:5000", replace(QUICK, environment=proxy.environment))
+        assert len(proxy.asked) == 1
+    assert "failed" not in str(caught.value)
+    assert registry.requests == []
+
+
+def test_a_balena_server_of_plain_http_by_tls_is_asked_once() -> None:
+    with serve_registry(holding()) as server, forwarding({"api.test:5000": server.port}) as proxy:
+        options = replace(QUICK, environment=proxy.environment)
+        with CloudClient(CloudSettings("https://api.test:5000"), options) as client:
+            with pytest.raises(
+                TransferError, match=r"http://api\.test:5000, with --api-url, and .* --insecure-registry api\.test:5000"
+            ):
+                client.check_login()
+        assert len(proxy.asked) == 1
+
+
+def test_a_proxy_of_plain_http_by_tls_is_asked_once() -> None:
+    with forwarding({}) as proxy:
+        environment = {"HTTPS_PROXY": f"https://127.0.0.1:{proxy.port}"}
+        with pytest.raises(TransferError, match=r"the proxy does not speak TLS.*HTTPS_PROXY") as caught:
+            resolve("registry.test", replace(QUICK, environment=environment))
+    assert "failed" not in str(caught.value)
 
 
 def test_there_is_no_host_of_this_name() -> None:

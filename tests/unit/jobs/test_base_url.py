@@ -12,6 +12,7 @@ from tests.support.raw_server import RawRequest, RawServer, answer, raw_server
 
 from drypoint.errors import ContentError, DrypointError, TransferError, UsageError
 from drypoint.jobs.base_url import url_stream
+from drypoint.samples.registry import RegistryContent, serve_registry
 from drypoint.sources.registry import RegistryOptions, RetryPolicy, StaticCredentials
 
 QUICK = RegistryOptions(
@@ -191,3 +192,11 @@ def test_leaving_early_ends_the_connection() -> None:
             next(stream.chunks)
         with pytest.raises(TransferError, match="closed"):
             list(stream.chunks)
+
+
+def test_a_server_of_plain_http_by_https() -> None:
+    with serve_registry(RegistryContent()) as server:
+        with pytest.raises(TransferError, match=r"does not speak TLS.*Give the address with http://"):
+            with url_stream(f"https://{server.host}/base.img", QUICK):
+                pass
+    assert server.requests == []

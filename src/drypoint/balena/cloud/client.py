@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ...decoders import json_decoder
 from ...errors import AuthenticationError, SourceError, TransferError
-from ...http.address import shown
+from ...http.address import is_loopback, shown
 from ...http.retry import Patience, TransientError, parse_retry_after
 from ...sources.registry import RegistryOptions
 from ...text import printable
@@ -145,7 +146,16 @@ class CloudClient:
         headers = {"Accept": "application/json"}
         if self.settings.token:
             headers["Authorization"] = f"Bearer {self.settings.token}"
-        return self._transport.fetch("GET", url, headers)
+        # With all of HTTP and TLS, see above.
+        from ...http.transport import PlainHttpError
+
+        try:
+            return self._transport.fetch("GET", url, headers)
+        except PlainHttpError as error:
+            host = self.settings.host
+            allowed = is_loopback(urlsplit(url).hostname or "")
+            also = "" if allowed else f", and allow that with --insecure-registry {host} if you trust the network"
+            raise TransferError(f"{error}. Give the server's address as http://{host}, with --api-url{also}") from error
 
     def _taken(self, answer: Answer, wanted: set[int]) -> CloudAnswer:
         if answer.foreign:

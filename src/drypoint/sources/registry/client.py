@@ -24,7 +24,7 @@ from ...go_json import JsonError, decode_go
 from ...http.address import is_listed, is_loopback, origin, shown
 from ...http.retry import Patience, TransientError, parse_retry_after
 from ...http.transfer import ODD_STATUSES
-from ...http.transport import Answer, Transport
+from ...http.transport import Answer, PlainHttpError, Transport
 from ...oci import Descriptor
 from ...oci.manifest import ACCEPTED_MANIFEST_TYPES, MAX_MANIFEST_BYTES, refuse_schema_1
 from ...oci.reference import DEFAULT_DOMAIN
@@ -301,7 +301,10 @@ class RegistryClient:
             except TransientError as failure:
                 reasons.append(failure.reason if len(bases) == 1 else f"{base}: {failure.reason}")
             except TransferError as error:
-                reasons.append(str(error))
+                advice = ""
+                if isinstance(error, PlainHttpError) and len(bases) == 1:
+                    advice = f". Allow that with --insecure-registry {self.domain} if you trust the network"
+                reasons.append(f"{error}{advice}")
                 lasting = error
             else:
                 return base
