@@ -79,14 +79,12 @@ def read_apps_json(content: bytes, what: str, versions: Collection[AppsJsonVersi
     if version not in versions:
         wanted = " or ".join(str(one) for one in sorted(versions))
         readers = "Supervisors before 13" if version == 2 else "Supervisors from 13 on"
-        raise UsageError(
-            f"{what} is an apps.json of version {version}, which is for {readers}; version {wanted} is needed"
-        )
+        raise UsageError(f"{what} is an apps.json of version {version}, for {readers}; version {wanted} is needed")
     found = check_state(state, version, LATEST_OF[version])
     if found.faults:
         taken = next((one for one in _checks(state, version) if not one.faults), None)
         if taken is None:
-            raise UsageError(f"{what} would be passed over by the Supervisor:\n{listed(found)}")
+            raise UsageError(f"the Supervisor would ignore {what}:\n{listed(found)}")
         found = taken
     return AppsJson(content, found.services, is_truthy(state.get("pinDevice")), version)
 
@@ -158,7 +156,7 @@ def parse_state(content: bytes, what: str) -> JsonObject:
         if isinstance(state, dict) and len(state) == 1 and isinstance(inner := next(iter(state.values())), dict):
             # The answer of the API, as it is.
             hint = "; what is under its only key may be one" if "apps" in inner else ""
-        raise UsageError(f"{what} is no apps.json: expected an object with 'apps' and 'config' at the top{hint}")
+        raise UsageError(f"{what} is not an apps.json: expected an object with 'apps' and 'config' at the top{hint}")
     return state
 
 

@@ -41,7 +41,7 @@ def to_version_2(state: JsonObject) -> JsonObject:
     for app in map(_object, apps.values()):
         what = str(app.get("name"))[:80]
         if (app.get("class") or "fleet") != "fleet" or app.get("is_host"):
-            raise UsageError(f"Supervisors before 13 run the app of a fleet only, and {what} is none")
+            raise UsageError(f"Supervisors before 13 only run the app of a fleet, and {what} is not one")
         releases = _object(app.get("releases"))
         if len(releases) != 1:
             raise UsageError(f"Supervisors before 13 run one release of an app, but {what} has {len(releases)}")
@@ -57,7 +57,7 @@ def _app(app: JsonObject, commit: str, release: Json) -> JsonObject:
         number = _decimal(_object(service).get("id"))
         if number in services:
             raise UsageError(
-                f"two services of the release {commit[:80]} have the id {number}, by which version 2 keys them"
+                f"two services of the release {commit[:80]} have the id {number}, which is their key in version 2"
             )
         services[number] = _service(name, _object(service))
     return {

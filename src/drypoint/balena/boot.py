@@ -99,7 +99,7 @@ def find_boot_partition(device: Device) -> ProbedPartition:
     found = _boot_partitions(partitions)
     if not found:
         raise PartitionTableError(
-            f"{device.name} has no boot partition, by the label {', '.join(BOOT_LABELS[:-1])} or {BOOT_LABELS[-1]}; it has "
+            f"{device.name} has no boot partition (label {', '.join(BOOT_LABELS[:-1])} or {BOOT_LABELS[-1]}); it has "
             f"{describe(partitions)}"
         )
     return _the_one(device, found)
@@ -120,7 +120,7 @@ def _boot_partitions(partitions: tuple[ProbedPartition, ...]) -> list[ProbedPart
 def _the_one(device: Device, found: list[ProbedPartition]) -> ProbedPartition:
     if len(found) > 1:
         raise PartitionTableError(
-            f"{device.name} has {len(found)} boot partitions of the same label: {describe(tuple(found))}; expected one"
+            f"{device.name} has {len(found)} boot partitions with the same label: {describe(tuple(found))}; expected one"
         )
     filesystem = found[0].filesystem
     if filesystem is None or not filesystem.kind.is_fat:

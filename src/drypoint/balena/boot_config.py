@@ -76,8 +76,8 @@ def parse_setting(text: str) -> Setting:
     spelled = "".join(match[0] for match in _KEY_PART.finditer(name))
     if not equals or not key or spelled != name or name.endswith(".") or len(key) > _MAX_DEPTH:
         raise UsageError(
-            f"a setting of {CONFIG_FILE} is given as KEY=VALUE or A.B.C=VALUE, with {_MAX_DEPTH} parts at most, none of "
-            "them empty; one of --set is not like that"
+            f"a --set is malformed: a setting of {CONFIG_FILE} is KEY=VALUE or A.B.C=VALUE, with at most {_MAX_DEPTH} parts, "
+            "none of them empty"
         )
     if len(text) > MAX_CONFIG_BYTES:
         raise UsageError(f"the value of {'.'.join(key)[:100]} has more than {MAX_CONFIG_BYTES} characters")
@@ -122,7 +122,7 @@ def merge_config(content: bytes | None, settings: Sequence[Setting]) -> bytes:
         fault = _fault(content) or _not_an_object(content)
         if fault is not None:
             raise DiskImageError(
-                f"the {CONFIG_FILE} in the boot partition cannot be added to: {fault}; replace it by a whole one with --config"
+                f"the {CONFIG_FILE} in the boot partition cannot be edited: {fault}; replace it with --config"
             )
     merged = msgspec.Raw(content or b"{}")
     for setting in settings:
@@ -131,7 +131,7 @@ def merge_config(content: bytes | None, settings: Sequence[Setting]) -> bytes:
     if content is not None and content.endswith(b"\n"):
         laid_out += b"\n"
     if len(laid_out) > MAX_CONFIG_BYTES:
-        raise UsageError(f"{CONFIG_FILE} would have more than {MAX_CONFIG_BYTES} bytes with what is to be set")
+        raise UsageError(f"{CONFIG_FILE} would have more than {MAX_CONFIG_BYTES} bytes with the new settings")
     return laid_out
 
 
@@ -169,8 +169,8 @@ def other_fleet_warning(config: bytes | None, apps: AppsJson) -> str | None:
     return (
         f"{CONFIG_FILE} makes the device join {_fleet(joined.application_id, joined.name)}, but {preloaded} is "
         "preloaded: at first boot the device starts the preloaded services, and as soon as it is online and registered, the "
-        f"Supervisor removes them and their images and downloads the release of the fleet that it joined.{pinned} Give the "
-        "preloaded fleet's file with --config if that is not meant"
+        f"Supervisor removes them and their images and downloads the release of the fleet that it joined.{pinned} To avoid "
+        "this, give the preloaded fleet's file with --config"
     )
 
 
@@ -187,8 +187,8 @@ def plain_http_warning(config: bytes | None) -> str | None:
     if not isinstance(endpoint, str) or not endpoint.strip().lower().startswith("http:"):
         return None
     return (
-        f"{CONFIG_FILE} names the server (apiEndpoint) with http:// in place of https://: what the device sends, its keys too, "
-        "is not encrypted, and there are Supervisors (16.12.9) that end at such an address and start no service"
+        f"{CONFIG_FILE} names the server (apiEndpoint) with http:// instead of https://: the device sends everything, also its "
+        "keys, unencrypted, and some Supervisors (16.12.9) exit at such an address and start no service"
     )
 
 
@@ -215,7 +215,7 @@ def _set(raw: msgspec.Raw, setting: Setting, depth: int) -> msgspec.Raw:
     except msgspec.MsgspecError as error:
         # A value that is not an object; which one is told by the key alone.
         raise UsageError(
-            f"{setting.name} cannot be set in {CONFIG_FILE}: {'.'.join(setting.key[:depth])} is there and is not an object"
+            f"{setting.name} cannot be set in {CONFIG_FILE}: {'.'.join(setting.key[:depth])} exists and is not an object"
         ) from error
     key = setting.key[depth]
     if depth + 1 == len(setting.key):

@@ -32,8 +32,8 @@ def version_for(supervisor: SupervisorVersion) -> AppsJsonVersion:
     """
     if supervisor.numbers < FIRST_OF_VERSION_2:
         raise UsageError(
-            f"the disk image has the Supervisor {supervisor}, which knows one container only and reads an apps.json of "
-            "version 1; 7.0.0 or later is needed. Take a newer balenaOS"
+            f"the disk image has the Supervisor {supervisor}, which runs only one container and reads an apps.json of "
+            "version 1; 7.0.0 or later is needed. Use a newer balenaOS"
         )
     return 2 if supervisor.numbers < FIRST_OF_VERSION_3 else 3
 
@@ -52,13 +52,13 @@ def fit(apps: AppsJson, supervisor: SupervisorVersion, what: str = "apps.json", 
     reader = f"the disk image's Supervisor {supervisor}" + (f" ({said_by})" if said_by else "")
     if wanted == 3 and apps.version == 2:
         raise UsageError(
-            f"{what} is of version 2, which {reader} reads only when it can ask the API for each app's uuid, and not offline. "
-            "Get one of version 3 (--fleet, or --save-apps-json)"
+            f"{what} is of version 2, which {reader} only reads online, as it gets each app's uuid from the API. "
+            "Use version 3 (--fleet, or --save-apps-json)"
         )
     if apps.pin_device and supervisor.numbers < FIRST_TO_PIN:
         raise UsageError(
-            f"{what} pins the device to its release, of which {reader} knows nothing: "
-            "{}.{}.{} or later is needed. Take a newer balenaOS, or do not pin".format(*FIRST_TO_PIN)
+            f"{what} pins the device to its release, which {reader} does not support: "
+            "{}.{}.{} or later is needed. Use a newer balenaOS, or do not pin".format(*FIRST_TO_PIN)
         )
     state = given = parse_state(apps.content, what)
     content = apps.content
@@ -70,11 +70,11 @@ def fit(apps: AppsJson, supervisor: SupervisorVersion, what: str = "apps.json", 
     if found.faults:
         later = first_to_take(state, wanted, supervisor) or first_to_take(given, apps.version, supervisor)
         advice = (
-            "No later Supervisor takes it as it is either: correct it"
+            "No later Supervisor accepts it either: correct it"
             if later is None
             else f"The Supervisor {later} takes it as it is: take a balenaOS with that one or a later one, or correct the file"
         )
-        raise UsageError(f"{what} would be passed over by {reader}:\n{listed(found)}\n{advice}")
+        raise UsageError(f"{reader} would ignore {what}:\n{listed(found)}\n{advice}")
     return AppsJson(content, found.services, apps.pin_device, wanted)
 
 

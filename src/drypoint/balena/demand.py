@@ -110,7 +110,7 @@ def _demand(path: bytes, apps: AppsJson, repositories: Mapping[str, Mapping[str,
                 finding(
                     "other-image",
                     path,
-                    f"{_name(service)} runs {service.image}; the store has only another image of that repository, {image_id}",
+                    f"{_name(service)} runs {service.image}; the store only has another image of that repository, {image_id}",
                 )
             )
         if image_id is not None and digest is not None:

@@ -34,8 +34,8 @@ class DeviceType(msgspec.Struct, frozen=True):
             return parse_platform(self.arch)
         except UsageError as error:
             raise UsageError(
-                f"the disk image is for the device type {self.slug[:100]!r}, whose processor {self.arch[:100]!r} is not known; "
-                "say with --platform which images to take"
+                f"the disk image is for the device type {self.slug[:100]!r}, of the unknown architecture {self.arch[:100]!r}; "
+                "choose the images' platform with --platform"
             ) from error
 
 

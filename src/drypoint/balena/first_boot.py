@@ -40,8 +40,8 @@ class Fate(Enum):
     FOLLOWS = "it registers and follows its fleet, and downloads what differs from this release."
     STAYS = "it registers and is pinned: it stays at this release until it is moved."
     LEAVES = (
-        "it joins the other fleet that config.json names (see the warning): what is preloaded goes, that fleet's release is "
-        "downloaded."
+        "it joins the other fleet that config.json names (see the warning): the preloaded services are removed, and "
+        "the release of that fleet is downloaded."
     )
 
 
@@ -91,7 +91,7 @@ def first_boot(
     online = "As soon as it is online, "
     if config is not None and not _has_server(config):
         lines.append(
-            "  config.json names no server, so it goes on like that and joins no fleet until it is configured (--config "
+            "  config.json names no server, so it stays like this and joins no fleet until it is configured (--config "
             "FILE, or 'balena os configure')."
         )
         online = "Configured and online, "
@@ -136,8 +136,8 @@ def pinning_warning(apps: AppsJson) -> str | None:
     if not apps.pin_device or pinned_release(apps) is not None:
         return None
     return (
-        "apps.json says pinDevice, but the Supervisor pins a device to the app of class fleet, and there is none: the device "
-        "will not be pinned"
+        "apps.json says pinDevice, but the Supervisor pins a device only to an app of class fleet, and there is none: "
+        "the device will not be pinned"
     )
 
 

@@ -53,7 +53,7 @@ class Flasher(msgspec.Struct, frozen=True):
         if not self.signed:
             return None
         return (
-            f"/{_shown(self.container.path)} is signed, and the signature will not fit any more: the disk image can be "
+            f"/{_shown(self.container.path)} is signed, and its signature becomes invalid: the disk image can be "
             "installed as usual, but not with secure boot"
         )
 
@@ -88,8 +88,8 @@ def find_flasher(device: Device) -> Flasher | None:
     compression = probe_compressed(inner)
     if compression is not None:
         raise DiskImageError(
-            f"{inner.name}, the disk image to install, is {compression}-compressed, and nothing can be put into it in place; "
-            "use a flasher whose image is not compressed, or preload the plain disk image for this device type"
+            f"{inner.name}, the disk image to install, is {compression}-compressed and cannot be changed in place; "
+            "use a flasher whose image is not compressed, or preload the raw disk image for this device type"
         )
     _refuse_encrypted(inner, probe_partitions(inner, read_table(inner)))
     return flasher
@@ -126,7 +126,7 @@ def pinning_file(release_id: int) -> ExtraFile:
         UsageError: *release_id* is not a number that a release can have.
     """
     if release_id < 1:
-        raise UsageError(f"a device cannot be pinned to the release {release_id}: its number is 1 at least")
+        raise UsageError(f"a device cannot be pinned to the release {release_id}: release numbers start at 1")
     return ExtraFile(PINNING_PATH, b"RELEASE_ID=%d" % release_id)
 
 
@@ -149,7 +149,7 @@ def _refuse_encrypted(device: Device, probed: Sequence[ProbedPartition]) -> None
         if name in (*ROOT_LABELS, _DATA_LABEL):
             raise FilesystemError(
                 f"{device.name}: partition {item.partition.number} ({name}) is encrypted ({item.filesystem.kind.value}), and "
-                "only the device that it belongs to has the key; preload the disk image as it was downloaded, before it is "
+                "only its device has the key; preload the disk image as it was downloaded, before it is "
                 "installed with secure boot"
             )
 
@@ -162,7 +162,7 @@ def _refuse_secure_boot(device: Device, boot: Sequence[ProbedPartition]) -> None
         if _asks_for_secure_boot(content, f"config.json in partition {item.partition.number} of {device.name}"):
             raise DiskImageError(
                 f"{device.name} is to be installed with secure boot (config.json in partition {item.partition.number} says "
-                "installer.secureboot), so the image in it has to be exactly as it was signed and cannot be preloaded; "
+                "installer.secureboot), so the image in it must be exactly as it was signed and cannot be preloaded; "
                 "configure the disk image without secure boot, or let the device download its release"
             )
 
@@ -186,7 +186,7 @@ def _find_image(device: Device, reader: Ext4Reader, boot: Sequence[ProbedPartiti
         if len(others) != 1:
             shown = ", ".join(_shown(name) for name in others[:_SHOWN_FILES]) or "nothing else"
             raise DiskImageError(
-                f"{device.name} is a flasher, but the image that it installs is not known: neither "
+                f"{device.name} is a flasher, but the image that it installs is unknown: neither "
                 f"/{_shown(_CONFIGURATION)} nor device-type.json names a file in /{_shown(_DIRECTORY)}, and there is {shown}"
             )
         wanted = others

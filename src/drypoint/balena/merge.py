@@ -44,7 +44,7 @@ def merge_apps_json(states: Sequence[tuple[str, AppsJson]]) -> AppsJson:
     # The fleet's first, to be what the others are held against.
     for what, state in sorted(parsed, key=lambda one: not _has_fleet(one[1])):
         conflicts += [
-            f"the app {uuid[:80]} is in {apps[uuid][0]} and in {what}, and not the same"
+            f"the app {uuid[:80]} is in {apps[uuid][0]} and in {what}, and they differ"
             for uuid in _add(apps, state, "apps", what)
         ]
         differing = _add(config, state, "config", what)
@@ -62,7 +62,7 @@ def merge_apps_json(states: Sequence[tuple[str, AppsJson]]) -> AppsJson:
     if len(fleets) > 1:
         named = ", ".join(f"{str(app.get('name'))[:80]} ({what})" for what, app in fleets[:_SHOWN])
         conflicts.append(
-            f"a device belongs to one fleet, but {len(fleets)} apps are of class fleet: {named}; the others have to be of "
+            f"a device belongs to one fleet, but {len(fleets)} apps are of class fleet: {named}; the others must be of "
             "class app or block"
         )
     if conflicts:
@@ -79,7 +79,9 @@ def merge_apps_json(states: Sequence[tuple[str, AppsJson]]) -> AppsJson:
 
 def _parsed(what: str, one: AppsJson) -> JsonObject:
     if one.version == 2:
-        raise UsageError(f"{what} is of version 2, which holds the one app of a device: it cannot go with others")
+        raise UsageError(
+            f"{what} is of version 2, which holds the only app of a device: it cannot be merged with others"
+        )
     return parse_state(one.content, what)
 
 

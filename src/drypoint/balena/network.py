@@ -47,7 +47,7 @@ def read_connection(name: str, content: bytes, what: str) -> NetworkConnection:
         raise UsageError(f"{what} has more than {MAX_CONNECTION_BYTES} bytes, too many for a connection profile")
     why = _passed_over(name)
     if why is not None:
-        raise UsageError(f"{what}: NetworkManager passes over files whose names {why}; give it another name")
+        raise UsageError(f"{what}: NetworkManager ignores files whose names {why}; give it another name")
     check_fat_path(name)
     try:
         text = content.decode()
@@ -102,10 +102,10 @@ def check_distinct(connections: Iterable[NetworkConnection]) -> None:
     for connection in connections:
         name, uuid = connection.name.lower(), connection.uuid.lower()
         if name in names:
-            raise UsageError(f"two network connections are to have the file name {connection.name!r}; rename one")
+            raise UsageError(f"two network connections have the file name {connection.name!r}; rename one")
         if uuid and uuid in uuids:
             raise UsageError(
-                f"the network connection {connection.name!r} has the same uuid as another: NetworkManager would take only one"
+                f"the network connection {connection.name!r} has the same uuid as another: NetworkManager would use only one"
             )
         names.add(name)
         uuids.add(uuid)

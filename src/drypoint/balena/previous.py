@@ -41,7 +41,7 @@ def previous_images(reader: TreeReader) -> tuple[Reference, ...]:
             state: Json = msgspec.json.decode(content or b"{}")
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise StoreError(
-                f"{shown} on the data partition is not JSON, so the images to replace are not known: "
+                f"{shown} on the data partition is not JSON, so the images to replace are unknown: "
                 f"{error}. Preload without replacing"
             ) from error
         for image in _images(state):

@@ -58,7 +58,7 @@ def check_png(content: bytes, what: str) -> bytes:
         raise UsageError(f"{what} has more than {MAX_SPLASH_BYTES} bytes, too many for a splash image")
     fault = _fault(content)
     if fault is not None:
-        raise UsageError(f"{what} is not a PNG image that can be a splash image: {fault}")
+        raise UsageError(f"{what} is not a PNG image usable as a splash image: {fault}")
     return content
 
 
@@ -94,7 +94,7 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
         yield kind, view[4:]
         position = end
     if position != len(content):
-        raise ValueError("something follows its end")
+        raise ValueError("there is data after its end")
 
 
 def _check_header(kind: bytes, data: memoryview) -> None:
@@ -102,6 +102,6 @@ def _check_header(kind: bytes, data: memoryview) -> None:
         raise ValueError("it does not begin with a header")
     width, height, bits, colour, compression, filtering, interlace = struct.unpack(">IIBBBBB", data)
     if not 0 < width <= _MAX_SIDE or not 0 < height <= _MAX_SIDE:
-        raise ValueError(f"it is {width} × {height} pixels; expected 1 to {_MAX_SIDE} each way")
+        raise ValueError(f"it is {width} × {height} pixels; expected 1 to {_MAX_SIDE} in each direction")
     if bits not in _DEPTHS.get(colour, ()) or compression or filtering or interlace > 1:
         raise ValueError("its header names a colour type, depth or method that the PNG specification does not have")

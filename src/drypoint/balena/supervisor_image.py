@@ -42,7 +42,7 @@ def supervisor_tags(reference: Reference, version: str) -> tuple[Reference, ...]
     try:
         own = parse_reference(f"{REPOSITORY}:{version_tag(match[1])}")
     except InvalidReferenceError as error:
-        raise UsageError(f"the Supervisor's version {version[:80]!r} cannot be a tag: {error}") from error
+        raise UsageError(f"the Supervisor's version {version[:80]!r} is not a valid tag: {error}") from error
     return (replace(reference, tag="latest", digest=None), own)
 
 

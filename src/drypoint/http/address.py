@@ -47,10 +47,10 @@ def origin(url: str) -> tuple[str, str, int]:
     """
     # urlsplit passes over blanks before an address and line breaks inside; whoever connects reads another address there.
     if url[:1] <= " " or any(blank in url for blank in "\t\r\n"):
-        raise ValueError("not an address: it holds blanks")
+        raise ValueError("not an address: it has blanks in it")
     parts = urlsplit(url)
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.username is not None:
-        raise ValueError("not an address of http or https with a host")
+        raise ValueError("not an http or https address with a host")
     return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]
 
 

@@ -64,7 +64,7 @@ def _proxy(variable: str, text: str) -> Proxy | None:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        raise UsageError(f"{variable} in the environment is not a proxy's address") from None
+        raise UsageError(f"{variable} in the environment is not a proxy address") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(
             f"{variable} in the environment names a proxy of kind {parts.scheme[:20]!r}: only http and https are supported"

@@ -29,7 +29,7 @@ def tls_context(domain: str, ca_files: Sequence[Path], certs_directory: Path) ->
         try:
             context.load_verify_locations(cafile=str(file))
         except (OSError, ssl.SSLError) as error:
-            raise UsageError(f"{file} is not a readable file of certificates in PEM: {_why(error)}") from error
+            raise UsageError(f"{file} is not a readable PEM file of certificates: {_why(error)}") from error
     for certificate in (file for file in files if file.suffix == ".cert"):
         key = certificate.with_suffix(".key")
         try:

@@ -122,7 +122,7 @@ def _extent(answer: Answer, offset: int, body: Body, *, ranged: bool) -> tuple[i
     if answer.status == 206:
         said = _CONTENT_RANGE.fullmatch(content_range)
         if said is None:
-            raise RangeError("the server sent a part without saying which one")
+            raise RangeError("the server sent a part without Content-Range")
         if said[3] != "*":
             _check_size(said[3], body)
         first, end = int(said[1]), int(said[2]) + 1
@@ -154,7 +154,7 @@ def _after(pieces: Iterator[bytes], skip: int, digest: bytes | None, body: Body)
         if digest is not None:
             skipped.update(before)
         if not skip and digest is not None and skipped.digest() != digest:
-            raise ContentError(f"{body.where}: {body.what} changed while it was fetched; run the same again")
+            raise ContentError(f"{body.where}: {body.what} changed during the download; run the same again")
         if piece:
             yield piece
 

@@ -248,14 +248,14 @@ class Transport:
             reason = _tls_reason(error)
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise TransferError(
-                    f"{shown(url)}: the certificate is not trusted: {reason.verify_message}. If the server has an "
-                    f"authority of its own, give its certificate with --add-certificate, or put it in "
+                    f"{shown(url)}: the certificate is not trusted: {reason.verify_message}. If the server has its own "
+                    f"certificate authority, give its certificate with --add-certificate, or put it in "
                     f"{self._options.certs_directory}/{self._domain}/"
                 ) from error
             if isinstance(reason, ssl.SSLError) and reason.reason in _REFUSED_CERTIFICATE:
                 raise TransferError(
                     f"{shown(url)}: the server ends the TLS handshake ({reason.reason}): it does not accept this client's "
-                    f"certificate, or wants one. Put one it accepts in {self._options.certs_directory}/{self._domain}/, as "
+                    f"certificate, or requires one. Put one in {self._options.certs_directory}/{self._domain}/, as "
                     "client.cert with client.key"
                 ) from error
             if isinstance(reason, ssl.SSLError) and reason.reason in _NOT_TLS:
@@ -275,11 +275,11 @@ class Transport:
             cause = error.__cause__
             if isinstance(cause, socket.gaierror) and cause.errno in _NO_SUCH_HOST:
                 raise TransferError(
-                    f"{shown(url)}: there is no host of this name; check the name, the network and the proxy settings"
+                    f"{shown(url)}: no such host; check the name, the network and the proxy settings"
                 ) from error
             raise TransientError(_why(error)) from error
         except (exceptions.LocationValueError, UnicodeError):
-            raise TransferError(f"{shown(url)}: not an address that can be asked") from None
+            raise TransferError(f"{shown(url)}: not a valid address") from None
         except (exceptions.HTTPError, OSError) as error:
             raise TransientError(_why(error)) from error
 

@@ -49,5 +49,5 @@ def test_each_processor_of_balenas_has_a_platform(arch: str, platform: str) -> N
 
 
 def test_an_unknown_processor_is_told_with_its_device_type() -> None:
-    with pytest.raises(UsageError, match=r"device type 'some-board', whose processor 'z80' .* --platform"):
+    with pytest.raises(UsageError, match=r"device type 'some-board', of the unknown architecture 'z80'.* --platform"):
         _ = DeviceType("some-board", "z80").platform

@@ -148,7 +148,7 @@ def test_an_encrypted_partition_is_refused(tmp_path: Path, label: str) -> None:
         encrypt(image.disk, label)
     error = refusal(image.disk.path)
     assert type(error) is FilesystemError
-    assert f"({label}) is encrypted (LUKS2), and only the device that it belongs to has the key" in str(error)
+    assert f"({label}) is encrypted (LUKS2), and only its device has the key" in str(error)
 
 
 def test_boot_files_that_are_no_json_are_refused(tmp_path: Path, inner: DiskImage) -> None:

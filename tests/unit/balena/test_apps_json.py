@@ -155,7 +155,7 @@ def test_very_many_and_very_long_faults_are_bounded() -> None:
         (b"[" * 100_000, "not JSON"),
         (b'"\xff"', "not JSON"),
         (b"[]", "version 1"),
-        (b"{}", "no apps.json"),
+        (b"{}", "not an apps.json"),
         (b'{"cafe": {"apps": {}}}', "what is under its only key may be one"),
         (b" " * (MAX_BYTES + 1), "more than"),
     ],

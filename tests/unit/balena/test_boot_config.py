@@ -100,9 +100,7 @@ def test_a_later_setting_builds_on_an_earlier_one() -> None:
 
 
 def test_a_setting_into_something_that_is_no_object_is_refused() -> None:
-    with pytest.raises(
-        UsageError, match=r"os\.network\.x cannot be set in config\.json: os\.network is there"
-    ) as caught:
+    with pytest.raises(UsageError, match=r"os\.network\.x cannot be set in config\.json: os\.network exists") as caught:
         merged(json.dumps({"os": {"network": SECRET}}).encode(), "os.network.x=1")
     assert SECRET not in str(caught.value)
 

@@ -139,7 +139,7 @@ def test_what_fits_stays_as_it_is() -> None:
     three, two = read(STATE), read(V2)
     assert fit(three, SupervisorVersion(19, 0, 1)) == three
     assert fit(two, SupervisorVersion(8, 0, 0)) == two
-    with pytest.raises(UsageError, match="not offline"):
+    with pytest.raises(UsageError, match="only reads online"):
         fit(two, SupervisorVersion(13, 1, 6))
 
 
@@ -151,7 +151,7 @@ def test_what_version_2_cannot_say_is_refused() -> None:
         fit(read(state), old)
     state = state_of_version_3()
     state["apps"][APP]["class"] = "block"
-    with pytest.raises(UsageError, match="of a fleet only"):
+    with pytest.raises(UsageError, match="only run the app of a fleet"):
         fit(read(state), old)
     state = state_of_version_3()
     state["apps"][APP]["releases"]["c" * 32] = release(state)

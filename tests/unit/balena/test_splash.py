@@ -59,7 +59,7 @@ IDAT = (b"IDAT", zlib.compress(bytes(18)))
         (SIGNATURE, "cut off"),
         (png(header(), IDAT), "cut off"),
         (png(header(), IDAT, END)[:-1], "cut off"),
-        (png(header(), IDAT, END) + b"x", "follows its end"),
+        (png(header(), IDAT, END) + b"x", "data after its end"),
         (png(header(), IDAT, END).replace(b"IDAT", b"IDAU"), "checksum"),
         (png(IDAT, END), "begin with a header"),
         (png((b"IHDR", bytes(12)), IDAT, END), "begin with a header"),

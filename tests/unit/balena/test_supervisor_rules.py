@@ -119,7 +119,7 @@ def encoded(content: object) -> bytes:
             ["begins with a number", "The Supervisor 13.1.11 takes it"],
         ),
         (state(labels={"a_b": "x"}), "12.11.43", ["apps.1.services.100.labels.a_b", "The Supervisor 14.2.11 takes it"]),
-        ({**state(), "config": False}, "14.0.21", ["config: expected", "No later Supervisor takes it"]),
+        ({**state(), "config": False}, "14.0.21", ["config: expected", "No later Supervisor accepts it"]),
     ],
 )
 def test_a_refusal_names_the_rule_and_the_version_that_takes_the_file(
@@ -139,7 +139,7 @@ def test_a_file_is_held_against_the_supervisor_as_it_is() -> None:
         check_as_it_is(apps, SupervisorVersion(12, 11, 43))
     two = fit(apps, SupervisorVersion(12, 11, 43))
     assert check_as_it_is(two, SupervisorVersion(12, 11, 43)).version == 2
-    with pytest.raises(UsageError, match="not offline"):
+    with pytest.raises(UsageError, match="only reads online"):
         check_as_it_is(two, SupervisorVersion(13, 1, 6))
 
 

@@ -123,7 +123,7 @@ def test_a_release_of_ones_choice() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"fleets": ("a/b",), "device": "d"}, "give it or --fleet"),
+        ({"fleets": ("a/b",), "device": "d"}, "give --device or --fleet"),
         ({"commit": "current"}, "give --fleet with it"),
         ({"device": "d", "commit": "current"}, "give --fleet with it"),
         ({"fleets": ("a/b", "c/d"), "commit": "abcd"}, "belongs to one fleet"),

@@ -117,8 +117,8 @@ class CloudClient:
             return json_decoder(shape).decode(answer.body)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             raise SourceError(
-                f"{self.settings.host}{shown(path)} answers with something that is not what balena's API gives there; "
-                "is it the address of an API server, and not of a dashboard or a proxy's login page?"
+                f"{self.settings.host}{shown(path)} does not answer as balena's API does; check that it is the address of an "
+                "API server, not of a dashboard or a proxy's login page"
             ) from None
 
     def not_logged_in(self) -> AuthenticationError:
@@ -127,7 +127,7 @@ class CloudClient:
         if not self.settings.token:
             return AuthenticationError(self.settings.not_logged_in())
         return AuthenticationError(
-            f"{host} does not take the token from {place}: it has lapsed, was revoked, or is another server's. Run "
+            f"{host} does not accept the token from {place}: it has expired, was revoked, or is another server's. Run "
             f"'balena login', or give another one with --token or {TOKEN_VARIABLE}"
         )
 
@@ -160,7 +160,7 @@ class CloudClient:
     def _taken(self, answer: Answer, wanted: set[int]) -> CloudAnswer:
         if answer.foreign:
             raise TransferError(
-                f"{self.settings.host} sends on to {shown(answer.url)}, where the token does not go; "
+                f"{self.settings.host} redirects to {shown(answer.url)}, to which the token is not sent; "
                 "give that server with --api-url if it is the right one"
             )
         if answer.status in wanted:
@@ -171,24 +171,24 @@ class CloudClient:
                 raise self.not_logged_in()
             case 403:
                 raise AuthenticationError(
-                    f"{where}: the token may not do that (status 403{self._said(answer)}); use a token with more rights"
+                    f"{where}: the token has no permission (status 403{self._said(answer)}); use a token with more rights"
                 )
             case 429:
                 raise self._too_many(answer, where)
             case 404 | 405:
                 raise SourceError(
-                    f"{where}: there is no such thing on that server (status {answer.status}); is {self.settings.api_url} "
-                    "the address of its API?"
+                    f"{where}: not found on that server (status {answer.status}); check that {self.settings.api_url} is the "
+                    "address of its API"
                 )
             case status if status >= 500 or status in _PASSING:
                 raise TransientError(
                     f"the server answers status {status}{self._said(answer)}",
                     parse_retry_after(answer.header("Retry-After")),
-                    "The network is not the cause, the server's log may say what is; run the same again later",
+                    "The server failed, not the network: its log may say why; run the same again later",
                 )
             case status:
                 raise SourceError(
-                    f"{where}: the server answers status {status}{self._said(answer)}; trying again would not change that"
+                    f"{where}: the server answers status {status}{self._said(answer)}; a retry would not help"
                 )
 
     def _said(self, answer: Answer) -> str:
@@ -211,5 +211,5 @@ class CloudClient:
     def _too_many(self, answer: Answer, where: str) -> Exception:
         wait = parse_retry_after(answer.header("Retry-After"))
         if wait is not None and wait > self._options.retry.longest_wait:
-            return TransferError(f"{where}: asked too often (status 429); try again in {wait:.0f} seconds")
-        return TransientError("asked too often (status 429)", wait)
+            return TransferError(f"{where}: too many requests (status 429); try again in {wait:.0f} seconds")
+        return TransientError("too many requests (status 429)", wait)

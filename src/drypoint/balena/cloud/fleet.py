@@ -170,7 +170,7 @@ def find_fleet(model: CloudModel, name: str) -> Fleet:
         hint = f", and a fleet's id is at most {_LARGEST_ID}"
     raise SourceError(
         f"{model.client.settings.host} has no fleet {name[:100]!r} that this login can see{hint}. "
-        "'balena fleet list' shows the fleets that it can, by name and as ORGANISATION/FLEET"
+        "'balena fleet list' shows those that it can see, by name and as ORGANISATION/FLEET"
     )
 
 
@@ -217,7 +217,7 @@ def _by_name(model: CloudModel, name: str) -> int | None:
         return None
     shown = ", ".join(one.slug[:100] for one in choices[:_SHOWN]) + (" and more" if len(choices) > _SHOWN else "")
     what = f"{len(choices)} fleets are called" if found else "this login has no fleet of its own called"
-    raise UsageError(f"{what} {name[:100]!r}; say which one is meant, with its organisation: {shown}")
+    raise UsageError(f"{what} {name[:100]!r}; give one with its organisation: {shown}")
 
 
 def find_release(model: CloudModel, fleet: Fleet, wanted: str = CURRENT) -> str:
@@ -239,7 +239,7 @@ def find_release(model: CloudModel, fleet: Fleet, wanted: str = CURRENT) -> str:
     commit = wanted.strip().lower()
     if _COMMIT.fullmatch(commit) is None:
         raise UsageError(
-            f"{wanted[:100]!r} is no release: expected 'current', 'latest', or a commit of 4 to 64 hexadecimal digits"
+            f"{wanted[:100]!r} is not a release: expected 'current', 'latest', or a commit of 4 to 64 hexadecimal digits"
         )
     chosen = f"(belongs_to__application eq {fleet.id}) and (startswith(commit,{odata_text(commit)}))"
     found = model.rows("release", _RawRelease, [("$select", "commit,status"), ("$filter", chosen), ("$top", "100")])
@@ -268,7 +268,7 @@ def find_device(model: CloudModel, uuid: str) -> Device:
     """
     text = uuid.strip().lower()
     if _DEVICE_UUID.fullmatch(text) is None:
-        raise UsageError(f"{uuid[:100]!r} is no device's uuid: expected 7 to 64 hexadecimal digits")
+        raise UsageError(f"{uuid[:100]!r} is not a device's uuid: expected 7 to 64 hexadecimal digits")
     found = model.rows(
         "device",
         _RawDevice,

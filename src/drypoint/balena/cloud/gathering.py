@@ -35,7 +35,7 @@ class StateWishes(msgspec.Struct, frozen=True):
         UsageError: the wishes contradict each other.
         """
         if self.device is not None and self.fleets:
-            raise UsageError("--device already says which fleet: give it or --fleet, not both")
+            raise UsageError("--device implies its fleet: give --device or --fleet, not both")
         if self.commit is not None and not self.fleets:
             raise UsageError(
                 "--commit chooses a release of a fleet: give --fleet with it (a device's is chosen by the server)"
@@ -79,7 +79,7 @@ def gather_states(
     needs: list[NeededArchitecture] = []
     notes: list[str] = []
     if wishes.asks_the_server and client is None:
-        raise ValueError("fleets and devices are known to a server only")
+        raise ValueError("fleets and devices need a server")
     if client is not None:
         model = CloudModel(client)
         for name in dict.fromkeys(wishes.fleets):

@@ -35,7 +35,7 @@ def odata_text(text: str) -> str:
         UsageError: no name on the server is like that.
     """
     if not text.isprintable() or len(text) > _MAX_TEXT:
-        raise UsageError(f"{text[:100]!r} cannot be the name of anything on a balena server")
+        raise UsageError(f"{text[:100]!r} is not a valid name on a balena server")
     doubled = text.replace("'", "''")
     return f"'{doubled}'"
 

@@ -125,7 +125,7 @@ def read_plain_yaml(content: bytes, what: str) -> dict[str, str]:
     try:
         lines = content.decode().splitlines()
     except UnicodeDecodeError:
-        raise UsageError(f"{what} is not text in UTF-8") from None
+        raise UsageError(f"{what} is not UTF-8 text") from None
     values: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         text = line.rstrip()
@@ -135,8 +135,8 @@ def read_plain_yaml(content: bytes, what: str) -> dict[str, str]:
         value = _scalar(match[2] or "") if match is not None else None
         if match is None or value is None:
             raise UsageError(
-                f"{what}, line {number}, is more than 'key: value', which is all that is read there; "
-                f"name the server with --api-url, and the token with --token or {TOKEN_VARIABLE}"
+                f"{what}, line {number}: expected 'key: value'; other YAML is not supported; "
+                f"give the server with --api-url, and the token with --token or {TOKEN_VARIABLE}"
             )
         values[match[1]] = value
     return values
@@ -174,7 +174,7 @@ def _checked_token(text: str, where: str) -> str:
     token = text.strip()
     if len(token) > _MAX_TOKEN_BYTES or _TOKEN.fullmatch(token) is None:
         # Not quoted: it may be a token with something stuck to it.
-        raise AuthenticationError(f"what {where} holds cannot be a token: expected one line without spaces")
+        raise AuthenticationError(f"{where} does not hold a token: expected one line without spaces")
     return token
 
 
@@ -209,7 +209,7 @@ def _checked_url(text: str, where: str, insecure: tuple[str, ...]) -> str:
         raise UsageError(f"{where}: expected a server's address without a path, such as https://api.{DEFAULT_DOMAIN}")
     if scheme == "http" and not is_loopback(host) and not is_listed(parts.netloc, insecure):
         raise UsageError(
-            f"{where} is an address of plain http, on which everybody could read the token: use https, or allow the host "
+            f"{where} is a plain http address, which would send the token unencrypted: use https, or allow the host "
             f"with --insecure-registry {parts.netloc[:100]} if you trust the network"
         )
     return f"{scheme}://{parts.netloc.lower()}"

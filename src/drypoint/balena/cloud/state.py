@@ -38,8 +38,8 @@ def fleet_state(client: CloudClient, fleet: Fleet, commit: str) -> _Object:
     if answer.status == 401:
         client.check_login()
         raise AuthenticationError(
-            f"{client.settings.host} does not give the target state of {fleet.slug} at release {commit}: the login may not "
-            "read it, or the release was taken away just now"
+            f"{client.settings.host} does not give the target state of {fleet.slug} at release {commit}: the login has no "
+            "permission to read it, or the release was just deleted"
         )
     if answer.status == 404:
         raise _too_old(client, "a fleet")
@@ -62,7 +62,7 @@ def device_state(client: CloudClient, device: Device) -> _Object:
     if answer.status == 401:
         client.check_login()
         raise AuthenticationError(
-            f"{client.settings.host} does not give the target state of the device {device.uuid}: the login may not read it"
+            f"{client.settings.host} does not give the target state of the device {device.uuid}: the login has no permission"
         )
     if answer.status == 304:
         raise SourceError(
@@ -99,7 +99,7 @@ def make_apps_json(state: _Object, what: str, *, pin_device: bool = False) -> Ap
 
 def _state_of(client: CloudClient, answer: dict[str, msgspec.Raw], uuid: str, path: str) -> _Object:
     if uuid not in answer:
-        raise SourceError(f"{client.settings.host}{path} answers with the state of something else")
+        raise SourceError(f"{client.settings.host}{path} answers with the state of another fleet or device")
     try:
         state: Json = msgspec.json.decode(answer[uuid])
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

@@ -58,9 +58,9 @@ def find_supervisor_image(client: CloudClient, version: str, arch: str) -> Refer
     """
     match = _VERSION.fullmatch(version.strip())
     if match is None:
-        raise UsageError(f"{version[:80]!r} is no version of the Supervisor; one looks like v16.1.10")
+        raise UsageError(f"{version[:80]!r} is not a version of the Supervisor; one looks like v16.1.10")
     if _ARCHITECTURE.fullmatch(arch) is None:
-        raise UsageError(f"{arch[:80]!r} is no architecture; expected one of aarch64, amd64, armv7hf, i386, rpi")
+        raise UsageError(f"{arch[:80]!r} is not an architecture; expected one of aarch64, amd64, armv7hf, i386, rpi")
     tag = version_tag(match[1])
     # A tag has no plus sign: v17.0.0_rev1 is 17.0.0+rev1.
     spelled = match[1].replace("_", "+", 1)
@@ -68,14 +68,14 @@ def find_supervisor_image(client: CloudClient, version: str, arch: str) -> Refer
     if name is None:
         raise SourceError(
             f"{client.settings.host} has no Supervisor v{spelled} for {arch}, or only one that failed or was invalidated; "
-            "check the version (the tag of the image balena_supervisor on a device), or take another server with --api-url "
+            "check the version (the tag of the image balena_supervisor on a device), or use another server with --api-url "
             "https://api.balena-cloud.com"
         )
     try:
         reference = parse_reference(name)
     except InvalidReferenceError as error:
         raise SourceError(
-            f"{client.settings.host} names the Supervisor's image in a way that is no image's: {error}"
+            f"{client.settings.host} gives a Supervisor image name that is not a reference: {error}"
         ) from error
     if reference.domain == DEFAULT_DOMAIN and reference.digest is None and reference.tag == "latest":
         # Of releases before those in balena's own registry, only the repository on Docker Hub is noted; it is tagged by

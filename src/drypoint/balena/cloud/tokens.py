@@ -114,8 +114,8 @@ class RegistryTokens:
         if claims.access is not None and not _is_granted(claims.access, wanted):
             self._client.check_login()
             raise AuthenticationError(
-                f"{self._client.settings.host} does not let this login pull {registry}/{wanted}: its fleet belongs to somebody "
-                "else, or the image was deleted"
+                f"{self._client.settings.host} does not let this login pull {registry}/{wanted}: it has no access to the "
+                "image's fleet, or the image was deleted"
             )
         return _Token(text, asked_at + _lifetime(claims) * _LIFETIME_USED)
 

@@ -118,7 +118,7 @@ def authorize(
         return (yield from _bearer(bearer, credentials, scopes, registry, plain_http=plain_http, advice=advice))
     if "basic" in by_scheme:
         if credentials is None or not credentials.username:
-            raise AuthenticationError(f"{registry} wants a user name and a password; {advice}")
+            raise AuthenticationError(f"{registry} requires a user name and a password; {advice}")
         return Authorization(_basic(credentials))
     offered = ", ".join(sorted(scheme[:40] for scheme in by_scheme)) or "none"
     raise AuthenticationError(f"{registry} asks for credentials in a way that is not supported ({offered})")
@@ -206,7 +206,7 @@ def _basic(credentials: Credentials) -> str:
 
 def _checked(token: str, giver: str) -> str:
     if _TOKEN.fullmatch(token) is None:
-        raise AuthenticationError(f"{giver} gave no token, or one that cannot stand in a header")
+        raise AuthenticationError(f"{giver} gave no token, or one that is not valid in a header")
     return token
 
 

@@ -129,7 +129,7 @@ class RegistryClient:
             refuse_schema_1(content, media_type, where)
             raise DigestMismatchError(
                 f"{where}: the manifest's digest is {digest}, expected {said or 'some content'}: "
-                "the registry, or something on the way to it, changes content"
+                "the registry, or a proxy in between, changes content"
             )
         return FetchedManifest(content, media_type, digest)
 
@@ -252,7 +252,7 @@ class RegistryClient:
             return ImageNotFoundError(
                 f"{where}: the registry has no such {what} ({status}); check its name and tag{private}"
             )
-        return TransferError(f"{where}: the registry answers {status}, which trying again would not change")
+        return TransferError(f"{where}: the registry answers {status}; a retry would not help")
 
     def _exchange(self, request: TokenRequest) -> TokenAnswer:
         patience = self.patience(shown(request.url))

@@ -135,7 +135,7 @@ def _read(path: Path) -> _RawConfig:
         return decode_go(content, _RawConfig, first=True) if content.strip() else _RawConfig()
     except JsonError:
         # The parser's own words may quote the file, which holds passwords.
-        raise AuthenticationError(f"{path} is not a Docker configuration file; mend it or log in again") from None
+        raise AuthenticationError(f"{path} is not a Docker configuration file; fix it or log in again") from None
 
 
 def _from_entry(entry: _RawAuth, registry: str, path: Path) -> Credentials | None:
@@ -174,7 +174,7 @@ def _ask_helper(name: str, key: str) -> Credentials | None:
         )
     except FileNotFoundError:
         raise AuthenticationError(
-            f"credential helper {program} for {key} is not installed; install it or take it out of config.json"
+            f"credential helper {program} for {key} is not installed; install it or remove it from config.json"
         ) from None
     except OSError as error:
         raise AuthenticationError(f"credential helper {program} cannot be started: {error.strerror}") from error

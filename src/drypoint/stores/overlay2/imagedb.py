@@ -61,7 +61,7 @@ def _read_image(
     if content is None:
         return None
     if (found := digest_of(content)) != image_id:
-        store.report("damaged-config", path, f"the image config hashes to {found}; the engine passes the image over")
+        store.report("damaged-config", path, f"the image config hashes to {found}; the engine ignores the image")
         return None
     try:
         config = parse_config(content, f"image {image_id}")

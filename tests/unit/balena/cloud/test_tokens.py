@@ -102,7 +102,7 @@ def test_what_is_not_granted_is_told_by_name() -> None:
         with pytest.raises(AuthenticationError, match=f"does not let this login pull {REGISTRY}/v2/secret9"):
             tokens(REGISTRY, scope_of(SECRET), None, "")
     with tokens_for(MAIN, token="stale") as (_, tokens):
-        with pytest.raises(AuthenticationError, match="does not take the token"):
+        with pytest.raises(AuthenticationError, match="does not accept the token"):
             tokens(REGISTRY, scope_of(MAIN), None, "")
     with tokens_for(MAIN, token="") as (_, tokens):
         with pytest.raises(AuthenticationError, match="not logged in"):

@@ -297,7 +297,7 @@ def test_a_server_that_wants_a_certificate_is_asked_once(
 
     with raw_server(count, context) as server:
         with pytest.raises(
-            TransferError, match=r"it does not accept this client's certificate, or wants one.*client\.cert"
+            TransferError, match=r"it does not accept this client's certificate, or requires one.*client\.cert"
         ) as caught:
             pull(server, options)
     assert "failed" not in str(caught.value)

@@ -178,7 +178,7 @@ def test_a_token_that_says_no_lifetime_lives_a_minute(stated: dict[str, object])
     ("challenges", "credentials", "answers", "words"),
     [
         ([BASIC], None, [], "docker login registry.example.com"),
-        ([BASIC], Credentials(identity_token="hush-identity"), [], "wants a user name"),
+        ([BASIC], Credentials(identity_token="hush-identity"), [], "requires a user name"),
         ([Challenge("negotiate", {})], Credentials("ann", "hush-password"), [], "negotiate"),
         ([], Credentials("ann", "hush-password"), [], "none"),
         ([BEARER], Credentials("ann", "hush-password"), [TokenAnswer(401, b"hush-password")], "status 401"),
@@ -188,7 +188,7 @@ def test_a_token_that_says_no_lifetime_lives_a_minute(stated: dict[str, object])
         ([BEARER], None, [TokenAnswer(200, b'{"token": "hush-token", "expires_in": "hush-token"}')], "not JSON"),
         ([BEARER], None, [TokenAnswer(200, b"[" * 100_000)], "not JSON"),
         ([BEARER], None, [TokenAnswer(200, b"{}")], "gave no token"),
-        ([BEARER], None, [TokenAnswer(200, b'{"token": "hush-token\\r\\nX: y"}')], "cannot stand in a header"),
+        ([BEARER], None, [TokenAnswer(200, b'{"token": "hush-token\\r\\nX: y"}')], "not valid in a header"),
         (
             [Challenge("bearer", {"realm": "http://auth.example.com/t"})],
             Credentials("ann", "hush-password"),
