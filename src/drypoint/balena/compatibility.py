@@ -20,8 +20,10 @@ from .apps_json import (
     parse_state,
 )
 from .apps_json_v2 import to_version_2
+from .requirements import consequence, open_requirements
 from .supervisor_rules import FIRST_OF_VERSION_2, FIRST_OF_VERSION_3, FIRST_TO_PIN
 from .supervisor_version import SupervisorVersion
+from .target_state import MAX_FAULTS_SHOWN
 
 
 def version_for(supervisor: SupervisorVersion) -> AppsJsonVersion:
@@ -75,6 +77,13 @@ def fit(apps: AppsJson, supervisor: SupervisorVersion, what: str = "apps.json", 
             else f"The Supervisor {later} takes it as it is: take a balenaOS with that one or a later one, or correct the file"
         )
         raise UsageError(f"{reader} would ignore {what}:\n{listed(found)}\n{advice}")
+    unmet = [one for one in open_requirements(state, supervisor) if one.met is False and not one.optional]
+    if unmet:
+        shown = "\n".join(f"  {one.service} requires {one.text}" for one in unmet[:MAX_FAULTS_SHOWN])
+        raise UsageError(
+            f"{what} has requirements that {reader} does not meet, so that it {consequence(supervisor)}:\n{shown}\n"
+            "Take a balenaOS whose Supervisor meets them, or a release whose contracts require less"
+        )
     return AppsJson(content, found.services, apps.pin_device, wanted)
 
 

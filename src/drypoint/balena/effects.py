@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .apps_json import AppsJson, parse_state
-from .identifiers import Json, JsonObject, is_array_index, number_of
+from .identifiers import Json, JsonObject, first_key, number_of
+from .requirements import consequence, open_requirements
 from .supervisor_version import SupervisorVersion
 
 _STARTS_ALL = ((12, 11, 15), (14, 0, 21))
@@ -22,18 +23,15 @@ _SHOWN_SERVICES = 5
 
 def effects(apps: AppsJson, supervisor: SupervisorVersion) -> tuple[str, ...]:
     """What the user should know before *supervisor* reads *apps*, which it takes; a sentence each."""
-    found = _objects(parse_state(apps.content, "apps.json"), "apps")
+    state = parse_state(apps.content, "apps.json")
+    found = _objects(state, "apps")
     return (
+        *_of_requirements(state, supervisor),
         *(_of_releases(found) if apps.version == 3 else ()),
         *_of_ids(found),
         *_of_services(found, supervisor),
         *(_of_pinning(found, apps.version) if apps.pin_device else ()),
     )
-
-
-def first_key(members: JsonObject) -> str:
-    """The key that JavaScript lists first: small whole numbers come before all others."""
-    return min(members, key=lambda key: (0, int(key)) if is_array_index(key) else (1, 0))
 
 
 def _of_releases(apps: dict[str, JsonObject]) -> Iterator[str]:
@@ -78,6 +76,19 @@ def _of_services(apps: dict[str, JsonObject], supervisor: SupervisorVersion) -> 
             f"{_listed(stuck)}: a label or variable is called {_OWN_PROPERTY}; the Supervisor {supervisor} fails on it as soon "
             "as the service changes, and makes no update then"
         )
+
+
+def _of_requirements(state: JsonObject, supervisor: SupervisorVersion) -> Iterator[str]:
+    undecided: dict[str, list[str]] = {}
+    for one in open_requirements(state, supervisor):
+        if one.met is False:
+            yield f"{one.service} requires {one.text}, so that the Supervisor {supervisor} does not run it (it is optional)"
+            continue
+        without = "does not run it (it is optional)" if one.optional else consequence(supervisor)
+        text = f"it is not known whether the device has {one.text}, as the contract requires; if not, the Supervisor {without}"
+        undecided.setdefault(text, []).append(one.service)
+    for text, services in undecided.items():
+        yield f"{_listed(services)}: {text}"
 
 
 def _of_pinning(apps: dict[str, JsonObject], version: int) -> Iterator[str]:

@@ -102,3 +102,8 @@ def is_canonical(text: str) -> bool:
 def is_array_index(key: str) -> bool:
     """Whether JavaScript lists the key *key* before those that are not numbers, and in numerical order."""
     return _CANONICAL.fullmatch(key) is not None and len(key) <= 10 and int(key) < 2**32 - 1
+
+
+def first_key(members: JsonObject) -> str:
+    """The key that JavaScript lists first: small whole numbers come before all others."""
+    return min(members, key=lambda key: (0, int(key)) if is_array_index(key) else (1, 0))
