@@ -40,6 +40,7 @@ from drypoint.samples.images import add_to_registry, build_image, build_layer
 from drypoint.samples.layers import LayerBuilder
 from drypoint.samples.registry import Faults, RegistryContent, serve_registry
 from drypoint.sources.registry import RegistrySource
+from drypoint.sources.registry.credentials import DockerConfigStore
 from drypoint.verification.filesystem import check_file_system
 from drypoint.volumes.target import Target
 
@@ -159,11 +160,11 @@ def from_slow_e2fsck(tmp_path: Path) -> Iterator[Callable[[Write], object]]:
 
 
 @contextmanager
-def slow_program(tmp_path: Path, name: str) -> Iterator[None]:
-    """Instead of *name* runs what does not end, in the process that is started."""
+def slow_program(tmp_path: Path, name: str, first: str = ":") -> Iterator[None]:
+    """Instead of *name* runs *first*, and then what does not end, in the process that is started."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / name).write_text("#!/bin/sh\nexec sleep 1000\n")
+    (programs / name).write_text(f"#!/bin/sh\n{first}\nexec sleep 1000\n")
     (programs / name).chmod(0o755)
     path = os.environ["PATH"]
     os.environ["PATH"] = f"{programs}:{path}"
@@ -244,6 +245,17 @@ def computing(_: object = None) -> None:
 def test_asking_ends_with_an_interrupt(work: Callable[[object], None]) -> None:
     with nothing_left() as closing, interrupted(closing, 0.1), pytest.raises(KeyboardInterrupt):
         ask_at_once(work, range(9), 4, "ask")
+
+
+def test_a_credential_helper_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"credsStore": "slow"}')
+    store = DockerConfigStore(tmp_path / "config.json")
+    started = tmp_path / "pid"
+    with slow_program(tmp_path, "docker-credential-slow", f"echo $$ > {started}"):
+        with nothing_left() as closing, interrupted(closing), pytest.raises(KeyboardInterrupt):
+            ask_at_once(store.get, ["example.com"], 1, "ask")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
 
 
 def test_asking_ends_with_the_first_failure() -> None:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from ...concurrency.tasks import current
 from ...errors import AuthenticationError
 from ...go_json import JsonError, decode_base64, decode_go
 
@@ -169,8 +170,8 @@ def _ask_helper(name: str, key: str) -> Credentials | None:
         raise AuthenticationError(f"{program!r} is not a credential helper's name")
     try:
         # A program of the user's own choice, named in the user's own file, found on PATH: as docker does it.
-        ended = subprocess.run(
-            [program, "get"], input=key.encode(), capture_output=True, timeout=_HELPER_SECONDS, check=False
+        process = subprocess.Popen(
+            [program, "get"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
     except FileNotFoundError:
         raise AuthenticationError(
@@ -178,20 +179,28 @@ def _ask_helper(name: str, key: str) -> Credentials | None:
         ) from None
     except OSError as error:
         raise AuthenticationError(f"credential helper {program} cannot be started: {error.strerror}") from error
-    except subprocess.TimeoutExpired:
-        raise AuthenticationError(
-            f"credential helper {program} gave no answer for {key} in {_HELPER_SECONDS:g} seconds"
-        ) from None
-    if ended.returncode != 0:
-        if _NOT_FOUND in ended.stdout:
+    with process:
+        try:
+            with current().waker(process.kill):
+                answered, _ = process.communicate(key.encode(), _HELPER_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AuthenticationError(
+                f"credential helper {program} gave no answer for {key} in {_HELPER_SECONDS:g} seconds"
+            ) from None
+        finally:
+            # Does nothing to one that has ended.
+            process.kill()
+    current().check()
+    if process.returncode != 0:
+        if _NOT_FOUND in answered:
             return None
         # What it printed may hold a secret, so it is not quoted.
         raise AuthenticationError(
-            f"credential helper {program} failed for {key} with exit status {ended.returncode}; "
+            f"credential helper {program} failed for {key} with exit status {process.returncode}; "
             f"try it by hand: echo {key} | {program} get"
         )
     try:
-        answer = decode_go(ended.stdout, _RawHelperAnswer, first=True)
+        answer = decode_go(answered, _RawHelperAnswer, first=True)
     except JsonError:
         raise AuthenticationError(f"credential helper {program} did not answer with credentials for {key}") from None
     if answer.Username == _IDENTITY_TOKEN_USER:
