@@ -209,7 +209,7 @@ def _write_image(reader: EtchReader, disk: FileDevice, scratch: Path, progress: 
     try:
         whole = _joined(head, chunks)
         if kind == "zip":
-            _unzip(whole, disk, scratch)
+            _unzip(whole, disk, scratch, name, progress)
         else:
             write_sparse(
                 decompressed(whole, ImageFormat.RAW if kind is None else ImageFormat(kind), name, progress),
@@ -222,11 +222,11 @@ def _write_image(reader: EtchReader, disk: FileDevice, scratch: Path, progress: 
     step.end()
 
 
-def _unzip(chunks: Iterator[bytes], disk: FileDevice, scratch: Path) -> None:
-    """A zip archive tells at its end what it holds: it has to be there as a whole."""
+def _unzip(chunks: Iterator[bytes], disk: FileDevice, scratch: Path, name: str, progress: Progress) -> None:
+    """A zip archive, *name* in messages, has its directory at its end: it has to be there as a whole."""
     with nameless_file(scratch) as fd:
         write_sparse(chunks, fd)
-        with opened_image(path_of(fd), directory=scratch) as opened:
+        with opened_image(path_of(fd), directory=scratch, name=name, progress=progress) as opened:
             size = opened.device.size
             pieces = image_chunks(opened.device.fileno(), size, _CHUNK)
             write_sparse((bytes(length) if piece is None else piece for piece, length in pieces), disk.fileno())

@@ -276,6 +276,13 @@ def test_a_compressed_disk_image(place: Path, kind: str) -> None:
     assert injected(made).read_bytes() == plain
 
 
+def test_a_zip_archive_without_a_disk_image_is_named(place: Path) -> None:
+    (place / "image.img").unlink()
+    with zipfile.ZipFile(place / "image.img", "w") as archive:
+        archive.writestr("__MACOSX/._balena.img", b"resource fork")
+    refused(gnu_tar(place), DiskImageError, r"^\./image.img: the zip archive holds no disk image")
+
+
 def test_directories_merge_and_keep_what_they_are(place: Path) -> None:
     (place / "inject/6/resin-data/deep").mkdir(parents=True, mode=0o700)
     (place / "inject/6/resin-data").chmod(0o700)

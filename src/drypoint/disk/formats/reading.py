@@ -40,19 +40,22 @@ class OpenedImage(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def opened_image(path: Path, *, directory: Path | None = None, progress: Progress = SILENT) -> Iterator[OpenedImage]:
+def opened_image(
+    path: Path, *, directory: Path | None = None, name: str | None = None, progress: Progress = SILENT
+) -> Iterator[OpenedImage]:
     """Open the disk image *path*, which may be a block device, or compressed: its content tells, not its name.
 
     Args:
         directory: where a compressed one is unpacked to; default: :func:`.scratch_directory`.
-        progress: is told how much of a compressed one has been read.
+        name: how messages name it; default: its path.
+        progress: is given how much of a compressed one has been read.
 
     Raises:
         DiskImageError: it cannot be read, is damaged, cut short, compressed in a way that is not supported, or an archive with
             more or less than one disk image.
         OutputError: there is no room to unpack it.
     """
-    with FileDevice(path) as file:
+    with FileDevice(path, name=name) as file:
         kind = format_of_content(file)
         if kind is ImageFormat.RAW:
             pad_missing_tail(file, progress)
@@ -60,7 +63,7 @@ def opened_image(path: Path, *, directory: Path | None = None, progress: Progres
             return
         with nameless_file(directory or scratch_directory()) as fd:
             _unpack(file, kind, fd, directory, progress)
-            with FileDevice(path_of(fd), writable=True, name=str(path)) as device:
+            with FileDevice(path_of(fd), writable=True, name=file.name) as device:
                 refuse_packed_again(device, kind)
                 pad_missing_tail(device, progress)
                 yield OpenedImage(device, kind, is_scratch=True)

@@ -60,6 +60,10 @@ def find_image(archive: Device) -> ZipMember:
     files = [one for one in _members(archive) if not one.name.endswith("/") and not _is_from_macos(one.name)]
     images = [one for one in files if one.name.lower().endswith(_IMAGE_SUFFIXES)]
     if len(files) != 1 and len(images) != 1:
+        if not files:
+            raise DiskImageError(
+                f"{archive.name}: the zip archive holds no disk image; use the one that it was made for"
+            )
         found = ", ".join(one.name for one in (images or files)[:3])
         raise DiskImageError(
             f"{archive.name}: one disk image is expected in a zip archive, but there are {len(images or files)} files"

@@ -93,8 +93,8 @@ def test_an_archive_with_a_comment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ([], "there are 0 files; unpack"),
-        ([("dir/", b"")], "there are 0 files"),
+        ([], "holds no disk image"),
+        ([("dir/", b"")], "holds no disk image"),
         ([("a.img", b"x"), ("b.img", b"y")], r"there are 2 files \(a\.img, b\.img, \.\.\.\)"),
         ([("a", b"x"), ("b", b"y")], r"there are 2 files \(a, b"),
     ],
