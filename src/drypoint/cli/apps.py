@@ -15,12 +15,13 @@ from ..balena.boot import read_config
 from ..balena.boot_config import CONFIG_FILE, other_fleet_warning, plain_http_warning
 from ..balena.device_type import DeviceType
 from ..balena.first_boot import pinning_warning
+from ..balena.os_root import read_supervisor_conf
 from ..balena.running_supervisor import RunningSupervisor, find_supervisor, supervisor_by
 from ..balena.supervisor_image import REPOSITORY
 from ..balena.supervisor_version import SupervisorVersion, parse_supervisor_version
 from ..disk import Device, Window, read_table
 from ..disk.ext4.read.reader import Ext4Reader
-from ..errors import UsageError
+from ..errors import FilesystemError, StoreError, UsageError
 from ..jobs.request import CheckImages
 from ..oci import Image
 from ..progress import Progress
@@ -100,7 +101,7 @@ def supervisor_of(
         UsageError: what is given is not a version; or nothing is given, and it is not known.
         DiskImageError, StoreError: the store cannot be read.
     """
-    found = _supervisor_on(base, target) if known is None else supervisor_by(None, known.repositories)
+    found = _supervisor_on(base, target, given) if known is None else supervisor_by(None, known.repositories)
     looked = base is not None or known is not None
     if given is None:
         if not looked:
@@ -124,16 +125,25 @@ def supervisor_of(
     return RunningSupervisor(version, "its image's tag" if comes else "--supervisor-version")
 
 
-def _supervisor_on(base: Device | None, target: Target) -> RunningSupervisor | None:
+def _supervisor_on(base: Device | None, target: Target, given: str | None) -> RunningSupervisor | None:
     if base is None:
         return None
     disk = target_disk(base, target)
     partition = find_data_partition(disk, target).partition
     # Whether it was unmounted cleanly is reported when the images are planned.
-    place = find_store(disk, read_table(disk), partition.number, target.data_root)
-    # What keeps the engine from the store is an error when the images are planned.
-    reader = Ext4Reader(Window(disk, partition.start, partition.size), allow_dirty=True)
-    return None if place.obstacles else find_supervisor(disk, reader, place.data_root)
+    try:
+        place = find_store(disk, read_table(disk), partition.number, target.data_root)
+        # What keeps the engine from the store is an error when the images are planned.
+        reader = Ext4Reader(Window(disk, partition.start, partition.size), allow_dirty=True)
+        return None if place.obstacles else find_supervisor(disk, reader, place.data_root)
+    except (FilesystemError, StoreError) as error:
+        # Damage is an error when the images are planned, or repaired before (--fsck). Until then supervisor.conf has to do.
+        found = supervisor_by(read_supervisor_conf(disk), {})
+        if found is None and given is None:
+            raise FilesystemError(
+                f"{error}. So it is not known which Supervisor reads apps.json; give its version with --supervisor-version"
+            ) from error
+        return found or given_supervisor(given)
 
 
 def architecture_check(device_type: DeviceType | None, needs: Sequence[NeededArchitecture]) -> CheckImages:

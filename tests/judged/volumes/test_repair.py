@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import json
 import re
 from pathlib import Path
 
@@ -125,3 +126,29 @@ def test_the_file_system_around_it_is_not_mended(tmp_path: Path) -> None:
             "preload", flasher.disk.path, "-o", tmp_path / "out.img", "--no-index", "--fsck", *archive_in(tmp_path)
         )
     assert not (tmp_path / "out.img").exists()
+
+
+def apps_json() -> str:
+    release = {"id": 1, "services": {}, "volumes": {}, "networks": {}}
+    app = {"id": 1, "name": "app", "isHost": False, "class": "fleet", "releases": {"b" * 32: release}}
+    return json.dumps({"apps": {"a" * 32: app}, "config": {}})
+
+
+def test_the_supervisor_is_looked_for_where_only_a_repair_makes_the_store_readable(tmp_path: Path) -> None:
+    """The root directory's content is in the journal only, as after a crash."""
+    base, out = build_disk_image(tmp_path / "base.img", sizes=SMALL), tmp_path / "out.img"
+    start = base.partition(DATA).offset
+    place = f"{base.path}?offset={start}"
+    block, size = int(run_tool("debugfs", "-R", "blocks <2>", place).split()[-1]), 4096
+    with base.path.open("r+b") as disk:
+        disk.seek(start + block * size)
+        (tmp_path / "block").write_bytes(disk.read(size))
+        run_tool("debugfs", "-w", "-f", "-", place, script=f"jo\njw -b {block} {tmp_path}/block\njc\n")
+        disk.seek(start + block * size)
+        disk.write(b"\xff" * size)
+    (tmp_path / "apps.json").write_text(apps_json())
+    options = "--no-index", "--fsck", "--apps-json", tmp_path / "apps.json", *archive_in(tmp_path)
+    with pytest.raises(FilesystemError, match=r"not known which Supervisor.*--supervisor-version"):
+        drypoint("preload", base.path, "-o", out, *options)
+    drypoint("preload", base.path, "-o", out, *options, "--supervisor-version", "16.0.0")
+    drypoint("verify", out)
