@@ -5,10 +5,15 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.support.cloud import serve_cloud
+from tests.support.cloud_fixtures import DEVICE, LIGHTS, TOKEN, service
+from tests.support.cloud_fixtures import content as cloud_content
+from tests.support.flasher_images import build_flasher_image
 from tests.support.stores import fill_store
 
 from drypoint.balena.inspecting import inspect
@@ -151,6 +156,39 @@ class TestOnDiskImages:
             assert "The Supervisor 14.2.11 takes it as it is" in said
         assert not (tmp_path / "out.img").exists()
         assert disk.path.read_bytes() == before
+
+    def refused(self, out: Path, *arguments: str) -> None:
+        """Each command that fetches images refuses; the registry that they are in would not answer."""
+        for command in (["preload", "-o", str(out)], ["plan"], ["pack", "-o", str(out)]):
+            done = CliRunner().invoke(cli, [*command, *arguments, "-q"])
+            assert isinstance(done.exception, UsageError), (command, done.output)
+            said = str(done.exception)
+            assert f"the disk image's Supervisor 14.2.10 ({PLACE})" in said
+            assert "labels.under_score: the name may hold letters, digits, dots and dashes" in said
+            assert not out.exists()
+
+    def test_pack_refuses_before_anything_is_fetched(self, disk: DiskImage, tmp_path: Path) -> None:
+        (tmp_path / "apps.json").write_bytes(WITH_LABEL)
+        self.refused(tmp_path / "out", str(disk.path), "--apps-json", str(tmp_path / "apps.json"))
+
+    def test_a_fleet_and_a_device_are_refused_before_anything_is_fetched(self, disk: DiskImage, tmp_path: Path) -> None:
+        services = [replace(service("main", 1), labels={"under_score": "x"})]
+        fleet = replace(LIGHTS, releases=[replace(LIGHTS.releases[0], services=services)])
+        given = cloud_content()
+        given.fleets = [fleet]
+        given.devices = [replace(DEVICE, system=())]
+        with serve_cloud(given) as cloud:
+            who = ("--token", TOKEN, "--api-url", cloud.url)
+            self.refused(tmp_path / "out", str(disk.path), "--fleet", "myorg/lights", "--dont-check-arch", *who)
+            self.refused(tmp_path / "out", str(disk.path), "--device", DEVICE.uuid, "--dont-check-arch", *who)
+            assert cloud.tokens == []
+
+    def test_the_disk_image_inside_a_flasher_decides(self, disk: DiskImage, tmp_path: Path) -> None:
+        (tmp_path / "apps.json").write_bytes(WITH_LABEL)
+        # The flasher's own Supervisor does not read apps.json.
+        beside = {"etc/balena-supervisor/supervisor.conf": conf_of(NAMED, "v19.0.5")}
+        flasher = build_flasher_image(tmp_path / "flasher.img", disk.path, beside=beside)
+        self.refused(tmp_path / "out", str(flasher.disk.path), "--apps-json", str(tmp_path / "apps.json"))
 
     def test_verify_and_inspect_find_it_on_a_finished_disk_image(self, disk: DiskImage, tmp_path: Path) -> None:
         put(disk, "resin-data", tmp_path, {"apps.json": WITH_LABEL})
