@@ -233,3 +233,42 @@ def test_a_directory_that_lacks_something(tmp_path: Path, files: dict[str, str],
         run("--from", str(tmp_path))
     with pytest.raises(UsageError, match="give --version and --arch"):
         run("--arch", "rpi")
+
+
+@pytest.mark.parametrize(
+    ("commit", "running", "note"),
+    [
+        ("d4af", RUNNING, f"the release {'d4af' * 8} of myorg/lights is a draft; '--commit latest' takes"),
+        ("1bad" * 8, RUNNING, f"the release {'1bad' * 8} of myorg/lights was invalidated; '--commit latest' takes"),
+        (None, "1bad" * 8, f"the release {'1bad' * 8} of myorg/lights was invalidated; '--commit latest' takes"),
+        (None, RUNNING, None),
+        ("latest", "1bad" * 8, None),
+        (NEWER, RUNNING, None),
+    ],
+)
+def test_a_note_says_that_a_release_is_a_draft_or_was_invalidated(
+    commit: str | None, running: str, note: str | None
+) -> None:
+    given = content()
+    given.fleets = [replace(LIGHTS, running=running)]
+    with serve_cloud(given) as cloud:
+        found = states(cloud, fleets=("myorg/lights",), commit=commit)
+    assert [one.startswith(note or "") for one in found.notes[1:]] == ([] if note is None else [True])
+
+
+def test_a_note_says_that_a_device_runs_a_release_that_was_invalidated() -> None:
+    given = content()
+    release = replace(LIGHTS.releases[-1], services=[service("main", 4)])
+    given.fleets = [replace(LIGHTS, running=release.commit, releases=[release])]
+    given.devices = [replace(DEVICE, system=())]
+    with serve_cloud(given) as cloud:
+        found = states(cloud, device=DEVICE.uuid)
+    assert found.notes[1].startswith(f"the release {'1bad' * 8} of myorg/lights was invalidated")
+
+
+def test_a_fleet_by_several_names_counts_once() -> None:
+    with serve_cloud(content()) as cloud:
+        found = states(cloud, fleets=("myorg/lights", LIGHTS.uuid, "lights", str(LIGHTS.id)))
+        assert len(found.notes) == len(found.needs) == 1
+        # Which is why a commit may be given, too.
+        assert states(cloud, fleets=("myorg/lights", LIGHTS.uuid), commit="latest").needs == found.needs

@@ -1,7 +1,18 @@
 """balenaCloud and openBalena: from a fleet's name to the apps.json and the registry tokens that a preload needs."""
 
 from .client import CloudClient
-from .fleet import CURRENT, LATEST, CloudDeviceType, CloudModel, Device, Fleet, find_device, find_fleet, find_release
+from .fleet import (
+    CURRENT,
+    LATEST,
+    CloudDeviceType,
+    CloudModel,
+    Device,
+    Fleet,
+    find_device,
+    find_fleet,
+    find_release,
+    release_note,
+)
 from .gathering import GatheredState, StateWishes, gather_states
 from .settings import CloudSettings, find_settings
 from .state import device_state, fleet_state, make_apps_json
@@ -29,4 +40,5 @@ __all__ = [
     "fleet_state",
     "gather_states",
     "make_apps_json",
+    "release_note",
 ]

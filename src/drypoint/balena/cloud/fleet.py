@@ -82,6 +82,11 @@ class _RawRelease(msgspec.Struct):
     status: str = "success"
 
 
+class _RawStanding(msgspec.Struct):
+    is_final: bool = True
+    is_invalidated: bool = False
+
+
 class _RawFleet(msgspec.Struct):
     id: int
     uuid: str
@@ -257,6 +262,23 @@ def find_release(model: CloudModel, fleet: Fleet, wanted: str = CURRENT) -> str:
             "Only a release whose status is 'success' can be preloaded"
         )
     raise SourceError(f"{fleet.slug} has no release whose commit begins with {commit}")
+
+
+def release_note(model: CloudModel, fleet: Fleet, commit: str) -> str | None:
+    """What a user should know of a release that is not one which *latest* would choose: a draft, or an invalidated one.
+
+    Raises:
+        SourceError: the server does not say.
+    """
+    chosen = f"(belongs_to__application eq {fleet.id}) and (commit eq {odata_text(commit)}) and (status eq 'success')"
+    query = [("$select", "is_final,is_invalidated"), ("$filter", chosen), ("$top", "1")]
+    what = f"the release {commit} of {fleet.slug}"
+    for found in model.rows("release", _RawStanding, query):
+        if found.is_invalidated:
+            return f"{what} was invalidated; '--commit {LATEST}' takes the newest one that was not"
+        if not found.is_final:
+            return f"{what} is a draft; '--commit {LATEST}' takes the newest one that is final"
+    return None
 
 
 def find_device(model: CloudModel, uuid: str) -> Device:

@@ -11,7 +11,7 @@ from ..apps_json import AppsJson, parse_state, read_apps_json
 from ..architecture import NeededArchitecture
 from ..merge import merge_apps_json
 from .client import CloudClient
-from .fleet import CURRENT, LATEST, CloudDeviceType, CloudModel, find_device, find_fleet, find_release
+from .fleet import CURRENT, LATEST, CloudDeviceType, CloudModel, find_device, find_fleet, find_release, release_note
 from .state import device_state, fleet_state, make_apps_json
 
 
@@ -82,8 +82,8 @@ def gather_states(
         raise ValueError("fleets and devices need a server")
     if client is not None:
         model = CloudModel(client)
-        for name in dict.fromkeys(wishes.fleets):
-            fleet = find_fleet(model, name)
+        fleets = {fleet.uuid: fleet for fleet in (find_fleet(model, name) for name in dict.fromkeys(wishes.fleets))}
+        for fleet in fleets.values():
             commit = find_release(model, fleet, wishes.commit or CURRENT)
             what = f"{fleet.slug} at release {commit}"
             apps = make_apps_json(
@@ -92,6 +92,8 @@ def gather_states(
             states.append((what, apps))
             needs.append(_needed(fleet.slug, fleet.device_type))
             notes.append(f"{what}: {_services(apps)}")
+            if wishes.commit != LATEST and (note := release_note(model, fleet, commit)) is not None:
+                notes.append(note)
         if wishes.device is not None:
             device = find_device(model, wishes.device)
             what = f"the device {device.uuid} of {device.fleet.slug}"
@@ -101,6 +103,9 @@ def gather_states(
             states.append((what, apps))
             needs.append(_needed(f"of {what}", device.device_type))
             notes.append(f"{what}: {_services(apps)}")
+            for commit in dict.fromkeys(service.release_uuid for service in apps.services):
+                if (note := release_note(model, device.fleet, commit)) is not None:
+                    notes.append(note)
     states += files
     if not states:
         return None
