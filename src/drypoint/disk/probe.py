@@ -85,6 +85,35 @@ def probe(device: Device) -> FilesystemInfo | None:
     return None
 
 
+class BackupSuperblock(msgspec.Struct, frozen=True):
+    """A copy of an ext file system's superblock: *block* is its number, in blocks of *block_size* bytes."""
+
+    block: int
+    block_size: int
+    info: FilesystemInfo
+
+
+def probe_backup(device: Device) -> BackupSuperblock | None:
+    """The copy of the superblock in block group 1, for a *device* whose first one is destroyed.
+
+    mke2fs gives a group eight times as many blocks as a block has bytes, and puts a copy into group 1 (sparse_super or not).
+
+    Raises:
+        DiskImageError: the device cannot be read.
+    """
+    for block_size in _EXT_BLOCK_SIZES:
+        # The first block of 1 KiB is the boot block, and belongs to no group.
+        block = 8 * block_size + (1 if block_size == 1024 else 0)
+        offset = block * block_size
+        if offset + 1024 > device.size:
+            return None
+        superblock = device.read(offset, 1024)
+        info = _ext(bytes(1024) + superblock, device)
+        if info is not None and info.block_size == block_size and superblock[90:92] == b"\1\0":
+            return BackupSuperblock(block, block_size, info)
+    return None
+
+
 def probe_compressed(device: Device) -> str | None:
     """The name of the compression or archive format that *device* starts like; None for none known."""
     head = device.read(0, min(PEEK, device.size))
@@ -144,6 +173,7 @@ _EXT_RO_COMPAT = {
     15: "verity",
     16: "orphan_present",
 }
+_EXT_BLOCK_SIZES = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
 _JOURNAL_DEV = 1 << 3
 # Features that ext3 and ext2 know; any other makes it ext4, as blkid(8) judges.
 _EXT3_INCOMPAT = 1 << 1 | 1 << 2 | 1 << 4

@@ -5,6 +5,8 @@ from __future__ import annotations
 import filecmp
 import json
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from tests.support.flasher_images import FlasherImage, build_flasher_image
 
 from drypoint.cli.app import cli
 from drypoint.disk import FileDevice, find_partition, read_table
-from drypoint.errors import FilesystemError
+from drypoint.errors import DiskImageError, FilesystemError
 from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, Sizes, build_disk_image
 from drypoint.samples.images import build_image, build_layer, write_docker_archive
 from drypoint.samples.layers import LayerBuilder
@@ -151,4 +153,29 @@ def test_the_supervisor_is_looked_for_where_only_a_repair_makes_the_store_readab
     with pytest.raises(FilesystemError, match=r"not known which Supervisor.*--supervisor-version"):
         drypoint("preload", base.path, "-o", out, *options)
     drypoint("preload", base.path, "-o", out, *options, "--supervisor-version", "16.0.0")
+    drypoint("verify", out)
+
+
+@pytest.mark.parametrize("block_size", [1024, 2048, 4096])
+def test_a_destroyed_superblock_is_named_with_the_command_that_repairs_it(tmp_path: Path, block_size: int) -> None:
+    """e2fsck -p does not go on with a copy of it, so --fsck does not either."""
+    options = "-b", str(block_size), "-g", str(8 * block_size)
+    sizes = Sizes(boot=4 * MIB, root_a=4 * MIB, root_b=4 * MIB, state=4 * MIB, data=140 * MIB)
+    base, out = build_disk_image(tmp_path / "base.img", sizes=sizes, ext4_options=options), tmp_path / "out.img"
+    with base.path.open("r+b") as disk:
+        disk.seek(base.partition(DATA).offset + 1024)
+        disk.write(bytes(1024))
+    repair = re.compile(
+        r"6 'resin-data' \(unknown content, with a copy of an ext4 superblock.*: (e2fsck -f .*), on a plain disk image"
+    )
+    asked = "preload", base.path, "-o", out, "--fsck", *archive_in(tmp_path)
+    with pytest.raises(DiskImageError, match=repair):
+        drypoint(*asked, "--data-partition", "6")
+    with pytest.raises(DiskImageError, match=repair) as caught:
+        drypoint(*asked)
+    found = repair.search(str(caught.value))
+    assert found is not None
+    command = shlex.split(found[1].replace("DISK", str(base.path)))
+    assert subprocess.run([*command, "-y"], capture_output=True, check=False).returncode == 1
+    drypoint("preload", base.path, "-o", out, "--no-index", *archive_in(tmp_path))
     drypoint("verify", out)

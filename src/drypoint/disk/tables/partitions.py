@@ -14,7 +14,7 @@ import msgspec
 
 from ...errors import PartitionTableError
 from ..device import Device, FileDevice, Window
-from ..probe import FilesystemInfo, FilesystemKind, probe, probe_compressed
+from ..probe import BackupSuperblock, FilesystemInfo, FilesystemKind, probe, probe_backup, probe_compressed
 from .gpt import GptTable, find_sector_size, read_gpt_table
 from .mbr import (
     GPT_PROTECTIVE_TYPE,
@@ -76,10 +76,11 @@ class PartitionTable(msgspec.Struct, frozen=True):
 
 
 class ProbedPartition(msgspec.Struct, frozen=True):
-    """A partition together with what was found in it."""
+    """A partition together with what was found in it; *backup* if that is nothing but a copy of an ext superblock."""
 
     partition: Partition
     filesystem: FilesystemInfo | None
+    backup: BackupSuperblock | None = None
 
 
 def read_table(device: Device) -> PartitionTable:
@@ -134,10 +135,14 @@ def probe_partitions(device: Device, table: PartitionTable) -> tuple[ProbedParti
         DiskImageError: the device cannot be read.
     """
     return tuple(
-        ProbedPartition(partition, probe(Window(device, partition.start, partition.size)))
-        for partition in table.partitions
-        if partition.kind is not PartitionKind.EXTENDED
+        _probed(device, partition) for partition in table.partitions if partition.kind is not PartitionKind.EXTENDED
     )
+
+
+def _probed(device: Device, partition: Partition) -> ProbedPartition:
+    window = Window(device, partition.start, partition.size)
+    filesystem = probe(window)
+    return ProbedPartition(partition, filesystem, probe_backup(window) if filesystem is None else None)
 
 
 def find_partition(device: Device, table: PartitionTable, selector: str | int) -> ProbedPartition:
@@ -188,8 +193,19 @@ def describe(probed: Sequence[ProbedPartition]) -> str:
     for item in probed:
         label = (item.filesystem.label if item.filesystem else "") or item.partition.name
         kind = item.filesystem.kind.value if item.filesystem else "unknown content"
+        if item.backup is not None:
+            label, kind = item.backup.info.label or label, _without_superblock(item.partition, item.backup)
         parts.append(f"{item.partition.number}{f' {label!r}' if label else ''} ({kind})")
     return ", ".join(parts)
+
+
+def _without_superblock(partition: Partition, backup: BackupSuperblock) -> str:
+    # An older file system may have left the copy. e2fsck -p, and so --fsck, does not go on with a copy: that takes a decision.
+    return (
+        f"unknown content, with a copy of an {backup.info.kind.value} superblock; if that file system is meant, e2fsck "
+        f"repairs it by hand only: e2fsck -f -b {backup.block} -B {backup.block_size} 'DISK?offset={partition.start}', "
+        "on a plain disk image DISK"
+    )
 
 
 def _is_boot_sector(device: Device) -> bool:
