@@ -47,9 +47,9 @@ class FatInjector:
         try:
             path = entry.path.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise FilesystemError(f"{shown} has a name that is not UTF-8, which FAT cannot hold") from error
+            raise FilesystemError(f"{shown} has a name that is not UTF-8, which FAT cannot store") from error
         if member.before or member.amends:
-            raise FilesystemError(f"{shown} changes what is there, which is not done on FAT")
+            raise FilesystemError(f"{shown} changes an existing file, which is not supported on FAT")
         match entry:
             case Directory():
                 if path:
@@ -58,14 +58,14 @@ class FatInjector:
                 self._size += entry.size
                 if self._size > MAX_BYTES:
                     raise FilesystemError(
-                        f"{shown}: the files for a FAT partition may have {MAX_BYTES} bytes together, these have more"
+                        f"{shown}: the files for a FAT partition have more than {MAX_BYTES} bytes together"
                     )
                 if path in self._files:
-                    raise FilesystemError(f"{shown} is there twice")
+                    raise FilesystemError(f"{shown} occurs twice")
                 self._files[path] = b"".join(bytes(piece) for piece in content or ())
             case _:
                 raise FilesystemError(
-                    f"{shown} is a {type(entry).__name__}, which FAT cannot hold: only regular files and directories"
+                    f"{shown} is a {type(entry).__name__}, which FAT cannot store: only regular files and directories"
                 )
 
     def finish(self) -> None:
@@ -79,15 +79,15 @@ class FatInjector:
             for path in self._files:
                 if path.encode("utf-8") not in self._replace and self._exists(path):
                     raise FilesystemError(
-                        f"{self._where}: /{path} is there already, and the archive's manifest does not say that it is "
-                        "replaced; take it out of the archive, or inject with --overwrite-files"
+                        f"{self._where}: /{path} exists, and the archive's manifest does not say that it is "
+                        "replaced; remove it from the archive, or inject with --overwrite-files"
                     )
         if self._files:
             write_fat_files(self._partition, self._files, timestamp=self._timestamp)
         for path in self._directories:
             if list_fat_directory(self._partition, path) is None:
                 raise FilesystemError(
-                    f"{self._where}: /{path} is an empty directory, which is not made on FAT; put a file into it"
+                    f"{self._where}: /{path} is an empty directory, which is not created on FAT; put a file into it"
                 )
 
     def _exists(self, path: str) -> bool:

@@ -109,7 +109,7 @@ class Injector:
         if kind is not None:
             if path in self._merge and isinstance(entry, Regular):
                 if entry.size > MAX_REPOSITORIES_BYTES:
-                    raise FilesystemError(f"it has {entry.size} bytes, more than a repositories.json takes")
+                    raise FilesystemError(f"it has {entry.size} bytes, too many for a repositories.json")
                 merged = self._merged(self._present.get(path, b""), b"".join(bytes(piece) for piece in content or ()))
                 entry, content = Regular(path, entry.metadata, len(merged)), (merged,)
                 self._sink.remove(path)
@@ -128,12 +128,12 @@ class Injector:
     def _make_way(self, path: bytes, kind: Kind, entry: object) -> None:
         shown = path[:300].decode("utf-8", "backslashreplace")
         if kind == "directory":
-            raise FilesystemError(f"/{shown} is a directory on the partition; only a directory can take its place")
+            raise FilesystemError(f"/{shown} is a directory on the partition; only a directory can replace it")
         if not self._overwrite:
-            what = "no directory" if isinstance(entry, Directory) else "there already"
+            what = "not a directory" if isinstance(entry, Directory) else "there already"
             raise FilesystemError(
                 f"/{shown} is {what} on the partition, and the archive's manifest does not say that it is replaced; "
-                "take it out of the archive, or inject with --overwrite-files"
+                "remove it from the archive, or inject with --overwrite-files"
             )
         self._sink.remove(path)
 
@@ -148,12 +148,12 @@ class Injector:
                 break
         if missing:
             raise FilesystemError(
-                f"it is a hard link to {link.target[:300]!r}, which has not come before it and is not on the partition; "
-                "put the target first into the archive"
+                f"it is a hard link to {link.target[:300]!r}, which is neither before it in the archive nor on the partition; "
+                "put the target before the link"
             )
 
     def _enter(self, parent: bytes) -> None:
-        """See to it that the directory *parent* exists."""
+        """Create the directory *parent* if it does not exist."""
         if parent == self._parent:
             return
         if self._settles:
@@ -168,7 +168,7 @@ class Injector:
             elif kind != "directory":
                 raise FilesystemError(
                     f"/{above[:300].decode('utf-8', 'backslashreplace')} on the partition is not a directory (a symbolic link "
-                    "is not followed); give the path that it leads to"
+                    "is not followed); use the path of the link's target"
                 )
         self._parent = parent
 

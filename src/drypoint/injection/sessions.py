@@ -152,8 +152,8 @@ def merge_repositories_files(present: bytes, added: bytes) -> bytes:
         for reference, image_id in references.items():
             if "@" in reference and known.get(reference, image_id) != image_id:
                 raise StoreError(
-                    f"{reference} names the image {known[reference]} in the store, and would have to name {image_id}: the "
-                    "engine cannot change what a digest names"
+                    f"{reference} is the image {known[reference]} in the store, and would become {image_id}: the engine "
+                    "cannot change the image of a digest"
                 )
             known[reference] = image_id
     return repositories_text(merged)

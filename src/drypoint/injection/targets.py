@@ -195,7 +195,7 @@ class Partitions:
         window = Window(self._disk, found.partition.start, found.partition.size)
         where = f"{self._disk.name}: the file system of partition {found.partition.number}"
         if found.filesystem is None or not found.filesystem.kind.is_ext:
-            raise FilesystemError(f"{where} is not ext4, which the archive's manifest wants it to be")
+            raise FilesystemError(f"{where} is not ext4, which the archive's manifest requires")
         check_unmounted(read_geometry(window), where)
         growing = self._growings.get(found.partition.number)
         if growing is None or growing.partition != found.partition:
@@ -219,7 +219,7 @@ class Partitions:
         if injection is None:
             if not (directory.isdigit() and len(directory) < 10):
                 raise ContentError(
-                    f"inject/{shown} names no partition: below inject/, directories are called by a partition's number, "
+                    f"inject/{shown} is not a partition: below inject/, directories are named by a partition's number, "
                     "unless a manifest.json says otherwise"
                 )
             return find_partition(self._disk, table, int(directory))
@@ -231,7 +231,7 @@ class Partitions:
             actual = " or ".join(repr(name) for name in sorted(names - {""})) or "nothing"
             raise DiskImageError(
                 f"the archive's manifest says that partition {injection.partition} is called {injection.label!r}, but in the "
-                f"disk image it is called {actual}: is the manifest another disk image's?"
+                f"disk image it is called {actual}: is the manifest of another disk image?"
             )
         return found
 
@@ -266,7 +266,7 @@ class Partitions:
         if place.data_root != data_root:
             raise StoreError(
                 f"{self._disk.name}: the data root {_shown(data_root)!r} leads through a symbolic link to "
-                f"{_shown(place.data_root)!r}, and the archive was packed without looking into the disk image; pack it with "
+                f"{_shown(place.data_root)!r}, and the archive was packed without reading the disk image; pack it with "
                 f"--data-root /{_shown(place.data_root)}"
             )
         for warning in place.warnings:
@@ -310,7 +310,7 @@ def _content(reader: TreeReader, path: bytes) -> bytes:
     if stat is None or not isinstance(stat.entry, Regular):
         return b""
     if stat.entry.size > MAX_REPOSITORIES_BYTES:
-        raise StoreError(f"{path!r} has {stat.entry.size} bytes, more than a repositories.json takes")
+        raise StoreError(f"{path!r} has {stat.entry.size} bytes, too many for a repositories.json")
     return b"".join(bytes(piece) for piece in reader.read(stat))
 
 

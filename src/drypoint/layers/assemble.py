@@ -69,7 +69,7 @@ def read_tar_split(chunks: Iterator[bytes], what: str) -> Iterator[Record]:
         except JsonError as error:
             raise LayerError(f"{what}: line {position + 1} of the tar-split is not well formed: {error}") from error
         if line.position != position:
-            raise LayerError(f"{what}: the tar-split has position {line.position} where {position} is due")
+            raise LayerError(f"{what}: the tar-split has position {line.position} where {position} is expected")
         if line.type == _SEGMENT:
             yield line.payload or b""
         elif line.type == _FILE:

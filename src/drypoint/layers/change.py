@@ -157,13 +157,13 @@ def _checked(path: bytes, entry: TarEntry, what: str) -> bytes:
             entry, what, f"a name over {_MAX_NAME} bytes or a path over {_MAX_PATH}, which Linux does not take"
         )
     if _NUL in path:
-        raise _refusal(entry, what, "its name holds a NUL byte")
+        raise _refusal(entry, what, "its name has a NUL byte in it")
     return path
 
 
 def _target(entry: TarEntry, what: str) -> bytes:
     if not entry.linkname:
-        raise _refusal(entry, what, "a symbolic link to nowhere: its target is empty")
+        raise _refusal(entry, what, "a symbolic link with an empty target")
     if len(entry.linkname) > _MAX_TARGET:
         raise _refusal(entry, what, f"a symbolic link's target of {len(entry.linkname)} bytes, more than {_MAX_TARGET}")
     return entry.linkname

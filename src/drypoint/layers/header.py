@@ -1,6 +1,6 @@
 """One 512-byte tar header block.
 
-Formats: V7, ustar (POSIX.1-1988), GNU and STAR headers, told apart, checked and read as Go's archive/tar does, since that
+Formats: V7, ustar (POSIX.1-1988), GNU and STAR headers, distinguished, checked and read as Go's archive/tar does, since that
 is the reader inside the engine: what it takes is taken here, and what it refuses is refused.
 """
 
@@ -36,7 +36,7 @@ _INT64 = 1 << 63
 
 
 class HeaderError(ValueError):
-    """The block is no tar header. The message has no subject: the reader knows the place."""
+    """The block is not a tar header. The message has no subject: the reader adds the location."""
 
 
 class Header(msgspec.Struct, frozen=True, gc=False):
@@ -221,5 +221,5 @@ def _octal(field: bytes) -> int:
     if not digits:
         return 0
     if _OCTAL.fullmatch(digits) is None:
-        raise HeaderError(f"{digits!r} in the header is no octal number")
+        raise HeaderError(f"{digits!r} in the header is not an octal number")
     return int(digits, 8)

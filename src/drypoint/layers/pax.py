@@ -36,7 +36,7 @@ def parse_records(data: bytes) -> dict[bytes, bytes]:
         length = parse_integer(data[position:space])
         end = position + length
         if length < 5 or end > len(data) or data[end - 1] != 0x0A:
-            raise HeaderError(f"a PAX record claims {length} bytes, but no record of that length is there")
+            raise HeaderError(f"a PAX record's length is {length} bytes, but there is no record of that length")
         key, equals, value = data[space + 1 : end - 1].partition(b"=")
         if not equals or not key or b"\0" in (value if key in _TEXT_KEYS else key):
             raise HeaderError(f"the PAX record {data[space + 1 : end - 1][:100]!r} is malformed")
@@ -59,7 +59,7 @@ def parse_integer(text: bytes) -> int:
         HeaderError: it is none.
     """
     if _INTEGER.fullmatch(text) is None or len(text) > 1000:
-        raise HeaderError(f"{text[:100]!r} is no decimal number")
+        raise HeaderError(f"{text[:100]!r} is not a decimal number")
     value = int(text)
     if not -_INT64 <= value < _INT64:
         raise HeaderError(f"{text[:100]!r} does not fit 64 bits")
@@ -75,7 +75,7 @@ def parse_time(text: bytes) -> int:
     whole, _, fraction = text.partition(b".")
     seconds = parse_integer(whole)
     if fraction and not fraction.isdigit():
-        raise HeaderError(f"{text[:100]!r} is no time")
+        raise HeaderError(f"{text[:100]!r} is not a time")
     nanoseconds = int(fraction[:9].ljust(9, b"0"))
     return seconds * 1_000_000_000 + (-nanoseconds if whole.startswith(b"-") else nanoseconds)
 

@@ -28,11 +28,11 @@ _LOW_CHUNKS = _BUFFERED_CHUNKS // 2
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: the consumer has left
-    """Unwinds a stage whose results nobody wants any more."""
+    """Unwinds a stage whose results are no longer needed."""
 
 
 class _Stage(Iterator[bytes]):
-    """Runs an iterator in a thread, a bounded way ahead of whoever takes its chunks.
+    """Runs an iterator in a thread, a bounded distance ahead of its consumer.
 
     What the iterator raises is raised to the taker, after all chunks that came before it.
     """
@@ -70,7 +70,7 @@ class _Stage(Iterator[bytes]):
             raise StopIteration
 
     def stop(self) -> None:
-        """Wake the thread and whoever waits for it; both give up. Harmless if repeated."""
+        """Wake the thread and its consumer; both stop. Idempotent."""
         with self._changed:
             self._stopped = True
             self._buffer.clear()
@@ -135,7 +135,7 @@ class TarChunks(Iterator[bytes]):
         checked = _Stage("diff-id", verified(inflated, layer.diff_id, f"{what}, uncompressed"), inflated)
         self._stages = (fetched, inflated, checked)
         self._last = checked
-        # Under the task of whoever reads: when that is cancelled, the stages stop, and so does the reading.
+        # Under the reader's task: when that is cancelled, the stages stop, and so does the reading.
         self._task = Task(current())
         self._threads = [stage.start(self._task) for stage in self._stages]
 
@@ -143,7 +143,7 @@ class TarChunks(Iterator[bytes]):
         try:
             return next(self._last)
         except _Stopped:
-            raise ValueError("the layer's chunks are asked for after they were closed") from None
+            raise ValueError("the layer's chunks are read after they were closed") from None
 
     def close(self) -> None:
         """Stop all stages; when they have ended the blob iterator is closed. Harmless if repeated.

@@ -65,7 +65,7 @@ class TarReader:
     """Iterates over the entries of a tar, once.
 
     Of each entry, :meth:`content` gives the content, until the next entry is asked for; what is left of it then is passed over.
-    :attr:`stored_size` is how many bytes that content takes in the archive; :attr:`is_sparse` tells whether a map says where
+    :attr:`stored_size` is how many bytes that content takes in the archive; :attr:`is_sparse` is whether a map says where
     they go.
     After the last entry, :attr:`end` holds the bytes that end the archive, and :meth:`rest` gives whatever follows it. Of an
     archive that is cut off inside padding, :attr:`missing_padding` is how many bytes of that are missing.
@@ -188,8 +188,8 @@ class TarReader:
                 # engine can rebuild the tar. Verification can if the piece is of zeros, as every writer's is.
                 if padding.strip(b"\0"):
                     raise LayerError(
-                        f"{self._place()}: the archive is cut off inside padding that is not of zeros, and engines do not "
-                        "record it: what they store could not be verified. Build the image anew"
+                        f"{self._place()}: the archive is cut off inside padding that is not zeros, and engines do not "
+                        "record it: what they store could not be verified. Rebuild the image"
                     )
                 self.missing_padding = self._padding - len(padding)
                 self._padding = 0
@@ -277,7 +277,7 @@ class TarReader:
             self._sparse_bytes += size
             if self._sparse_bytes > MAX_SPARSE_BYTES and not self._headers_only:
                 raise HeaderError(
-                    f"the layer's sparse files have more than {MAX_SPARSE_BYTES} bytes, which is not taken"
+                    f"the layer's sparse files have more than {MAX_SPARSE_BYTES} bytes, which is not supported"
                 )
         return TarEntry(
             b"".join(parts),
@@ -307,7 +307,7 @@ class TarReader:
     def _special(self) -> bytes:
         size = self._remaining
         if size > MAX_SPECIAL_BYTES:
-            raise HeaderError(f"an extended header of {size} bytes, more than the {MAX_SPECIAL_BYTES} that are taken")
+            raise HeaderError(f"an extended header of {size} bytes, more than the {MAX_SPECIAL_BYTES} allowed")
         self._remaining = 0
         return self._exactly(size)
 

@@ -26,14 +26,14 @@ def verified(chunks: Iterator[bytes], digest: Digest, what: str, size: int | Non
         count += len(chunk)
         if size is not None and count > size:
             raise ContentError(
-                f"{what}: more than the {size} bytes announced for {digest} came; nothing of it can be trusted"
+                f"{what}: more than the {size} bytes announced for {digest} were received; none of it can be trusted"
             )
         sha256.update(chunk)
         yield chunk
     if size is not None and count != size:
-        raise ContentError(f"{what}: {size} bytes are announced for {digest}, but only {count} came")
+        raise ContentError(f"{what}: {size} bytes are announced for {digest}, but only {count} were received")
     found = f"sha256:{sha256.hexdigest()}"
     if found != digest:
         raise DigestMismatchError(
-            f"{what}: expected content with digest {digest}, but what came hashes to {found}; it was damaged or exchanged"
+            f"{what}: expected content with digest {digest}, but what was received hashes to {found}; it is damaged or replaced"
         )

@@ -26,7 +26,7 @@ def lands(name: bytes, value: bytes, *, is_directory: bool, is_symlink: bool, ha
         ValueError: the kernel's answer fails the layer; the message says why.
     """
     if len(name) > _MAX_NAME or len(value) > _MAX_VALUE:
-        raise ValueError(f"the extended attribute {name[:100]!r} is longer than Linux takes")
+        raise ValueError(f"the extended attribute {name[:100]!r} is longer than Linux allows")
     if name in (b"", _USER, _TRUSTED, _SECURITY):
         raise ValueError(f"the extended attribute {name!r} has no name, or none after its namespace")
     if name == _CAPABILITY and len(value) != _CAPABILITY_LENGTHS.get(value[3] if len(value) > 3 else 0):
@@ -48,5 +48,5 @@ def _acl_lands(name: bytes, value: bytes, *, is_directory: bool, is_symlink: boo
     if len(value) == _ACL_HEADER or is_symlink:
         return False
     if name == _ACL_DEFAULT and not is_directory:
-        raise ValueError(f"{name.decode()} on something that is no directory")
+        raise ValueError(f"{name.decode()} on an entry that is not a directory")
     return True

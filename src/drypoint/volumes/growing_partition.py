@@ -84,7 +84,7 @@ class GrowingPartition:
         return Window(self._disk, self._partition.start, self._partition.size)
 
     def make_room(self, room: Room) -> None:
-        """See to it that so much is free; nothing happens if it is.
+        """Grow until *room* is free; nothing happens if it is already.
 
         Raises:
             DiskImageError: the partition or its file system cannot grow so far.
@@ -160,7 +160,7 @@ class GrowingPartition:
         for one in moved(disk, table, plan):
             self._progress.note(
                 f"warning: {name}: bytes {one.start} to {one.end} hold data between partitions, which moves with them by "
-                f"{plan.moves[0].delta} bytes: a program that finds it by its place does not find it any more"
+                f"{plan.moves[0].delta} bytes: a program that finds it by its offset no longer finds it"
             )
 
     def _grow(self, size: int) -> Geometry:

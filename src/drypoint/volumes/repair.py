@@ -35,7 +35,7 @@ def find_data_partition(disk: Device, target: Target) -> ProbedPartition:
     where = f"{disk.name}: partition {found.partition.number}"
     if kind is not None and kind.is_luks:
         raise FilesystemError(
-            f"{where} is encrypted ({kind.value}), and without its key nothing can be put into it. Use a disk image that is "
+            f"{where} is encrypted ({kind.value}), and cannot be changed without its key. Use a disk image that is "
             "not encrypted"
         )
     if kind is None or not kind.is_ext:
@@ -48,7 +48,7 @@ def find_data_partition(disk: Device, target: Target) -> ProbedPartition:
     if journal is not None:
         raise FilesystemError(
             f"{where} holds {kind.value}, but its journal is on another device (UUID {journal}), which is not in this disk "
-            "image. Give it one of its own where both devices are at hand (tune2fs -O ^has_journal, then tune2fs -j)"
+            "image. Give it an internal journal on a machine with both devices (tune2fs -O ^has_journal, then tune2fs -j)"
         )
     return found
 
@@ -69,8 +69,8 @@ def check_usable(disk: Device, found: ProbedPartition) -> None:
     superblock = read_superblock(window, f"partition {partition.number} of {disk.name}")
     if not superblock.filetype:
         raise FilesystemError(
-            f"{_name(disk, found)} was made without the feature filetype, and without it the engine refuses to start with "
-            "overlay2 (it calls that d_type). Make the file system anew (mkfs.ext4 -O filetype)"
+            f"{_name(disk, found)} was made without the feature filetype (d_type), without which the engine refuses to start "
+            "with overlay2. Recreate the file system (mkfs.ext4 -O filetype)"
         )
     try:
         read_geometry(window)

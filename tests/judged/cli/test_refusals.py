@@ -197,7 +197,7 @@ REFUSALS = {
     "LUKS by number": Refusal(
         holding("cryptsetup", "luksFormat", "-q", "--key-file=-", "--pbkdf=pbkdf2", "--pbkdf-force-iterations=1000"),
         FilesystemError,
-        (r"partition 6 is encrypted \(LUKS2\), and without its key", "Use a disk image that is not encrypted"),
+        (r"partition 6 is encrypted \(LUKS2\), .* without its key", "Use a disk image that is not encrypted"),
         ("--data-partition", "6"),
     ),
     "LUKS instead of resin-data": Refusal(
@@ -222,7 +222,7 @@ REFUSALS = {
         f"no filetype: {' '.join(options)}": Refusal(
             formatted(*options),
             FilesystemError,
-            (r"partition 6 \('resin-data'\) was made without the feature filetype, .* d_type", r"mkfs\.ext4 -O filetype"),
+            (r"partition 6 \('resin-data'\) was made without the feature filetype .d_type", r"mkfs\.ext4 -O filetype"),
         )
         for options in (("-O", "^filetype"), ("-t", "ext2", "-O", "^filetype"), ("-t", "ext2", "-r", "0"))
     },
@@ -235,7 +235,7 @@ REFUSALS = {
     "two of that label": Refusal(
         labelled("resin-state", "resin-data"),
         PartitionTableError,
-        ("partitions 5 and 6 both have the label 'resin-data'; name the partition by its number instead",),
+        ("partitions 5 and 6 both have the label 'resin-data'; choose the partition by its number instead",),
     ),
     "overlapping partitions": Refusal(
         overlapping,

@@ -208,7 +208,7 @@ def test_repositories_are_merged() -> None:
         "kept": {"kept:1": DIGEST},
     }
     new["Repositories"]["app"][f"app@{DIGEST}"] = other
-    with pytest.raises(StoreError, match="the engine cannot change what a digest names"):
+    with pytest.raises(StoreError, match="the engine cannot change the image of a digest"):
         merge_repositories_files(json.dumps(old).encode(), json.dumps(new).encode())
     assert json.loads(merge_repositories_files(b"", b"{}")) == {"Repositories": {}}
 

@@ -86,7 +86,7 @@ def test_verified_stops_at_the_first_byte_too_many() -> None:
 
 
 def test_verified_wants_all_bytes() -> None:
-    with pytest.raises(ContentError, match="only 2 came"):
+    with pytest.raises(ContentError, match="only 2 were received"):
         list(verified(iter([b"ab"]), digest_of(b"ab"), "x", 3))
 
 

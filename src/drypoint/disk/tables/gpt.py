@@ -131,7 +131,7 @@ def parse_header(sector: bytes, lba: int) -> GptHeader:
     if computed != header_crc32:
         raise PartitionTableError(f"its CRC32 is {computed:08x}, but it records {header_crc32:08x}")
     if my_lba != lba:
-        raise PartitionTableError(f"it says that it lies at sector {my_lba}, but it lies at {lba}")
+        raise PartitionTableError(f"its own sector number is {my_lba}, but it is at {lba}")
     if size_of_partition_entry < 128 or size_of_partition_entry > MAX_ENTRY_SIZE or size_of_partition_entry % 128:
         raise PartitionTableError(f"its entries are {size_of_partition_entry} bytes long")
     if not 0 < number_of_partition_entries <= MAX_ENTRIES:
@@ -208,7 +208,7 @@ def read_gpt_table(device: Device, protective_mbr: BootRecord, sector_size: int)
     """Read the primary table, or the backup if the primary is damaged, and check both.
 
     Raises:
-        PartitionTableError: neither copy is usable; the message tells what is wrong with each.
+        PartitionTableError: neither copy is usable; the message says what is wrong with each.
     """
     where = device.name
     primary: GptTable | None = None
@@ -246,11 +246,11 @@ def _agree(primary: GptTable, backup: GptTable) -> bool:
 def _read_copy(device: Device, protective_mbr: BootRecord, lba: int, sector_size: int) -> GptTable:
     sectors = device.size // sector_size
     if not 1 <= lba < sectors:
-        raise PartitionTableError(f"sector {lba} lies beyond the end of the file ({device.size} bytes)")
+        raise PartitionTableError(f"sector {lba} is beyond the end of the file ({device.size} bytes)")
     header = parse_header(device.read(lba * sector_size, sector_size), lba)
     start = header.partition_entry_lba * sector_size
     if header.partition_entry_lba < 2 or start + header.array_size > device.size:
-        raise PartitionTableError(f"its entry array at sector {header.partition_entry_lba} lies outside the file")
+        raise PartitionTableError(f"its entry array at sector {header.partition_entry_lba} is outside the file")
     array = device.read(start, header.array_size)
     computed = zlib.crc32(array)
     if computed != header.partition_entry_array_crc32:

@@ -31,7 +31,7 @@ class TableWrite(msgspec.Struct, frozen=True):
 
 
 class GrowthPlan(msgspec.Struct, frozen=True):
-    """What is to be done: see to it that the disk image has *device_size* bytes, do *moves*, then *writes*, each in order.
+    """The steps: extend the disk image to *device_size* bytes, do *moves*, then *writes*, each in order.
 
     *partition* is the partition as it is afterwards, *partitions* all of the table.
     """

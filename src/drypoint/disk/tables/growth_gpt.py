@@ -33,7 +33,7 @@ def check_not_hybrid(table: PartitionTable, partition: Partition) -> None:
     if table.is_hybrid:
         raise DiskImageError(
             f"partition {partition.number} cannot change its size: the MBR is hybrid and repeats partitions of the GPT; "
-            "make it a protective one first (gdisk: x, n, w)"
+            "convert it to a protective MBR first (gdisk: x, n, w)"
         )
 
 
@@ -58,7 +58,7 @@ def gpt_writes(
     primary_array_lba = old.partition_entry_lba if is_primary else 2
     if primary_array_lba + array_sectors > old.first_usable_lba:
         raise PartitionTableError(
-            f"the GPT has no room for its {array_sectors} sectors of entries before the first usable sector, "
+            f"the GPT has no space for its {array_sectors} sectors of entries before the first usable sector, "
             f"{old.first_usable_lba}"
         )
     primary = replace(

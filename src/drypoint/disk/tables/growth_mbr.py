@@ -24,7 +24,7 @@ def mbr_records(table: PartitionTable, source: MbrTable, change: Change) -> tupl
     for place in places.values():
         if place.end // SECTOR_SIZE - 1 > MAX_LBA:
             raise PartitionTableError(
-                f"partition {place.number} would end at byte {place.end}, but an MBR reaches only 2 TiB; use a disk image "
+                f"partition {place.number} would end at byte {place.end}, but an MBR only reaches 2 TiB; use a disk image "
                 "with a GPT"
             )
     records = [_moved_mbr(source.mbr, places)]

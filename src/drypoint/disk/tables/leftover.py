@@ -68,10 +68,10 @@ def check_nothing_overwritten(device: Device, table: PartitionTable, partition: 
         return
     for one in overwritten(device, table, partition, plan):
         raise DiskImageError(
-            f"{device.name}: partition {partition.number} would grow, and bytes {one.start} to {one.end} behind it hold data "
-            "that belongs to no partition, a boot loader's settings or firmware perhaps. If it is not needed, put zeros there "
-            f"first, in the uncompressed file (fallocate --punch-hole --offset {one.start} --length {one.end - one.start} "
-            "FILE); else give the data a partition"
+            f"{device.name}: partition {partition.number} would grow, and bytes {one.start} to {one.end} after it hold "
+            "data that belongs to no partition, perhaps a boot loader's settings or firmware. If it is not needed, write "
+            "zeros there first, in the uncompressed file (fallocate --punch-hole "
+            f"--offset {one.start} --length {one.end - one.start} FILE); otherwise create a partition for it"
         )
 
 

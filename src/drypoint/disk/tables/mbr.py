@@ -189,12 +189,12 @@ def _read_chain(device: Device, container: MbrEntry, where: str) -> tuple[tuple[
                 f"outside the extended partition ({first} to {end - 1})"
             )
         if lba in seen:
-            raise PartitionTableError(f"{where}: the chain of logical partitions runs in a circle at sector {lba}")
+            raise PartitionTableError(f"{where}: the chain of logical partitions has a cycle at sector {lba}")
         if len(ebrs) == MAX_EBRS:
             raise PartitionTableError(f"{where}: the chain of logical partitions has more than {MAX_EBRS} members")
         if (lba + 1) * SECTOR_SIZE > device.size:
             raise PartitionTableError(
-                f"{where}: the chain of logical partitions goes on at sector {lba}, beyond the end of the file "
+                f"{where}: the chain of logical partitions continues at sector {lba}, beyond the end of the file "
                 f"({device.size} bytes); was its download cut short?"
             )
         seen.add(lba)

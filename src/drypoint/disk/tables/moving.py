@@ -108,7 +108,7 @@ def _move_blocks_up(device: FileDevice, move: Move, unit: int) -> bool:
     if size <= last + move.delta:
         device.truncate(size)
     elif not collapse_range(fd, last + move.delta, move.delta):
-        raise DiskImageError(f"the file system of {device.name} puts blocks in, but takes none out")
+        raise DiskImageError(f"the file system of {device.name} inserts blocks, but cannot remove them")
     _put_back(device, first, head)
     _put_back(device, first + move.delta, bytes(len(head)))
     _put_back(device, end + move.delta, tail)
@@ -128,7 +128,7 @@ def _move_blocks_down(device: FileDevice, move: Move, unit: int) -> bool:
     if not collapse_range(fd, first, room):
         return False
     if last < device.size and not insert_range(fd, last, room):
-        raise DiskImageError(f"the file system of {device.name} takes blocks out, but puts none in")
+        raise DiskImageError(f"the file system of {device.name} removes blocks, but cannot insert them")
     device.extend(size)
     _put_back(device, first, head)
     _put_back(device, end, bytes(min(last, size) - end))

@@ -107,7 +107,7 @@ def parse_table(device: Device) -> PartitionTable:
     """
     where = device.name
     if device.size < 2 * SECTOR_SIZE:
-        raise PartitionTableError(f"{where} is no disk image: it has only {device.size} bytes")
+        raise PartitionTableError(f"{where} is not a disk image: it has only {device.size} bytes")
     sector = device.read(0, SECTOR_SIZE)
     if not has_boot_signature(sector):
         return _without_table(device, "it has no partition table")
@@ -156,9 +156,7 @@ def find_partition(device: Device, table: PartitionTable, selector: str | int) -
         DiskImageError: the device cannot be read.
     """
     if selector == "":
-        raise PartitionTableError(
-            "a partition is chosen by its label, GPT name or number, and an empty text is none of these"
-        )
+        raise PartitionTableError("a partition is chosen by its label, GPT name or number, not by an empty text")
     probed = probe_partitions(device, table)
     matches: list[ProbedPartition] = []
     if isinstance(selector, str):
@@ -178,7 +176,7 @@ def find_partition(device: Device, table: PartitionTable, selector: str | int) -
     if matches:
         numbers = " and ".join(str(item.partition.number) for item in matches)
         raise PartitionTableError(
-            f"{device.name}: partitions {numbers} both have the {wanted}; name the partition by its number instead"
+            f"{device.name}: partitions {numbers} both have the {wanted}; choose the partition by its number instead"
         )
     hidden = [item for item in probed if item.filesystem is not None and item.filesystem.kind.is_luks]
     encrypted = f". What an encrypted one ({describe(hidden)}) holds cannot be read" if hidden else ""
@@ -218,10 +216,10 @@ def _without_table(device: Device, reason: str) -> PartitionTable:
     where = device.name
     compressed = probe_compressed(device)
     if compressed:
-        raise PartitionTableError(f"{where} is {compressed}-compressed, not a plain disk image; decompress it first")
+        raise PartitionTableError(f"{where} is {compressed}-compressed, not a raw disk image; decompress it first")
     info = probe(device)
     if info is None:
-        raise PartitionTableError(f"{where} is not a disk image that can be used: {reason}, and no known file system")
+        raise PartitionTableError(f"{where} is not a usable disk image: {reason}, and no known file system")
     if not info.kind.is_ext:
         raise PartitionTableError(
             f"{where} is a bare {info.kind} file system without a partition table; "
@@ -274,7 +272,7 @@ def _check_logicals(source: MbrTable, partitions: list[Partition], logicals: lis
     for item in logicals:
         if item.start < container.start or item.end > container.end:
             raise PartitionTableError(
-                f"{where}: logical partition {item.number} (bytes {item.start} to {item.end}) reaches out of the "
+                f"{where}: logical partition {item.number} (bytes {item.start} to {item.end}) extends beyond the "
                 f"extended partition {container.number} ({container.start} to {container.end}); {_WAY_OUT}"
             )
     records = [
@@ -312,7 +310,7 @@ def _gpt_table(device: Device, mbr: BootRecord, where: str) -> PartitionTable:
         )
         if partition.start < first or partition.end > end:
             raise PartitionTableError(
-                f"{where}: partition {partition.number} lies in sectors {entry.first_lba} to {entry.last_lba}, outside "
+                f"{where}: partition {partition.number} is in sectors {entry.first_lba} to {entry.last_lba}, outside "
                 f"the usable ones ({header.first_usable_lba} to {header.last_usable_lba})"
             )
         partitions.append(partition)
@@ -347,7 +345,7 @@ def _cut_short(device: Device, table: PartitionTable, end: int) -> PartitionTabl
 
 def _way_out_of_cut(size: int) -> str:
     return (
-        "was its download cut short? If its maker left out zeros at the end, put them back into the uncompressed file: "
+        "was its download cut short? If zeros at the end were left out, add them to the uncompressed file: "
         f"truncate -s {size} FILE"
     )
 

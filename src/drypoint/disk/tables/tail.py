@@ -47,8 +47,8 @@ def pad_missing_tail(device: PaddableDevice, progress: Progress = SILENT) -> Non
         return
     device.pad(after)
     progress.note(
-        f"note: {device.name} ends {after - before} bytes before its last partition does. Each file system is whole, so "
-        "zeros are taken for what is missing"
+        f"note: {device.name} ends {after - before} bytes before its last partition does. Each file system is complete, so "
+        "the missing bytes are read as zeros"
     )
 
 

@@ -35,7 +35,7 @@ def normal(value: bytes) -> bytes | None:
     single = all(tags.count(tag) == 1 for tag in (_USER_OBJ, _GROUP_OBJ, _OTHER)) and tags.count(_MASK) <= 1
     needs_mask = _USER in tags or _GROUP in tags
     if tags != expected or not single or (needs_mask and _MASK not in tags):
-        raise ValueError("a POSIX access list whose entries are not what they have to be")
+        raise ValueError("a POSIX access list with invalid entries")
     if any(permissions > 0o7 or (tag in (_USER, _GROUP) and number == _NO_ID) for tag, permissions, number in entries):
         raise ValueError("a POSIX access list with permissions or ids that do not exist")
     return _pack(

@@ -263,7 +263,7 @@ class _Tree:
         real = where + b"/" + name if where else name
         if len(name) > MAX_NAME_BYTES or len(real) > MAX_PATH_BYTES or len(path) > MAX_PATH_BYTES:
             self._refuse(
-                f"the path is too long: a name may have {MAX_NAME_BYTES} bytes and a path {MAX_PATH_BYTES}, "
+                f"the path is too long: at most {MAX_NAME_BYTES} bytes for a name and {MAX_PATH_BYTES} for a path, "
                 "so that it fits below the engine's data root"
             )
         return parent, name, real

@@ -71,7 +71,7 @@ def read_layers(store: StoreReader) -> FoundLayers:
             store.report("unknown-name", path, "expected a directory named by a chain-id")
     for name, _ in store.names(layout.LAYERS_TMP):
         store.report(
-            "half-written-layer", join(layout.LAYERS_TMP, name.encode("ascii")), "left by a pull that did not end"
+            "half-written-layer", join(layout.LAYERS_TMP, name.encode("ascii")), "left over from an interrupted pull"
         )
     layers = _judge(store, layers)
     mounts = frozenset(_read_mounts(store))

@@ -97,7 +97,7 @@ class StoreReader:
                 found.append((name.decode("ascii"), child))
                 if len(found) > MAX_NAMES:
                     raise StoreError(
-                        f"{join(self._data_root, path)!r} holds more than {MAX_NAMES} names: no store of an engine"
+                        f"{join(self._data_root, path)!r} holds more than {MAX_NAMES} names: not an engine's store"
                     )
         except FilesystemError as error:
             self.report("unreadable", path, str(error))

@@ -57,7 +57,7 @@ def merge_repositories(known: Repositories, images: Iterable[Image], usable: Map
             text = reference.familiar
             if wanted.setdefault(text, image.image_id) != image.image_id:
                 raise StoreError(
-                    f"{text} is wanted for two different images, {wanted[text]} and {image.image_id}: "
+                    f"{text} is the name of two different images, {wanted[text]} and {image.image_id}: "
                     "give one of them another tag"
                 )
             references = merged.setdefault(reference.familiar_name, {})
@@ -76,6 +76,6 @@ def _check_digest(reference: Reference, old: str | None, new: Digest, usable: Ma
         return
     if any(known and image_id == old for image_id, known in usable.items()):
         raise StoreError(
-            f"{reference.familiar} names the image {old} in the store, and would have to name {new}: the engine cannot "
-            "change what a digest names. The store has it for another platform; choose the same one, or remove that image"
+            f"{reference.familiar} is the image {old} in the store, and would become {new}: the engine cannot change the image "
+            "of a digest. The store has it for another platform; choose the same one, or remove that image"
         )

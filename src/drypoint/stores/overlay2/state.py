@@ -112,7 +112,7 @@ def _existing_above(reader: TreeReader, data_root: bytes) -> int:
             return count - 1
         if not isinstance(stat.entry, Directory):
             raise StoreError(
-                f"the data root {data_root.decode('utf-8', 'backslashreplace')!r} cannot be made: "
+                f"the data root {data_root.decode('utf-8', 'backslashreplace')!r} cannot be created: "
                 f"{path.decode('utf-8', 'backslashreplace')!r} is not a directory"
             )
     return len(parts) - 1

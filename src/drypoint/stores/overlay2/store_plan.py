@@ -123,8 +123,8 @@ def plan_store(
         )
     if state.repositories_file == "unreadable":
         raise StoreError(
-            "repositories.json in the store cannot be read, and the engine does not start on it: adding images would lose "
-            "the names of those that are there. Start from an undamaged disk image"
+            "repositories.json in the store cannot be read, and the engine does not start with it: adding images would lose "
+            "the names of the existing ones. Start from an undamaged disk image"
         )
     for image in images:
         _check_image(image)
@@ -182,7 +182,7 @@ def _check_image(image: Image) -> None:
     name = str(image.references[0]) if image.references else image.image_id
     if len(image.layers) > MAX_LAYERS:
         raise StoreError(
-            f"{name} has {len(image.layers)} layers, and the engine takes no more than {MAX_LAYERS}: build it with fewer"
+            f"{name} has {len(image.layers)} layers, and the engine supports no more than {MAX_LAYERS}: build it with fewer"
         )
 
 

@@ -67,14 +67,14 @@ def _set(old: Xattrs, wanted: Xattrs, kind: Kind) -> Xattrs:
             if kind == "symlink":
                 continue
             if name == acl.DEFAULT and kind != "directory":
-                raise ValueError("a default POSIX access list on what is not a directory")
+                raise ValueError("a default POSIX access list on an entry that is not a directory")
             normal = acl.normal(value)
             if normal is None:
                 result.pop(name, None)
                 continue
             value = normal
         if name == CAPABILITY and not _is_capability(value):
-            raise ValueError("security.capability holds no file capability of version 2 or 3")
+            raise ValueError("security.capability is not a file capability of version 2 or 3")
         result[name] = value
     return _sorted(result)
 

@@ -359,7 +359,7 @@ def test_trimming_keeps_what_it_is_told(tmp_path: Path) -> None:
 def test_what_lies_behind_must_not_leave_the_reach_of_an_mbr(tmp_path: Path) -> None:
     path = tmp_path / "disk.img"
     partition_disk(path, "dos", ((4, 4, "type=83"), (8, 40, "type=83")), 48)
-    with pytest.raises(PartitionTableError, match=r"partition 2 would end at byte .* an MBR reaches only 2 TiB"):
+    with pytest.raises(PartitionTableError, match=r"partition 2 would end at byte .* an MBR only reaches 2 TiB"):
         grow(path, 1, (2 << 40) - 20 * MIB)
 
 

@@ -214,7 +214,7 @@ MBR_DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "chain beyond the end": (lambda path: os.truncate(path, 88 * MIB), r"beyond the end.*cut short"),
     "partition on the table": (lambda path: patch(path, 446, entry(0, 81920)), r"starts at byte 0, on the table"),
     "two containers": (lambda path: patch(path, 446, entry(8192, 81920, 5)), r"partitions 1 and 4 are both extended"),
-    "chain in a circle": (lambda path: patch(path, 172032 * 512 + 462, entry(0, 9, 5)), r"circle at sector 172032"),
+    "chain in a circle": (lambda path: patch(path, 172032 * 512 + 462, entry(0, 9, 5)), r"cycle at sector 172032"),
     "chain leaves its container": (
         lambda path: patch(path, 172032 * 512 + 462, entry(233472, 9, 5)),
         r"points at sector 405504, outside",
@@ -226,7 +226,7 @@ MBR_DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "logical out of container": (
         lambda path: patch(path, 227328 * 512 + 446, entry(2048, 176129)),
-        r"logical partition 6 .*reaches out",
+        r"logical partition 6 .*extends beyond",
     ),
     "logical on an EBR": (
         lambda path: patch(path, 172032 * 512 + 446, entry(8192, 60000)),
@@ -354,7 +354,7 @@ def test_partitions_are_found_by_label_name_and_number(mbr: Path, gpt: Path) -> 
         assert found.filesystem is not None
         assert found.filesystem.kind is FilesystemKind.EXT4
         assert find_partition(device, table, 6) == find_partition(device, table, "6") == found
-        with pytest.raises(PartitionTableError, match="an empty text is none of these"):
+        with pytest.raises(PartitionTableError, match="not by an empty text"):
             find_partition(device, table, "")
         with pytest.raises(
             PartitionTableError, match=r"label 'data'; there are .*5 'resin-state' \(ext4\), 6 'resin-data'"

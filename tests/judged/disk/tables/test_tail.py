@@ -91,7 +91,7 @@ def test_what_genimage_makes_is_preloaded(tmp_path: Path, layout: str, table: st
     options = ("--image", layout, "--data-partition", "data", "--data-root", "/var/lib/docker")
     done = drypoint("preload", base, "-o", output, *options)
     assert done.exit_code == 0, done.exception
-    assert "zeros are taken for what is missing" in done.stderr
+    assert "the missing bytes are read as zeros" in done.stderr
     assert base.read_bytes() == before
     with FileDevice(output) as device:
         found = read_table(device).partitions

@@ -338,7 +338,7 @@ def test_tag_moves_and_nothing_else_is_dropped() -> None:
 def test_digest_cannot_move() -> None:
     old, new = image("old"), image("new")
     tree, _ = store_with(old)
-    with pytest.raises(StoreError, match="cannot change what a digest names"):
+    with pytest.raises(StoreError, match="cannot change the image of a digest"):
         store_with(replace(new, references=(old.references[1],)), onto=tree)
 
 
@@ -385,7 +385,7 @@ def test_a_data_root_that_is_missing_below_directories_that_are_there() -> None:
     assert [one.path for one in plan.directories[:2]] == [b"var/lib/engine", b"var/lib/engine/docker"]
     write_store(plan, tree, open_layer)
     assert plan_store(read_state(tree, b"var/lib/engine/docker"), [], timestamp=STAMP).directories == ()
-    with pytest.raises(StoreError, match="the data root 'srv/docker' cannot be made: 'srv' is not a directory"):
+    with pytest.raises(StoreError, match="the data root 'srv/docker' cannot be created: 'srv' is not a directory"):
         read_state(tree, b"srv/docker")
 
 
