@@ -34,6 +34,11 @@ def effects(apps: AppsJson, supervisor: SupervisorVersion) -> tuple[str, ...]:
     )
 
 
+def starts_all(supervisor: SupervisorVersion) -> bool:
+    """Whether *supervisor* starts a service whose ``running`` is false, too."""
+    return _STARTS_ALL[0] <= supervisor.numbers < _STARTS_ALL[1]
+
+
 def _of_releases(apps: dict[str, JsonObject]) -> Iterator[str]:
     for app in apps.values():
         releases = _objects(app, "releases")
@@ -64,10 +69,9 @@ def _of_services(apps: dict[str, JsonObject], supervisor: SupervisorVersion) -> 
                 if any(_OWN_PROPERTY in _members(service, part) for part in ("environment", "labels")):
                     stuck.append(name)
     if stopped:
-        starts = _STARTS_ALL[0] <= supervisor.numbers < _STARTS_ALL[1]
         does = (
             f"the Supervisor {supervisor} starts it all the same"
-            if starts
+            if starts_all(supervisor)
             else "its container is made, but not started"
         )
         yield f"{_listed(stopped)}: running is false, and {does}"
@@ -97,9 +101,8 @@ def _of_pinning(apps: dict[str, JsonObject], version: int) -> Iterator[str]:
             yield f"of {len(apps)} apps in apps.json, the Supervisor pins the last one: {_name(list(apps.values())[-1])}"
         return
     fleets = [app for app in apps.values() if (app.get("class") or "fleet") == "fleet"]
-    if not fleets:
-        yield "no app in apps.json is of class fleet, so that the Supervisor pins the device to nothing"
-    elif len(fleets) > 1:
+    # Without one, first_boot.pinning_warning says so.
+    if len(fleets) > 1:
         yield f"of {len(fleets)} apps of class fleet in apps.json, the Supervisor pins the first one: {_name(fleets[0])}"
 
 

@@ -20,6 +20,7 @@ from ..oci import Image, Reference
 from ..progress import human_size
 from .apps_json import AppsJson
 from .boot_config import other_fleet_warning
+from .effects import starts_all
 from .identifiers import integer_of
 from .supervisor_version import SupervisorVersion
 from .target_state import Service
@@ -86,7 +87,7 @@ def first_boot(
             "  First it installs the preloaded disk image to its own storage and shuts down. Then, from its own storage:"
         )
     lines.append(
-        f"  At first boot the Supervisor {supervisor} reads apps.json (version {apps.version}) {_starts(apps)}"
+        f"  At first boot the Supervisor {supervisor} reads apps.json (version {apps.version}) {_starts(apps, supervisor)}"
     )
     online = "As soon as it is online, "
     if config is not None and not _has_server(config):
@@ -96,7 +97,7 @@ def first_boot(
         )
         online = "Configured and online, "
     lines.append(f"  {online}{fate(apps, config).value}")
-    if any(service.running for service in apps.services):
+    if any(service.running or starts_all(supervisor) for service in apps.services):
         lines += ["", *_troubleshooting(apps, supervisor, images or {})]
     return "\n".join(lines) + "\n"
 
@@ -141,8 +142,8 @@ def pinning_warning(apps: AppsJson) -> str | None:
     )
 
 
-def _starts(apps: AppsJson) -> str:
-    running = {service.running for service in apps.services}
+def _starts(apps: AppsJson, supervisor: SupervisorVersion) -> str:
+    running = {service.running or starts_all(supervisor) for service in apps.services}
     if not running:
         return "and starts nothing: there is no service in it."
     if running == {True}:

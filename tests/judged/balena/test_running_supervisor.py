@@ -23,10 +23,11 @@ from drypoint.balena.supervisor_version import SupervisorVersion
 from drypoint.cli.app import cli
 from drypoint.disk import FileDevice, Window
 from drypoint.disk.ext4 import Ext4Reader
-from drypoint.errors import UsageError
+from drypoint.errors import ImageNotFoundError, UsageError
 from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, DiskImage, Sizes, build_disk_image
 from drypoint.samples.images import BuiltImage, build_image, build_layer
 from drypoint.samples.layers import LayerBuilder
+from drypoint.samples.registry import RegistryContent, serve_registry
 from drypoint.samples.tools import run_tool
 
 SMALL = Sizes(boot=8 * MIB, root_a=8 * MIB, root_b=8 * MIB, state=8 * MIB, data=40 * MIB)
@@ -189,6 +190,21 @@ class TestOnDiskImages:
         beside = {"etc/balena-supervisor/supervisor.conf": conf_of(NAMED, "v19.0.5")}
         flasher = build_flasher_image(tmp_path / "flasher.img", disk.path, beside=beside)
         self.refused(tmp_path / "out", str(flasher.disk.path), "--apps-json", str(tmp_path / "apps.json"))
+
+    def test_each_warning_is_shown_once(self, disk: DiskImage, tmp_path: Path) -> None:
+        given = json.loads(apps_json(running=False))
+        given["apps"]["beef"]["class"] = "block"
+        (tmp_path / "config.json").write_text('{"apiEndpoint": "http://api.lan.example"}')
+        with serve_registry(RegistryContent()) as registry:
+            service = given["apps"]["beef"]["releases"]["deadbeef"]["services"]["main"]
+            service["image"] = f"{registry.host}/a/b:1"
+            (tmp_path / "apps.json").write_text(json.dumps({**given, "pinDevice": True}))
+            arguments = ["--apps-json", str(tmp_path / "apps.json"), "--config", str(tmp_path / "config.json")]
+            done = CliRunner().invoke(cli, ["plan", str(disk.path), *arguments])
+        assert isinstance(done.exception, ImageNotFoundError)
+        for text in ("running is false", "will not be pinned", "apiEndpoint"):
+            assert done.output.count(text) == 1
+        assert "pins the device" not in done.output
 
     def test_verify_and_inspect_find_it_on_a_finished_disk_image(self, disk: DiskImage, tmp_path: Path) -> None:
         put(disk, "resin-data", tmp_path, {"apps.json": WITH_LABEL})

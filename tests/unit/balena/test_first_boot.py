@@ -69,7 +69,7 @@ def test_blocks_alone_are_never_pinned() -> None:
         assert pinning_warning(fine) is None
 
 
-@pytest.mark.parametrize("supervisor", [NEW, OLD], ids=str)
+@pytest.mark.parametrize("supervisor", [NEW, SupervisorVersion(12, 11, 14), SupervisorVersion(14, 0, 21)], ids=str)
 def test_services_that_shall_not_run_are_not_said_to_start(supervisor: SupervisorVersion) -> None:
     state: dict[str, Any] = json.loads(apps().content)
     release = next(iter(next(iter(state["apps"].values()))["releases"].values()))
@@ -89,6 +89,18 @@ def test_services_that_shall_not_run_are_not_said_to_start(supervisor: Superviso
     assert told().count("(running: false)") == 1
     release["services"]["main"]["running"] = True
     assert "starts these services. For that" in told()
+
+
+@pytest.mark.parametrize("supervisor", [SupervisorVersion(12, 11, 15), OLD, SupervisorVersion(14, 0, 20)], ids=str)
+def test_supervisors_that_start_a_service_whose_running_is_false(supervisor: SupervisorVersion) -> None:
+    """balena-supervisor, src/types/state.ts: the default, true, stands for whatever JavaScript takes for false."""
+    state: dict[str, Any] = json.loads(apps().content)
+    release = next(iter(next(iter(state["apps"].values()))["releases"].values()))
+    release["services"]["main"]["running"] = False
+    fitting = fit(read_apps_json(json.dumps(state).encode(), "apps.json"), supervisor)
+    report = first_boot(fitting, supervisor, installs=False)
+    assert "and starts these services. For that it needs no network." in report
+    assert "If a service does not start" in report
 
 
 def test_what_config_json_says_decides_about_the_fleet() -> None:
