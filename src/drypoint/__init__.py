@@ -17,9 +17,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .balena.boot_request import BootRequest
+    from .balena.cloud_states import CloudServer
     from .balena.inspecting import Inspection, inspect
+    from .balena.job import BalenaPreload, FirstBoot, UnreadBase, preload_request
     from .balena.previous import previous_images
+    from .balena.request import BalenaRequest
     from .concurrency.pull import pulled
+    from .disk.formats import opened_image
     from .disk.host.workspace import Destination
     from .errors import (
         AuthenticationError,
@@ -62,7 +67,11 @@ from .version import __version__
 
 __all__ = [
     "AuthenticationError",
+    "BalenaPreload",
+    "BalenaRequest",
     "BaseStream",
+    "BootRequest",
+    "CloudServer",
     "ContentError",
     "Destination",
     "DigestMismatchError",
@@ -71,6 +80,7 @@ __all__ = [
     "DrypointError",
     "ExtraFile",
     "FilesystemError",
+    "FirstBoot",
     "Image",
     "ImageNotFoundError",
     "ImageRequest",
@@ -101,23 +111,30 @@ __all__ = [
     "Target",
     "ToolError",
     "TransferError",
+    "UnreadBase",
     "UsageError",
     "VerificationError",
     "__version__",
     "base_manifest",
     "inject",
     "inspect",
+    "opened_image",
     "pack",
     "parse_platform",
     "parse_reference",
     "plan",
     "preload",
+    "preload_request",
     "previous_images",
     "pulled",
     "verify",
 ]
 
 _HOMES = {
+    "balena.boot_request": "BootRequest",
+    "balena.cloud_states": "CloudServer",
+    "balena.job": "BalenaPreload FirstBoot UnreadBase preload_request",
+    "balena.request": "BalenaRequest",
     "balena.inspecting": "Inspection inspect",
     "balena.previous": "previous_images",
     "errors": (
@@ -125,6 +142,7 @@ _HOMES = {
         "ImageNotFoundError InvalidReferenceError LayerError ManifestError NoSpaceError OutputError PartitionTableError "
         "SourceError StoreError ToolError TransferError UsageError VerificationError"
     ),
+    "disk.formats": "opened_image",
     "disk.host.workspace": "Destination",
     "etch.base_manifest": "base_manifest",
     "oci": "Image Platform Reference parse_platform parse_reference",

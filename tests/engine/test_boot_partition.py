@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.cli.boot_options import BootInputs, boot_files
+from drypoint.balena.boot_request import BootRequest, boot_files
 from drypoint.disk import FileDevice, Window, read_table
 from drypoint.disk.fat.files import write_fat_files
 from drypoint.errors import ToolError
@@ -34,7 +34,7 @@ def test_others_read_what_the_options_wrote(table: PartitionTable, tmp_path: Pat
     cut(image.path, boot.offset, boot.size, fat)
     before = read_by_7zip(fat)
     with FileDevice(image.path, writable=True) as device:
-        files = boot_files(BootInputs(settings=("hostname=demo",), static_ip="10.0.0.1/24,10.0.0.254"), device)
+        files = boot_files(BootRequest(settings=("hostname=demo",), static_ip="10.0.0.1/24,10.0.0.254"), device)
         put_fat_files(device, read_table(device), files, TIME)
     cut(image.path, boot.offset, boot.size, fat)
     after = read_by_7zip(fat)

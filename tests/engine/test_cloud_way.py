@@ -16,12 +16,13 @@ import urllib3
 
 import drypoint
 from drypoint.balena.architecture import check_architecture
+from drypoint.balena.cloud import StateWishes
+from drypoint.balena.cloud_states import CloudServer, CloudStates, cloud_states
 from drypoint.balena.compatibility import fit
 from drypoint.balena.demand import images_not_there
 from drypoint.balena.device_type import DeviceType
 from drypoint.balena.running_supervisor import supervisor_in_store
 from drypoint.balena.supervisor_version import parse_supervisor_version
-from drypoint.cli.cloud_options import CloudInputs, CloudStates, cloud_states
 from drypoint.disk import FileDevice, Window
 from drypoint.disk.ext4.read.reader import Ext4Reader
 from drypoint.samples.applications import sample_images
@@ -71,8 +72,8 @@ class Cloud:
 
     @contextmanager
     def states(self, **given: object) -> Iterator[CloudStates]:
-        wishes: dict[str, object] = {"fleets": ("myorg/lights",), "token": TOKEN, "api_url": self.server.url, **given}
-        with cloud_states(CloudInputs(**wishes), self.options()) as found:  # type: ignore[arg-type]
+        wishes = StateWishes(("myorg/lights",), **given)  # type: ignore[arg-type]
+        with cloud_states(wishes, CloudServer(TOKEN, self.server.url), self.options()) as found:
             yield found
 
     def preload(self, found: CloudStates, base: Path, out: Path, content: bytes) -> drypoint.Result:
@@ -123,10 +124,10 @@ def store_of(image: Path) -> StoreState:
 
 
 def test_from_a_login_to_services_that_run_offline(cloud: Cloud, served: ServedImages, tmp_path: Path) -> None:
-    base, out, saved = base_with_supervisor(tmp_path, served).path, tmp_path / "out.img", tmp_path / "apps.json"
+    base, out = base_with_supervisor(tmp_path, served).path, tmp_path / "out.img"
     supervisor = supervisor_in_store(store_of(base).repositories)
     assert supervisor == parse_supervisor_version(SUPERVISOR_VERSION)
-    with cloud.states(save_apps_json=saved, pin_device_to_release=True) as found:
+    with cloud.states(pin_device=True) as found:
         assert found.apps is not None
         check_architecture(DeviceType("genericx86-64-ext", "amd64"), found.needs)
         apps = fit(found.apps, supervisor)
@@ -138,7 +139,7 @@ def test_from_a_login_to_services_that_run_offline(cloud: Cloud, served: ServedI
 
     with mounted_data(out, writable=True) as point:
         written = json.loads((point / "apps.json").read_bytes())
-        assert written == json.loads(saved.read_bytes())
+        assert written == json.loads(found.apps.content)
         assert written["pinDevice"] is True
         services = written["apps"]["c0ffee" * 5 + "00"]["releases"][COMMIT]["services"]
         with DockerEngine(point / "docker", offline=True) as engine:

@@ -6,33 +6,12 @@ file with ``config inject``, --splash-image with ``preload``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from .files import read_file
+from ..balena.boot_request import BootRequest
 from .option_group import Command, option_group
-
-if TYPE_CHECKING:
-    from ..disk import Device
-    from ..volumes.fat_files import FatFile
-
-
-@dataclass(frozen=True, slots=True)
-class BootInputs:
-    """The options as they were given."""
-
-    config: Path | None = None
-    settings: tuple[str, ...] = field(default=(), repr=False)
-    splash_image: Path | None = None
-    network_connections: tuple[Path, ...] = ()
-    static_ip: str | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return self == BootInputs()
 
 
 def boot_options(function: Command) -> Command:
@@ -63,38 +42,4 @@ def boot_options(function: Command) -> Command:
             "a gateway it has no route to the internet.",
         ),
     ]  # fmt: skip
-    return option_group(function, "boot", BootInputs, options)
-
-
-def boot_files(inputs: BootInputs, device: Device, *, os_version: str | None = None) -> tuple[FatFile, ...]:
-    """The files that *inputs* write to the boot partition of the disk image *device*, which is only read.
-
-    Args:
-        os_version: of the disk image, if it is known.
-
-    Raises:
-        UsageError: a file cannot be read or is not what it should be, or the options contradict each other.
-        DiskImageError: there is no boot partition with an undamaged FAT file system, or its config.json is not one.
-        ToolError: mtools is missing.
-    """
-    if inputs.is_empty:
-        return ()
-    from ..balena.boot import BootWishes, boot_partition_files
-    from ..balena.boot_config import MAX_CONFIG_BYTES, check_config, parse_setting
-    from ..balena.network import MAX_CONNECTION_BYTES, read_connection, static_ip_connection
-    from ..balena.splash import MAX_SPLASH_BYTES, check_png
-
-    config, splash = inputs.config, inputs.splash_image
-    connections = [
-        read_connection(path.name, read_file(path, MAX_CONNECTION_BYTES), str(path))
-        for path in inputs.network_connections
-    ]
-    if inputs.static_ip is not None:
-        connections.append(static_ip_connection(inputs.static_ip))
-    wishes = BootWishes(
-        config=check_config(read_file(config, MAX_CONFIG_BYTES), str(config)) if config is not None else None,
-        settings=tuple(parse_setting(text) for text in inputs.settings),
-        splash_image=check_png(read_file(splash, MAX_SPLASH_BYTES), str(splash)) if splash is not None else None,
-        connections=tuple(connections),
-    )
-    return boot_partition_files(device, wishes, os_version=os_version)
+    return option_group(function, "boot", BootRequest, options)

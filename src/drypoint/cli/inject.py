@@ -9,12 +9,13 @@ from pathlib import Path
 
 import click
 
+from ..balena.apps_supervisor import given_supervisor
 from ..balena.demand import AppsJsonDemand
 from ..balena.injected import AppsJsonCheck
 from ..errors import UsageError
 from ..jobs.inject import Injected, inject
 from . import render
-from .apps import given_supervisor, supervisor_version_option
+from .supervisor_option import supervisor_version_option
 
 _EXAMPLES = """\b
 Examples:

@@ -7,11 +7,10 @@ from pathlib import Path
 import click
 import msgspec
 
+from ..balena.request import DEFAULT_PLATFORM
 from ..system import DEFAULT_DATA_ROOT
 from ..volumes.target import DEFAULT_PARTITION
 from .option_group import Command, option_group
-
-DEFAULT_PLATFORM = "linux/amd64"
 
 
 class Inputs(msgspec.Struct, frozen=True):

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import click
 
+from ..balena.boot_request import BootRequest
+from ..balena.input_files import read_file
+from ..balena.job import UnreadBase, preload_request
 from ..concurrency.pull import Write
 from ..disk import Device, FileDevice, whole_file
 from ..disk.formats import ImageFormat, format_of_content
@@ -20,12 +23,10 @@ from ..jobs.base_stream import BaseStream, read_stream
 from ..jobs.base_url import url_stream
 from ..jobs.pack import Packed, pack
 from ..progress import counted
-from ..sources.registry import RegistryOptions
 from . import render
-from .boot_options import BootInputs, boot_options
+from .boot_options import boot_options
 from .cloud_options import CloudInputs, cloud_options
-from .files import read_file
-from .job import job
+from .job import balena_request, registry_options
 from .options import Inputs, input_options
 
 _EXAMPLES = """\b
@@ -78,7 +79,7 @@ class _BaseType(click.Path):
 def command(
     context: click.Context,
     inputs: Inputs,
-    boot: BootInputs,
+    boot: BootRequest,
     cloud: CloudInputs,
     output: str,
     overwrite: bool,
@@ -97,31 +98,21 @@ def command(
     render.set_up(verbose)
     given = str(context.meta[_BASE])
     with _opened(given, base_size, inputs) as (base, device), render.progress(quiet=quiet) as progress:
-        if device is None and inputs.platform is None:
-            raise UsageError(f"{base.name} cannot be read before it is passed on: give --platform OS/ARCH")
-        if device is None and not boot.is_empty:
-            raise UsageError(
-                f"{base.name} cannot be read before it is passed on, so its boot partition cannot be changed: pack a plain "
-                "disk image file, or leave out the options for the boot partition"
-            )
-        unseen = device is None and base_manifest is None and inputs.supervisor_image is not None
-        if unseen:
-            render.warning(
-                f"what {base.name} holds is not known: the Supervisor is preloaded again, the layers of an existing one become "
-                "orphans, and no layer is shared; --base-manifest FILE avoids that"
-            )
         known = None if base_manifest is None else read_file(base_manifest, MAX_BYTES)
         state = None if known is None else parse_base_manifest(known, str(base_manifest)).state
+        wanted = balena_request(inputs, boot, cloud, shrink_to_fit=shrink_to_fit)
+        options = registry_options(inputs)
+        looked = UnreadBase(base.name, state) if device is None else device
         with (
-            job(inputs, device, boot, cloud, progress, state, shrink_to_fit=shrink_to_fit) as wanted,
+            preload_request(wanted, looked, options, warn=render.warning, progress=progress) as found,
             _written(output, overwrite, inputs.base) as write,
         ):
             packed = pack(
                 base,
                 write,
-                wanted.request,
+                found.request,
                 base_manifest=known,
-                unseen=unseen,
+                unseen=found.unseen,
                 progress=progress,
             )
         if output == "-":
@@ -129,9 +120,9 @@ def command(
     if output != "-" and not quiet:
         render.line(_summary(packed))
         render.line(f"wrote {output}")
-        if wanted.app is not None:
+        if found.first_boot is not None:
             render.line()
-            render.line(wanted.app.outlook(packed.images).rstrip())
+            render.line(found.first_boot.report(packed.images).rstrip())
 
 
 next(param for param in command.params if param.name == "base").type = _BaseType()
@@ -148,8 +139,7 @@ def _opened(given: str, size: int | None, inputs: Inputs) -> Iterator[tuple[Path
             "--base-size is the length of standard input; that of a file or an address is known: leave it out"
         )
     if given.startswith(("http://", "https://")):
-        options = RegistryOptions(insecure_registries=inputs.insecure_registries, ca_files=inputs.certificates)
-        with url_stream(given, options) as stream:
+        with url_stream(given, registry_options(inputs)) as stream:
             yield stream, None
         return
     path = Path(given)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
+from ..balena.boot_request import BootRequest
+from ..balena.job import preload_request
 from ..disk.formats import opened_image
 from ..jobs.plan import plan as make_plan
 from . import render, report
-from .boot_options import BootInputs, boot_options
+from .boot_options import boot_options
 from .cloud_options import CloudInputs, cloud_options
-from .job import job
+from .job import balena_request, registry_options
 from .options import Inputs, input_options
 
 _EXAMPLES = """\b
@@ -33,7 +35,7 @@ Examples:
 @render.output_options
 def command(
     inputs: Inputs,
-    boot: BootInputs,
+    boot: BootRequest,
     cloud: CloudInputs,
     as_json: bool,
     fsck: bool,
@@ -46,8 +48,9 @@ def command(
     """
     render.set_up(verbose)
     with render.progress(quiet=quiet) as progress, opened_image(inputs.base, progress=progress) as base:
-        with job(inputs, base.device, boot, cloud, progress) as wanted:
-            plan = make_plan(base, wanted.request, fsck=fsck, progress=progress)
+        wanted, options = balena_request(inputs, boot, cloud), registry_options(inputs)
+        with preload_request(wanted, base.device, options, warn=render.warning, progress=progress) as found:
+            plan = make_plan(base, found.request, fsck=fsck, progress=progress)
     if as_json:
         render.json(report.plan_object(plan))
     else:

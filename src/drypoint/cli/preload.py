@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from ..balena.boot_request import BootRequest
+from ..balena.job import preload_request
 from ..digest import Digest
 from ..disk.formats import opened_image
 from ..disk.host.workspace import Destination, check_destination
@@ -14,9 +16,9 @@ from ..errors import UsageError
 from ..jobs.preload import Result
 from ..jobs.preload import preload as run_preload
 from . import render, report
-from .boot_options import BootInputs, boot_options
+from .boot_options import boot_options
 from .cloud_options import CloudInputs, cloud_options
-from .job import job
+from .job import balena_request, registry_options
 from .options import Inputs, input_options
 
 _EXAMPLES = """\b
@@ -69,7 +71,7 @@ Examples:
 @render.output_options
 def command(
     inputs: Inputs,
-    boot: BootInputs,
+    boot: BootRequest,
     cloud: CloudInputs,
     output: Path | None,
     in_place: bool,
@@ -96,11 +98,13 @@ def command(
     scratch = check_destination(inputs.base, destination)
     with render.progress(quiet=quiet) as progress:
         with opened_image(inputs.base, directory=scratch, progress=progress) as base:
-            with job(inputs, base.device, boot, cloud, progress, shrink_to_fit=shrink_to_fit) as wanted:
+            wanted = balena_request(inputs, boot, cloud, shrink_to_fit=shrink_to_fit)
+            options = registry_options(inputs)
+            with preload_request(wanted, base.device, options, warn=render.warning, progress=progress) as found:
                 result = run_preload(
                     base,
                     destination,
-                    wanted.request,
+                    found.request,
                     fsck=fsck,
                     verify=not no_verify,
                     processes=len(os.sched_getaffinity(0)),
@@ -110,9 +114,9 @@ def command(
         report.show_result(result)
         if no_verify:
             render.line(f"not verified (--no-verify); drypoint verify {result.output} checks it")
-        if wanted.app is not None:
+        if found.first_boot is not None:
             render.line()
-            render.line(wanted.app.outlook(result.plan.images, _stored_sizes(result)).rstrip())
+            render.line(found.first_boot.report(result.plan.images, _stored_sizes(result)).rstrip())
 
 
 def _stored_sizes(result: Result) -> dict[Digest, int]:

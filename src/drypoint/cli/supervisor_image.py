@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..balena.cloud_states import CloudServer, cloud_client
 from ..errors import UsageError
 from . import render
-from .cloud_options import ServerInputs, cloud_client, server_options
+from .cloud_options import server_options
 
 if TYPE_CHECKING:
     from ..balena.device_type import DeviceType
@@ -46,7 +47,7 @@ def command(
     version: str | None,
     arch: str | None,
     directory: Path | None,
-    server: ServerInputs,
+    server: CloudServer,
     insecure_registries: tuple[str, ...],
     certificates: tuple[Path, ...],
     as_json: bool,

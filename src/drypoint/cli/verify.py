@@ -8,16 +8,17 @@ from pathlib import Path
 import click
 
 from ..balena.apps_json import ANY_VERSION, MAX_BYTES, read_apps_json
+from ..balena.apps_supervisor import given_supervisor
 from ..balena.compatibility import fit
 from ..balena.demand import AppsJsonDemand
 from ..balena.flasher import installed_image
+from ..balena.input_files import read_file
 from ..system import DEFAULT_DATA_ROOT
 from ..verification import verify
 from ..volumes.target import DEFAULT_PARTITION
 from . import proof, render
-from .apps import given_supervisor, supervisor_version_option
-from .files import read_file
 from .job import data_root_path
+from .supervisor_option import supervisor_version_option
 
 _EXAMPLES = """\b
 Examples:

@@ -16,8 +16,9 @@ from click.testing import CliRunner
 
 from drypoint.balena.boot import BootWishes, boot_partition_files, find_boot_partition, read_config
 from drypoint.balena.boot_config import Setting
+from drypoint.balena.boot_request import BootRequest, boot_files
 from drypoint.balena.network import NetworkConnection
-from drypoint.cli.boot_options import BootInputs, boot_files, boot_options
+from drypoint.cli.boot_options import boot_options
 from drypoint.disk import FileDevice, read_table
 from drypoint.errors import DrypointError, FilesystemError, NoSpaceError, PartitionTableError, UsageError
 from drypoint.samples.disk_images import IMAGE_TOOLS, DiskImage, PartitionTable, build_disk_image
@@ -52,7 +53,7 @@ def everything(disk: Path, offset: int) -> dict[str, bytes]:
         return {str(path.relative_to(name)): path.read_bytes() for path in Path(name).rglob("*") if path.is_file()}
 
 
-def apply(disk: Path, inputs: BootInputs, os_version: str | None = None) -> tuple[FatFile, ...]:
+def apply(disk: Path, inputs: BootRequest, os_version: str | None = None) -> tuple[FatFile, ...]:
     with FileDevice(disk, writable=True) as device:
         files = boot_files(inputs, device, os_version=os_version)
         put_fat_files(device, read_table(device), files, TIME)
@@ -66,7 +67,7 @@ def test_all_wishes_at_once_and_nothing_else(base: DiskImage, tmp_path: Path) ->
     before, outside = everything(disk, offset), disk.read_bytes()
     files = apply(
         disk,
-        BootInputs(
+        BootRequest(
             settings=("hostname=demo", "os.network.connectivity.interval=300", "persistentLogging=true"),
             splash_image=tmp_path / "logo.png",
             network_connections=(tmp_path / "my wifi",),
@@ -99,7 +100,7 @@ def test_all_wishes_at_once_and_nothing_else(base: DiskImage, tmp_path: Path) ->
 
 def test_the_same_wishes_again_change_nothing(base: DiskImage, tmp_path: Path) -> None:
     disk = boot_copy(base, tmp_path)
-    wishes = BootInputs(settings=("hostname=demo",), static_ip="10.0.0.1/24")
+    wishes = BootRequest(settings=("hostname=demo",), static_ip="10.0.0.1/24")
     apply(disk, wishes)
     once = disk.read_bytes()
     apply(disk, wishes)
@@ -110,10 +111,10 @@ def test_a_whole_config_replaces_the_one_there(base: DiskImage, tmp_path: Path) 
     disk = boot_copy(base, tmp_path)
     mine = tmp_path / "mine.json"
     mine.write_text('{\n  "applicationId": 7\n}\n')
-    assert [file.content for file in apply(disk, BootInputs(config=mine))] == [mine.read_bytes()]
+    assert [file.content for file in apply(disk, BootRequest(config=mine))] == [mine.read_bytes()]
     with FileDevice(disk) as device:
         assert read_config(device) == mine.read_bytes()
-    apply(disk, BootInputs(config=mine, settings=("hostname=demo",)))
+    apply(disk, BootRequest(config=mine, settings=("hostname=demo",)))
     with FileDevice(disk) as device:
         assert read_config(device) == b'{\n  "applicationId": 7,\n  "hostname": "demo"\n}\n'
 
@@ -122,7 +123,7 @@ def test_without_wishes_the_disk_image_is_not_even_looked_at(tmp_path: Path) -> 
     empty = tmp_path / "empty"
     empty.write_bytes(b"")
     with FileDevice(empty) as device:
-        assert boot_files(BootInputs(), device) == ()
+        assert boot_files(BootRequest(), device) == ()
         assert boot_partition_files(device, BootWishes()) == ()
 
 
@@ -189,7 +190,7 @@ def test_disk_images_without_a_usable_boot_partition_are_refused(
 def test_the_image_without_splash_or_config_gets_them(tmp_path: Path) -> None:
     disk = small_disk(tmp_path, "resin-boot", table="dos")
     (tmp_path / "logo.png").write_bytes(png_image())
-    files = apply(disk, BootInputs(settings=("a.b=1",), splash_image=tmp_path / "logo.png"), os_version="2.31.5+rev1")
+    files = apply(disk, BootRequest(settings=("a.b=1",), splash_image=tmp_path / "logo.png"), os_version="2.31.5+rev1")
     assert [(file.path, file.content) for file in files] == [
         ("config.json", b'{"a":{"b":1}}'),
         ("splash/resin-logo.png", png_image()),
@@ -214,12 +215,12 @@ def test_files_that_are_not_what_they_should_be_are_named_and_not_repeated(base:
     broken.write_text(f"psk {SECRET}")
     with FileDevice(base.path) as device:
         for inputs, why in (
-            (BootInputs(config=broken), "broken is not a config.json"),
-            (BootInputs(splash_image=broken), "broken is not a PNG image"),
-            (BootInputs(network_connections=(broken,)), "broken is not a connection profile"),
-            (BootInputs(config=tmp_path / "nowhere"), "cannot read .*nowhere"),
-            (BootInputs(config=tmp_path), "cannot read"),
-            (BootInputs(settings=(SECRET,)), "KEY=VALUE"),
+            (BootRequest(config=broken), "broken is not a config.json"),
+            (BootRequest(splash_image=broken), "broken is not a PNG image"),
+            (BootRequest(network_connections=(broken,)), "broken is not a connection profile"),
+            (BootRequest(config=tmp_path / "nowhere"), "cannot read .*nowhere"),
+            (BootRequest(config=tmp_path), "cannot read"),
+            (BootRequest(settings=(SECRET,)), "KEY=VALUE"),
         ):
             with pytest.raises(UsageError, match=why) as caught:
                 boot_files(inputs, device)
@@ -227,11 +228,11 @@ def test_files_that_are_not_what_they_should_be_are_named_and_not_repeated(base:
 
 
 def test_the_options_are_gathered() -> None:
-    seen: list[BootInputs] = []
+    seen: list[BootRequest] = []
 
     @click.command()
     @boot_options
-    def command(boot: BootInputs) -> None:
+    def command(boot: BootRequest) -> None:
         seen.append(boot)
 
     arguments = ["--config", "c", "--set", "a=1", "--set", "b=2", "--splash-image", "s", "--network-connection", "n"]
@@ -239,8 +240,8 @@ def test_the_options_are_gathered() -> None:
     assert result.exit_code == 0, result.output
     assert CliRunner().invoke(command, []).exit_code == 0
     assert seen == [
-        BootInputs(Path("c"), ("a=1", "b=2"), Path("s"), (Path("n"), Path("m")), "10.0.0.1/24"),
-        BootInputs(),
+        BootRequest(Path("c"), ("a=1", "b=2"), Path("s"), (Path("n"), Path("m")), "10.0.0.1/24"),
+        BootRequest(),
     ]
     assert seen[1].is_empty
 
@@ -248,11 +249,11 @@ def test_the_options_are_gathered() -> None:
 def test_the_options_alone_import_little() -> None:
     code = "import sys, drypoint.cli.boot_options; print([m for m in sys.modules if m.startswith('drypoint.balena')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "['drypoint.balena', 'drypoint.balena.boot_request']"
 
 
 def test_what_may_be_secret_does_not_show() -> None:
     network = NetworkConnection("home", b"psk=hunter2", "home")
     wishes = BootWishes(b'{"apiKey": "hunter2"}', (Setting(("apiKey",), b'"hunter2"'),), None, (network,))
-    for value in (wishes, FatFile(1, "config.json", b"hunter2"), BootInputs(settings=("apiKey=hunter2",))):
+    for value in (wishes, FatFile(1, "config.json", b"hunter2"), BootRequest(settings=("apiKey=hunter2",))):
         assert "hunter2" not in repr(value)

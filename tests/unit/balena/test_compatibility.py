@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from drypoint.balena.apps_json import ANY_VERSION, ONLY_2, AppsJson, read_apps_json
+from drypoint.balena.apps_supervisor import supervisor_of
 from drypoint.balena.compatibility import fit, version_for
 from drypoint.balena.demand import images_not_there
 from drypoint.balena.running_supervisor import supervisor_in_store
 from drypoint.balena.supervisor_version import SupervisorVersion, parse_supervisor_version
-from drypoint.cli.apps import supervisor_of
 from drypoint.errors import UsageError
 from drypoint.oci import parse_reference
 from drypoint.stores.overlay2 import StoreState
@@ -279,23 +279,22 @@ TAGGED = StoreState(b"docker", repositories={"balena_supervisor": {"balena_super
     ],
 )
 def test_who_reads_apps_json_and_what_contradicts_that(
-    capsys: pytest.CaptureFixture[str],
     given: str | None,
     known: StoreState | None,
     comes: bool,
     expected: str,
     warned: str,
 ) -> None:
-    assert str(supervisor_of(given, None, Target(), known, comes=comes).version) == expected
-    said = capsys.readouterr().err
-    assert warned in said
+    said: list[str] = []
+    assert str(supervisor_of(given, None, Target(), known, said.append, comes=comes).version) == expected
+    assert warned in "".join(said)
     assert bool(said) == bool(warned)
 
 
 def test_a_base_that_nobody_looks_into_has_to_be_told_of() -> None:
     with pytest.raises(UsageError, match="give --base-manifest FILE or --supervisor-version"):
-        supervisor_of(None, None, Target(), None, comes=False)
+        supervisor_of(None, None, Target(), None, pytest.fail, comes=False)
     with pytest.raises(
         UsageError, match=r"Supervisor on the disk image is not known.*Give it with --supervisor-version"
     ):
-        supervisor_of(None, None, Target(), StoreState(b"docker"), comes=False)
+        supervisor_of(None, None, Target(), StoreState(b"docker"), pytest.fail, comes=False)

@@ -1,4 +1,4 @@
-"""Small files that options name."""
+"""Small files that a user names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..errors import UsageError
 
 
 def read_file(path: Path, limit: int) -> bytes:
-    """A small file that an option names, with one byte more than *limit* at most, so that its reader sees it is too large.
+    """A small file that a user names, with one byte more than *limit* at most, so that its reader sees it is too large.
 
     Raises:
         UsageError: it cannot be read.

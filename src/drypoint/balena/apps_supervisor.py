@@ -1,0 +1,110 @@
+"""The Supervisor that apps.json is written for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from ..disk import Device, Window, read_table
+from ..disk.ext4.read.reader import Ext4Reader
+from ..errors import FilesystemError, StoreError, UsageError
+from ..stores.overlay2 import StoreState
+from ..system import find_store
+from ..volumes.inner_image import target_disk
+from ..volumes.repair import find_data_partition
+from ..volumes.target import Target
+from .os_root import read_supervisor_conf
+from .running_supervisor import RunningSupervisor, find_supervisor, supervisor_by
+from .supervisor_image import REPOSITORY
+from .supervisor_version import SupervisorVersion, parse_supervisor_version
+
+Warn: TypeAlias = Callable[[str], None]
+"""Takes a warning: what is wrong but stops nothing, a sentence."""
+
+
+def supervisor_of(
+    given: str | None, base: Device | None, target: Target, known: StoreState | None, warn: Warn, *, comes: bool
+) -> RunningSupervisor:
+    """The Supervisor that reads apps.json: the one that is *given*, or else the one that *base* starts.
+
+    Args:
+        known: the store on a base that cannot be read, if it was read before.
+        warn: takes what is wrong but stops nothing, a sentence.
+        comes: whether the one that is given is put in.
+
+    Raises:
+        UsageError: what is given is not a version; or nothing is given, and it is not known.
+        DiskImageError, StoreError: the store cannot be read.
+    """
+    found = _supervisor_on(base, target, given) if known is None else supervisor_by(None, known.repositories)
+    looked = base is not None or known is not None
+    if given is None:
+        if not looked:
+            raise UsageError(
+                "the Supervisor that reads apps.json is not known, because the disk image cannot be read before it is passed "
+                "on: give --base-manifest FILE or --supervisor-version VERSION"
+            )
+        if found is None:
+            raise UsageError(
+                "the version of the Supervisor on the disk image is not known, and so not which version of apps.json it reads: "
+                f"its root file system has no supervisor.conf, no tag {REPOSITORY}:VERSION is in its store, and no "
+                "image has that label. "
+                "Give it with --supervisor-version (on a device, balena-engine images shows it)"
+            )
+        if found.note:
+            warn(f"{found.note}; apps.json is written for Supervisor {found.version}")
+        return found
+    version = parse_supervisor_version(given)
+    if looked:
+        _warn_of_other_supervisor(version, found, warn, comes=comes)
+    return RunningSupervisor(version, "its image's tag" if comes else "--supervisor-version")
+
+
+def _supervisor_on(base: Device | None, target: Target, given: str | None) -> RunningSupervisor | None:
+    if base is None:
+        return None
+    disk = target_disk(base, target)
+    partition = find_data_partition(disk, target).partition
+    # Whether it was unmounted cleanly is reported when the images are planned.
+    try:
+        place = find_store(disk, read_table(disk), partition.number, target.data_root)
+        # What keeps the engine from the store is an error when the images are planned.
+        reader = Ext4Reader(Window(disk, partition.start, partition.size), allow_dirty=True)
+        return None if place.obstacles else find_supervisor(disk, reader, place.data_root)
+    except (FilesystemError, StoreError) as error:
+        # Damage is an error when the images are planned, or repaired before (--fsck). Until then supervisor.conf has to do.
+        found = supervisor_by(read_supervisor_conf(disk), {})
+        if found is None and given is None:
+            raise FilesystemError(
+                f"{error}. So it is not known which Supervisor reads apps.json; give its version with --supervisor-version"
+            ) from error
+        return found or given_supervisor(given)
+
+
+def given_supervisor(version: str | None) -> RunningSupervisor | None:
+    """What --supervisor-version means.
+
+    Raises:
+        UsageError: *version* is not a version.
+    """
+    return None if version is None else RunningSupervisor(parse_supervisor_version(version), "--supervisor-version")
+
+
+def _warn_of_other_supervisor(
+    given: SupervisorVersion, found: RunningSupervisor | None, warn: Warn, *, comes: bool
+) -> None:
+    """Warn that the Supervisor that apps.json is written for is not the one that the disk image starts.
+
+    Args:
+        comes: whether the former is put in.
+    """
+    if found is None and not comes:
+        warn(
+            f"no Supervisor found on the disk image: apps.json is written for Supervisor {given} (--supervisor-version), but "
+            "without a Supervisor nothing starts the services; --supervisor-image preloads one"
+        )
+    if found is not None and found.version != given:
+        warn(
+            f"the disk image has Supervisor {found.version} ({found.said_by}), but apps.json is written for {given} "
+            "(--supervisor-version); which of the two starts depends on the operating system on the disk image"
+        )
