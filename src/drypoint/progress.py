@@ -1,4 +1,4 @@
-"""How long work tells how far it is. Steps are told of from several threads."""
+"""Progress reports of long work. Steps are reported from several threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Step(Protocol):
         """*amount* more of it is done, in the step's unit."""
 
     def end(self) -> None:
-        """It is done; nothing more is told of it."""
+        """The step is done; nothing more is reported of it."""
 
 
 class Progress(Protocol):

@@ -1,4 +1,4 @@
-"""Text from a disk image, made safe to show: whoever made the image chose it."""
+"""Text from a disk image, made safe to show: it is untrusted."""
 
 from __future__ import annotations
 

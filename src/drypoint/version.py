@@ -1,3 +1,3 @@
-"""The version, which registries are told and archives note."""
+"""The version, as sent to registries and recorded in archives."""
 
 __version__ = "0.1.0"

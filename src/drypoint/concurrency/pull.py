@@ -15,7 +15,7 @@ _BUFFERED_BYTES = 4 << 20
 
 
 class Pulled(Iterator[bytes]):
-    """What *produce* writes, chunk by chunk, as it comes; it runs in a thread, at most 4 MiB ahead of whoever takes the chunks.
+    """What *produce* writes, chunk by chunk, as it comes; it runs in a thread, at most 4 MiB ahead of its consumer.
 
     What *produce* raises is raised where the end would be. Closing early stops it where it writes next, or in
     what it waits for: a registry, a pipe, a program. Use as a context manager.

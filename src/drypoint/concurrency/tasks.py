@@ -1,4 +1,4 @@
-"""Threads, and one rule for ending them: whoever closes something waits at most a second, whatever the other side does.
+"""Threads, and one rule for ending them: closing waits at most a second, whatever the other side does.
 
 A thread runs under a :class:`Task`. Cancelling the task wakes what the thread waits in, since each wait says how to end it: a
 socket is shut down, a child process killed, a condition notified. Work that takes long without a wait checks its task. Both

@@ -84,7 +84,7 @@ class FileDevice:
         self._path = path
         self._name = str(path) if name is None else name
         try:
-            # Non-blocking, or opening a FIFO would wait for somebody who writes to it. Files take no notice.
+            # Non-blocking, or opening a FIFO would wait for a writer. No effect on files.
             self._fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise DiskImageError(f"cannot open {self._name}: {error.strerror}") from error

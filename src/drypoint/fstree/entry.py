@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 Content: TypeAlias = Iterable[bytes | memoryview]
-"""A regular file's bytes, in order. A chunk is only valid until the next one is asked for: whoever keeps it copies it."""
+"""A regular file's bytes, in order. A chunk is only valid until the next one is requested: copy it to keep it."""
 
 
 # Made for every file, and never part of a reference cycle: the garbage collector need not know them.

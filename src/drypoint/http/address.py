@@ -45,7 +45,7 @@ def origin(url: str) -> tuple[str, str, int]:
     Raises:
         ValueError: no URL of http or https with a host, or one with a user name in it.
     """
-    # urlsplit passes over blanks before an address and line breaks inside; whoever connects reads another address there.
+    # urlsplit ignores blanks before an address and line breaks inside; an HTTP client may read another address.
     if url[:1] <= " " or any(blank in url for blank in "\t\r\n"):
         raise ValueError("not an address: it has blanks in it")
     parts = urlsplit(url)

@@ -18,13 +18,13 @@ class HttpOptions:
     Attributes:
         insecure_registries: registries (``host[:port]``, or CIDR blocks of addresses) that may be reached by plain http
             when https fails. Certificates are checked for these too. Loopback needs no entry.
-        ca_files: PEM files of certificate authorities to trust beside the system's.
+        ca_files: PEM files of certificate authorities to trust in addition to the system's.
         certs_directory: docker's directory of certificates by registry.
         environment: where proxies are looked up.
         connect_timeout: seconds to reach a host.
         read_timeout: seconds without a byte after which a connection counts as broken.
         request_timeout: seconds for a whole manifest or token.
-        user_agent: what registries are told.
+        user_agent: the User-Agent header of all requests.
     """
 
     insecure_registries: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""When to try again, how long to wait before, and when to give up."""
+"""When to retry, how long to wait, and when to give up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """How often a thing is tried in a row without any progress, and the seconds between.
+    """How often a request is tried in a row without progress, and the seconds between tries.
 
     Attributes:
         attempts: tries in a row, the first one included.
@@ -31,13 +31,13 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 class TransientError(Exception):
-    """Something failed that may go well the next time. Stays inside this package.
+    """A failure that a retry may fix. Internal to drypoint.
 
     Attributes:
         reason: what failed, without any secret.
-        retry_after: seconds that the server wants to be left alone.
-        advice: what to do when it goes on failing.
-        status: with which the server answered; None if it did not.
+        retry_after: seconds to wait, as the server asks.
+        advice: what to do if it keeps failing.
+        status: the status of the server's answer; None without an answer.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Patience:
         self._in_a_row = 0
 
     def failed(self, failure: TransientError, received: str = "") -> None:
-        """Wait as long as is fit after *failure*.
+        """Wait before the retry after *failure*.
 
         Args:
             received: what has come so far, for the message.

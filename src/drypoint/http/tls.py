@@ -1,4 +1,4 @@
-"""Whom TLS trusts: the system's certificates, what the user adds, and docker's own directory. It is never off.
+"""Certificates that TLS trusts: the system's, the user's, and those of docker's directory. Checks are never off.
 
 Format: /etc/docker/certs.d/HOST[:PORT]/, where ``*.crt`` are certificate authorities and ``NAME.cert`` with ``NAME.key``
 is a client's certificate ("Verify repository client with certificates" in Docker's documentation).
@@ -16,7 +16,7 @@ from ..errors import UsageError
 
 
 def tls_context(domain: str, ca_files: Sequence[Path], certs_directory: Path) -> ssl.SSLContext:
-    """How to speak TLS with the registry *domain* and with the hosts that it sends us to.
+    """The TLS context for the registry *domain* and the hosts that it redirects to.
 
     Raises:
         UsageError: a certificate cannot be read.

@@ -64,7 +64,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     Attributes:
         foreign: whether it comes from another origin than the one asked first.
-        authorization: what that origin was shown.
+        authorization: the Authorization header sent to that origin.
     """
 
     response: urllib3.BaseHTTPResponse
@@ -81,7 +81,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def has_end(self) -> bool:
-        """Whether it says where its body ends; else that is where the connection ends, for whatever reason."""
+        """Whether its header says where the body ends; otherwise the body ends with the connection."""
         return self.header("Content-Length") is not None or self.header("Transfer-Encoding") is not None
 
     def header(self, name: str) -> str | None:
@@ -96,7 +96,7 @@ class Answer(msgspec.Struct, frozen=True):
         self.response.release_conn()
 
     def discard(self) -> None:
-        """Read past a short body that nobody wants, so that the connection serves again."""
+        """Read past a short body that is not needed, so that the connection can be reused."""
         try:
             self.read_all(_DISCARDED_BYTES, _DISCARD_SECONDS)
         except (TransientError, TransferError):
@@ -137,7 +137,7 @@ class Answer(msgspec.Struct, frozen=True):
         return self._decoded(b"".join(pieces), limit)
 
     def _decoded(self, content: bytes, limit: int) -> bytes:
-        """*content* as it was before a server compressed it that does so unasked."""
+        """*content*, decompressed if the server compressed it unasked."""
         encoding = (self.header("Content-Encoding") or "").strip().lower()
         if encoding not in ("gzip", "x-gzip") or self.status == 206 or not content.startswith(_GZIP):
             return content
@@ -154,9 +154,9 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Transport:
-    """The connections that serve one registry: to it, to its token server, and to where it redirects.
+    """The connections for one registry: to it, to its token server, and to the hosts it redirects to.
 
-    One a registry, since docker's certificates belong to one. Used by several threads at once.
+    One per registry, because docker's certificates are per registry. Thread-safe.
     """
 
     def __init__(self, domain: str, options: HttpOptions) -> None:
@@ -314,7 +314,7 @@ def _tls_reason(error: BaseException) -> BaseException:
 
 
 def _why(error: BaseException) -> str:
-    """What failed, in words that hold no address: urllib3's own may quote a signed one."""
+    """What failed, without an address: urllib3's own messages may quote a signed one."""
     match error:
         case exceptions.NameResolutionError():
             return "the host's name could not be resolved"

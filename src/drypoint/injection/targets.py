@@ -24,7 +24,7 @@ from ..stores.overlay2.paths import REPOSITORIES
 from ..stores.overlay2.repositories import MAX_REPOSITORIES_BYTES
 from ..system import DEFAULT_DATA_ROOT, find_store
 from ..verification import DemandReader, LayerProcesses, Severity, check_file_system, unmet
-from ..verification.written import prove
+from ..verification.written import verify_written
 from ..volumes.growing_partition import GrowingPartition
 from .fat_members import FatInjector
 from .file_check import FileCheck, checked
@@ -288,7 +288,7 @@ class Partitions:
         if known.store is None and reader.lookup(join(known.data_root, REPOSITORIES)) is None:
             _check(window, self._work.progress)
             return
-        prove(
+        verify_written(
             window,
             known.data_root,
             references=() if known.store is None else _references(known.store),

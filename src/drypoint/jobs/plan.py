@@ -27,7 +27,7 @@ from ..sources import ImageSource
 from ..stores.overlay2 import StorePlan, StoreState, plan_store, read_state
 from ..volumes.extra_files import to_be_written
 from ..volumes.inner_image import forecast_around, target_disk
-from ..volumes.repair import check_usable, find_data_partition, mend, needs_mending
+from ..volumes.repair import check_usable, find_data_partition, needs_repair, repair
 from .deltas import refuse_deltas
 from .request import ImageRequest, PreloadRequest
 from .resolve import resolve_all
@@ -100,10 +100,10 @@ def plan(base: Path | OpenedImage, request: PreloadRequest, *, fsck: bool = Fals
         DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
     """
     with opened_base(base, None, progress) as opened:
-        if not fsck or not needs_mending(opened.device, request.target):
+        if not fsck or not needs_repair(opened.device, request.target):
             return gather(opened.device, request, progress).plan
         with _copy_of(opened) as copy:
-            mend(copy, request.target, scratch_directory(), progress, now=max(request.timestamp or 0, 1))
+            repair(copy, request.target, scratch_directory(), progress, now=max(request.timestamp or 0, 1))
             return gather(copy, request, progress).plan
 
 

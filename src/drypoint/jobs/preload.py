@@ -14,11 +14,11 @@ from ..disk.formats import OpenedImage
 from ..disk.host.workspace import Destination, Work, working_disk
 from ..progress import SILENT, Progress
 from ..verification import DemandReader, LayerProcesses
-from ..verification.written import prove
+from ..verification.written import verify_written
 from ..volumes.fat_files import FatFile, put_fat_files
 from ..volumes.growing_partition import GrowingPartition
 from ..volumes.inner_image import InnerImage, open_target
-from ..volumes.repair import mend, needs_mending
+from ..volumes.repair import needs_repair, repair
 from .plan import Gathered, Plan, gather, opened_base
 from .request import PreloadRequest
 from .summary import summary
@@ -125,11 +125,11 @@ def _copied(work: Work, opened: OpenedImage, mended: GrowableDevice | None, prog
 
 def _mended(opened: OpenedImage, request: PreloadRequest, work: Work, progress: Progress) -> GrowableDevice | None:
     """The disk image to work on, mended; None if there is nothing to mend."""
-    if not needs_mending(opened.device, request.target):
+    if not needs_repair(opened.device, request.target):
         return None
     work.copy(opened, progress)
     disk = work.start(opened, progress)
-    mend(disk, request.target, work.scratch_dir, progress, now=max(request.timestamp or 0, 1))
+    repair(disk, request.target, work.scratch_dir, progress, now=max(request.timestamp or 0, 1))
     return disk
 
 
@@ -172,7 +172,7 @@ def _verify(
     if shared is None and inner is not None:
         start = growing.partition.start
         shared = LayerProcesses.inside(inner.outer.window, inner.path, start, window.size, processes)
-    prove(
+    verify_written(
         window,
         plan.store.data_root,
         references=[reference for image in plan.images for reference in (*image.references, *image.tags)],

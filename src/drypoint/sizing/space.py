@@ -54,7 +54,7 @@ def estimate_room(
         layers_there: how many the store has.
     """
     spare = spare_room(block_size, additional_space)
-    taken = room_taken(plan, sizes, files, block_size)
+    taken = space_taken(plan, sizes, files, block_size)
     if not taken.inodes and not plan.files and not files:
         return spare
     names = (layers_there + len(plan.layers)) * _NAMES_OF_A_LAYER * _DIRECTORY_FILL
@@ -67,7 +67,9 @@ def estimate_room(
     return Room(max(most, taken.blocks + spare.blocks) + margin, taken.inodes)
 
 
-def room_taken(plan: StorePlan, sizes: Mapping[Digest, LayerSize], files: Sequence[ExtraFile], block_size: int) -> Room:
+def space_taken(
+    plan: StorePlan, sizes: Mapping[Digest, LayerSize], files: Sequence[ExtraFile], block_size: int
+) -> Room:
     """What is taken in the end, but for directories that are there already and become longer."""
     contents = [file.content for file in plan.files] + [file.content for file in files]
     rooms = [

@@ -1,10 +1,10 @@
-"""What compressed data tells of its length before it was compressed.
+"""The length fields of compressed data: its length before compression.
 
 Formats: RFC 1952, section 2.3.1 (gzip's ISIZE: the last four bytes, modulo 4 GiB, of the last member only); RFC 8878, section
 3.1.1.1 (zstd's Frame_Content_Size: optional, of the first frame only).
 
 Neither is sure to be there, or right: a blob of several members or frames tells the length of one of them. What cannot be
-right for all of it is not told.
+right for all of it is not returned.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _ASKED_FOR = frozenset(SECTIONS["What the device will ask for"])
 _NOT_SAVED = frozenset({"cut-off-tar", "not-rebuildable"})
 
 
-def prove(
+def verify_written(
     partition: Device,
     data_root: bytes,
     *,

@@ -1,4 +1,4 @@
-"""A data partition that was not unmounted in order, or is damaged: refused, or mended on demand."""
+"""A data partition that was not unmounted cleanly, or is damaged: refused, or repaired on request."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ def check_usable(disk: Device, found: ProbedPartition) -> None:
         raise FilesystemError(f"{error}. {_WAY_OUT}") from error
 
 
-def needs_mending(device: Device, target: Target) -> bool:
+def needs_repair(device: Device, target: Target) -> bool:
     """Whether e2fsck has anything to do in the data partition of the disk image *device*.
 
     Raises:
-        DiskImageError: there is no such partition, or nothing that e2fsck could mend.
+        DiskImageError: there is no such partition, or no file system that e2fsck can repair.
         ToolError, OutputError: as :func:`check_usable`.
     """
     disk = target_disk(device, target)
@@ -100,8 +100,8 @@ def needs_mending(device: Device, target: Target) -> bool:
     return False
 
 
-def mend(device: GrowableDevice, target: Target, scratch_dir: Path, progress: Progress, *, now: int) -> None:
-    """Have e2fsck mend the data partition of the disk image *device*, which is written to.
+def repair(device: GrowableDevice, target: Target, scratch_dir: Path, progress: Progress, *, now: int) -> None:
+    """Run ``e2fsck -fp`` on the data partition of the disk image *device*, which is written to: automatic repairs only.
 
     Args:
         scratch_dir: where the copy lives that e2fsck works on.
@@ -109,7 +109,7 @@ def mend(device: GrowableDevice, target: Target, scratch_dir: Path, progress: Pr
             system keeps its own time.
 
     Raises:
-        FilesystemError: e2fsck cannot mend it without asking; *device* is as it was.
+        FilesystemError: e2fsck cannot repair it automatically; *device* is unchanged.
         ToolError: e2fsck is missing or took too long.
         OutputError: no room for the copy.
         DiskImageError: *device* cannot be read or written.

@@ -28,7 +28,7 @@ MOMENTS = {
     "backing up": "drypoint.disk.host.output.copy_sparse",
     "writing": "drypoint.jobs.write.write_store",
     "trimming": "drypoint.volumes.growing_partition.shrink_filesystem",
-    "verifying": "drypoint.jobs.preload.prove",
+    "verifying": "drypoint.jobs.preload.verify_written",
     "mapping": "drypoint.disk.host.workspace.write_block_map",
     "compressing": "drypoint.disk.host.workspace.write_image",
     "publishing": "drypoint.disk.host.output._publish",

@@ -24,7 +24,7 @@ from drypoint.samples.layers import LayerBuilder
 from drypoint.sizing import layer_sizes as sizes
 from drypoint.sizing.layer_index import LayerIndex
 from drypoint.sizing.layer_sizes import Found, LayerSize
-from drypoint.sizing.space import room_taken
+from drypoint.sizing.space import space_taken
 from drypoint.sources import OciLayoutSource
 
 pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs", "dumpe2fs")
@@ -166,7 +166,7 @@ def test_blocks_and_inodes_are_those_that_dumpe2fs_misses(setup: Setup, tmp_path
     before, after = told_by_dumpe2fs(setup.large.path), told_by_dumpe2fs(result.output)
     seen = look(setup, setup.large, index, kind)
     assert seen.is_exact
-    taken = room_taken(seen.store, seen.sizes, (), seen.block_size)
+    taken = space_taken(seen.store, seen.sizes, (), seen.block_size)
     assert (before[0] - after[0], before[1] - after[1]) == (taken.blocks, taken.inodes)
 
 

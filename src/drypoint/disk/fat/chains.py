@@ -21,9 +21,9 @@ _DOTS = (b".          ", b"..         ")
 
 
 def check_chains(device: Device, table: FatTable) -> None:
-    """Go through all directories, and see to it that every chain of clusters is whole and nobody else's.
+    """Check, in all directories, that every chain of clusters is complete and not shared.
 
-    Clusters that nobody owns are no harm. Time and memory are bounded by the table's size.
+    Clusters without an owner are harmless. Time and memory are bounded by the table's size.
 
     Raises:
         FilesystemError: a chain leads nowhere, runs in a circle, is too short for its file, or is shared.
@@ -66,7 +66,7 @@ class _Walk:
             raise damaged(self._device, f"a file of {size} bytes has only {length} clusters")
 
     def _chain(self, first: int) -> list[int]:
-        """The clusters from *first* on, which nobody else has."""
+        """The clusters from *first* on, which no other chain has."""
         chain: list[int] = []
         cluster = first
         # From 0xFF8 on, in as many digits as an entry has, a chain ends.

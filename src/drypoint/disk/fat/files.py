@@ -244,7 +244,7 @@ def _unreadable(device: Device, program: str, outcome: Outcome) -> FilesystemErr
 
 
 def check_fat_path(path: str) -> None:
-    """See to it that *path* can be one on FAT, and one that mtools takes as it is.
+    """Check that *path* is valid on FAT, and one that mtools takes literally.
 
     Raises:
         UsageError: it cannot.

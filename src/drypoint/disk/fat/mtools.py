@@ -74,7 +74,7 @@ def run_mtools(
 
 
 def _options(program: str) -> tuple[str, ...]:
-    # mcopy would ask before it overwrites; nobody could answer.
+    # mcopy would ask before it overwrites.
     return ("-n", "-o") if program == "mcopy" else ()
 
 

@@ -1,4 +1,4 @@
-"""A device whose changes can be taken back: for block devices, of which nobody can keep a whole copy beside."""
+"""A device whose changes can be undone: for block devices, which are too large to keep a copy of."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def check_unused(path: Path) -> None:
 
 
 def _claim(path: Path) -> int:
-    """The block device *path* opened for nobody else."""
+    """The block device *path*, opened exclusively."""
     try:
         # The kernel lets one program only have a block device for itself, and mounted file systems are such.
         return os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)

@@ -208,7 +208,7 @@ class _InPlace:
 
     def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> GrowableDevice:
         if unchanged:
-            # Nobody has to wait for a copy that nobody will need.
+            # Do not wait for a copy that is not needed.
             return base.device
         if self._path.is_block_device():
             return self._stack.enter_context(undoing(self._path, self.scratch_dir))

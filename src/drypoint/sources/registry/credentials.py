@@ -117,7 +117,7 @@ def _default_path() -> Path:
     try:
         return Path.home() / ".docker" / "config.json"
     except RuntimeError:
-        # A user id without a home directory: nobody has logged in there.
+        # A user id without a home directory has no login.
         return Path("/nonexistent/.docker/config.json")
 
 

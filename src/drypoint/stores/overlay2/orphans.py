@@ -16,7 +16,7 @@ _CACHE_DIRECTORY = re.compile(r"[a-f0-9]{64}(?:-init)?")
 
 
 class Orphans(msgspec.Struct, frozen=True):
-    """What is left over when a plan is carried out. Nobody needs it, and drypoint leaves it alone.
+    """What is left over when a plan is carried out. It is unused, and drypoint does not remove it.
 
     Attributes:
         directories: names in ``overlay2/`` that no layer and no container has; balenaEngine removes them when it starts,

@@ -181,7 +181,7 @@ def _image_paths(state: StoreState, image_id: Digest) -> list[bytes]:
 
 
 def _layer_paths(state: StoreState, chain_id: Digest) -> list[bytes]:
-    """All that is a layer's own. Of a damaged one, only what is nobody else's too."""
+    """All files of a layer. Of a damaged one, only those that no other layer has too."""
     cache_id = state.layers[chain_id].cache_id
     paths = [layout.layer_path(chain_id)]
     claims = Counter(layer.cache_id for layer in state.layers.values())

@@ -40,7 +40,7 @@ def parse_repositories(content: bytes) -> Repositories:
 
 
 def merge_repositories(known: Repositories, images: Iterable[Image], usable: Mapping[Digest, bool]) -> Repositories:
-    """*known* with the references of *images* added; nobody else's entry is dropped.
+    """*known* with the references of *images* added; no other entry is dropped.
 
     A tag that names another image moves, as on a pull. A digest cannot: the engine refuses to change what a digest names.
 

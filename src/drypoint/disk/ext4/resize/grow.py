@@ -183,7 +183,7 @@ def check_file(fd: int, offset: int, where: str, timeout: float) -> None:
 
 
 def preen_file(fd: int, where: str, last_write: int, timeout: float = CHECK_TIMEOUT) -> None:
-    """Have e2fsck mend the file system that fills an open file, as far as it takes no decision (``e2fsck -fp``).
+    """Run ``e2fsck -fp``, automatic repairs only, on the file system that fills an open file.
 
     That is what a device does when it boots: the journal is replayed, deleted files are freed, counts are set right.
     *last_write*, in seconds, is the time that the superblock has for that; it stands for the clock's.
@@ -197,7 +197,7 @@ def preen_file(fd: int, where: str, last_write: int, timeout: float = CHECK_TIME
     # e2fsck itself asks for the time in a variable of its own.
     environment["E2FSCK_TIME"] = environment["E2FSPROGS_FAKE_TIME"]
     result = _run("e2fsck", ["-fp", place], fd, timeout, environment)
-    # 1 is mended, and 2 is mended with an advice for mounted file systems.
+    # 1: repaired; 2: repaired, and the system should be rebooted if the file system was mounted.
     if result.returncode not in (0, 1, 2, 3):
         raise FilesystemError(
             f"{where} is damaged beyond what e2fsck repairs automatically. It says: {_words_of_e2fsck(result, place)}. "
