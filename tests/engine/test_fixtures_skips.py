@@ -52,6 +52,7 @@ def run_suite(directory: Path, suite: str, variable: str) -> subprocess.Complete
     (directory / "test_suite.py").write_text(suite)
     name, _, value = variable.partition("=")
     environment = {key: kept for key, kept in os.environ.items() if key not in ("CI", "DRYPOINT_REQUIRE_ALL")}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", directory, directory],
         env={**environment, name: value},

@@ -55,7 +55,9 @@ _START_IN_ROOT = """
 set -e
 root=$1 data=$2 runtime=$3
 shift 3
+mkdir -p "$root/etc/docker"
 mount --bind "$root" "$root"
+mount -t tmpfs tmpfs "$root/etc/docker"
 mount --rbind /dev "$root/dev"
 mount --rbind /sys "$root/sys"
 mount -t proc proc "$root/proc"

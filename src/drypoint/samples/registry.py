@@ -462,7 +462,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(404, "MANIFEST_UNKNOWN")
             return
         media_type, manifest = found
-        if media_type not in self.headers.get("Accept", media_type):
+        if media_type not in ",".join(self.headers.get_all("Accept", [media_type])):
             # As distribution does: "manifest found, but accept header does not support" it.
             self._error(404, "MANIFEST_UNKNOWN")
             return

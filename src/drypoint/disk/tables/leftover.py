@@ -13,7 +13,7 @@ import msgspec
 from ...errors import DiskImageError
 from ..device import Device, FileDevice
 from ..host.undo import UndoDevice
-from .gpt import GptTable
+from .gpt import SIGNATURE, GptTable, parse_header
 from .growth import GrowthPlan
 from .mbr import SECTOR_SIZE, MbrTable
 from .partitions import Partition, PartitionKind, PartitionTable, end_of
@@ -37,9 +37,9 @@ def overwritten(device: Device, table: PartitionTable, partition: Partition, pla
     reached = min(plan.partition.end, _next_start(table, partition) or device.size)
     last = max(item.end for item in plan.partitions)
     ranges = [(partition.end, reached), (max(end_of(table), reached), last)]
-    pieces = (piece for start, end in ranges for piece in _without_backup(table, start, min(end, device.size)))
+    pieces = (piece for start, end in ranges for piece in _without_backup(device, table, start, min(end, device.size)))
     found = (_data_in(device, *piece) for piece in pieces)
-    return tuple(one for one in found if one is not None)
+    return tuple(one for one in found if one is not None and not _is_old_backup(device, table, one))
 
 
 def moved(device: Device, table: PartitionTable, plan: GrowthPlan) -> tuple[Leftover, ...]:
@@ -55,7 +55,7 @@ def moved(device: Device, table: PartitionTable, plan: GrowthPlan) -> tuple[Left
             if place < start:
                 found.append(_data_in(device, place, start))
             place = max(place, end)
-    return tuple(one for one in found if one is not None)
+    return tuple(one for one in found if one is not None and not _is_old_backup(device, table, one))
 
 
 def check_nothing_overwritten(device: Device, table: PartitionTable, partition: Partition, plan: GrowthPlan) -> None:
@@ -94,17 +94,43 @@ def _taken(table: PartitionTable) -> Iterator[tuple[int, int]]:
             yield ebr.lba * SECTOR_SIZE, (ebr.lba + 1) * SECTOR_SIZE
 
 
-def _without_backup(table: PartitionTable, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _without_backup(device: Device, table: PartitionTable, start: int, end: int) -> Iterator[tuple[int, int]]:
     """The parts of a range that the backup of a GPT is not in."""
     if isinstance(table.source, GptTable):
-        header, size = table.source.header, table.sector_size
-        last = header.alternate_lba if header.my_lba == 1 else header.my_lba
-        array = -(-header.array_size // size)
-        backup_start, backup_end = (last - array) * size, (last + 1) * size
-        if start < backup_end and backup_start < end:
-            yield start, min(end, backup_start)
-            start = backup_end
+        for backup_start, backup_end in _backup(device, table.source):
+            if start < backup_end and backup_start < end:
+                yield start, min(end, backup_start)
+                start = backup_end
     yield start, end
+
+
+def _backup(device: Device, source: GptTable) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The bytes of the backup's entry array and of its header, in order. sgdisk does not put one right before the other."""
+    header, size = source.header, source.sector_size
+    last = header.alternate_lba if header.my_lba == 1 else header.my_lba
+    sectors = -(-header.array_size // size)
+    try:
+        array = parse_header(device.read(last * size, size), last).partition_entry_lba
+    except DiskImageError:
+        array = last - sectors
+    return (array * size, (array + sectors) * size), (last * size, (last + 1) * size)
+
+
+def _is_old_backup(device: Device, table: PartitionTable, one: Leftover) -> bool:
+    """Whether *one* is an earlier backup of this GPT: tools leave it when they write the backup to a new end of the disk."""
+    if not isinstance(table.source, GptTable):
+        return False
+    header, size = table.source.header, table.sector_size
+    start, end = one.start // size * size, -(-one.end // size) * size
+    if end - start > header.array_size + size:
+        return False
+    data = device.read(start, end - start)
+    if data[-size:].startswith(SIGNATURE):
+        data = data[:-size]
+    known = {entry.unique_partition_guid.bytes_le for entry in table.source.entries}
+    step = header.size_of_partition_entry
+    entries = (data[offset : offset + step] for offset in range(0, len(data), step))
+    return all(not any(entry) or entry[16:32] in known for entry in entries)
 
 
 def _data_in(device: Device, start: int, end: int) -> Leftover | None:

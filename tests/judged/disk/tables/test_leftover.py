@@ -82,6 +82,28 @@ def test_the_backup_of_a_gpt_does_not_count_and_what_surrounds_it_does(tmp_path:
     assert found(path, -1, 100 * MIB) == ((at(44 * MIB),), ())
 
 
+@pytest.mark.needs("sgdisk")
+def test_an_earlier_backup_of_the_gpt_does_not_count_and_what_looks_like_one_does(tmp_path: Path) -> None:
+    path = disk(tmp_path / "disk.img", "gpt", 40 * MIB)
+    with path.open("r+b") as file:
+        file.seek(40 * MIB - 33 * 512)
+        backup = file.read(33 * 512)
+        file.truncate(64 * MIB)
+    subprocess.run(["/usr/sbin/sgdisk", "--move-second-header", path], check=True, capture_output=True)
+    for left in (backup, backup[:512], backup[:-512] + bytes(512)):
+        with path.open("r+b") as file:
+            file.seek(40 * MIB - 33 * 512)
+            file.write(left.ljust(len(backup), b"\0"))
+        assert found(path, -1, 100 * MIB) == ((), ())
+    for offset, planted in ((16, b"another partition"), (1024, b"x"), (400, b"x")):
+        changed = bytearray(backup)
+        changed[offset : offset + len(planted)] = planted
+        with path.open("r+b") as file:
+            file.seek(40 * MIB - 33 * 512)
+            file.write(changed)
+        assert len(found(path, -1, 100 * MIB)[0]) == 1
+
+
 def test_what_moves_with_partitions_is_found(tmp_path: Path) -> None:
     """Behind the second of three, and before the third: it moves with that one."""
     table = TABLES["mbr"] + "start=65536, size=8192, type=83\n"
