@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from .etch.base_manifest import base_manifest
     from .fstree.extra_file import ExtraFile
     from .jobs.base_stream import BaseStream
-    from .jobs.inject import Injected, inject
+    from .jobs.inject import Injected, InjectRequest, inject
     from .jobs.pack import Packed, pack
     from .jobs.plan import Plan, plan
     from .jobs.preload import Result, preload
@@ -85,6 +85,7 @@ __all__ = [
     "ImageNotFoundError",
     "ImageRequest",
     "ImageSource",
+    "InjectRequest",
     "Injected",
     "Inspection",
     "InvalidReferenceError",
@@ -153,7 +154,7 @@ _HOMES = {
     "volumes.target": "Target",
     "sizing.layer_index": "LayerIndex",
     "jobs.base_stream": "BaseStream",
-    "jobs.inject": "Injected inject",
+    "jobs.inject": "InjectRequest Injected inject",
     "jobs.pack": "Packed pack",
     "concurrency.pull": "pulled",
     "progress": "Progress Step",

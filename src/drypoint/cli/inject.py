@@ -12,8 +12,9 @@ import click
 from ..balena.apps_supervisor import given_supervisor
 from ..balena.demand import AppsJsonDemand
 from ..balena.injected import AppsJsonCheck
+from ..disk.host.workspace import Destination
 from ..errors import UsageError
-from ..jobs.inject import Injected, inject
+from ..jobs.inject import Injected, InjectRequest, inject
 from . import render
 from .supervisor_option import supervisor_version_option
 
@@ -69,19 +70,21 @@ def command(
     of the disk image would pass over is refused.
     """
     render.set_up(verbose)
+    if out == "-" and bmap is not None:
+        raise UsageError("a block map is for a disk image in a file, not for one that is sent on")
     supervisor = given_supervisor(supervisor_version)
     with render.progress(quiet=quiet) as progress:
         done = inject(
             sys.stdin.buffer if archive == "-" else Path(archive),
-            _standard_output() if out == "-" else Path(out),
+            _standard_output() if out == "-" else Destination(Path(out), overwrite, bmap),
+            InjectRequest(
+                overwrite_files=overwrite_files,
+                shrink_to_fit=shrink_to_fit,
+                demand=AppsJsonDemand(supervisor=supervisor),
+                check=AppsJsonCheck(supervisor),
+            ),
             name="standard input" if archive == "-" else None,
-            overwrite=overwrite,
-            overwrite_files=overwrite_files,
-            shrink_to_fit=shrink_to_fit,
-            block_map=bmap,
             verify=not no_verify,
-            demand=AppsJsonDemand(supervisor=supervisor),
-            check=AppsJsonCheck(supervisor),
             processes=len(os.sched_getaffinity(0)),
             progress=progress,
         )

@@ -41,6 +41,23 @@ class Writable(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
 
+class InjectRequest(msgspec.Struct, frozen=True):
+    """How the members of an archive go into the partitions of its disk image.
+
+    Attributes:
+        overwrite_files: whether members replace files that are there, and give directories that are there their metadata.
+        shrink_to_fit: whether the space that the growth of partitions left unused is given back, even if the manifest does
+            not say so.
+        demand: says which images the device will ask for; verification compares that with the store.
+        check: checks files before they are written.
+    """
+
+    overwrite_files: bool = False
+    shrink_to_fit: bool = False
+    demand: DemandReader | None = None
+    check: FileCheck | None = None
+
+
 class Injected(msgspec.Struct, frozen=True):
     """What was done.
 
@@ -59,16 +76,11 @@ class Injected(msgspec.Struct, frozen=True):
 
 def inject(
     archive: Path | Readable | Iterable[bytes],
-    output: Path | Writable,
+    output: Path | Destination | Writable,
+    request: InjectRequest | None = None,
     *,
     name: str | None = None,
-    overwrite: bool = False,
-    overwrite_files: bool = False,
-    shrink_to_fit: bool = False,
-    block_map: Path | None = None,
     verify: bool = True,
-    demand: DemandReader | None = None,
-    check: FileCheck | None = None,
     processes: int = 1,
     progress: Progress = SILENT,
 ) -> Injected:
@@ -78,16 +90,12 @@ def inject(
 
     Args:
         archive: drypoint's own, or one that tar has made of a disk image and a directory ``inject/<partition number>``.
-        output: the file to make, which appears under its name when it is whole, compressed if its suffix says so; or whatever
-            takes its bytes then, in order: until then it lies in a file without a name (TMPDIR, or /var/tmp).
+        output: the file to make, which appears under its name when it is whole, compressed if its suffix says so; a
+            :class:`~drypoint.Destination` also says whether an existing file may be replaced, and asks for a block map. Or
+            what takes its bytes when it is whole, in order: until then it is in a file without a name (TMPDIR, or /var/tmp).
+        request: how the members go into the partitions.
         name: how messages call the archive; default: its path.
-        overwrite: whether an *output* or *block_map* file that exists may be replaced.
-        overwrite_files: whether members replace files that are there, and give directories that are there their metadata.
-        shrink_to_fit: whether what the growth of partitions has left over is given back, even if the manifest does not say so.
-        block_map: a file to write a block map of the *output* file to, for bmaptool.
-        verify: whether the file systems are checked in the end, and an engine's store is read back and proved.
-        demand: tells who will ask for images on the device, which is held against what is there; for *verify*.
-        check: checks files before they are written.
+        verify: whether the file systems are checked in the end, and an engine's store is read back and checked.
         processes: how many processes may share the work of *verify* on a large store. They are started as the standard
             library's multiprocessing does, and run the caller's main module again: a script that asks for more than one must
             guard its own work with ``__name__ == "__main__"``.
@@ -107,16 +115,17 @@ def inject(
         if isinstance(archive, Path):
             inputs, name = (archive,), str(archive) if name is None else name
             archive = stack.enter_context(_opened(archive))
-        job = _Job(name or "the archive", overwrite_files, shrink_to_fit, verify, demand, check, processes, progress)
+        job = _Job(name or "the archive", request or InjectRequest(), verify, processes, progress)
         if isinstance(output, Path):
-            destination = Destination(output, overwrite, block_map)
-            work = stack.enter_context(working_file(output, destination, inputs))
-            reader, image = stack.enter_context(job.unpacked(_chunks(archive), work.scratch_dir, str(output)))
+            output = Destination(output)
+        if isinstance(output, Destination):
+            if output.path is None:
+                raise UsageError("an archive has no disk image to change in place: name a file to make")
+            work = stack.enter_context(working_file(output.path, output, inputs))
+            reader, image = stack.enter_context(job.unpacked(_chunks(archive), work.scratch_dir, str(output.path)))
             done = job.run(reader, work.start(image, progress), work.scratch_dir)
             work.finish(reader.timestamp, progress)
             return done
-        if block_map is not None:
-            raise UsageError("a block map is for a disk image in a file, not for one that is sent on")
         scratch = scratch_directory()
         reader, image = stack.enter_context(job.unpacked(_chunks(archive), scratch, "the disk image"))
         done = job.run(reader, image.device, scratch)
@@ -126,11 +135,8 @@ def inject(
 
 class _Job(msgspec.Struct, frozen=True):
     name: str
-    overwrite_files: bool
-    shrink_to_fit: bool
+    request: InjectRequest
     verify: bool
-    demand: DemandReader | None
-    check: FileCheck | None
     processes: int
     progress: Progress
 
@@ -147,15 +153,16 @@ class _Job(msgspec.Struct, frozen=True):
 
     def run(self, reader: EtchReader, disk: GrowableDevice, scratch: Path) -> Injected:
         """Put the archive's members into *disk*."""
+        request = self.request
         partitions = Partitions(
             disk,
             reader,
             scratch,
-            overwrite=self.overwrite_files,
-            shrink_to_fit=self.shrink_to_fit,
+            overwrite=request.overwrite_files,
+            shrink_to_fit=request.shrink_to_fit,
             verify=self.verify,
-            demand=None if self.demand is None else self.demand.on(disk),
-            check=None if self.check is None else self.check.on(disk),
+            demand=None if request.demand is None else request.demand.on(disk),
+            check=None if request.check is None else request.check.on(disk),
             processes=self.processes,
             progress=self.progress,
         )

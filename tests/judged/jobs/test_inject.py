@@ -21,8 +21,10 @@ from drypoint import inject
 from drypoint.disk import FileDevice, Window, find_partition, read_table
 from drypoint.disk.ext4.read.reader import Ext4Reader
 from drypoint.disk.fat.files import list_fat_directory, read_fat_file
+from drypoint.disk.host.workspace import Destination
 from drypoint.errors import ContentError, DiskImageError, DrypointError, FilesystemError, OutputError, StoreError
 from drypoint.fstree import BlockDevice, CharDevice, Directory, Fifo, Metadata, Regular, Stat, Symlink
+from drypoint.jobs.inject import InjectRequest
 from drypoint.samples.disk_images import EPOCH, IMAGE_TOOLS, MIB, Sizes, build_disk_image
 from drypoint.stores.overlay2.repositories import MAX_REPOSITORIES_BYTES
 
@@ -62,7 +64,8 @@ def bsdtar(place: Path, *options: str) -> Path:
 def injected(archive: Path, *, overwrite_files: bool = False) -> Path:
     out = archive.with_name("out.img")
     with archive.open("rb") as file:
-        inject(file, out, name="test.tar", overwrite=True, overwrite_files=overwrite_files)
+        request = InjectRequest(overwrite_files=overwrite_files)
+        inject(file, Destination(out, overwrite=True), request, name="test.tar")
     return out
 
 

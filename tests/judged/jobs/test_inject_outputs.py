@@ -7,12 +7,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from drypoint import inject
+from drypoint.cli.app import cli
 from drypoint.disk import FileDevice, Window, find_partition, read_table
 from drypoint.disk.ext4.read.reader import Ext4Reader
 from drypoint.disk.formats import opened_image
+from drypoint.disk.host.workspace import Destination
 from drypoint.errors import DrypointError, OutputError, UsageError
+from drypoint.jobs.inject import InjectRequest
 from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, PartitionTable, Sizes, build_disk_image
 
 pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "tar", "e2fsck", "resize2fs")
@@ -35,9 +39,9 @@ def archive_of(place: Path, table: PartitionTable = PartitionTable.MBR, **files:
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst", ".zip"])
 def test_the_suffix_of_the_output_says_how_it_is_packed(tmp_path: Path, suffix: str) -> None:
     archive = archive_of(tmp_path, in_6_file=b"content")
-    inject(archive, tmp_path / "plain.img", block_map=tmp_path / "plain.bmap")
+    inject(archive, Destination(tmp_path / "plain.img", block_map=tmp_path / "plain.bmap"))
     packed = tmp_path / f"packed.img{suffix}"
-    inject(archive, packed, block_map=tmp_path / "packed.bmap")
+    inject(archive, Destination(packed, block_map=tmp_path / "packed.bmap"))
     assert packed.stat().st_size < (tmp_path / "plain.img").stat().st_size
     with opened_image(packed) as one, FileDevice(tmp_path / "plain.img") as other:
         assert one.device.read(0, one.device.size) == other.read(0, other.size)
@@ -47,9 +51,9 @@ def test_the_suffix_of_the_output_says_how_it_is_packed(tmp_path: Path, suffix: 
     ]
     assert ranges[0] == ranges[1] != []
     # The same archive gives the same bytes.
-    inject(archive, packed, overwrite=True)
+    inject(archive, Destination(packed, overwrite=True))
     again = packed.read_bytes()
-    inject(archive, packed, overwrite=True)
+    inject(archive, Destination(packed, overwrite=True))
     assert packed.read_bytes() == again
 
 
@@ -63,16 +67,19 @@ def test_outputs_that_cannot_be_meant(tmp_path: Path) -> None:
     ]
     for output, options, error, says in wrong:
         with pytest.raises(error, match=says):
-            inject(archive, output, overwrite=True, block_map=options.get("block_map"))
+            inject(archive, Destination(output, overwrite=True, block_map=options.get("block_map")))
     archive = archive.rename(tmp_path / "a.etch")
     with pytest.raises(OutputError, match=r"it is the input .*a.etch, which is never modified"):
-        inject(archive, archive, overwrite=True)
+        inject(archive, Destination(archive, overwrite=True))
     with pytest.raises(UsageError, match=r"cannot read .*: No such file"):
         inject(tmp_path / "nothing.etch", tmp_path / "a.img")
-    with (tmp_path / "sent").open("wb") as file, pytest.raises(UsageError, match="not for one that is sent on"):
-        inject(archive, file, block_map=tmp_path / "map")
+    sent = CliRunner().invoke(cli, ["inject", str(archive), "-", "--bmap", str(tmp_path / "map")])
+    assert isinstance(sent.exception, UsageError)
+    assert "not for one that is sent on" in str(sent.exception)
+    with pytest.raises(UsageError, match="no disk image to change in place"):
+        inject(archive, Destination(None))
     assert archive.read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.etch", "disk.img", "inject", "sent"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.etch", "disk.img", "inject"]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +93,7 @@ def test_what_growth_has_left_over_is_given_back(tmp_path: Path, table: Partitio
     numbers = (5, 6) if table is PartitionTable.MBR else (4, 5)
     archive = archive_of(tmp_path, table, **{f"in_{number}_noise": noise for number in numbers})
     loose = inject(archive, tmp_path / "loose.img")
-    tight = inject(archive, tmp_path / "tight.img", shrink_to_fit=True)
+    tight = inject(archive, tmp_path / "tight.img", InjectRequest(shrink_to_fit=True))
     assert [one.number for one in tight.partitions] == list(numbers)
     for before, after in zip(loose.partitions, tight.partitions, strict=True):
         assert before.size >= 64 * MIB
@@ -106,6 +113,6 @@ def test_what_growth_has_left_over_is_given_back(tmp_path: Path, table: Partitio
 
 def test_what_never_grew_is_not_trimmed(tmp_path: Path) -> None:
     archive = archive_of(tmp_path, in_6_file=b"content")
-    done = inject(archive, tmp_path / "out.img", shrink_to_fit=True)
+    done = inject(archive, tmp_path / "out.img", InjectRequest(shrink_to_fit=True))
     assert done.size == (tmp_path / "disk.img").stat().st_size
     assert done.partitions[0].size == done.partitions[0].before

@@ -33,6 +33,7 @@ from drypoint.errors import (
     VerificationError,
 )
 from drypoint.jobs.base_stream import BaseStream, read_stream
+from drypoint.jobs.inject import InjectRequest
 from drypoint.jobs.request import PreloadRequest
 from drypoint.oci import Image, Layer, Platform, Reference, parse_platform
 from drypoint.samples.applications import sample_content
@@ -51,6 +52,7 @@ from drypoint.sources import ImageSource
 from drypoint.sources.registry import RegistrySource
 from drypoint.stores.overlay2 import placement, read_state
 from drypoint.stores.overlay2.identity import choose_cache_id, choose_link
+from drypoint.verification import DemandReader
 from drypoint.volumes.fat_files import FatFile
 
 pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs")
@@ -125,10 +127,11 @@ def packed(
     return archive
 
 
-def injected(archive: Path, **options: object) -> Path:
+def injected(archive: Path, *, verify: bool = True, demand: DemandReader | None = None) -> Path:
     out = archive.with_suffix(".img")
     with archive.open("rb") as file:
-        inject(file, out, name=archive.name, overwrite=True, **options)  # type: ignore[arg-type]
+        destination = drypoint.Destination(out, overwrite=True)
+        inject(file, destination, InjectRequest(demand=demand), name=archive.name, verify=verify)
     return out
 
 
@@ -177,7 +180,7 @@ def test_outputs_are_packed_as_preload_packs_them(
         if program == "preload":
             preload(base, drypoint.Destination(out, block_map=block_map), PreloadRequest(wanted, PLATFORM))
         else:
-            inject(archive, out, block_map=block_map)
+            inject(archive, drypoint.Destination(out, block_map=block_map))
     for name in (f"out.img.{suffix}", "out.bmap"):
         assert filecmp.cmp(tmp_path / "preload" / name, tmp_path / "inject" / name, shallow=False)
 
