@@ -58,7 +58,7 @@ def command(
 
     The name is for --supervisor-image of preload. No login is needed on balenaCloud.
     """
-    from ..balena.cloud import find_supervisor_image
+    from ..balena.cloud import check_supervisor_version, find_supervisor_image
     from ..sources.registry import RegistryOptions
 
     render.set_up(verbose)
@@ -67,6 +67,7 @@ def command(
         arch = arch or _device_type_in(directory).arch
     if version is None or arch is None:
         raise UsageError("give --version and --arch, or --from DIR")
+    check_supervisor_version(version, arch)
     options = RegistryOptions(insecure_registries=insecure_registries, ca_files=certificates)
     with render.progress(quiet=quiet or as_json) as progress, cloud_client(server, options) as client:
         step = progress.begin(f"asking {client.settings.host}")

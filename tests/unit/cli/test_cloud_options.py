@@ -76,3 +76,11 @@ def test_a_directory_that_lacks_something(tmp_path: Path, files: dict[str, str],
         run("--from", str(tmp_path))
     with pytest.raises(UsageError, match="give --version and --arch"):
         run("--arch", "rpi")
+
+
+@pytest.mark.parametrize(("version", "arch"), [("17", "aarch64"), ("v17.0.0", "AArch 64")])
+def test_a_malformed_version_is_refused_before_the_server_is_asked(version: str, arch: str) -> None:
+    given = ["supervisor-image", "--version", version, "--arch", arch, "--api-url", "https://api.lan.invalid"]
+    done = CliRunner().invoke(cli, given)
+    assert isinstance(done.exception, UsageError)
+    assert "asking" not in done.output

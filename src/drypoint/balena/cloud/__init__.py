@@ -16,7 +16,7 @@ from .fleet import (
 from .gathering import GatheredState, StateWishes, gather_states
 from .settings import CloudSettings, find_settings
 from .state import device_state, fleet_state, make_apps_json
-from .supervisor import find_supervisor_image
+from .supervisor import check_supervisor_version, find_supervisor_image
 from .tokens import RegistryTokens
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "GatheredState",
     "RegistryTokens",
     "StateWishes",
+    "check_supervisor_version",
     "device_state",
     "find_device",
     "find_fleet",

@@ -133,6 +133,8 @@ class CloudModel:
                 self.client.check_login()
                 raise SourceError(
                     f"{self.client.settings.host}{path}: the server has no such resource, or none for this login (status 401)"
+                    ". The key of a device or of a fleet (provisioning) is not a user's login: give a user's token with "
+                    "--token, or name the fleet as ORGANISATION/FLEET"
                 )
             if answer.status == 200:
                 rows = self.client.read(answer, _RawRows, path).d

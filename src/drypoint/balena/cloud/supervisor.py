@@ -49,6 +49,20 @@ class _RawRelease(msgspec.Struct):
     release_image: list[_RawReleaseImage] = []
 
 
+def check_supervisor_version(version: str, arch: str) -> str:
+    """*version* without its v, when it and *arch* look like what they should be.
+
+    Raises:
+        UsageError: one of the two does not.
+    """
+    match = _VERSION.fullmatch(version.strip())
+    if match is None:
+        raise UsageError(f"{version[:80]!r} is not a version of the Supervisor; one looks like v16.1.10")
+    if _ARCHITECTURE.fullmatch(arch) is None:
+        raise UsageError(f"{arch[:80]!r} is not an architecture; expected one of aarch64, amd64, armv7hf, i386, rpi")
+    return match[1]
+
+
 def find_supervisor_image(client: CloudClient, version: str, arch: str) -> Reference:
     """The image of the Supervisor *version* (``v16.1.10``) for *arch* (``aarch64``), with the version as its tag.
 
@@ -56,14 +70,10 @@ def find_supervisor_image(client: CloudClient, version: str, arch: str) -> Refer
         UsageError: one of the two is none.
         SourceError: the server knows no such Supervisor, or cannot be asked.
     """
-    match = _VERSION.fullmatch(version.strip())
-    if match is None:
-        raise UsageError(f"{version[:80]!r} is not a version of the Supervisor; one looks like v16.1.10")
-    if _ARCHITECTURE.fullmatch(arch) is None:
-        raise UsageError(f"{arch[:80]!r} is not an architecture; expected one of aarch64, amd64, armv7hf, i386, rpi")
-    tag = version_tag(match[1])
+    number = check_supervisor_version(version, arch)
+    tag = version_tag(number)
     # A tag has no plus sign: v17.0.0_rev1 is 17.0.0+rev1.
-    spelled = match[1].replace("_", "+", 1)
+    spelled = number.replace("_", "+", 1)
     name = _by_release(client, spelled, arch) or _by_supervisor_release(client, spelled, arch)
     if name is None:
         raise SourceError(
