@@ -42,9 +42,9 @@ else:
     from backports import zstd
 
 _STEPS = (1 << 20, 512, 1000, 7, 1, 513)
-_ISAL_TAKES = re.compile(r"unknown header flags|invalid (distances|literal/lengths|code lengths) set")
-"""ISA-L, like Go, ignores flags that no version of the format has given a meaning. Unlike zlib, it takes sets of Huffman codes
-that are not complete. What comes out is checked by its diff-id."""
+_ISAL_TAKES = re.compile(r"unknown header flags|invalid distances set")
+"""ISA-L, like Go, ignores flags that no version of the format has given a meaning. Unlike zlib, it takes a set of distance
+codes that is not complete. What comes out is checked by its diff-id."""
 _MOST_CONTENT = 4 << 20
 """Content of one tar that is looked at. A sparse file can claim exabytes of zeros in a kilobyte."""
 _MOST_OUTPUT = 3

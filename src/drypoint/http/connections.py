@@ -137,10 +137,7 @@ class _PlainConnection(HTTPConnection):
         return connection
 
 
-class _SecureConnection(HTTPSConnection):
-    response_class = _Response
-    open_sockets: OpenSockets
-
+class _SecureConnection(_PlainConnection, HTTPSConnection):
     def send(self, data: SupportsRead[bytes] | Iterable[ReadableBuffer] | ReadableBuffer | str) -> None:
         try:
             super().send(data)
@@ -148,23 +145,6 @@ class _SecureConnection(HTTPSConnection):
             # The server has closed: in TLS 1.3 it may do so after the handshake, with an alert that is still to be read.
             # urllib3 goes on to read after a broken pipe, and not after this.
             raise BrokenPipeError(errno.EPIPE, "the server closed the connection") from error
-
-    def connect(self) -> None:
-        with current().waker(lambda: _hang_up(self.sock)):
-            super().connect()
-        self.open_sockets.add(self.sock)
-
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # As urllib3 has it.
-        connection = self.sock
-        with current().waker(lambda: _hang_up(connection)):
-            response = super().getresponse()
-        _sockets[response] = connection
-        return response
-
-    def _new_conn(self) -> socket.socket:
-        connection = super()._new_conn()
-        self.open_sockets.add(connection)
-        return connection
 
 
 def hang_up(response: BaseHTTPResponse) -> None:

@@ -83,22 +83,22 @@ def preload(
     destination = output if isinstance(output, Destination) else Destination(output)
     path = Path(base.device.name) if isinstance(base, OpenedImage) else base
     with ExitStack() as stack:
-        # The target's path is looked at first: nobody wants to hear after minutes of fetching that OUT exists.
+        # The target's path is checked first, so that an OUT that exists is not reported after minutes of fetching.
         work = stack.enter_context(working_disk(path, destination))
         opened = stack.enter_context(opened_base(base, work.scratch_dir, progress))
-        mended = _mended(opened, request, work, progress) if fsck else None
+        repaired = _repaired(opened, request, work, progress) if fsck else None
         # What is to be written is found out while the base is copied.
-        copied = stack.enter_context(alongside(partial(_copied, work, opened, mended), progress))
-        gathered = gather(mended or opened.device, request, progress)
+        copied = stack.enter_context(alongside(partial(_copied, work, opened, repaired), progress))
+        gathered = gather(repaired or opened.device, request, progress)
         unchanged = gathered.plan.is_empty and not (
-            mended or request.fat_files or request.container_files or request.additional_space
+            repaired or request.fat_files or request.container_files or request.additional_space
         )
         if request.images or not gathered.plan.is_empty:
             progress.note(summary(gathered.plan))
         with fetching(gathered, progress) as fetcher:
             # While it still is, the first layers come in.
             copied()
-            disk = mended or work.start(opened, progress, unchanged=unchanged)
+            disk = repaired or work.start(opened, progress, unchanged=unchanged)
             from_card = opened.device.is_block_device
             inner, growing = _targets(gathered, request, disk, work, verify, from_card, progress)
             written = carry_out(gathered, growing, fetcher, request.additional_space)
@@ -118,13 +118,13 @@ def preload(
     return Result(gathered.plan, written, tuple(request.fat_files), destination.path or path, growing.partition)
 
 
-def _copied(work: Work, opened: OpenedImage, mended: GrowableDevice | None, progress: Progress) -> None:
-    if mended is None:
+def _copied(work: Work, opened: OpenedImage, repaired: GrowableDevice | None, progress: Progress) -> None:
+    if repaired is None:
         work.copy(opened, progress)
 
 
-def _mended(opened: OpenedImage, request: PreloadRequest, work: Work, progress: Progress) -> GrowableDevice | None:
-    """The disk image to work on, mended; None if there is nothing to mend."""
+def _repaired(opened: OpenedImage, request: PreloadRequest, work: Work, progress: Progress) -> GrowableDevice | None:
+    """The disk image to work on, repaired; None if there is nothing to repair."""
     if not needs_repair(opened.device, request.target):
         return None
     work.copy(opened, progress)
