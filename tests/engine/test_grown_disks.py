@@ -15,7 +15,7 @@ from drypoint.errors import DiskImageError
 from drypoint.progress import SILENT
 from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, PartitionTable, Sizes, build_disk_image
 from drypoint.samples.tools import run_tool
-from drypoint.sizing.space import Room
+from drypoint.sizing.space import Space
 from drypoint.volumes.growing_partition import GrowingPartition
 from tests.support.mounts import mounted
 
@@ -82,8 +82,8 @@ def test_the_kernel_finds_and_mounts_what_was_grown(
     image = build_disk_image(tmp_path / "disk.img", table=table, sizes=SMALL)
     with FileDevice(image.path, writable=True) as disk:
         part = growing(disk, label, tmp_path)
-        part.make_room(Room(60 * MIB // 4096, 1000))
-        part.make_room(Room(150 * MIB // 4096, 1000))
+        part.make_space(Space(60 * MIB // 4096, 1000))
+        part.make_space(Space(150 * MIB // 4096, 1000))
         part.shrink_to_fit(100 * MIB, image.partition(label).size)
         partitions = {item.number: item for item in read_table(disk).partitions}
     with attached(image.path, "--partscan", "--read-only") as loop:
@@ -133,7 +133,7 @@ def test_sectors_of_4096_bytes(tmp_path: Path, number: int) -> None:
             file.write(b"%d" % start * 1000)
     with FileDevice(path, writable=True) as disk:
         part = growing(disk, number, tmp_path)
-        part.make_room(Room(100 * MIB // 4096, 0))
+        part.make_space(Space(100 * MIB // 4096, 0))
         part.shrink_to_fit(70 * MIB, 8 * MIB)
         delta = part.partition.size - 8 * MIB
     with attached(path, "--sector-size", "4096") as loop:
@@ -171,12 +171,12 @@ def test_a_block_device_grows_inside_only(tmp_path: Path) -> None:
             assert disk.is_block_device
             size = disk.size
             part = growing(disk, "resin-state", tmp_path)
-            part.make_room(Room(40 * MIB // 4096, 0))
+            part.make_space(Space(40 * MIB // 4096, 0))
             part.shrink_to_fit(0, 8 * MIB)
             assert disk.size == size
             grown = part.partition
             with pytest.raises(DiskImageError, match=r"is a block device of \d+ bytes.*are missing.*use a larger one"):
-                part.make_room(Room(400 * MIB // 4096, 0))
+                part.make_space(Space(400 * MIB // 4096, 0))
             table = read_table(disk)
             assert grown in table.partitions
         run_tool("losetup", "--set-capacity", loop)

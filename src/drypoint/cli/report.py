@@ -26,7 +26,7 @@ def show_plan(plan: Plan) -> None:
     count = len(store.shared)
     render.line(f"there already: {counted(count, 'layer')} ({render.size(store.shared_bytes)})")
     show_removal(plan)
-    needed, free = plan.room, plan.free
+    needed, free = plan.space, plan.free
     render.line(f"space needed: {render.size(needed.blocks * plan.block_size)} and {needed.inodes:,} inodes")
     render.line(f"  {how_found(plan)}")
     render.line(f"space free: {render.size(max(free.blocks, 0) * plan.block_size)} and {free.inodes:,} inodes")
@@ -130,8 +130,8 @@ def plan_object(plan: Plan) -> dict[str, object]:
         "room": {
             "estimated": not plan.is_exact,
             "found": how_found(plan),
-            "needed_bytes": plan.room.blocks * plan.block_size,
-            "needed_inodes": plan.room.inodes,
+            "needed_bytes": plan.space.blocks * plan.block_size,
+            "needed_inodes": plan.space.inodes,
             "free_bytes": max(plan.free.blocks, 0) * plan.block_size,
             "free_inodes": plan.free.inodes,
         },

@@ -1,6 +1,6 @@
 """The .etch archive: a disk image, and what goes into its partitions, in one stream."""
 
-from .manifest import FORMAT, Injection, Manifest, PackedImage, PackedStore, Room, manifest_text, parse_manifest
+from .manifest import FORMAT, Injection, Manifest, PackedImage, PackedStore, SpaceNeeded, manifest_text, parse_manifest
 from .reader import EtchReader, Member, Removal, Settlement
 from .writer import EtchWriter
 
@@ -14,7 +14,7 @@ __all__ = [
     "PackedImage",
     "PackedStore",
     "Removal",
-    "Room",
+    "SpaceNeeded",
     "Settlement",
     "manifest_text",
     "parse_manifest",

@@ -29,7 +29,7 @@ class PackedImage(msgspec.Struct, frozen=True):
     diff_ids: tuple[Digest, ...]
 
 
-class Room(msgspec.Struct, frozen=True):
+class SpaceNeeded(msgspec.Struct, frozen=True):
     """What has to be free for what comes: *blocks* bytes' worth and *inodes*; an estimate where layers are compressed."""
 
     size: int
@@ -59,7 +59,7 @@ class Injection(msgspec.Struct, frozen=True):
         partition: its number; None if it is to be found by its label.
         label: its file-system label (or GPT name); empty if that does not matter.
         remove: what is removed first of all, in this order.
-        room: what has to be free then.
+        space: what must be free then.
         replace: members that take the place of what is there, if anything is.
         merge: members that are repositories.json, and add to the one that is there.
         additional_space: bytes that are to be free in the end.
@@ -70,7 +70,7 @@ class Injection(msgspec.Struct, frozen=True):
     partition: int | None
     label: str = ""
     remove: tuple[bytes, ...] = ()
-    room: Room | None = None
+    space: SpaceNeeded | None = None
     replace: frozenset[bytes] = frozenset()
     merge: frozenset[bytes] = frozenset()
     additional_space: int = 0
@@ -106,7 +106,7 @@ class _Image(msgspec.Struct, rename="camel"):
     diff_ids: list[str]
 
 
-class _Room(msgspec.Struct, rename="camel"):
+class _Space(msgspec.Struct, rename="camel"):
     bytes: int
     inodes: int
     estimated: bool = True
@@ -123,7 +123,7 @@ class _Injection(msgspec.Struct, rename="camel", omit_defaults=True):
     partition: int | str | None = None
     partition_name: str | None = None
     remove: list[str] = []
-    room: _Room | None = None
+    space: _Space | None = msgspec.field(default=None, name="room")
     replace: list[str] = []
     merge: list[str] = []
     additional_space: int = 0
@@ -194,13 +194,13 @@ def parse_manifest(content: bytes, what: str) -> Manifest:
 def _raw(injection: Injection) -> _Injection:
     directory = _text(injection.directory)
     store = injection.store
-    room = injection.room
+    space = injection.space
     return _Injection(
         inject=int(directory) if directory.isdecimal() else directory,
         partition=injection.partition,
         partition_name=injection.label or None,
         remove=[_text(path) for path in injection.remove],
-        room=None if room is None else _Room(room.size, room.inodes, room.estimated),
+        space=None if space is None else _Space(space.size, space.inodes, space.estimated),
         replace=sorted(_text(path) for path in injection.replace),
         merge=sorted(_text(path) for path in injection.merge),
         additional_space=injection.additional_space,
@@ -232,9 +232,9 @@ def _injection(raw: _Injection) -> Injection:
         partition=None if partition is None else _number(partition, "partition"),
         label=raw.partition_name or "",
         remove=tuple(_path(path) for path in raw.remove),
-        room=None
-        if raw.room is None
-        else Room(_number(raw.room.bytes, "room"), _number(raw.room.inodes, "room"), raw.room.estimated),
+        space=None
+        if raw.space is None
+        else SpaceNeeded(_number(raw.space.bytes, "room"), _number(raw.space.inodes, "room"), raw.space.estimated),
         replace=frozenset(_path(path) for path in raw.replace),
         merge=frozenset(_path(path) for path in raw.merge),
         additional_space=_number(raw.additional_space, "additionalSpace"),

@@ -18,7 +18,7 @@ from ..fstree import Content, Directory, Regular, TreeReader, join
 from ..oci import Reference, parse_reference
 from ..progress import Progress
 from ..sinks.ext4 import Ext4Sink
-from ..sizing.space import Room, spare_room
+from ..sizing.space import Space, spare_space
 from ..stores.overlay2 import read_state
 from ..stores.overlay2.paths import REPOSITORIES
 from ..stores.overlay2.repositories import MAX_REPOSITORIES_BYTES
@@ -108,7 +108,7 @@ class Partitions:
         session.take(member, checked(self._check, _label(session.found), member, content))
 
     def finish(self) -> tuple[InjectedPartition, ...]:
-        """Close what is open, see to the room that is wanted in the end, and prove what was written."""
+        """Close what is open, make the space that must be free in the end, and prove what was written."""
         self._leave()
         for injection in self._injections.values():
             if injection.additional_space or injection.shrink:
@@ -129,7 +129,7 @@ class Partitions:
     def _prepare(self, injection: Injection) -> None:
         found = self._find(injection.directory, injection)
         self._note_known(found, injection)
-        if not injection.remove and injection.room is None:
+        if not injection.remove and injection.space is None:
             return
         growing = self._growing(found)
         if injection.remove:
@@ -137,9 +137,9 @@ class Partitions:
                 for path in injection.remove:
                     sink.remove(path)
                 sink.finish()
-        if injection.room is not None:
+        if injection.space is not None:
             block_size = read_geometry(growing.window).block_size
-            growing.make_room(Room(-(-injection.room.size // block_size), injection.room.inodes))
+            growing.make_space(Space(-(-injection.space.size // block_size), injection.space.inodes))
         self._note_done(found, growing.partition.size, 0)
 
     def _fit(self, injection: Injection) -> None:
@@ -147,7 +147,7 @@ class Partitions:
         found = self._find(injection.directory, injection)
         growing = self._growing(found)
         if injection.additional_space:
-            growing.make_room(spare_room(read_geometry(growing.window).block_size, injection.additional_space))
+            growing.make_space(spare_space(read_geometry(growing.window).block_size, injection.additional_space))
         if injection.shrink:
             done = self._done.get(found.partition.number)
             growing.shrink_to_fit(injection.additional_space, found.partition.size if done is None else done.before)

@@ -1,6 +1,6 @@
 """What a disk image holds, as values and as a picture; nothing is changed, and nothing is proved (see verification)."""
 
-from .disk import InspectedDisk, InspectedPartition, Space, inspect_disk
+from .disk import InspectedDisk, InspectedPartition, SpaceUsage, inspect_disk
 from .store import InspectedContainer, InspectedImage, InspectedLayer, InspectedStore, inspect_store
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "InspectedLayer",
     "InspectedPartition",
     "InspectedStore",
-    "Space",
+    "SpaceUsage",
     "inspect_disk",
     "inspect_store",
 ]

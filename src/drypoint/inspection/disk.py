@@ -23,7 +23,7 @@ _NO_SECTOR = 0xFFFF
 _UNKNOWN = 0xFFFFFFFF
 
 
-class Space(msgspec.Struct, frozen=True):
+class SpaceUsage(msgspec.Struct, frozen=True):
     """The room in a file system, in bytes.
 
     Attributes:
@@ -51,7 +51,7 @@ class InspectedPartition(msgspec.Struct, frozen=True):
 
     partition: Partition
     filesystem: FilesystemInfo | None = None
-    space: Space | None = None
+    space: SpaceUsage | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -101,7 +101,7 @@ def _partition(device: Device, partition: Partition) -> InspectedPartition:
     if filesystem is None:
         return InspectedPartition(partition)
     notes: list[str] = []
-    space: Space | None = None
+    space: SpaceUsage | None = None
     try:
         if filesystem.kind.is_ext:
             space = _ext(window, notes)
@@ -112,7 +112,7 @@ def _partition(device: Device, partition: Partition) -> InspectedPartition:
     return InspectedPartition(partition, filesystem, space, tuple(notes))
 
 
-def _ext(window: Window, notes: list[str]) -> Space:
+def _ext(window: Window, notes: list[str]) -> SpaceUsage:
     geometry = read_geometry(window)
     if geometry.size > window.size:
         notes.append(f"damaged: its file system spans {geometry.size} bytes, the partition only {window.size}")
@@ -120,7 +120,7 @@ def _ext(window: Window, notes: list[str]) -> Space:
         notes.append("not unmounted: its journal holds changes that are not in place yet")
     elif not geometry.is_clean:
         notes.append("its superblock does not say that it is clean; e2fsck -fn shows more")
-    return Space(
+    return SpaceUsage(
         geometry.size,
         geometry.free_blocks * geometry.block_size,
         geometry.reserved_blocks * geometry.block_size,
@@ -129,13 +129,13 @@ def _ext(window: Window, notes: list[str]) -> Space:
     )
 
 
-def _fat(window: Window, filesystem: FilesystemInfo, notes: list[str]) -> Space:
+def _fat(window: Window, filesystem: FilesystemInfo, notes: list[str]) -> SpaceUsage:
     table = read_fat_table(window)
     free = free_clusters(window, table)
     hint = _fat_hint(window) if filesystem.kind is FilesystemKind.FAT32 else None
     if hint is not None and hint != free:
         notes.append(f"{free} clusters are free, but its FSInfo sector says {hint}")
-    return Space(table.clusters * table.cluster_size, free * table.cluster_size)
+    return SpaceUsage(table.clusters * table.cluster_size, free * table.cluster_size)
 
 
 def _fat_hint(window: Window) -> int | None:

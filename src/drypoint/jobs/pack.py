@@ -151,7 +151,7 @@ def _write_store(writer: EtchWriter, prepared: Prepared, directory: bytes, fetch
         with fetcher.next_layer() as reader:
             yield reader
 
-    # What the plan removes is in the manifest, since it is done before any room is made.
+    # What the plan removes is in the manifest, since it is done before any space is made.
     write_store(prepared.store, sink, open_layer)
     for file, exists in prepared.files:
         put_file(sink, file, prepared.timestamp, exists=exists)

@@ -10,7 +10,7 @@ from ..digest import Digest
 from ..disk import FileDevice, Window, find_partition, read_table
 from ..disk.ext4.read.reader import Ext4Reader
 from ..errors import UsageError
-from ..etch import FORMAT, Injection, Manifest, PackedImage, PackedStore, Room
+from ..etch import FORMAT, Injection, Manifest, PackedImage, PackedStore, SpaceNeeded
 from ..etch.base_manifest import parse_base_manifest
 from ..fstree import join
 from ..fstree.extra_file import ExtraFile
@@ -49,7 +49,7 @@ class Prepared(msgspec.Struct, frozen=True):
     files: tuple[tuple[ExtraFile, bool], ...]
     partition: int | None
     label: str
-    room: Room
+    space: SpaceNeeded
     timestamp: int
     known: bool
 
@@ -77,7 +77,7 @@ def look_into(device: FileDevice, request: PreloadRequest, progress: Progress) -
         tuple((file, reader.lookup(file.path) is not None) for file in plan.files),
         partition.number,
         label,
-        Room(plan.room.blocks * plan.block_size, plan.room.inodes, not plan.is_exact),
+        SpaceNeeded(plan.space.blocks * plan.block_size, plan.space.inodes, not plan.is_exact),
         gathered.timestamp,
         known=True,
     )
@@ -126,16 +126,16 @@ def without_looking(
         request.check_images(images)
     seconds = newest_creation(images) if request.timestamp is None else request.timestamp
     store = plan_store(state, images, timestamp=seconds * 1_000_000_000)
-    room = _rough_room(store, request)
+    space = _rough_space(store, request)
     files = tuple((file, False) for file in request.files)
-    return Prepared(images, sources, store, files, partition, label, room, seconds, known=base_manifest is not None)
+    return Prepared(images, sources, store, files, partition, label, space, seconds, known=base_manifest is not None)
 
 
-def _rough_room(store: StorePlan, request: PreloadRequest) -> Room:
+def _rough_space(store: StorePlan, request: PreloadRequest) -> SpaceNeeded:
     layers = int(sum(planned.layer.blob.size for planned in store.layers) * _RATIO)
     small = len(store.directories) + len(store.files) + len(request.files) + len(store.layers) * _INODES_PER_LAYER
     contents = [file.content for file in store.files] + [file.content for file in request.files]
-    return Room(
+    return SpaceNeeded(
         layers + sum(map(len, contents)) + small * _BLOCK + request.additional_space,
         layers // _BYTES_PER_INODE + small,
         estimated=True,
@@ -166,7 +166,7 @@ def manifest_of(prepared: Prepared, base: BaseStream, request: PreloadRequest) -
             partition=prepared.partition,
             label=prepared.label,
             remove=store.removal.paths,
-            room=None if prepared.is_empty else prepared.room,
+            space=None if prepared.is_empty else prepared.space,
             replace=frozenset(replace),
             merge=merge,
             additional_space=request.additional_space,

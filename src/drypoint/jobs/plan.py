@@ -22,7 +22,7 @@ from ..oci.platform import runs
 from ..progress import SILENT, Progress, counted
 from ..sizing.growth_forecast import Growth, OuterForecast, forecast
 from ..sizing.layer_sizes import LayerSize, filesystem_kind, find_sizes
-from ..sizing.space import Room, estimate_room
+from ..sizing.space import Space, estimate_space
 from ..sources import ImageSource
 from ..stores.overlay2 import StorePlan, StoreState, plan_store, read_state
 from ..volumes.extra_files import to_be_written
@@ -45,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True):
         files: those to be put beside the store that are not there already.
         partition: the partition as it is.
         sizes: what the layers to be written come to, by chain-id, and how that was found.
-        room: what the writing takes, in blocks and inodes; exact if all of *sizes* are.
+        space: what the writing takes, in blocks and inodes; exact if all of *sizes* are.
         free: what the file system has.
         growth: how large partition and disk image become for that; None where it depends on what is removed before.
         outer: the same of the partition that holds the disk image, if the target names a container; *partition* and *growth*
@@ -60,8 +60,8 @@ class Plan(msgspec.Struct, frozen=True):
     files: tuple[ExtraFile, ...]
     partition: Partition
     sizes: Mapping[Digest, LayerSize]
-    room: Room
-    free: Room
+    space: Space
+    free: Space
     growth: Growth | None
     block_size: int
     filesystem_kind: str
@@ -69,7 +69,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def is_exact(self) -> bool:
-        """Whether *room* is what will be taken, and no estimate."""
+        """Whether *space* is what will be taken, and no estimate."""
         return all(size.is_exact for size in self.sizes.values())
 
     @property
@@ -126,7 +126,7 @@ def _copy_of(opened: OpenedImage) -> Iterator[FileDevice]:
         except OSError as error:
             raise OutputError(
                 f"cannot copy {opened.device.name} to {scratch_directory()}: {error.strerror}; set TMPDIR to a directory with "
-                "more room"
+                "more space"
             ) from error
         with FileDevice(path_of(fd), writable=True, name=opened.device.name) as copy:
             copy.extend(opened.device.size)
@@ -159,11 +159,11 @@ def gather(device: Device, request: PreloadRequest, progress: Progress) -> Gathe
     store = plan_store(state, resolved, timestamp=seconds * 1_000_000_000, replaced=replaced)
     files = to_be_written(reader, request.files)
     sizes = find_sizes(store.layers, sources, geometry, request.index)
-    room = estimate_room(store, sizes, files, len(state.layers), geometry.block_size, request.additional_space)
-    free = Room(geometry.free_blocks - geometry.reserved_blocks, geometry.free_inodes)
-    growth = None if store.removal.paths else forecast(table, disk, partition, geometry, room)
+    space = estimate_space(store, sizes, files, len(state.layers), geometry.block_size, request.additional_space)
+    free = Space(geometry.free_blocks - geometry.reserved_blocks, geometry.free_inodes)
+    growth = None if store.removal.paths else forecast(table, disk, partition, geometry, space)
     kind = filesystem_kind(geometry)
-    plan = Plan(resolved, state, store, files, partition, sizes, room, free, growth, geometry.block_size, kind)
+    plan = Plan(resolved, state, store, files, partition, sizes, space, free, growth, geometry.block_size, kind)
     container = request.target.container
     if container is not None:
         plan = replace(plan, outer=forecast_around(device, request.target, container, growth, is_empty=plan.is_empty))

@@ -12,12 +12,12 @@ from .plan import Plan
 
 
 def summary(plan: Plan) -> str:
-    """What is fetched, what room it takes and how that was found, and how far the partition grows."""
+    """What is fetched, what space it takes and how that was found, and how far the partition grows."""
     if plan.is_empty:
         return "nothing to do: the disk image holds all of it"
     layers = f"{len(plan.store.layers)} of {len(plan.store.layers) + len(plan.store.shared)} layers to fetch"
-    needed = human_size(plan.room.blocks * plan.block_size)
-    parts = [f"{layers} ({human_size(plan.store.fetch_bytes)})", f"room needed: {needed} ({how_found(plan)})"]
+    needed = human_size(plan.space.blocks * plan.block_size)
+    parts = [f"{layers} ({human_size(plan.store.fetch_bytes)})", f"space needed: {needed} ({how_found(plan)})"]
     inside = "" if plan.outer is None else " of the disk image inside"
     parts += _growth(plan.partition, plan.growth, inside)
     if plan.outer is not None:
@@ -33,7 +33,7 @@ def _growth(partition: Partition, growth: Growth | None, where: str) -> list[str
 
 
 def how_found(plan: Plan) -> str:
-    """Whether the room is exact or estimated, and from what."""
+    """Whether the space is exact or estimated, and from what."""
     if plan.is_exact:
         return "exact: all layers were seen before" if plan.sizes else "exact: no layer is written"
     counts = Counter(size.found for size in plan.sizes.values())

@@ -15,7 +15,7 @@ from ..progress import SILENT, Progress, counted
 from ..sinks.ext4 import Ext4Sink
 from ..sinks.ext4_meter import Taken
 from ..sizing.layer_index import SeenLayer
-from ..sizing.space import content_of, spare_room
+from ..sizing.space import content_of, spare_space
 from ..stores.overlay2 import remove_replaced, write_store
 from ..stores.overlay2.extraction import AppliedLayer
 from ..stores.overlay2.placement import PlannedLayer
@@ -86,11 +86,11 @@ def carry_out(
             remove_replaced(plan.store, sink)
             sink.finish()
     if not plan.is_empty:
-        growing.make_room(plan.room)
+        growing.make_space(plan.space)
         written = _write(gathered, growing, fetcher)
     if additional_space:
         # The estimate may have fallen short of what was written.
-        growing.make_room(spare_room(plan.block_size, additional_space))
+        growing.make_space(spare_space(plan.block_size, additional_space))
     return written
 
 

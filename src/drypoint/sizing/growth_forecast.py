@@ -7,11 +7,11 @@ import msgspec
 from ..disk import Device, Partition, PartitionTable, plan_growth
 from ..disk.ext4.resize.geometry import Geometry, needed_size
 from ..disk.tables.leftover import check_nothing_overwritten
-from .space import Room
+from .space import Space
 
 
 class Growth(msgspec.Struct, frozen=True):
-    """Bytes of the partition and of the whole disk image when room was made.
+    """Bytes of the partition and of the whole disk image when space was made.
 
     Attributes:
         for_inodes: whether blocks alone would take less: ext4 makes inodes with the file system's size.
@@ -34,15 +34,15 @@ class OuterForecast(msgspec.Struct, frozen=True):
     growth: Growth | None
 
 
-def forecast(table: PartitionTable, disk: Device, partition: Partition, geometry: Geometry, room: Room) -> Growth:
-    """What making *room* comes to, as :class:`~.growing.GrowingPartition` does it.
+def forecast(table: PartitionTable, disk: Device, partition: Partition, geometry: Geometry, space: Space) -> Growth:
+    """What making *space* comes to, as :class:`~.growing.GrowingPartition` does it.
 
     Raises:
         DiskImageError: the partition or its file system cannot grow so far, or would over data that belongs to no partition.
     """
-    size = needed_size(geometry, room.blocks, room.inodes)
+    size = needed_size(geometry, space.blocks, space.inodes)
     if size <= geometry.size:
         return Growth(partition.size, disk.size)
     plan = plan_growth(table, disk.size, partition, size)
     check_nothing_overwritten(disk, table, partition, plan)
-    return Growth(plan.partition.size, plan.device_size, needed_size(geometry, room.blocks, 0) < size)
+    return Growth(plan.partition.size, plan.device_size, needed_size(geometry, space.blocks, 0) < size)

@@ -1,4 +1,4 @@
-"""Room on the data partition: how much will be needed, as far as can be known.
+"""Space on the data partition: how much will be needed, as far as can be known.
 
 A registry tells only how large layers are when compressed. Where what they take on the disk is not known from an earlier time
 it is estimated; where the estimate falls short the sink asks for more while it writes, so a wrong guess costs time and never
@@ -30,30 +30,30 @@ _DIRECTORY_MARGIN = 10
 _DIRECTORY_FILL = 2
 
 
-class Room(msgspec.Struct, frozen=True):
+class Space(msgspec.Struct, frozen=True):
     """What a file system must have free: *blocks* of its own block size, and *inodes*."""
 
     blocks: int
     inodes: int
 
 
-def estimate_room(
+def estimate_space(
     plan: StorePlan,
     sizes: Mapping[Digest, LayerSize],
     files: Sequence[ExtraFile],
     layers_there: int,
     block_size: int,
     additional_space: int,
-) -> Room:
+) -> Space:
     """What *plan* and *files* will take, and *additional_space* bytes beside them; exact as far as *sizes* are.
 
-    What the plan removes is not counted: by the time this room is wanted it is free already.
+    What the plan removes is not counted: it is free by the time this space is used.
 
     Args:
         sizes: those of the layers to be written, by chain-id.
         layers_there: how many the store has.
     """
-    spare = spare_room(block_size, additional_space)
+    spare = spare_space(block_size, additional_space)
     taken = space_taken(plan, sizes, files, block_size)
     if not taken.inodes and not plan.files and not files:
         return spare
@@ -64,35 +64,35 @@ def estimate_room(
         size, beside = sizes[planned.chain_id], beside_content(planned, block_size)
         most = max(most, before + beside.blocks + size.most)
         before += beside.blocks + size.blocks
-    return Room(max(most, taken.blocks + spare.blocks) + margin, taken.inodes)
+    return Space(max(most, taken.blocks + spare.blocks) + margin, taken.inodes)
 
 
 def space_taken(
     plan: StorePlan, sizes: Mapping[Digest, LayerSize], files: Sequence[ExtraFile], block_size: int
-) -> Room:
+) -> Space:
     """What is taken in the end, but for directories that are there already and become longer."""
     contents = [file.content for file in plan.files] + [file.content for file in files]
-    rooms = [
-        Room(len(plan.directories), len(plan.directories)),
-        *(Room(_blocks(content, block_size), 1) for content in contents),
+    spaces = [
+        Space(len(plan.directories), len(plan.directories)),
+        *(Space(_blocks(content, block_size), 1) for content in contents),
         *(beside_content(planned, block_size) for planned in plan.layers),
-        *(Room(sizes[planned.chain_id].blocks, sizes[planned.chain_id].inodes) for planned in plan.layers),
+        *(Space(sizes[planned.chain_id].blocks, sizes[planned.chain_id].inodes) for planned in plan.layers),
     ]
-    return Room(sum(room.blocks for room in rooms), sum(room.inodes for room in rooms))
+    return Space(sum(space.blocks for space in spaces), sum(space.inodes for space in spaces))
 
 
-def spare_room(block_size: int, additional_space: int) -> Room:
-    """What has to be free in the end; the same that :func:`estimate_room` wants when nothing is left to be written."""
-    return Room(additional_space // block_size + 1, 0)
+def spare_space(block_size: int, additional_space: int) -> Space:
+    """What has to be free in the end; the same that :func:`estimate_space` wants when nothing is left to be written."""
+    return Space(additional_space // block_size + 1, 0)
 
 
-def beside_content(planned: PlannedLayer, block_size: int) -> Room:
+def beside_content(planned: PlannedLayer, block_size: int) -> Space:
     """What a layer takes beside the content of its ``diff/`` and of its tar-split."""
     directories, files = _directories(planned), _files(planned)
     # Also the inodes of diff/ and of the tar-split, and the symbolic link in overlay2/l.
     link = _blocks(link_target(planned.cache_id), block_size)
     blocks = directories + sum(_blocks(content, block_size) for content in files) + link
-    return Room(blocks, directories + len(files) + 3)
+    return Space(blocks, directories + len(files) + 3)
 
 
 def content_of(planned: PlannedLayer, taken: Taken, tar_bytes: int, block_size: int) -> SeenLayer:

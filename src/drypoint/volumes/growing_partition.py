@@ -24,7 +24,7 @@ from ..disk.ext4.write.allocation import Shortage
 from ..disk.tables.growth import ALIGNMENT
 from ..disk.tables.leftover import check_nothing_overwritten, moved, overwritten
 from ..progress import Progress
-from ..sizing.space import Room, spare_room
+from ..sizing.space import Space, spare_space
 
 # What each growth in the middle of writing adds at least, so that there are few of them: each costs a copy of the partition.
 _LEAST_STEP = 64 << 20
@@ -68,9 +68,9 @@ class GrowingPartition:
         self._progress = progress
         self._sound = sound
         self._over_data = over_data
-        # What make_room was asked for, and what was free before any of it was used.
-        self._room = Room(0, 0)
-        self._free = Room(0, 0)
+        # What make_space was asked for, and what was free before any of it was used.
+        self._space = Space(0, 0)
+        self._free = Space(0, 0)
         self._least_disk_size = disk.size if least_disk_size is None else least_disk_size
 
     @property
@@ -83,33 +83,33 @@ class GrowingPartition:
         """The partition's bytes as they lie now."""
         return Window(self._disk, self._partition.start, self._partition.size)
 
-    def make_room(self, room: Room) -> None:
-        """Grow until *room* is free; nothing happens if it is already.
+    def make_space(self, space: Space) -> None:
+        """Grow until *space* is free; nothing happens if it is already.
 
         Raises:
             DiskImageError: the partition or its file system cannot grow so far.
         """
         geometry = read_geometry(self.window)
-        size = needed_size(geometry, room.blocks, room.inodes)
+        size = needed_size(geometry, space.blocks, space.inodes)
         if size > geometry.size:
             geometry = self._grow(size)
-        self._room, self._free = room, Room(geometry.free_blocks, geometry.free_inodes)
+        self._space, self._free = space, Space(geometry.free_blocks, geometry.free_inodes)
 
     def on_full(self, shortage: Shortage) -> Device:
         """Add what is missing and some more, for the sink that ran out of it; the device to go on with."""
         geometry = read_geometry(self.window)
-        taken = Room(self._free.blocks - geometry.free_blocks, self._free.inodes - geometry.free_inodes)
+        taken = Space(self._free.blocks - geometry.free_blocks, self._free.inodes - geometry.free_inodes)
         step = max(_LEAST_STEP, geometry.size // _STEP_SHARE)
         blocks = geometry.free_blocks + shortage.blocks + step // geometry.block_size
         inodes = geometry.free_inodes + shortage.inodes + (step // _BYTES_PER_INODE if shortage.inodes else 0)
         inodes = max(inodes, shortage.inodes + self._inodes_to_come(taken))
         grown = self._grow(max(needed_size(geometry, blocks, inodes), geometry.size + step))
-        self._free = Room(grown.free_blocks + taken.blocks, grown.free_inodes + taken.inodes)
+        self._free = Space(grown.free_blocks + taken.blocks, grown.free_inodes + taken.inodes)
         return self.window
 
-    def _inodes_to_come(self, taken: Room) -> int:
-        """Inodes for the rest of the blocks that room was made for, at what the *taken* ones needed, and some more."""
-        blocks_left = self._room.blocks - taken.blocks
+    def _inodes_to_come(self, taken: Space) -> int:
+        """Inodes for the rest of the blocks that space was made for, at what the *taken* ones needed, and some more."""
+        blocks_left = self._space.blocks - taken.blocks
         if blocks_left <= 0 or taken.blocks <= 0 or taken.inodes <= 0:
             return 0
         return min(blocks_left * taken.inodes // taken.blocks * 5 // 4, _MOST_OUTLOOK * taken.inodes)
@@ -132,7 +132,7 @@ class GrowingPartition:
         most = min(old.size - least_size, disk.size - self._least_disk_size)
         if most < ALIGNMENT or not isinstance(disk, TrimmableDevice):
             return
-        room = spare_room(read_geometry(self.window).block_size, additional_space)
+        space = spare_space(read_geometry(self.window).block_size, additional_space)
         step = self._progress.begin(f"trimming partition {old.number}", None)
         size = shrink_filesystem(
             disk,
@@ -140,8 +140,8 @@ class GrowingPartition:
             old.size,
             old.size - most,
             self._scratch_dir,
-            keep_blocks=room.blocks,
-            keep_inodes=room.inodes,
+            keep_blocks=space.blocks,
+            keep_inodes=space.inodes,
             step=ALIGNMENT,
         )
         if size < old.size:

@@ -1,6 +1,6 @@
 """A disk image that is a file in an ext4 partition of another one, worked on in place: an installer's image, say.
 
-Readers take the file as the device that it is. Writing needs blocks for what has none yet, and growing needs room in the outer
+Readers take the file as the device that it is. Writing needs blocks for what has none yet, and growing needs space in the outer
 file system, which is made larger first. That file system is opened for writing for a moment each time, and is whole and closed
 again before the next byte of the inner image is written: it never depends on work that goes on.
 """
@@ -32,7 +32,7 @@ from ..fstree.extra_file import ExtraFile
 from ..progress import Progress
 from ..sinks.ext4 import Ext4Sink
 from ..sizing.growth_forecast import Growth, OuterForecast, forecast
-from ..sizing.space import Room
+from ..sizing.space import Space
 from .extra_files import put_file, to_be_written
 from .growing_partition import GrowingPartition
 from .target import Container, Target
@@ -153,7 +153,7 @@ class InnerImage:
             return
         block_size = read_geometry(self._outer.window).block_size
         blocks = sum(len(file.content) // block_size + 1 for file in missing)
-        self._outer.make_room(Room(blocks + _MARGIN_BLOCKS, len(missing)))
+        self._outer.make_space(Space(blocks + _MARGIN_BLOCKS, len(missing)))
         with Ext4Sink(self._outer.window, now=self._now, on_full=self._outer.on_full) as sink:
             for file in missing:
                 put_file(sink, file, self._now, exists=reader.lookup(file.path) is not None)
@@ -173,7 +173,7 @@ class InnerImage:
 
     def _allocate(self, ranges: Sequence[Range], size: int) -> None:
         block_size = read_geometry(self._outer.window).block_size
-        self._outer.make_room(_room_for(self._file, ranges, block_size))
+        self._outer.make_space(_space_for(self._file, ranges, block_size))
         allocate_file(self._outer.window, self._path, ranges, size, now=self._now)
         self._file = open_ext4_file(self._outer.window, self._path)
 
@@ -232,8 +232,8 @@ def forecast_outer(device: Device, target: Target, inner_size: int) -> Growth | 
     inner = open_inner(device, target.container)
     start = find_partition(inner, read_table(inner), target.partition).partition.start
     geometry = read_geometry(Window(device, found.partition.start, found.partition.size))
-    room = _room_for(inner, [(start, max(inner_size, inner.size) - start)], geometry.block_size)
-    return forecast(found.table, device, found.partition, geometry, room)
+    space = _space_for(inner, [(start, max(inner_size, inner.size) - start)], geometry.block_size)
+    return forecast(found.table, device, found.partition, geometry, space)
 
 
 def forecast_around(
@@ -254,12 +254,12 @@ def forecast_around(
     return OuterForecast(partition, growth and forecast_outer(device, target, growth.disk_size))
 
 
-def _room_for(file: Ext4FileDevice, ranges: Sequence[Range], block_size: int) -> Room:
+def _space_for(file: Ext4FileDevice, ranges: Sequence[Range], block_size: int) -> Space:
     """What giving blocks to the holes of *ranges*, which may reach behind the file's end, takes of the outer file system."""
     blocks = sum(_missing(file, offset, length, block_size) for offset, length in ranges)
     # At worst each block lies by itself; the old tree's nodes are given back only when the new ones stand.
     nodes = 2 * (blocks + file.pieces) // (block_size // _EXTENT_BYTES - 1)
-    return Room(blocks + nodes + _MARGIN_BLOCKS, 0)
+    return Space(blocks + nodes + _MARGIN_BLOCKS, 0)
 
 
 def _missing(file: Ext4FileDevice, offset: int, length: int, block_size: int) -> int:

@@ -221,7 +221,7 @@ def test_a_poisoned_index_does_not_make_it_grow_without_measure(setup: Setup, tm
     path.write_text(re.sub(r"(\",)\d+,\d+,\d+,\d+\]", rf"\g<1>{numbers}]", path.read_text()))
     poisoned = look(setup, setup.large, LayerIndex(tmp_path), "links")
     assert not poisoned.is_exact
-    assert poisoned.room == look(setup, setup.large, None, "links").room
+    assert poisoned.space == look(setup, setup.large, None, "links").space
 
 
 def test_what_is_known_of_nothing_is_estimated_from_what_the_blobs_tell(setup: Setup) -> None:
@@ -236,7 +236,7 @@ def test_a_plan_of_nothing_needs_the_additional_space_only(setup: Setup, tmp_pat
     again = plan(result.output, PreloadRequest(setup.requests("links"), PLATFORM, additional_space=8 * MIB))
     assert again.is_empty
     assert again.is_exact
-    assert (again.room.blocks, again.room.inodes) == (8 * MIB // 4096 + 1, 0)
+    assert (again.space.blocks, again.space.inodes) == (8 * MIB // 4096 + 1, 0)
 
 
 def test_only_what_was_seen_is_exact() -> None:

@@ -17,7 +17,7 @@ from drypoint.errors import DiskImageError
 from drypoint.fstree import Directory, Metadata, Regular
 from drypoint.progress import SILENT
 from drypoint.sinks.ext4 import Ext4Sink
-from drypoint.sizing.space import Room
+from drypoint.sizing.space import Space
 from drypoint.volumes.growing_partition import GrowingPartition
 
 pytestmark = pytest.mark.needs("sfdisk", "sgdisk", "mkfs.ext4", "e2fsck", "resize2fs", "debugfs")
@@ -115,7 +115,7 @@ def test_grown_filled_grown_again_and_trimmed(tmp_path: Path, name: str) -> None
     del others[number]
     with FileDevice(path, writable=True) as disk:
         part = growing(disk, number, tmp_path)
-        part.make_room(Room(70 * MIB // 4096, 100))
+        part.make_space(Space(70 * MIB // 4096, 100))
         judge(path, chosen.start, label)
         assert free_of(path, chosen.start) >= 70 * MIB
         write_file(path, chosen.start, "one", 50 * MIB)
@@ -134,7 +134,7 @@ def test_grown_filled_grown_again_and_trimmed(tmp_path: Path, name: str) -> None
         assert part.window.size == trimmed.size
         # A second time nothing is left to be gained, and nothing changes.
         before = path.stat().st_mtime_ns
-        part.make_room(Room(6 * MIB // 4096 + 1, 0))
+        part.make_space(Space(6 * MIB // 4096 + 1, 0))
         assert path.stat().st_mtime_ns == before
     after = partitions_of(path)
     assert after[number] == trimmed
@@ -160,7 +160,7 @@ def test_where_inodes_run_short_there_will_be_enough_for_the_rest(tmp_path: Path
     with FileDevice(path, writable=True) as disk:
         part = growing(disk, 2, tmp_path)
         # A third of the inodes that a block each will take.
-        part.make_room(Room(24_000, 8_000))
+        part.make_space(Space(24_000, 8_000))
         fill(part.window, 8_000)
         free = read_geometry(part.on_full(Shortage(0, 1))).free_inodes
         assert 16_000 <= free <= 26_000, "for what is to come, but not for much more"
@@ -171,7 +171,7 @@ def test_small_files_that_all_come_first_are_not_taken_for_the_whole(tmp_path: P
     make(path, "gpt, last")
     with FileDevice(path, writable=True) as disk:
         part = growing(disk, 2, tmp_path)
-        part.make_room(Room(200_000, 3_000))
+        part.make_space(Space(200_000, 3_000))
         fill(part.window, 2_000)
         free = read_geometry(part.window).free_inodes
         grown = read_geometry(part.on_full(Shortage(0, 1))).free_inodes
@@ -189,7 +189,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
         path.write_bytes((tmp_path / "base.img").read_bytes())
         with FileDevice(path, writable=True) as disk:
             part = growing(disk if way == "one" else OpaqueDisk(disk), 2, tmp_path)
-            part.make_room(Room(70 * MIB // 4096, 100))
+            part.make_space(Space(70 * MIB // 4096, 100))
             part.on_full(Shortage(1, 0))
             part.shrink_to_fit(MIB, part.partition.size - 60 * MIB)
         results.append(path.read_bytes())
@@ -215,7 +215,7 @@ def test_what_grew_for_nothing_goes_back_to_the_base(tmp_path: Path) -> None:
     tables = path.read_bytes()[: chosen.start]
     with FileDevice(path, writable=True) as disk:
         part = growing(disk, 5, tmp_path)
-        part.make_room(Room(300 * MIB // 4096, 100))
+        part.make_space(Space(300 * MIB // 4096, 100))
         part.shrink_to_fit(0, chosen.size)
         assert part.partition == chosen
     assert path.stat().st_size == size
@@ -241,7 +241,7 @@ def test_a_device_that_cannot_be_cut_stays(tmp_path: Path) -> None:
     with FileDevice(path, writable=True) as disk:
         fixed: GrowableDevice = Fixed(disk)  # type: ignore[assignment]
         part = growing(fixed, 2, tmp_path)
-        part.make_room(Room(70 * MIB // 4096, 100))
+        part.make_space(Space(70 * MIB // 4096, 100))
         size = part.partition.size
         part.shrink_to_fit(0, chosen.size)
         assert part.partition.size == size
@@ -256,5 +256,5 @@ def test_no_room_to_grow_is_an_error_of_the_disk(tmp_path: Path, monkeypatch: py
         with pytest.raises(
             DiskImageError, match=r"is a block device of 22020096 bytes, but \d+ are needed: \d+ are missing"
         ):
-            growing(disk, 2, tmp_path).make_room(Room(70 * MIB // 4096, 100))
+            growing(disk, 2, tmp_path).make_space(Space(70 * MIB // 4096, 100))
         assert path.read_bytes() == before

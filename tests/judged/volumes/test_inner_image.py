@@ -30,7 +30,7 @@ from drypoint.samples.disk_images import (
 )
 from drypoint.samples.tools import run_tool
 from drypoint.sinks import Ext4Sink
-from drypoint.sizing.space import Room
+from drypoint.sizing.space import Space
 from drypoint.volumes.growing_partition import GrowingPartition
 from drypoint.volumes.inner_image import InnerImage, forecast_outer, open_inner, open_target
 from drypoint.volumes.target import Container, Target
@@ -95,10 +95,10 @@ def other_files(flasher: FlasherImage, work: Path) -> dict[str, str]:
     return found
 
 
-def fill(image: InnerImage, scratch: Path, files: int, *, room: int = 0) -> None:
-    """Write *files* of 3 MiB into the data partition, which grows by *room* blocks first, and by what is missing then."""
+def fill(image: InnerImage, scratch: Path, files: int, *, space: int = 0) -> None:
+    """Write *files* of 3 MiB into the data partition, which grows by *space* blocks first, and by what is missing then."""
     growing = data_of(image, scratch)
-    growing.make_room(Room(room, 0))
+    growing.make_space(Space(space, 0))
     with Ext4Sink(growing.window, now=EPOCH, on_full=growing.on_full) as sink:
         for number in range(files):
             sink.add(Regular(b"docker/%02d" % number, META, len(CONTENT)), [CONTENT])
@@ -123,7 +123,7 @@ def test_both_disk_images_grow(tmp_path: Path, inner: DiskImage, pieces: int, op
     before = other_files(flasher, tmp_path)
     size = flasher.disk.path.stat().st_size
     with opened(flasher) as image:
-        fill(image, tmp_path, 10, room=8 * MIB // 4096)
+        fill(image, tmp_path, 10, space=8 * MIB // 4096)
     filled(judge(flasher, tmp_path), 10)
     assert other_files(flasher, tmp_path) == before
     assert flasher.disk.path.stat().st_size > size
@@ -136,14 +136,14 @@ def test_it_is_the_same_as_in_a_file_of_its_own(tmp_path: Path, inner: DiskImage
     with FileDevice(plain, writable=True) as disk:
         table = read_table(disk)
         growing = GrowingPartition(disk, table, find_partition(disk, table, "resin-data").partition, tmp_path, SILENT)
-        growing.make_room(Room(2000, 0))
+        growing.make_space(Space(2000, 0))
         with Ext4Sink(growing.window, now=EPOCH, on_full=growing.on_full) as sink:
             for number in range(6):
                 sink.add(Regular(b"docker/%02d" % number, META, len(CONTENT)), [CONTENT])
             sink.finish()
     flasher = build_flasher_image(tmp_path / "flasher.img", inner.path, table=inner.table, pieces=60)
     with opened(flasher) as image:
-        fill(image, tmp_path, 6, room=2000)
+        fill(image, tmp_path, 6, space=2000)
     assert digest(judge(flasher, tmp_path).read_bytes()) == digest(plain.read_bytes())
 
 
@@ -153,7 +153,7 @@ def test_equal_work_gives_equal_bytes(tmp_path: Path, inner: DiskImage) -> None:
         (tmp_path / name).mkdir()
         flasher = build_flasher_image(tmp_path / name / "flasher.img", inner.path, table=inner.table, pieces=30)
         with opened(flasher) as image:
-            fill(image, tmp_path, 4, room=4000)
+            fill(image, tmp_path, 4, space=4000)
             image.put_files([ExtraFile(b"etc/resin-device-pinning.conf", b"RELEASE_ID=7")])
         digests.add(digest(flasher.disk.path.read_bytes()))
     assert len(digests) == 1
@@ -241,7 +241,7 @@ def test_it_is_trimmed_with_the_outer_partition(tmp_path: Path, inner: DiskImage
     with opened(flasher) as image:
         growing = data_of(image, tmp_path)
         least = growing.partition.size
-        growing.make_room(Room(64 * MIB // 4096, 0))
+        growing.make_space(Space(64 * MIB // 4096, 0))
         with Ext4Sink(growing.window, now=EPOCH, on_full=growing.on_full) as sink:
             sink.add(Regular(b"docker/00", META, len(CONTENT)), [CONTENT])
             sink.finish()

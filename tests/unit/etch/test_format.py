@@ -21,7 +21,7 @@ from drypoint.etch import (
     Manifest,
     PackedImage,
     PackedStore,
-    Room,
+    SpaceNeeded,
     manifest_text,
     parse_manifest,
 )
@@ -64,7 +64,7 @@ injections = st.builds(
     partition=st.integers(0, 10),
     label=st.text(max_size=5),
     remove=st.lists(paths, max_size=2).map(tuple),
-    room=st.none() | st.builds(Room, st.integers(0, 1 << 60), st.integers(0, 1 << 60), st.booleans()),
+    space=st.none() | st.builds(SpaceNeeded, st.integers(0, 1 << 60), st.integers(0, 1 << 60), st.booleans()),
     replace=st.frozensets(paths, max_size=2),
     merge=st.frozensets(paths, max_size=2),
     additional_space=st.integers(0, 1 << 60),

@@ -20,7 +20,7 @@ from drypoint.inspection import (
     InspectedLayer,
     InspectedPartition,
     InspectedStore,
-    Space,
+    SpaceUsage,
 )
 from drypoint.inspection.layer_tree import MOST_IMAGES, arrange
 from drypoint.inspection.picture import draw
@@ -39,7 +39,7 @@ def disk_of(labels: Sequence[str], sizes: Sequence[int] | None = None) -> Inspec
         size = (sizes or [(index % 7 + 1) ** 3 * MIB for index in range(len(labels))])[index]
         info = FilesystemInfo(FilesystemKind.EXT4, label)
         partition = Partition(index + 1, start, size, PartitionKind.GPT, "type", name=label)
-        partitions.append(InspectedPartition(partition, info, Space(size, size // 3, 0, 10, 5)))
+        partitions.append(InspectedPartition(partition, info, SpaceUsage(size, size // 3, 0, 10, 5)))
         start += size
     return InspectedDisk("disk", start + MIB, 512, "gpt", "id", tuple(partitions))
 
