@@ -15,11 +15,11 @@ import pytest
 import urllib3
 
 import drypoint
+from drypoint.balena.apps_json_images import images_not_there
 from drypoint.balena.architecture import check_architecture
-from drypoint.balena.cloud import StateWishes
+from drypoint.balena.cloud import StateRequest
 from drypoint.balena.cloud_states import CloudServer, CloudStates, cloud_states
 from drypoint.balena.compatibility import fit
-from drypoint.balena.demand import images_not_there
 from drypoint.balena.device_type import DeviceType
 from drypoint.balena.running_supervisor import supervisor_in_store
 from drypoint.balena.supervisor_version import parse_supervisor_version
@@ -72,8 +72,8 @@ class Cloud:
 
     @contextmanager
     def states(self, **given: object) -> Iterator[CloudStates]:
-        wishes = StateWishes(("myorg/lights",), **given)  # type: ignore[arg-type]
-        with cloud_states(wishes, CloudServer(TOKEN, self.server.url), self.options()) as found:
+        request = StateRequest(("myorg/lights",), **given)  # type: ignore[arg-type]
+        with cloud_states(request, CloudServer(TOKEN, self.server.url), self.options()) as found:
             yield found
 
     def preload(self, found: CloudStates, base: Path, out: Path, content: bytes) -> drypoint.Result:

@@ -354,7 +354,7 @@ def _decoded(text: str) -> str:
 
 
 def _gathered(found: Sequence[tuple[str, object]]) -> Options:
-    """What is there twice counts as it was said last; a wish for a count is passed over, and so are other names."""
+    """What is there twice counts as it was said last; a request for a count is passed over, and so are other names."""
     values = {name: value for name, value in found if name[0] != "?" and name != "count"}
     if "orderby" in values:
         values["order"] = values.pop("orderby")

@@ -1,4 +1,4 @@
-"""The boot partition of a balenaOS disk image: which it is, and the files that the user's wishes put into it.
+"""The boot partition of a balenaOS disk image: which it is, and the files that the user's changes put into it.
 
 On a flasher image it is the outer one, flash-boot: the flasher copies config.json (without ``installer``), ``splash/`` and
 ``system-connections/`` to the device that it installs (meta-balena, resin-init-flasher).
@@ -19,7 +19,7 @@ from .splash import SPLASH_DIRECTORY, splash_path
 
 
 @dataclass(frozen=True, slots=True)
-class BootWishes:
+class BootChanges:
     """What is to be in the boot partition, each part checked already; None or empty leaves things as they are.
 
     Attributes:
@@ -36,11 +36,11 @@ class BootWishes:
 
     @property
     def is_empty(self) -> bool:
-        return self == BootWishes()
+        return self == BootChanges()
 
 
-def boot_partition_files(device: Device, wishes: BootWishes, *, os_version: str | None = None) -> tuple[FatFile, ...]:
-    """The files that *wishes* come to on the disk image *device*, which is only read.
+def boot_partition_files(device: Device, changes: BootChanges, *, os_version: str | None = None) -> tuple[FatFile, ...]:
+    """The files that *changes* come to on the disk image *device*, which is only read.
 
     Args:
         os_version: of the disk image, if it is known; it can decide the splash image's name.
@@ -49,25 +49,25 @@ def boot_partition_files(device: Device, wishes: BootWishes, *, os_version: str 
         PartitionTableError: there is no boot partition, or more than one.
         FilesystemError: it is not FAT, or damaged.
         DiskImageError: its config.json is not a JSON object, and something is to be set in it.
-        UsageError: the wishes contradict each other, or config.json.
+        UsageError: the changes contradict each other, or config.json.
         ToolError: mtools is missing.
     """
-    check_distinct(wishes.connections)
-    if wishes.is_empty:
+    check_distinct(changes.connections)
+    if changes.is_empty:
         return ()
     probed = find_boot_partition(device)
     partition = Window(device, probed.partition.start, probed.partition.size)
     number = probed.partition.number
     files: list[FatFile] = []
-    if wishes.config is not None or wishes.settings:
-        present = read_fat_file(partition, CONFIG_FILE, MAX_CONFIG_BYTES) if wishes.config is None else wishes.config
-        files.append(FatFile(number, CONFIG_FILE, merge_config(present, wishes.settings)))
-    if wishes.splash_image is not None:
+    if changes.config is not None or changes.settings:
+        present = read_fat_file(partition, CONFIG_FILE, MAX_CONFIG_BYTES) if changes.config is None else changes.config
+        files.append(FatFile(number, CONFIG_FILE, merge_config(present, changes.settings)))
+    if changes.splash_image is not None:
         names = [entry.name for entry in list_fat_directory(partition, SPLASH_DIRECTORY) or ()]
-        files.append(FatFile(number, splash_path(names, os_version), wishes.splash_image))
+        files.append(FatFile(number, splash_path(names, os_version), changes.splash_image))
     files += [
         FatFile(number, f"{CONNECTIONS_DIRECTORY}/{connection.name}", connection.content)
-        for connection in wishes.connections
+        for connection in changes.connections
     ]
     return tuple(files)
 

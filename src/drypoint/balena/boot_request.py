@@ -47,8 +47,8 @@ def boot_files(request: BootRequest, device: Device, *, os_version: str | None =
     """
     if request.is_empty:
         return ()
-    # With all of config.json, networks and PNG, which a job without such wishes has no use for.
-    from .boot import BootWishes, boot_partition_files
+    # With all of config.json, networks and PNG, which a job without changes there has no use for.
+    from .boot import BootChanges, boot_partition_files
     from .boot_config import MAX_CONFIG_BYTES, check_config, parse_setting
     from .input_files import read_file
     from .network import MAX_CONNECTION_BYTES, read_connection, static_ip_connection
@@ -61,10 +61,10 @@ def boot_files(request: BootRequest, device: Device, *, os_version: str | None =
     ]
     if request.static_ip is not None:
         connections.append(static_ip_connection(request.static_ip))
-    wishes = BootWishes(
+    changes = BootChanges(
         config=check_config(read_file(config, MAX_CONFIG_BYTES), str(config)) if config is not None else None,
         settings=tuple(parse_setting(text) for text in request.settings),
         splash_image=check_png(read_file(splash, MAX_SPLASH_BYTES), str(splash)) if splash is not None else None,
         connections=tuple(connections),
     )
-    return boot_partition_files(device, wishes, os_version=os_version)
+    return boot_partition_files(device, changes, os_version=os_version)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..sources.registry import RegistryOptions, TokenProvider
     from .apps_json import AppsJson
     from .architecture import NeededArchitecture
-    from .cloud import CloudClient, CloudSettings, StateWishes
+    from .cloud import CloudClient, CloudSettings, StateRequest
 
 _log = logging.getLogger(__name__)
 _OWN_REGISTRY = "registry2."
@@ -58,13 +58,13 @@ class CloudStates(msgspec.Struct, frozen=True):
 
 @contextmanager
 def cloud_states(
-    wishes: StateWishes,
+    request: StateRequest,
     server: CloudServer,
     options: RegistryOptions,
     files: Sequence[tuple[str, AppsJson]] = (),
     progress: Progress = SILENT,
 ) -> Iterator[CloudStates]:
-    """Ask *server* for what *wishes* names, and put it together with *files*.
+    """Ask *server* for what *request* names, and put it together with *files*.
 
     Args:
         options: how the network is reached; the same are for the registries, with the token provider that comes of this.
@@ -77,13 +77,13 @@ def cloud_states(
     from .cloud import RegistryTokens, gather_states
 
     with ExitStack() as stack:
-        if not wishes.asks_the_server:
-            gathered = gather_states(wishes, None, files)
+        if not request.asks_the_server:
+            gathered = gather_states(request, None, files)
             tokens: TokenProvider = stack.enter_context(_LaterTokens(server, options))
         else:
             client = stack.enter_context(cloud_client(server, options))
             step = progress.begin(f"asking {client.settings.host}")
-            gathered = gather_states(wishes, client, files)
+            gathered = gather_states(request, client, files)
             step.end()
             tokens = RegistryTokens(client, gathered.apps.images if gathered is not None else ())
         if gathered is None:

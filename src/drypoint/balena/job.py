@@ -22,6 +22,7 @@ from ..stores.overlay2 import StoreState
 from ..volumes.fat_files import FatFile
 from ..volumes.target import DEFAULT_PARTITION, Container, Target
 from .apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
+from .apps_json_images import AppsJsonImages
 from .apps_supervisor import Warn, supervisor_of
 from .architecture import NeededArchitecture, check_architecture
 from .boot import read_config
@@ -29,7 +30,6 @@ from .boot_config import CONFIG_FILE, other_fleet_warning, plain_http_warning
 from .boot_request import boot_files
 from .cloud_states import CloudStates, cloud_states
 from .compatibility import fit
-from .demand import AppsJsonDemand
 from .device_type import DeviceType, read_device_type
 from .effects import effects
 from .first_boot import first_boot, pinned_release, pinning_warning
@@ -126,7 +126,7 @@ def preload_request(
         warn: takes what is wrong but stops nothing; default: as notes of *progress*.
 
     Raises:
-        UsageError: the wishes contradict each other or the disk image, or a file or name is not what it should be.
+        UsageError: the request contradicts itself or the disk image, or a file or name is not what it should be.
         SourceError, ContentError: an archive cannot be read, or a server does not give what it is asked for.
         DiskImageError: the base is not a disk image, or one that must not be changed.
         OutputError: the apps.json cannot be saved.
@@ -175,7 +175,7 @@ def preload_request(
             timestamp=wanted.timestamp,
             index=wanted.index,
             check_images=check,
-            demand=None if apps is None else AppsJsonDemand(supervisor=apps.supervisor),
+            required_images=None if apps is None else AppsJsonImages(supervisor=apps.supervisor),
         )
         yield BalenaPreload(request, apps, unseen)
 
@@ -206,13 +206,13 @@ def _is_unseen(wanted: BalenaRequest, base: UnreadBase, warn: Warn) -> bool:
 def _states(wanted: BalenaRequest, options: RegistryOptions, progress: Progress, warn: Warn) -> Iterator[CloudStates]:
     """The target states that are wanted, of files and of the server."""
     # With all of the API's client, which a job without a fleet has no use for.
-    from .cloud import StateWishes
+    from .cloud import StateRequest
 
     files = [
         (str(path), read_apps_json(read_file(path, MAX_BYTES), str(path), ANY_VERSION)) for path in wanted.apps_json
     ]
-    wishes = StateWishes(wanted.fleets, wanted.commit, wanted.device, wanted.pin_device)
-    with cloud_states(wishes, wanted.server, options, files, progress) as found:
+    asked = StateRequest(wanted.fleets, wanted.commit, wanted.device, wanted.pin_device)
+    with cloud_states(asked, wanted.server, options, files, progress) as found:
         if found.apps is not None and wanted.save_apps_json is not None:
             _save(wanted.save_apps_json, found.apps.content)
         for note in found.notes:

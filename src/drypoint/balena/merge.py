@@ -29,7 +29,7 @@ def merge_apps_json(states: Sequence[tuple[str, AppsJson]]) -> AppsJson:
 
     Raises:
         UsageError: they contradict each other (an app in two of them, other values of one config name and no fleet
-            to decide, other wishes to pin), there is more than one app of class fleet, or one of them is of version 2, which
+            to decide, other requests to pin), there is more than one app of class fleet, or one of them is of version 2, which
             knows one app.
     """
     if not states:

@@ -14,7 +14,7 @@ from ..oci.manifest import MAX_CONFIG_BYTES
 from ..stores.overlay2 import paths as layout
 from ..stores.overlay2.reading import StoreReader
 from .apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
-from .demand import AppsJsonDemand
+from .apps_json_images import AppsJsonImages
 from .supervisor_image import REPOSITORY, is_supervisor, version_in_config, version_in_tag
 
 
@@ -85,13 +85,13 @@ def find_apps(device: Device, reader: TreeReader, store: InspectedStore | None) 
     Raises:
         FilesystemError: the tree cannot be read.
     """
-    demand = AppsJsonDemand().on(device)(reader, store.repositories if store is not None else {})
-    if not demand.path:
+    required = AppsJsonImages().on(device)(reader, store.repositories if store is not None else {})
+    if not required.path:
         return None
-    notes = tuple(finding.text for finding in demand.findings)
-    apps = _apps_json(reader, demand.path)
-    if apps is None or len(apps.services) != len(demand.wishes):
-        return PreloadedApps(demand.path, apps is not None and apps.pin_device, (), notes)
+    notes = tuple(finding.text for finding in required.findings)
+    apps = _apps_json(reader, required.path)
+    if apps is None or len(apps.services) != len(required.images):
+        return PreloadedApps(required.path, apps is not None and apps.pin_device, (), notes)
     usable = {image.image_id: image.usable for image in store.images} if store is not None else {}
     services = tuple(
         PreloadedService(
@@ -100,12 +100,12 @@ def find_apps(device: Device, reader: TreeReader, store: InspectedStore | None) 
             service.release_uuid,
             service.name,
             str(service.image),
-            wish.image_id,
-            wish.image_id is not None and usable.get(wish.image_id, False),
+            image.image_id,
+            image.image_id is not None and usable.get(image.image_id, False),
         )
-        for service, wish in zip(apps.services, demand.wishes, strict=True)
+        for service, image in zip(apps.services, required.images, strict=True)
     )
-    return PreloadedApps(demand.path, apps.pin_device, services, notes)
+    return PreloadedApps(required.path, apps.pin_device, services, notes)
 
 
 def _apps_json(reader: TreeReader, path: bytes) -> AppsJson | None:
@@ -115,7 +115,7 @@ def _apps_json(reader: TreeReader, path: bytes) -> AppsJson | None:
     try:
         return read_apps_json(b"".join(bytes(chunk) for chunk in reader.read(stat)), path.decode("ascii"), ANY_VERSION)
     except UsageError:
-        # Demand's finding says why.
+        # A finding of the required images says why.
         return None
 
 

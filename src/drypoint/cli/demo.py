@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from ..balena.demand import AppsJsonDemand
+from ..balena.apps_json_images import AppsJsonImages
 from ..errors import OutputError, VerificationError
 from ..fstree.extra_file import ExtraFile
 from ..jobs.preload import preload
@@ -75,7 +75,7 @@ def command(directory: Path, quiet: bool, verbose: int) -> None:
         out,
         partition=DEFAULT_PARTITION,
         data_root=DEFAULT_DATA_ROOT,
-        demand=AppsJsonDemand(),
+        required_images=AppsJsonImages(),
     )
     show_verification(proof, quiet=quiet, verbose=verbose > 0)
     if not proof.sound:

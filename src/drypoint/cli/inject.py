@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
+from ..balena.apps_json_images import AppsJsonImages
 from ..balena.apps_supervisor import given_supervisor
-from ..balena.demand import AppsJsonDemand
 from ..balena.injected import AppsJsonCheck
 from ..disk.host.workspace import Destination
 from ..errors import UsageError
@@ -80,7 +80,7 @@ def command(
             InjectRequest(
                 overwrite_files=overwrite_files,
                 shrink_to_fit=shrink_to_fit,
-                demand=AppsJsonDemand(supervisor=supervisor),
+                required_images=AppsJsonImages(supervisor=supervisor),
                 check=AppsJsonCheck(supervisor),
             ),
             name="standard input" if archive == "-" else None,

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from ..balena.apps_json import ANY_VERSION, MAX_BYTES, read_apps_json
+from ..balena.apps_json_images import AppsJsonImages
 from ..balena.apps_supervisor import given_supervisor
 from ..balena.compatibility import fit
-from ..balena.demand import AppsJsonDemand
 from ..balena.flasher import installed_image
 from ..balena.input_files import read_file
 from ..system import DEFAULT_DATA_ROOT
@@ -81,7 +81,7 @@ def command(
             image,
             partition=data_partition,
             data_root=data_root_path(data_root),
-            demand=AppsJsonDemand(apps, supervisor),
+            required_images=AppsJsonImages(apps, supervisor),
             # As for preload: another partition than the default is one of the disk image itself.
             container=installed_image if data_partition == DEFAULT_PARTITION else None,
             processes=len(os.sched_getaffinity(0)),

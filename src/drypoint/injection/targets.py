@@ -23,7 +23,7 @@ from ..stores.overlay2 import read_state
 from ..stores.overlay2.paths import REPOSITORIES
 from ..stores.overlay2.repositories import MAX_REPOSITORIES_BYTES
 from ..system import DEFAULT_DATA_ROOT, find_store
-from ..verification import DemandReader, LayerProcesses, Severity, check_file_system, unmet
+from ..verification import LayerProcesses, RequiredImagesReader, Severity, check_file_system, missing_images
 from ..verification.written import verify_written
 from ..volumes.growing_partition import GrowingPartition
 from .fat_members import FatInjector
@@ -61,7 +61,7 @@ class Partitions:
         overwrite: bool,
         shrink_to_fit: bool,
         verify: bool,
-        demand: DemandReader | None,
+        required_images: RequiredImagesReader | None,
         check: FileCheck | None,
         processes: int,
         progress: Progress,
@@ -83,7 +83,7 @@ class Partitions:
         self._least_disk_size = disk.size
         self._shrink_to_fit = shrink_to_fit
         self._verify = verify
-        self._demand = demand
+        self._required_images = required_images
         self._check = check
         self._processes = processes
         self._known: dict[int, Known] = {}
@@ -250,8 +250,11 @@ class Partitions:
         if stat is not None and isinstance(stat.entry, Directory):
             state = read_state(reader, data_root)
             found_before: set[tuple[str, bytes]] = {(one.code, one.path) for one in state.findings}
-            if self._demand is not None:
-                found_before |= {(one.code, one.path) for one in unmet(self._demand(reader, state.repositories), state)}
+            if self._required_images is not None:
+                found_before |= {
+                    (one.code, one.path)
+                    for one in missing_images(self._required_images(reader, state.repositories), state)
+                }
             findings = frozenset(found_before)
         merge = () if injection is None else injection.merge
         self._known[number] = Known(
@@ -294,7 +297,7 @@ class Partitions:
             references=() if known.store is None else _references(known.store),
             layers=None if known.store is None else _layers(known.store),
             known=known.findings,
-            demand=self._demand,
+            required_images=self._required_images,
             processes=LayerProcesses.on(window, self._processes),
             progress=self._work.progress,
         )

@@ -22,7 +22,7 @@ from ..etch import EtchReader, Manifest
 from ..injection.file_check import FileCheck
 from ..injection.targets import InjectedPartition, Partitions
 from ..progress import SILENT, Progress
-from ..verification import DemandReader
+from ..verification import RequiredImagesReader
 
 _CHUNK = 1 << 20
 _HEAD_BYTES = 1 << 10
@@ -48,13 +48,13 @@ class InjectRequest(msgspec.Struct, frozen=True):
         overwrite_files: whether members replace files that are there, and give directories that are there their metadata.
         shrink_to_fit: whether the space that the growth of partitions left unused is given back, even if the manifest does
             not say so.
-        demand: says which images the device will ask for; verification compares that with the store.
+        required_images: says which images the device will ask for; verification compares that with the store.
         check: checks files before they are written.
     """
 
     overwrite_files: bool = False
     shrink_to_fit: bool = False
-    demand: DemandReader | None = None
+    required_images: RequiredImagesReader | None = None
     check: FileCheck | None = None
 
 
@@ -161,7 +161,7 @@ class _Job(msgspec.Struct, frozen=True):
             overwrite=request.overwrite_files,
             shrink_to_fit=request.shrink_to_fit,
             verify=self.verify,
-            demand=None if request.demand is None else request.demand.on(disk),
+            required_images=None if request.required_images is None else request.required_images.on(disk),
             check=None if request.check is None else request.check.on(disk),
             processes=self.processes,
             progress=self.progress,

@@ -13,7 +13,7 @@ from ..disk import GrowableDevice, Partition, read_table
 from ..disk.formats import OpenedImage
 from ..disk.host.workspace import Destination, Work, working_disk
 from ..progress import SILENT, Progress
-from ..verification import DemandReader, LayerProcesses
+from ..verification import LayerProcesses, RequiredImagesReader
 from ..verification.written import verify_written
 from ..volumes.fat_files import FatFile, put_fat_files
 from ..volumes.growing_partition import GrowingPartition
@@ -114,7 +114,7 @@ def preload(
         # Nothing writes to the disk image any more: it is compressed while it is read back.
         with alongside(partial(work.finish, gathered.timestamp), progress):
             if verify:
-                _verify(gathered, growing, inner, request.demand, processes, progress)
+                _verify(gathered, growing, inner, request.required_images, processes, progress)
     return Result(gathered.plan, written, tuple(request.fat_files), destination.path or path, growing.partition)
 
 
@@ -162,7 +162,7 @@ def _verify(
     gathered: Gathered,
     growing: GrowingPartition,
     inner: InnerImage | None,
-    demand: DemandReader | None,
+    required_images: RequiredImagesReader | None,
     processes: int,
     progress: Progress,
 ) -> None:
@@ -179,7 +179,7 @@ def _verify(
         layers={planned.chain_id for planned in plan.store.layers},
         known={(finding.code, finding.path) for finding in plan.state.findings},
         around=None if inner is None else inner.outer.window,
-        demand=demand,
+        required_images=required_images,
         processes=shared,
         progress=progress,
     )

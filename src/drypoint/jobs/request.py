@@ -13,7 +13,7 @@ from ..fstree.extra_file import ExtraFile
 from ..oci import Image, Platform, Reference
 from ..sizing.layer_index import LayerIndex
 from ..sources import ImageSource
-from ..verification import DemandReader
+from ..verification import RequiredImagesReader
 from ..volumes.fat_files import FatFile
 from ..volumes.target import Target
 
@@ -56,7 +56,7 @@ class PreloadRequest(msgspec.Struct, frozen=True):
         index: the sizes of layers that were written before; layers written now are added to it. With it the partition grows
             by the size needed instead of by an estimate, so the output's bytes depend on its content.
         check_images: may refuse the images when their configs are known, before a layer is fetched.
-        demand: says which images the device will ask for; verification compares that with the store.
+        required_images: says which images the device will ask for; verification compares that with the store.
 
     Raises:
         UsageError: there are *container_files*, but *target* has no container.
@@ -74,7 +74,7 @@ class PreloadRequest(msgspec.Struct, frozen=True):
     timestamp: int | None = None
     index: LayerIndex | None = None
     check_images: CheckImages | None = None
-    demand: DemandReader | None = None
+    required_images: RequiredImagesReader | None = None
 
     def __post_init__(self) -> None:
         if self.container_files and self.target.container is None:

@@ -2,20 +2,20 @@
 
 from ..concurrency.checks import checkers
 from .container import Container, FindContainer
-from .demand import Demand, DemandReader, Wish
 from .filesystem import check_file_system
 from .finding import CODES, FileSystemVerdict, Finding, ImageVerdict, Report, ServiceVerdict, finding
 from .image import verify
 from .kinds import KINDS, Kind, Severity
 from .processes import LayerProcesses
-from .store import unmet, verify_store
+from .required_images import RequiredImage, RequiredImages, RequiredImagesReader
+from .store import missing_images, verify_store
 
 __all__ = [
     "CODES",
     "Container",
     "KINDS",
-    "Demand",
-    "DemandReader",
+    "RequiredImages",
+    "RequiredImagesReader",
     "FileSystemVerdict",
     "FindContainer",
     "Finding",
@@ -25,11 +25,11 @@ __all__ = [
     "Report",
     "ServiceVerdict",
     "Severity",
-    "Wish",
+    "RequiredImage",
     "check_file_system",
     "checkers",
     "finding",
-    "unmet",
+    "missing_images",
     "verify",
     "verify_store",
 ]

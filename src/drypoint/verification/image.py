@@ -16,10 +16,10 @@ from ..oci import Reference
 from ..progress import SILENT, Progress
 from ..system import StorePlace, find_store
 from .container import FindContainer, InnerDisk, open_inner_disk
-from .demand import DemandReader
 from .finding import Finding, Report, by_weight, finding
 from .partitions import DiskCheck
 from .processes import LayerProcesses
+from .required_images import RequiredImagesReader
 from .store import verify_store
 
 _NOTHING = Report((), (), 0, 0)
@@ -31,7 +31,7 @@ def verify(
     partition: str | int,
     data_root: bytes | None = None,
     references: Iterable[Reference] = (),
-    demand: DemandReader | None = None,
+    required_images: RequiredImagesReader | None = None,
     container: FindContainer | None = None,
     processes: int = 1,
     progress: Progress = SILENT,
@@ -45,7 +45,7 @@ def verify(
         data_root: the engine's data root, a clean path in the partition; None for what the system on the disk image says, else
             ``docker``.
         references: names that must resolve to an image that loads.
-        demand: finds the images that the device will ask for, see :class:`DemandReader`.
+        required_images: finds the images that the device will ask for, see :class:`RequiredImagesReader`.
         container: finds the inner disk image that *partition* belongs to, if there is one;
             :func:`drypoint.balena.flasher.installed_image` for a flasher. Tables and file systems of both are checked then.
         processes: how many processes may share the work on a large store. They are started as the standard library's
@@ -85,7 +85,9 @@ def verify(
                 within = Window(outer, inner.offset, inner.size)
                 shared = LayerProcesses.inside(within, inner.path, found.start, found.size, processes)
             place = find_store(disk, inner_table, found.number, data_root)
-            report = _store(window, place, references, None if demand is None else demand.on(disk), shared)
+            report = _store(
+                window, place, references, None if required_images is None else required_images.on(disk), shared
+            )
             step.end()
         findings = [replace(one, partition=found.number, disk_image=path) for one in report.findings]
         file_systems = []
@@ -113,7 +115,7 @@ def _store(
     window: Window,
     place: StorePlace,
     references: Iterable[Reference],
-    demand: DemandReader | None,
+    required_images: RequiredImagesReader | None,
     shared: LayerProcesses | None,
 ) -> Report:
     faults = [finding(one.code, one.path, one.text) for one in place.obstacles]
@@ -123,7 +125,9 @@ def _store(
     try:
         # An unclean file system is read without its journal; that the journal has more is a finding already.
         reader = Ext4Reader(window, allow_dirty=True)
-        report = verify_store(reader, place.data_root, references=references, demand=demand, processes=shared)
+        report = verify_store(
+            reader, place.data_root, references=references, required_images=required_images, processes=shared
+        )
     except FilesystemError as error:
         return replace(_NOTHING, findings=(*faults, finding("unreadable", place.data_root, str(error))))
     return replace(report, findings=(*faults, *report.findings))

@@ -11,12 +11,12 @@ from ..fstree import TreeReader, join
 from ..oci import Reference
 from ..stores.overlay2 import StoreState, read_state
 from ..stores.overlay2 import paths as layout
-from .demand import Demand, DemandReader
 from .finding import Finding, ImageVerdict, Report, ServiceVerdict, by_weight, finding
 from .kinds import Severity
 from .layer import LayerResult, LayerTask, check_layer
 from .processes import LayerProcesses
 from .records import check_records
+from .required_images import RequiredImages, RequiredImagesReader
 
 
 def verify_store(
@@ -24,7 +24,7 @@ def verify_store(
     data_root: bytes,
     *,
     references: Iterable[Reference] = (),
-    demand: DemandReader | None = None,
+    required_images: RequiredImagesReader | None = None,
     layers: Collection[Digest] | None = None,
     threads: int | None = None,
     processes: LayerProcesses | None = None,
@@ -34,7 +34,7 @@ def verify_store(
     Args:
         reader: must be thread-safe if *threads* is not 1.
         references: names that must resolve to an image that loads.
-        demand: finds the images that the device will ask for.
+        required_images: finds the images that the device will ask for.
         layers: chain-ids of the layers whose content is verified; None for all. The store's own files are checked in full.
         threads: how many layers are read at once; by default the number of processors.
         processes: processes to read layers with instead, where that pays off.
@@ -53,9 +53,9 @@ def verify_store(
         findings.extend(result.findings)
     findings.extend(_references(state, references))
     services: tuple[ServiceVerdict, ...] = ()
-    if demand is not None:
-        wanted = demand(reader, state.repositories)
-        findings.extend(unmet(wanted, state))
+    if required_images is not None:
+        wanted = required_images(reader, state.repositories)
+        findings.extend(missing_images(wanted, state))
         services = _services(state, wanted)
     return Report(
         findings=tuple(sorted(findings, key=by_weight)),
@@ -112,24 +112,24 @@ def _references(state: StoreState, references: Iterable[Reference]) -> Iterator[
             yield finding("image-does-not-load", path, f"{reference} names {image_id}, which the engine cannot load")
 
 
-def unmet(demand: Demand, state: StoreState) -> Iterator[Finding]:
-    """The findings of *demand*, and those of its images that the store *state* does not have or cannot load."""
-    yield from demand.findings
-    path = demand.path or join(state.data_root, layout.REPOSITORIES)
-    for wish in demand.wishes:
-        if wish.image_id is None:
-            text = f"{wish.service} runs {wish.reference}, but the store has no image of that name"
+def missing_images(required: RequiredImages, state: StoreState) -> Iterator[Finding]:
+    """The findings of *required*, and those of its images that the store *state* does not have or cannot load."""
+    yield from required.findings
+    path = required.path or join(state.data_root, layout.REPOSITORIES)
+    for image in required.images:
+        if image.image_id is None:
+            text = f"{image.service} runs {image.reference}, but the store has no image of that name"
             yield finding("unresolved-reference", path, text)
-        elif not _loads(state, wish.image_id):
-            text = f"{wish.service} runs {wish.reference}, which is {wish.image_id}, but the engine cannot load it"
+        elif not _loads(state, image.image_id):
+            text = f"{image.service} runs {image.reference}, which is {image.image_id}, but the engine cannot load it"
             yield finding("image-does-not-load", path, text)
 
 
-def _services(state: StoreState, demand: Demand) -> tuple[ServiceVerdict, ...]:
-    """One missing image makes the whole demand fail: see :class:`Demand`."""
-    found = [wish.image_id is not None and _loads(state, wish.image_id) for wish in demand.wishes]
-    offline = all(found) and not any(one.severity is Severity.ERROR for one in demand.findings)
-    return tuple(ServiceVerdict(wish.service, wish.reference, wish.image_id, offline) for wish in demand.wishes)
+def _services(state: StoreState, required: RequiredImages) -> tuple[ServiceVerdict, ...]:
+    """One missing image makes the whole lookup fail: see :class:`RequiredImages`."""
+    found = [image.image_id is not None and _loads(state, image.image_id) for image in required.images]
+    offline = all(found) and not any(one.severity is Severity.ERROR for one in required.findings)
+    return tuple(ServiceVerdict(image.service, image.reference, image.image_id, offline) for image in required.images)
 
 
 def _loads(state: StoreState, image_id: Digest) -> bool:

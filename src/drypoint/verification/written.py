@@ -15,7 +15,7 @@ from ..fstree import join
 from ..oci import Reference
 from ..progress import Progress
 from ..stores.overlay2 import paths as layout
-from . import DemandReader, Finding, LayerProcesses, Severity, check_file_system, checkers, verify_store
+from . import Finding, LayerProcesses, RequiredImagesReader, Severity, check_file_system, checkers, verify_store
 from .kinds import SECTIONS
 
 _SHOWN = 3
@@ -31,7 +31,7 @@ def verify_written(
     layers: Collection[Digest] | None,
     known: Collection[tuple[str, bytes]],
     around: Device | None = None,
-    demand: DemandReader | None = None,
+    required_images: RequiredImagesReader | None = None,
     processes: LayerProcesses | None = None,
     progress: Progress,
 ) -> None:
@@ -41,7 +41,7 @@ def verify_written(
         references: names that must resolve to an image that loads.
         layers: chain-ids whose content is rebuilt and hashed; None for all.
         around: the file system that holds the disk image of *partition* as a file, if one does; it is checked too.
-        demand: finds the images that the device will ask for: each of them must be there.
+        required_images: finds the images that the device will ask for: each of them must be there.
         processes: processes to read layers with, where that pays off; otherwise threads of this one do it.
         known: (code, path) of findings that the base had before: this job did not cause them, and they do not stop it.
 
@@ -53,7 +53,12 @@ def verify_written(
     with checkers() as beside:
         checks = [beside.start(partial(_checked, device)) for device in (around, partition) if device is not None]
         report = verify_store(
-            Ext4Reader(partition), data_root, references=references, layers=layers, demand=demand, processes=processes
+            Ext4Reader(partition),
+            data_root,
+            references=references,
+            layers=layers,
+            required_images=required_images,
+            processes=processes,
         )
         file_systems = [check.result() for check in checks]
     faults = [

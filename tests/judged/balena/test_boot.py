@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from drypoint.balena.boot import BootWishes, boot_partition_files, find_boot_partition, read_config
+from drypoint.balena.boot import BootChanges, boot_partition_files, find_boot_partition, read_config
 from drypoint.balena.boot_config import Setting
 from drypoint.balena.boot_request import BootRequest, boot_files
 from drypoint.balena.network import NetworkConnection
@@ -60,7 +60,7 @@ def apply(disk: Path, inputs: BootRequest, os_version: str | None = None) -> tup
     return files
 
 
-def test_all_wishes_at_once_and_nothing_else(base: DiskImage, tmp_path: Path) -> None:
+def test_all_changes_at_once_and_nothing_else(base: DiskImage, tmp_path: Path) -> None:
     disk, offset = boot_copy(base, tmp_path), base.partition("resin-boot").offset
     (tmp_path / "logo.png").write_bytes(png_image(width=64, height=32, colour=6))
     (tmp_path / "my wifi").write_text(WIFI)
@@ -98,12 +98,12 @@ def test_all_wishes_at_once_and_nothing_else(base: DiskImage, tmp_path: Path) ->
     run_tool("fsck.vfat", "-n", tmp_path / "boot.fat")
 
 
-def test_the_same_wishes_again_change_nothing(base: DiskImage, tmp_path: Path) -> None:
+def test_the_same_changes_again_change_nothing(base: DiskImage, tmp_path: Path) -> None:
     disk = boot_copy(base, tmp_path)
-    wishes = BootRequest(settings=("hostname=demo",), static_ip="10.0.0.1/24")
-    apply(disk, wishes)
+    changes = BootRequest(settings=("hostname=demo",), static_ip="10.0.0.1/24")
+    apply(disk, changes)
     once = disk.read_bytes()
-    apply(disk, wishes)
+    apply(disk, changes)
     assert disk.read_bytes() == once
 
 
@@ -119,12 +119,12 @@ def test_a_whole_config_replaces_the_one_there(base: DiskImage, tmp_path: Path) 
         assert read_config(device) == b'{\n  "applicationId": 7,\n  "hostname": "demo"\n}\n'
 
 
-def test_without_wishes_the_disk_image_is_not_even_looked_at(tmp_path: Path) -> None:
+def test_without_changes_the_disk_image_is_not_even_looked_at(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_bytes(b"")
     with FileDevice(empty) as device:
         assert boot_files(BootRequest(), device) == ()
-        assert boot_partition_files(device, BootWishes()) == ()
+        assert boot_partition_files(device, BootChanges()) == ()
 
 
 def small_disk(tmp_path: Path, *labels: str, name: str = "", kind: str = "mkfs.vfat", table: str = "gpt") -> Path:
@@ -184,7 +184,7 @@ def test_disk_images_without_a_usable_boot_partition_are_refused(
     tmp_path: Path, build: Callable[[Path], Path], error: type[DrypointError], why: str
 ) -> None:
     with FileDevice(build(tmp_path)) as device, pytest.raises(error, match=why):
-        boot_partition_files(device, BootWishes(settings=(Setting(("a",), b"1"),)))
+        boot_partition_files(device, BootChanges(settings=(Setting(("a",), b"1"),)))
 
 
 def test_the_image_without_splash_or_config_gets_them(tmp_path: Path) -> None:
@@ -254,6 +254,6 @@ def test_the_options_alone_import_little() -> None:
 
 def test_what_may_be_secret_does_not_show() -> None:
     network = NetworkConnection("home", b"psk=hunter2", "home")
-    wishes = BootWishes(b'{"apiKey": "hunter2"}', (Setting(("apiKey",), b'"hunter2"'),), None, (network,))
-    for value in (wishes, FatFile(1, "config.json", b"hunter2"), BootRequest(settings=("apiKey=hunter2",))):
+    changes = BootChanges(b'{"apiKey": "hunter2"}', (Setting(("apiKey",), b'"hunter2"'),), None, (network,))
+    for value in (changes, FatFile(1, "config.json", b"hunter2"), BootRequest(settings=("apiKey=hunter2",))):
         assert "hunter2" not in repr(value)

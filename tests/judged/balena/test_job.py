@@ -16,7 +16,7 @@ from tests.support.cloud_fixtures import LIGHTS, QUICK, RUNNING, TOKEN, content
 from tests.support.scripts import ROOT
 
 import drypoint
-from drypoint.balena.demand import AppsJsonDemand
+from drypoint.balena.apps_json_images import AppsJsonImages
 from drypoint.oci import Platform
 from drypoint.progress import SILENT, Step
 from drypoint.samples.applications import sample_images
@@ -97,7 +97,7 @@ def test_the_readmes_fleet_is_preloaded(place: Path, capsys: pytest.CaptureFixtu
     assert "the Supervisor 16.1.10 reads apps.json" in said
     with drypoint.opened_image(place / "out.img.zst") as out:
         report = drypoint.verify(
-            Path(out.device.name), partition="resin-data", data_root=b"docker", demand=AppsJsonDemand()
+            Path(out.device.name), partition="resin-data", data_root=b"docker", required_images=AppsJsonImages()
         )
     assert report.sound
     assert [service.starts_offline for service in report.services] == [True]

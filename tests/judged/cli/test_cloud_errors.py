@@ -217,7 +217,7 @@ def test_plain_http_is_refused_before_the_token_goes_out(home: Path, said: Said)
     assert "--insecure-registry api.lan.example" in text
 
 
-def test_another_device_type_is_refused_and_may_be_wished_for(cloud: TestCloud, said: Said) -> None:
+def test_another_device_type_is_refused_and_may_be_asked_for(cloud: TestCloud, said: Said) -> None:
     cloud.content.fleets[0] = LIGHTS
     text = said("--fleet", "myorg/lights", code=USAGE)
     assert "the fleet myorg/lights is for raspberrypi4-64 (aarch64)" in text

@@ -22,7 +22,7 @@ from tests.support.scripts import ROOT
 
 import drypoint
 from drypoint import ExtraFile, ImageRequest, OciLayoutSource, inject, pack, preload, pulled
-from drypoint.balena.demand import AppsJsonDemand
+from drypoint.balena.apps_json_images import AppsJsonImages
 from drypoint.disk import FileDevice, Window, find_partition, read_table
 from drypoint.disk.ext4.read.reader import Ext4Reader
 from drypoint.errors import (
@@ -52,7 +52,7 @@ from drypoint.sources import ImageSource
 from drypoint.sources.registry import RegistrySource
 from drypoint.stores.overlay2 import placement, read_state
 from drypoint.stores.overlay2.identity import choose_cache_id, choose_link
-from drypoint.verification import DemandReader
+from drypoint.verification import RequiredImagesReader
 from drypoint.volumes.fat_files import FatFile
 
 pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs")
@@ -127,11 +127,11 @@ def packed(
     return archive
 
 
-def injected(archive: Path, *, verify: bool = True, demand: DemandReader | None = None) -> Path:
+def injected(archive: Path, *, verify: bool = True, required_images: RequiredImagesReader | None = None) -> Path:
     out = archive.with_suffix(".img")
     with archive.open("rb") as file:
         destination = drypoint.Destination(out, overwrite=True)
-        inject(file, destination, InjectRequest(demand=demand), name=archive.name, verify=verify)
+        inject(file, destination, InjectRequest(required_images=required_images), name=archive.name, verify=verify)
     return out
 
 
@@ -521,19 +521,19 @@ def test_an_apps_json_whose_image_is_not_there_is_found_at_the_end(
         app = {"id": 1, "name": "demo", "is_host": False, "class": "fleet", "releases": {"cafe": release}}
         return [ExtraFile(b"apps.json", json.dumps({"apps": {"beef": app}, "config": {}}).encode())]
 
-    demand, wanted = AppsJsonDemand(), requests(source, OTHER)
+    required_images, wanted = AppsJsonImages(), requests(source, OTHER)
     good = packed(base, tmp_path / "good.etch", wanted, files=apps_json(OTHER))
-    injected(good, demand=demand)
+    injected(good, required_images=required_images)
     bad = packed(base, tmp_path / "bad.etch", wanted, files=apps_json("example.com/missing:1"))
     with pytest.raises(VerificationError, match=r"the store has no image of that name.*preload that image") as caught:
-        injected(bad, demand=demand)
+        injected(bad, required_images=required_images)
     assert "report" not in str(caught.value)
     broken = injected(bad)
     again = packed(broken, tmp_path / "again.etch", requests(source, APP))
-    injected(again, demand=demand)
+    injected(again, required_images=required_images)
     with pytest.raises(VerificationError, match="the store has no image of that name"):
         preload(
             base,
             tmp_path / "out.img",
-            PreloadRequest(wanted, PLATFORM, files=apps_json("example.com/missing:1"), demand=demand),
+            PreloadRequest(wanted, PLATFORM, files=apps_json("example.com/missing:1"), required_images=required_images),
         )

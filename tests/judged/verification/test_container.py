@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from tests.support.flasher_images import FlasherImage, build_flasher_image
 from tests.support.stores import fill_store
 
-from drypoint.balena.demand import AppsJsonDemand
+from drypoint.balena.apps_json_images import AppsJsonImages
 from drypoint.balena.flasher import installed_image
 from drypoint.cli.app import cli
 from drypoint.disk import FileDevice, Window
@@ -50,7 +50,7 @@ def verified(path: Path, count: int = 1) -> Report:
         path,
         partition="resin-data",
         data_root=b"docker",
-        demand=AppsJsonDemand(),
+        required_images=AppsJsonImages(),
         container=installed_image,
         processes=count,
     )
@@ -78,7 +78,7 @@ def test_both_disk_images_are_verified_and_neither_is_changed(flasher: FlasherIm
             for label in ("resin-boot", "resin-rootA", "resin-rootB", "resin-state", "resin-data")
         ),
     ]
-    alone = verify(inner.path, partition="resin-data", data_root=b"docker", demand=AppsJsonDemand())
+    alone = verify(inner.path, partition="resin-data", data_root=b"docker", required_images=AppsJsonImages())
     assert (report.images, report.layers, report.tar_bytes) == (alone.images, alone.layers, alone.tar_bytes)
 
 

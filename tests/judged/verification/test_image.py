@@ -13,8 +13,8 @@ import pytest
 from tests.support.stores import fill_store
 
 from drypoint.balena.apps_json import read_apps_json
+from drypoint.balena.apps_json_images import AppsJsonImages
 from drypoint.balena.apps_json_v2 import to_version_2
-from drypoint.balena.demand import AppsJsonDemand
 from drypoint.balena.running_supervisor import RunningSupervisor
 from drypoint.balena.supervisor_version import parse_supervisor_version
 from drypoint.cli.app import cli
@@ -102,8 +102,8 @@ class Lab:
         self.do(f"rm {name}", f"write {new} {name}")
 
     def verify(self, apps: bytes | None = None, supervisor: RunningSupervisor | None = None) -> Report:
-        demand = AppsJsonDemand(None if apps is None else read_apps_json(apps, "given"), supervisor)
-        return verify(self.path, partition="resin-data", data_root=b"docker", demand=demand)
+        required_images = AppsJsonImages(None if apps is None else read_apps_json(apps, "given"), supervisor)
+        return verify(self.path, partition="resin-data", data_root=b"docker", required_images=required_images)
 
     def told(self) -> set[tuple[str, int | None]]:
         return {(one.code, one.partition) for one in self.verify().findings}

@@ -24,7 +24,7 @@ from tests.support.cloud_fixtures import (
 
 from drypoint.balena.apps_json import AppsJson, read_apps_json
 from drypoint.balena.architecture import NeededArchitecture
-from drypoint.balena.cloud import StateWishes
+from drypoint.balena.cloud import StateRequest
 from drypoint.balena.cloud_states import CloudServer, CloudStates, cloud_states
 from drypoint.errors import AuthenticationError, DrypointError, UsageError
 
@@ -38,7 +38,7 @@ BLOCK = CloudFleet(
 
 def states(cloud: TestCloud, files: Sequence[tuple[str, AppsJson]] = (), **given: object) -> CloudStates:
     server = CloudServer(given.pop("token", TOKEN), cloud.url)  # type: ignore[arg-type]
-    with cloud_states(StateWishes(**given), server, QUICK, files) as found:  # type: ignore[arg-type]
+    with cloud_states(StateRequest(**given), server, QUICK, files) as found:  # type: ignore[arg-type]
         return found
 
 
@@ -50,7 +50,7 @@ def apps_of(found: CloudStates) -> dict[str, Any]:
 
 def test_from_a_fleet_to_apps_json_and_tokens() -> None:
     with serve_cloud(content()) as cloud:
-        with cloud_states(StateWishes(("myorg/lights",)), CloudServer(TOKEN, cloud.url), QUICK) as found:
+        with cloud_states(StateRequest(("myorg/lights",)), CloudServer(TOKEN, cloud.url), QUICK) as found:
             assert found.apps is not None
             token = found.token_provider(REGISTRY, ("repository:v2/main1:pull",), None, "https://auth.example/token")
             assert token == cloud.tokens[0]
@@ -106,7 +106,7 @@ def test_a_release_of_ones_choice() -> None:
 def test_options_that_contradict_each_other(given: dict[str, object], said: str) -> None:
     server = CloudServer(api_url=given.pop("api_url", None))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=said):
-        with cloud_states(StateWishes(**given), server, QUICK):  # type: ignore[arg-type]
+        with cloud_states(StateRequest(**given), server, QUICK):  # type: ignore[arg-type]
             pass
 
 
@@ -116,9 +116,9 @@ def test_without_a_fleet_nobody_is_asked_and_files_stay_as_they_are(
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".balenarc.yml").write_text("- what nobody can read")
     file = read_apps_json(json.dumps(STATE, indent=3).encode(), "file")
-    with cloud_states(StateWishes(), CloudServer(), QUICK, [("file", file)]) as found:
+    with cloud_states(StateRequest(), CloudServer(), QUICK, [("file", file)]) as found:
         assert found.apps == file
-    with cloud_states(StateWishes(), CloudServer(), QUICK) as found:
+    with cloud_states(StateRequest(), CloudServer(), QUICK) as found:
         assert found.apps is None
         assert found.token_provider("docker.io", ("repository:a:pull",), None, "https://auth.example/token") is None
         # Here the login matters, and so does what is wrong with it.
@@ -128,7 +128,7 @@ def test_without_a_fleet_nobody_is_asked_and_files_stay_as_they_are(
 
 def test_an_apps_json_from_a_file_is_pulled_with_the_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    with cloud_states(StateWishes(), CloudServer("t", "https://api.example.invalid"), QUICK) as found:
+    with cloud_states(StateRequest(), CloudServer("t", "https://api.example.invalid"), QUICK) as found:
         assert (
             found.token_provider(
                 "registry2.other.example", ("repository:v2/x:pull",), None, "https://auth.example/token"
@@ -148,17 +148,17 @@ def test_a_registry_that_names_the_server_gets_the_login_whatever_it_is_called(
     scope = ("repository:v2/main1:pull",)
     with serve_cloud(content()) as cloud, serve_cloud(content()) as other:
         realm, elsewhere = f"{cloud.url}/auth/v1/token", f"{other.url}/auth/v1/token"
-        with cloud_states(StateWishes(), CloudServer(TOKEN, cloud.url), QUICK) as found:
+        with cloud_states(StateRequest(), CloudServer(TOKEN, cloud.url), QUICK) as found:
             assert found.token_provider("any.name:5000", scope, None, elsewhere) is None
             assert found.token_provider("any.name:5000", scope, None, "nonsense") is None
             assert cloud.requests == []
             token = found.token_provider("any.name:5000", scope, None, realm)
             assert token == cloud.tokens[0]
             assert cloud.requests[-1].query == (("service", "any.name:5000"), ("scope", *scope))
-        with cloud_states(StateWishes(("myorg/lights",)), CloudServer(TOKEN, cloud.url), QUICK) as found:
+        with cloud_states(StateRequest(("myorg/lights",)), CloudServer(TOKEN, cloud.url), QUICK) as found:
             assert found.token_provider("any.name:5000", scope, None, realm) == cloud.tokens[1]
             assert found.token_provider("any.name:5000", scope, None, elsewhere) is None
-        with cloud_states(StateWishes(), CloudServer(None, cloud.url), QUICK) as found:
+        with cloud_states(StateRequest(), CloudServer(None, cloud.url), QUICK) as found:
             # Nobody is logged in: what is public is had by the common dialogue.
             assert found.token_provider("any.name:5000", scope, None, realm) is None
         assert other.requests == []

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from drypoint.balena.apps_json import ANY_VERSION, ONLY_2, AppsJson, read_apps_json
+from drypoint.balena.apps_json_images import images_not_there
 from drypoint.balena.apps_supervisor import supervisor_of
 from drypoint.balena.compatibility import fit, version_for
-from drypoint.balena.demand import images_not_there
 from drypoint.balena.running_supervisor import supervisor_in_store
 from drypoint.balena.supervisor_version import SupervisorVersion, parse_supervisor_version
 from drypoint.errors import UsageError

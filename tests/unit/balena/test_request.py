@@ -38,7 +38,7 @@ def test_what_cannot_be_meant_is_refused(given: dict[str, object], said: str) ->
         {"boot": BootRequest(static_ip="10.0.0.1/24")},
     ],
 )
-def test_each_kind_of_wish_is_enough(given: dict[str, object]) -> None:
+def test_each_kind_of_input_is_enough(given: dict[str, object]) -> None:
     wanted = BalenaRequest(**given)  # type: ignore[arg-type]
     assert [name for name in given if getattr(wanted, name) != given[name]] == []
 

@@ -13,7 +13,7 @@ from .fleet import (
     find_release,
     release_note,
 )
-from .gathering import GatheredState, StateWishes, gather_states
+from .gathering import GatheredState, StateRequest, gather_states
 from .settings import CloudSettings, find_settings
 from .state import device_state, fleet_state, make_apps_json
 from .supervisor import check_supervisor_version, find_supervisor_image
@@ -30,7 +30,7 @@ __all__ = [
     "Fleet",
     "GatheredState",
     "RegistryTokens",
-    "StateWishes",
+    "StateRequest",
     "check_supervisor_version",
     "device_state",
     "find_device",

@@ -15,7 +15,7 @@ from .fleet import CURRENT, LATEST, CloudDeviceType, CloudModel, find_device, fi
 from .state import device_state, fleet_state, make_apps_json
 
 
-class StateWishes(msgspec.Struct, frozen=True):
+class StateRequest(msgspec.Struct, frozen=True):
     """Whose target states are wanted.
 
     Attributes:
@@ -32,7 +32,7 @@ class StateWishes(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Raises:
-        UsageError: the wishes contradict each other.
+        UsageError: the fields contradict each other.
         """
         if self.device is not None and self.fleets:
             raise UsageError("--device implies its fleet: give --device or --fleet, not both")
@@ -61,44 +61,44 @@ class GatheredState(msgspec.Struct, frozen=True):
 
 
 def gather_states(
-    wishes: StateWishes, client: CloudClient | None, files: Sequence[tuple[str, AppsJson]] = ()
+    request: StateRequest, client: CloudClient | None, files: Sequence[tuple[str, AppsJson]] = ()
 ) -> GatheredState | None:
-    """What *wishes* and *files* come to; None if there is neither.
+    """What *request* and *files* come to; None if there is neither.
 
     Args:
-        client: asked for fleets and devices; may be None when *wishes* has none.
+        client: asked for fleets and devices; may be None when *request* has none.
         files: apps.json files, each with its name.
 
     Raises:
         UsageError: they contradict each other, a name means nothing, or the Supervisor would not take what came.
         SourceError: the server does not give it; the kind of error tells why.
     """
-    if wishes.pin_device is not None:
-        files = [(what, _pinned(apps, what, wishes.pin_device)) for what, apps in files]
+    if request.pin_device is not None:
+        files = [(what, _pinned(apps, what, request.pin_device)) for what, apps in files]
     states: list[tuple[str, AppsJson]] = []
     needs: list[NeededArchitecture] = []
     notes: list[str] = []
-    if wishes.asks_the_server and client is None:
+    if request.asks_the_server and client is None:
         raise ValueError("fleets and devices need a server")
     if client is not None:
         model = CloudModel(client)
-        fleets = {fleet.uuid: fleet for fleet in (find_fleet(model, name) for name in dict.fromkeys(wishes.fleets))}
+        fleets = {fleet.uuid: fleet for fleet in (find_fleet(model, name) for name in dict.fromkeys(request.fleets))}
         for fleet in fleets.values():
-            commit = find_release(model, fleet, wishes.commit or CURRENT)
+            commit = find_release(model, fleet, request.commit or CURRENT)
             what = f"{fleet.slug} at release {commit}"
             apps = make_apps_json(
-                fleet_state(client, fleet, commit), f"the target state of {what}", pin_device=bool(wishes.pin_device)
+                fleet_state(client, fleet, commit), f"the target state of {what}", pin_device=bool(request.pin_device)
             )
             states.append((what, apps))
             needs.append(_needed(fleet.slug, fleet.device_type))
             notes.append(f"{what}: {_services(apps)}")
-            if wishes.commit != LATEST and (note := release_note(model, fleet, commit)) is not None:
+            if request.commit != LATEST and (note := release_note(model, fleet, commit)) is not None:
                 notes.append(note)
-        if wishes.device is not None:
-            device = find_device(model, wishes.device)
+        if request.device is not None:
+            device = find_device(model, request.device)
             what = f"the device {device.uuid} of {device.fleet.slug}"
             apps = make_apps_json(
-                device_state(client, device), f"the target state of {what}", pin_device=bool(wishes.pin_device)
+                device_state(client, device), f"the target state of {what}", pin_device=bool(request.pin_device)
             )
             states.append((what, apps))
             needs.append(_needed(f"of {what}", device.device_type))

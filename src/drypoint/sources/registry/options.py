@@ -11,7 +11,7 @@ from .credentials import CredentialStore, DockerConfigStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryOptions(HttpOptions):
-    """Wishes about registries; the defaults do what ``docker pull`` does on this machine.
+    """Options of registries; the defaults do what ``docker pull`` does on this machine.
 
     Attributes:
         credentials: where user names and passwords come from.

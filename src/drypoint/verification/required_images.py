@@ -13,7 +13,7 @@ from ..fstree import TreeReader
 from .finding import Finding
 
 
-class Wish(msgspec.Struct, frozen=True):
+class RequiredImage(msgspec.Struct, frozen=True):
     """An image that a service will ask for.
 
     Attributes:
@@ -27,7 +27,7 @@ class Wish(msgspec.Struct, frozen=True):
     image_id: Digest | None
 
 
-class Demand(msgspec.Struct, frozen=True):
+class RequiredImages(msgspec.Struct, frozen=True):
     """All images that will be asked for, and the faults of the file that names them.
 
     It is all or nothing: all images are looked up first, and the first that is missing ends the lookup.
@@ -37,14 +37,14 @@ class Demand(msgspec.Struct, frozen=True):
     """
 
     path: bytes = b""
-    wishes: tuple[Wish, ...] = ()
+    images: tuple[RequiredImage, ...] = ()
     findings: tuple[Finding, ...] = ()
 
 
-class DemandReader(Protocol):
-    """Reads the demand from the partition's tree, and looks it up in repositories.json (name → reference → image id)."""
+class RequiredImagesReader(Protocol):
+    """Reads the required images from the tree, and looks them up in repositories.json (name → reference → image id)."""
 
-    def on(self, device: Device, /) -> DemandReader:
+    def on(self, device: Device, /) -> RequiredImagesReader:
         """The same, for the disk image *device*, whose other partitions may have more information.
 
         Raises:
@@ -52,8 +52,8 @@ class DemandReader(Protocol):
         """
         ...
 
-    def __call__(self, tree: TreeReader, repositories: Mapping[str, Mapping[str, str]], /) -> Demand:
-        """The demand.
+    def __call__(self, tree: TreeReader, repositories: Mapping[str, Mapping[str, str]], /) -> RequiredImages:
+        """The images that the device will ask for.
 
         Raises:
             FilesystemError: the tree cannot be read.

@@ -17,7 +17,7 @@ from ..disk import Device
 from ..errors import UsageError
 from ..fstree import Regular, TreeReader
 from ..oci import Reference
-from ..verification import Demand, Finding, Wish, finding
+from ..verification import Finding, RequiredImage, RequiredImages, finding
 from .apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
 from .compatibility import check_as_it_is, fit
 from .os_root import SupervisorConf, read_supervisor_conf
@@ -28,8 +28,8 @@ PATHS = (b"apps.json", b"apps.json.preloaded")
 """Where the file lies in the data partition; the latter after the Supervisor has taken it, with ``{}`` in the former."""
 
 
-class AppsJsonDemand:
-    """What the services of an apps.json will ask for: a :data:`~drypoint.verification.DemandReader`.
+class AppsJsonImages:
+    """What the services of an apps.json will ask for: a :data:`~drypoint.verification.RequiredImagesReader`.
 
     Args:
         apps: the one to go by; None for that which is in the partition, if any.
@@ -41,30 +41,30 @@ class AppsJsonDemand:
         self._supervisor = supervisor
         self._conf: SupervisorConf | None = None
 
-    def on(self, device: Device) -> AppsJsonDemand:
+    def on(self, device: Device) -> AppsJsonImages:
         """The same for the disk image *device*, whose root file system says which Supervisor starts."""
-        found = AppsJsonDemand(self._apps, self._supervisor)
+        found = AppsJsonImages(self._apps, self._supervisor)
         found._conf = read_supervisor_conf(device)
         return found
 
-    def __call__(self, tree: TreeReader, repositories: Mapping[str, Mapping[str, str]]) -> Demand:
+    def __call__(self, tree: TreeReader, repositories: Mapping[str, Mapping[str, str]]) -> RequiredImages:
         supervisor = self._supervisor or supervisor_by(self._conf, repositories)
         if self._apps is not None:
-            return _with_faults(_demand(b"", self._apps, repositories), self._apps, supervisor)
+            return _with_faults(_required_images(b"", self._apps, repositories), self._apps, supervisor)
         for path in PATHS:
             content = _read(tree, path)
             if content is None or content.strip() in (b"", b"{}"):
                 continue
             if _is_version_1(content):
-                return Demand(path, findings=(finding("unchecked-apps-json", path, "it is of version 1"),))
+                return RequiredImages(path, findings=(finding("unchecked-apps-json", path, "it is of version 1"),))
             try:
                 apps = read_apps_json(content, path.decode("ascii"), ANY_VERSION)
             except UsageError as error:
-                return Demand(path, findings=(finding("bad-apps-json", path, str(error)),))
-            demand = _demand(path, apps, repositories)
+                return RequiredImages(path, findings=(finding("bad-apps-json", path, str(error)),))
+            required = _required_images(path, apps, repositories)
             # What a Supervisor has taken already, this one need not take.
-            return demand if path == PATHS[1] else _with_faults(demand, apps, supervisor)
-        return Demand()
+            return required if path == PATHS[1] else _with_faults(required, apps, supervisor)
+        return RequiredImages()
 
 
 def look_up(reference: Reference, repositories: Mapping[str, Mapping[str, str]]) -> tuple[Digest | None, bool]:
@@ -96,9 +96,9 @@ def _looked_up(reference: Reference) -> str:
     return (reference if reference.digest is None else reference.with_digest(reference.digest)).familiar
 
 
-def _demand(path: bytes, apps: AppsJson, repositories: Mapping[str, Mapping[str, str]]) -> Demand:
+def _required_images(path: bytes, apps: AppsJson, repositories: Mapping[str, Mapping[str, str]]) -> RequiredImages:
     noted: dict[str, Digest] = {}
-    wishes: list[Wish] = []
+    images: list[RequiredImage] = []
     findings: list[Finding] = []
     for service in apps.services:
         image_id, exact = look_up(service.image, repositories)
@@ -115,20 +115,20 @@ def _demand(path: bytes, apps: AppsJson, repositories: Mapping[str, Mapping[str,
             )
         if image_id is not None and digest is not None:
             noted.setdefault(digest, image_id)
-        wishes.append(Wish(_name(service), str(service.image), image_id))
-    return Demand(path, tuple(wishes), tuple(findings))
+        images.append(RequiredImage(_name(service), str(service.image), image_id))
+    return RequiredImages(path, tuple(images), tuple(findings))
 
 
-def _with_faults(demand: Demand, apps: AppsJson, supervisor: RunningSupervisor | None) -> Demand:
-    """*demand* with what keeps *supervisor* from taking *apps*, which may have to be made into another version first."""
+def _with_faults(required: RequiredImages, apps: AppsJson, supervisor: RunningSupervisor | None) -> RequiredImages:
+    """*required* with what keeps *supervisor* from taking *apps*, which may have to be made into another version first."""
     if supervisor is None:
-        return demand
-    check = check_as_it_is if demand.path else fit
+        return required
+    check = check_as_it_is if required.path else fit
     try:
         check(apps, supervisor.version, said_by=supervisor.said_by)
     except UsageError as error:
-        return replace(demand, findings=(*demand.findings, finding("bad-apps-json", demand.path, str(error))))
-    return demand
+        return replace(required, findings=(*required.findings, finding("bad-apps-json", required.path, str(error))))
+    return required
 
 
 def _name(service: Service) -> str:
