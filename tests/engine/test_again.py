@@ -29,14 +29,14 @@ from tests.support.engine_images import add_supervisor
 from tests.support.userland import SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
-from .proof import (
+from .judging import (
     base_with_supervisor,
     check_filesystem,
     data_partition,
     differences_from,
     drypoint,
     mounted_data,
-    prove_with_engine,
+    verify_with_engine,
 )
 
 pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "setpriv", "sfdisk")]
@@ -177,7 +177,7 @@ def test_replaced_release_goes_as_by_rmi(workplace: Path, served: ServedImages, 
         engine.remove_image(services.references[ONE])
     assert differences_from(workplace / "reference", two) == ""
     run_all(two, services, ONE_NEXT, TWO)
-    prove_with_engine(two, workplace, served, [SUPERVISOR], [])
+    verify_with_engine(two, workplace, served, [SUPERVISOR], [])
     # The room of the old release is used for the new one.
     drypoint(workplace, "preload", one, "-o", beside, "--apps-json", second)
     assert data_partition(two)[1] == data_partition(one)[1] < data_partition(beside)[1]

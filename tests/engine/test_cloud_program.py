@@ -34,7 +34,7 @@ from .cloud_server import (
     cloud_server,
     config_json,
 )
-from .proof import OUTPUT, check_filesystem, digest_of_file, drypoint, drypoint_failing, mounted_data
+from .judging import OUTPUT, check_filesystem, digest_of_file, drypoint, drypoint_failing, mounted_data
 from .test_flasher import root_of
 
 pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "sfdisk", "zstd")]

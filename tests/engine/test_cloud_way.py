@@ -44,7 +44,7 @@ from tests.support.token_signing import TokenSigner
 from tests.support.userland import SUPERVISOR_VERSION
 
 from .conftest import ServedImages
-from .proof import OUTPUT, base_with_supervisor, check_filesystem, data_partition, mounted_data
+from .judging import OUTPUT, base_with_supervisor, check_filesystem, data_partition, mounted_data
 
 pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "sfdisk")]
 

@@ -28,7 +28,7 @@ from drypoint.samples.disk_images import (
 from drypoint.samples.tools import run_tool
 from tests.support.docker_engine import DockerEngine
 from tests.support.engine_images import add_supervisor, mounted_partition, run_engine_on
-from tests.support.userland import PROOF, SUPERVISOR, SUPERVISOR_VERSION
+from tests.support.userland import IMAGE_OUTPUT, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 
@@ -166,7 +166,7 @@ def test_a_real_engine_fills_and_uses_the_data_partition(way: str, tmp_path: Pat
     with run_engine_on(image, offline=True) as engine:
         names = {(found.repository, found.tag) for found in engine.images()}
         assert names >= {("balena_supervisor", SUPERVISOR_VERSION), (reference.partition("@")[0], "latest")}
-        assert engine.run(reference) == PROOF[SUPERVISOR]
+        assert engine.run(reference) == IMAGE_OUTPUT[SUPERVISOR]
         engine.save(tmp_path / "saved.tar", f"balena_supervisor:{SUPERVISOR_VERSION}")
     assert engine.complaints() == ()
     run_tool("e2fsck", "-fn", at(image, "resin-data"))

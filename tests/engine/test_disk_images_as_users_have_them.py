@@ -39,7 +39,7 @@ from tests.support.unprivileged import NOBODY
 from tests.support.userland import ALPHA, BETA, SUPERVISOR, debian_layer
 
 from .conftest import ServedImages
-from .proof import (
+from .judging import (
     OUTPUT,
     base_with_supervisor,
     check_filesystem,
@@ -47,7 +47,7 @@ from .proof import (
     drypoint,
     drypoint_failing,
     mounted_data,
-    prove_with_engine,
+    verify_with_engine,
 )
 
 pytestmark = [
@@ -84,7 +84,7 @@ def test_a_download_becomes_what_bmaptool_writes(workplace: Path, served: Served
     seed = run_tool("mdir", "-b", "-i", f"{written}@@{ALIGNMENT}", "::system-connections")
     assert "static" in seed
     raw.unlink()
-    prove_with_engine(written, workplace, served, [ALPHA, BETA, SUPERVISOR], [])
+    verify_with_engine(written, workplace, served, [ALPHA, BETA, SUPERVISOR], [])
 
 
 def add_partition_behind(path: Path) -> bytes:

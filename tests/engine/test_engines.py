@@ -1,4 +1,4 @@
-"""The proof of the main job with engines of other versions than this machine's.
+"""The main job with engines of other versions than this machine's.
 
 They read what 20.10 would have written; where they would have written it otherwise is known to the byte.
 """
@@ -20,7 +20,7 @@ from tests.support.oracle import compare_stores
 from tests.support.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION, userland_images
 
 from .conftest import ServedImages
-from .proof import base_with_supervisor, check_filesystem, drypoint, mounted_data, prove_with_engine
+from .judging import base_with_supervisor, check_filesystem, drypoint, mounted_data, verify_with_engine
 
 pytestmark = [
     pytest.mark.engine,
@@ -69,4 +69,4 @@ def test_images_by_tag(workplace: Path, served_with_zstd: ServedImages, source: 
         ]
     assert unexplained == []
 
-    prove_with_engine(out, workplace, served, [*NAMES, SUPERVISOR], NAMES, root=root)
+    verify_with_engine(out, workplace, served, [*NAMES, SUPERVISOR], NAMES, root=root)

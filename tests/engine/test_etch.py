@@ -11,7 +11,7 @@ from drypoint.samples.disk_images import PartitionTable
 from tests.support.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
-from .proof import base_with_supervisor, check_filesystem, drypoint, prove_with_engine
+from .judging import base_with_supervisor, check_filesystem, drypoint, verify_with_engine
 
 pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "setpriv", "sfdisk")]
 
@@ -29,7 +29,7 @@ def test_what_is_packed_and_injected_is_what_is_preloaded(
     drypoint(workplace, "inject", workplace / "a.etch", workplace / "out.img")
     assert filecmp.cmp(workplace / "expected.img", workplace / "out.img", shallow=False)
     check_filesystem(workplace / "out.img")
-    prove_with_engine(workplace / "out.img", workplace, served, [ALPHA, BETA, SUPERVISOR], [ALPHA, BETA])
+    verify_with_engine(workplace / "out.img", workplace, served, [ALPHA, BETA, SUPERVISOR], [ALPHA, BETA])
 
 
 def test_a_base_that_streams_by(workplace: Path, served: ServedImages) -> None:
@@ -48,5 +48,5 @@ def test_a_base_that_streams_by(workplace: Path, served: ServedImages) -> None:
         out = workplace / f"{name}.img"
         drypoint(workplace, "inject", workplace / "a.etch", out)
         check_filesystem(out)
-        prove_with_engine(out, workplace, served, [ALPHA, BETA, SUPERVISOR], [ALPHA, BETA])
+        verify_with_engine(out, workplace, served, [ALPHA, BETA, SUPERVISOR], [ALPHA, BETA])
         out.unlink()

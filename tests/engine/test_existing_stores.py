@@ -27,7 +27,7 @@ from tests.support.engine_images import add_supervisor, run_engine_on
 from tests.support.userland import SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
-from .proof import check_filesystem, differences_from, drypoint, mounted_data
+from .judging import check_filesystem, differences_from, drypoint, mounted_data
 
 pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "debugfs", "setpriv", "sfdisk")]
 

@@ -23,7 +23,7 @@ from tests.support import docker_engine, docker_registry, mounts
 from tests.support.docker_engine import DockerEngine
 from tests.support.docker_registry import PASSWORD, USER, DockerRegistry
 from tests.support.mounts import leftovers, mounted
-from tests.support.userland import ALPHA, BETA, PROOF, SUPERVISOR
+from tests.support.userland import ALPHA, BETA, IMAGE_OUTPUT, SUPERVISOR
 
 from .conftest import ServedImages
 
@@ -106,7 +106,7 @@ def test_an_engine_pulls_lists_and_runs(tmp_path: Path, served: ServedImages) ->
             (BETA, served.by_tag(BETA)),
             (SUPERVISOR, "balena_supervisor:v1"),
         ):
-            assert engine.run(reference) == PROOF[name]
+            assert engine.run(reference) == IMAGE_OUTPUT[name]
         assert engine.run("balena_supervisor:v1", "/bin/sh", "-c", "echo $X", arguments=("--env=X=1",)) == "1\n"
     assert engine.complaints() == ()
 
@@ -123,7 +123,7 @@ def test_an_engine_saves_loads_and_removes(tmp_path: Path, served: ServedImages)
         engine.prune()
         assert engine.images() == ()
         engine.load(archive)
-        assert engine.run("supervisor:1") == PROOF[SUPERVISOR]
+        assert engine.run("supervisor:1") == IMAGE_OUTPUT[SUPERVISOR]
     with tarfile.open(archive) as saved:
         assert any(name.endswith("manifest.json") for name in saved.getnames())
 
@@ -136,7 +136,7 @@ def test_an_engine_runs_from_another_root(tmp_path: Path, served: ServedImages) 
     try:
         with DockerEngine(tmp_path / "docker", root=root) as engine:
             engine.pull(served.by_digest(SUPERVISOR))
-            assert engine.run(served.by_digest(SUPERVISOR)) == PROOF[SUPERVISOR]
+            assert engine.run(served.by_digest(SUPERVISOR)) == IMAGE_OUTPUT[SUPERVISOR]
             assert (tmp_path / "docker/image/overlay2/repositories.json").exists()
             assert "--data-root=/mnt/data" in "".join(command for _, command in processes("dockerd --data-root=/mnt"))
     finally:

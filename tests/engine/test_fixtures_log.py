@@ -12,7 +12,7 @@ import pytest
 from drypoint.errors import ToolError
 from tests.support.docker_engine import DockerEngine
 from tests.support.engine_log import LogRecord, complaints, parse_log
-from tests.support.userland import PROOF, SUPERVISOR
+from tests.support.userland import IMAGE_OUTPUT, SUPERVISOR
 
 from .conftest import ServedImages
 
@@ -111,7 +111,7 @@ def test_an_engine_finds_some_damage_only_when_it_saves(pristine: Path, tmp_path
     root = copy_of(pristine, tmp_path)
     (Store(root).base / "tar-split.json.gz").unlink()
     with DockerEngine(root, offline=True) as engine:
-        assert engine.run("supervisor:1") == PROOF[SUPERVISOR]
+        assert engine.run("supervisor:1") == IMAGE_OUTPUT[SUPERVISOR]
         assert engine.complaints() == ()
         with pytest.raises(ToolError, match=r"tar-split\.json\.gz: no such file"):
             engine.save(tmp_path / "saved.tar", "supervisor:1")

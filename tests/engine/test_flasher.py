@@ -27,7 +27,7 @@ from tests.support.mounts import mounted
 from tests.support.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
-from .proof import base_with_supervisor, check_filesystem, differences_from, digest_of_file, prove_with_engine
+from .judging import base_with_supervisor, check_filesystem, differences_from, digest_of_file, verify_with_engine
 
 pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "sfdisk", "resize2fs")]
 
@@ -121,7 +121,7 @@ def test_a_flasher_installs_what_was_preloaded(
         engine.pull(served.by_tag(ALPHA))
         engine.pull(served.by_tag(BETA))
     assert differences_from(reference, installed) == ""
-    prove_with_engine(installed, tmp_path, served, [ALPHA, BETA, SUPERVISOR], [ALPHA])
+    verify_with_engine(installed, tmp_path, served, [ALPHA, BETA, SUPERVISOR], [ALPHA])
     check_filesystem(installed)
 
 
@@ -144,4 +144,4 @@ def test_a_second_preload_adds_to_the_first(tmp_path: Path, served: ServedImages
     judge(second)
     installed = copied_by_the_kernel(second, flasher, tmp_path / "installed.img")
     check_filesystem(installed)
-    prove_with_engine(installed, tmp_path, served, [ALPHA, BETA, SUPERVISOR], [])
+    verify_with_engine(installed, tmp_path, served, [ALPHA, BETA, SUPERVISOR], [])

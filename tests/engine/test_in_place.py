@@ -20,7 +20,7 @@ from drypoint.samples.images import write_oci_layout
 from drypoint.samples.tools import run_tool
 from tests.support.mounts import mounted
 
-from .proof import digest_of_file
+from .judging import digest_of_file
 
 pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs", "losetup", "mount", "umount", "sgdisk", root=True)
 

@@ -15,7 +15,7 @@ from tests.support.engine_images import add_supervisor, run_engine_on
 from tests.support.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
-from .proof import drypoint, mounted_data
+from .judging import drypoint, mounted_data
 
 pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "setpriv", "sfdisk", "resize2fs")]
 

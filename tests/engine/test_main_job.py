@@ -24,7 +24,7 @@ from tests.support.unprivileged import NOBODY
 from tests.support.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
-from .proof import (
+from .judging import (
     base_with_supervisor,
     check_filesystem,
     data_partition,
@@ -32,7 +32,7 @@ from .proof import (
     digest_of_file,
     drypoint,
     drypoint_failing,
-    prove_with_engine,
+    verify_with_engine,
 )
 
 pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "setpriv", "sfdisk")]
@@ -57,7 +57,7 @@ def test_images_by_tag(workplace: Path, served: ServedImages, table: PartitionTa
         engine.pull(served.by_tag(BETA))
     assert differences_from(reference, out) == ""
 
-    prove_with_engine(out, workplace, served, [ALPHA, BETA, SUPERVISOR], [ALPHA, BETA])
+    verify_with_engine(out, workplace, served, [ALPHA, BETA, SUPERVISOR], [ALPHA, BETA])
 
 
 def test_services_of_an_apps_json(workplace: Path, served: ServedImages) -> None:
@@ -82,7 +82,7 @@ def test_services_of_an_apps_json(workplace: Path, served: ServedImages) -> None
         assert copied.read_bytes() == apps_json.read_bytes()
         assert (copied.stat().st_uid, copied.stat().st_mode & 0o7777) == (0, 0o644)
 
-    prove_with_engine(out, workplace, served, [ALPHA, BETA, SUPERVISOR], [])
+    verify_with_engine(out, workplace, served, [ALPHA, BETA, SUPERVISOR], [])
 
 
 def target_state(*images: str) -> dict[str, object]:

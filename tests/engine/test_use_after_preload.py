@@ -28,7 +28,7 @@ from tests.support.oracle import compare_stores, describe
 from tests.support.userland import SUPERVISOR, userland_images
 
 from .conftest import ServedImages
-from .proof import check_filesystem, drypoint, mounted_data
+from .judging import check_filesystem, drypoint, mounted_data
 
 pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "setpriv", "sfdisk")]
 

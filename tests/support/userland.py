@@ -1,7 +1,7 @@
 """Images that are not toys: a Debian userland, two applications on it that share layers, and a stand-in Supervisor.
 
 The userland is made by debootstrap once for each machine and kept in the user's cache directory; everything above it is
-built in memory. Each image's own command proves from the inside that the layers came out right, and prints PROOF[name].
+built in memory. Each image's own command checks from the inside that the layers came out right, and prints IMAGE_OUTPUT[name].
 Needs root and Debian's archive (the first time).
 """
 
@@ -42,7 +42,7 @@ _LITTLE = re.compile(
     r"usr/(?:s?bin/(?:dash|sh|cat|echo|true)|lib(?:64)?/(?:.*/)?(?:ld-linux[^/]*|libc\.so\.6))|bin|lib|lib64"
 )
 
-_COMMON_PROOF = """\
+_COMMON_CHECKS = """\
 test ! -e /etc/issue && test ! -e /usr/share/doc/bash && echo "whiteouts: gone"
 echo "opaque: $(ls /etc/apt)"
 test /srv/links/one -ef /srv/links/deep/three && echo "links: $(stat -c %h /srv/links/one)"
@@ -62,7 +62,7 @@ setuid: 0
 owner: 70000:80000 1770
 big: {_BIG} tail
 """
-PROOF: Mapping[str, str] = MappingProxyType(
+IMAGE_OUTPUT: Mapping[str, str] = MappingProxyType(
     {
         ALPHA: f"alpha\n{_COMMON_OUTPUT}many: {_MANY - 1} replaced\n",
         BETA: f"beta\n{_COMMON_OUTPUT}many: 1 only\n",
@@ -98,7 +98,7 @@ def userland_images() -> dict[str, BuiltImage]:
 
 def _image(layers: list[BuiltLayer], *, docker: bool) -> BuiltImage:
     platform = parse_platform(os.uname().machine)
-    return build_image(layers, config={"Cmd": ["/bin/sh", "/prove"]}, platform=platform, docker=docker)
+    return build_image(layers, config={"Cmd": ["/bin/sh", "/check"]}, platform=platform, docker=docker)
 
 
 def _common(cat: bytes, show_id: bytes) -> bytes:
@@ -127,19 +127,19 @@ def _common(cat: bytes, show_id: bytes) -> bytes:
 
 
 def _alpha() -> bytes:
-    prove = f"echo alpha\n{_COMMON_PROOF}echo many: $(ls /srv/many | wc -l) $(cat /srv/many/f0002)\n"
+    check = f"echo alpha\n{_COMMON_CHECKS}echo many: $(ls /srv/many | wc -l) $(cat /srv/many/f0002)\n"
     layer = LayerBuilder().directory("srv/many", mode=0o2775, gid=50).whiteout("srv/many/f0001")
-    return layer.file("srv/many/f0002", b"replaced\n").file("prove", prove.encode()).finish()
+    return layer.file("srv/many/f0002", b"replaced\n").file("check", check.encode()).finish()
 
 
 def _beta() -> bytes:
-    prove = f"echo beta\n{_COMMON_PROOF}echo many: $(ls /srv/many | wc -l) $(cat /srv/many/*)\n"
+    check = f"echo beta\n{_COMMON_CHECKS}echo many: $(ls /srv/many | wc -l) $(cat /srv/many/*)\n"
     layer = LayerBuilder().directory("srv/many").opaque("srv/many").file("srv/many/new", b"only\n")
-    return layer.file("prove", prove.encode(), mode=0o700).finish()
+    return layer.file("check", check.encode(), mode=0o700).finish()
 
 
 def _supervisor() -> bytes:
-    layer = LayerBuilder().directory("data", mode=0o700).file("prove", b"echo supervisor\n")
+    layer = LayerBuilder().directory("data", mode=0o700).file("check", b"echo supervisor\n")
     return layer.file("usr/src/app/dist/app.js", b"console.log('stand-in')\n" * 1000).finish()
 
 

@@ -25,7 +25,7 @@ from ..sources.registry import RegistryOptions, RegistrySource, StaticCredential
 from ..verification import verify
 from ..volumes.target import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
 from . import render, report
-from .proof import show_verification
+from .verified import show_verification
 
 _PLATFORM = Platform("linux", "arm64")
 _DEFAULT_DIRECTORY = Path("drypoint-demo")
@@ -71,14 +71,14 @@ def command(directory: Path, quiet: bool, verbose: int) -> None:
     report.show_result(result)
     render.line()
     render.line(f"4. drypoint verify {out}")
-    proof = verify(
+    verification = verify(
         out,
         partition=DEFAULT_PARTITION,
         data_root=DEFAULT_DATA_ROOT,
         required_images=AppsJsonImages(),
     )
-    show_verification(proof, quiet=quiet, verbose=verbose > 0)
-    if not proof.sound:
+    show_verification(verification, quiet=quiet, verbose=verbose > 0)
+    if not verification.sound:
         raise VerificationError(f"{out} does not hold what was preloaded; see the findings above")
 
 

@@ -119,8 +119,8 @@ def _summary(done: Injected, no_verify: bool, out: str | None) -> Iterator[str]:
             else ""
         )
         label = f" ({partition.label})" if partition.label else ""
-        proof = "; its store is verified" if partition.proved else ""
-        yield f"{partition.members} members into partition {partition.number}{label}{growth}{proof}"
+        checked = "; its store is verified" if partition.verified else ""
+        yield f"{partition.members} members into partition {partition.number}{label}{growth}{checked}"
     if not done.partitions:
         yield "nothing to inject: OUT is the disk image of the archive, unchanged"
     elif no_verify:

@@ -16,7 +16,7 @@ from ..balena.input_files import read_file
 from ..system import DEFAULT_DATA_ROOT
 from ..verification import verify
 from ..volumes.target import DEFAULT_PARTITION
-from . import proof, render
+from . import render, verified
 from .job import data_root_path
 from .supervisor_option import supervisor_version_option
 
@@ -88,7 +88,7 @@ def command(
             progress=progress,
         )
     if as_json:
-        render.json(proof.verification_object(found))
+        render.json(verified.verification_object(found))
     else:
-        proof.show_verification(found, quiet=quiet, verbose=verbose > 0)
+        verified.show_verification(found, quiet=quiet, verbose=verbose > 0)
     return 0 if found.sound else _UNSOUND

@@ -38,7 +38,7 @@ class InjectedPartition(msgspec.Struct, frozen=True):
         members: how many.
         before: its size in bytes as the archive's disk image has it.
         size: its size now.
-        proved: whether a store in it was read back and proved.
+        verified: whether a store in it was read back and verified.
     """
 
     number: int
@@ -46,7 +46,7 @@ class InjectedPartition(msgspec.Struct, frozen=True):
     members: int
     before: int
     size: int
-    proved: bool = False
+    verified: bool = False
 
 
 class Partitions:
@@ -108,7 +108,7 @@ class Partitions:
         session.take(member, checked(self._check, _label(session.found), member, content))
 
     def finish(self) -> tuple[InjectedPartition, ...]:
-        """Close what is open, make the space that must be free in the end, and prove what was written."""
+        """Close what is open, make the space that must be free in the end, and verify what was written."""
         self._leave()
         for injection in self._injections.values():
             if injection.additional_space or injection.shrink:
@@ -301,7 +301,7 @@ class Partitions:
             processes=LayerProcesses.on(window, self._processes),
             progress=self._work.progress,
         )
-        self._done[number] = replace(self._done[number], proved=True)
+        self._done[number] = replace(self._done[number], verified=True)
 
 
 def _label(found: ProbedPartition) -> str:

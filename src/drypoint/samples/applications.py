@@ -1,4 +1,4 @@
-"""Two sample applications that share their base: what the demo preloads and the proof runs.
+"""Two sample applications that share their base: what the demo preloads and the tests run.
 
 Between them their layers hold every kind of thing that a layer can: whiteouts, an opaque directory, hard links, devices,
 a FIFO, a file capability, setuid and sticky bits, large owners, short, long and non-UTF-8 names, short and long symbolic

@@ -297,7 +297,7 @@ def test_way_b_that_would_take_layers_from_another_image(
 
 
 def test_a_fault_in_a_layer_is_found_at_the_end(tmp_path: Path, base: Path, source: OciLayoutSource) -> None:
-    """With a checksum to match, only the proof can find it; without the proof, it gets through."""
+    """With a checksum to match, only verification finds it; without, it gets through."""
     archive = packed(base, tmp_path / "a.etch", requests(source, OTHER))
     content = bytearray(archive.read_bytes())
     with tarfile.open(archive) as tar:

@@ -1,4 +1,4 @@
-"""Layers proved by processes give what threads give, and a process that dies is told of."""
+"""Layers verified by processes give what threads give, and a process that dies is reported."""
 
 from __future__ import annotations
 

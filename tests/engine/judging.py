@@ -1,4 +1,4 @@
-"""What the proofs with a real engine have in common: the program run as a user without any privilege, and the judges."""
+"""What the tests with a real engine share: the program run as a user without any privilege, and the judges."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.support.engine_images import add_supervisor, mounted_partition
 from tests.support.mounts import mounted
 from tests.support.oracle import compare_stores, describe
 from tests.support.unprivileged import as_nobody
-from tests.support.userland import PROOF, SUPERVISOR, SUPERVISOR_VERSION
+from tests.support.userland import IMAGE_OUTPUT, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 
 OUTPUT = {
-    **PROOF,
+    **IMAGE_OUTPUT,
     **{f"demo/{name}:1.0": f"{name}: hello from the preloaded image\n" for name in ("weather", "gateway")},
 }
 """What ``docker run IMAGE`` prints, by name, of everything that is served here."""
@@ -116,7 +116,7 @@ def saved_layers(archive: Path) -> dict[str, list[str]]:
     return found
 
 
-def prove_with_engine(
+def verify_with_engine(
     image: Path,
     scratch: Path,
     served: ServedImages,

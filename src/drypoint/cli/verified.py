@@ -160,7 +160,7 @@ def _summary(report: Report) -> str:
         for name in ("error", "warning", "note")
     }
     counted = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count)
-    proved = (
+    checked = (
         f"{report.layers} layer{'s' if report.layers != 1 else ''} checked ({render.size(report.tar_bytes)} of tar)"
     )
-    return f"{proved}: {'no errors' if report.sound else 'errors found'}{f' ({counted})' if counted else ''}"
+    return f"{checked}: {'no errors' if report.sound else 'errors found'}{f' ({counted})' if counted else ''}"
