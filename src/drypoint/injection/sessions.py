@@ -21,7 +21,7 @@ from .fat_members import FatInjector
 from .members import Injector, Kind
 
 
-class Work(msgspec.Struct, frozen=True):
+class SessionOptions(msgspec.Struct, frozen=True):
     """What holds for all partitions.
 
     Attributes:
@@ -88,7 +88,7 @@ class Ext4Session:
         self,
         found: ProbedPartition,
         growing: GrowingPartition,
-        work: Work,
+        options: SessionOptions,
         where: str,
         injection: Injection | None,
         known: Known,
@@ -96,14 +96,14 @@ class Ext4Session:
         self.found = found
         self.members = 0
         self._growing = growing
-        self._sink = _Sink(growing.window, now=work.now, on_full=growing.on_full)
+        self._sink = _Sink(growing.window, now=options.now, on_full=growing.on_full)
         self._injector = Injector(
             self._sink,
             where,
             injection,
-            work.now,
-            settle=work.settle,
-            overwrite=work.overwrite,
+            options.now,
+            settle=options.settle,
+            overwrite=options.overwrite,
             present=known.present,
             merge=merge_repositories_files,
         )

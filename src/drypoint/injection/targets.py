@@ -28,7 +28,7 @@ from ..verification.written import verify_written
 from ..volumes.growing_partition import GrowingPartition
 from .fat_members import FatInjector
 from .file_check import FileCheck, checked
-from .sessions import Ext4Session, FatSession, Known, Session, Work
+from .sessions import Ext4Session, FatSession, Known, Session, SessionOptions
 
 
 class InjectedPartition(msgspec.Struct, frozen=True):
@@ -73,7 +73,7 @@ class Partitions:
         """
         self._disk = disk
         self._reader = reader
-        self._work = Work(
+        self._options = SessionOptions(
             scratch,
             overwrite,
             max(reader.timestamp, 1),
@@ -133,7 +133,7 @@ class Partitions:
             return
         growing = self._growing(found)
         if injection.remove:
-            with Ext4Sink(growing.window, now=self._work.now) as sink:
+            with Ext4Sink(growing.window, now=self._options.now) as sink:
                 for path in injection.remove:
                     sink.remove(path)
                 sink.finish()
@@ -171,7 +171,7 @@ class Partitions:
         if kind is not None and kind.is_fat:
             window = Window(self._disk, found.partition.start, found.partition.size)
             return FatSession(
-                found, FatInjector(window, where, injection, self._work.now, overwrite=self._work.overwrite)
+                found, FatInjector(window, where, injection, self._options.now, overwrite=self._options.overwrite)
             )
         if kind is None or not kind.is_ext:
             raise FilesystemError(
@@ -180,7 +180,7 @@ class Partitions:
             )
         self._note_known(found, injection)
         return Ext4Session(
-            found, self._growing(found), self._work, where, injection, self._known[found.partition.number]
+            found, self._growing(found), self._options, where, injection, self._known[found.partition.number]
         )
 
     def _leave(self) -> None:
@@ -205,8 +205,8 @@ class Partitions:
                 self._disk,
                 table,
                 found.partition,
-                self._work.scratch,
-                self._work.progress,
+                self._options.scratch,
+                self._options.progress,
                 least_disk_size=self._least_disk_size,
             )
             self._growings = {found.partition.number: growing}
@@ -273,7 +273,7 @@ class Partitions:
                 f"--data-root /{_shown(place.data_root)}"
             )
         for warning in place.warnings:
-            self._work.progress.note(f"warning: {warning}")
+            self._options.progress.note(f"warning: {warning}")
 
     def _note_done(self, found: ProbedPartition, size: int, members: int) -> None:
         number = found.partition.number
@@ -289,7 +289,7 @@ class Partitions:
             return
         reader = Ext4Reader(window)
         if known.store is None and reader.lookup(join(known.data_root, REPOSITORIES)) is None:
-            _check(window, self._work.progress)
+            _check(window, self._options.progress)
             return
         verify_written(
             window,
@@ -299,7 +299,7 @@ class Partitions:
             known=known.findings,
             required_images=self._required_images,
             processes=LayerProcesses.on(window, self._processes),
-            progress=self._work.progress,
+            progress=self._options.progress,
         )
         self._done[number] = replace(self._done[number], verified=True)
 

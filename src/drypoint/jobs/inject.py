@@ -121,10 +121,10 @@ def inject(
         if isinstance(output, Destination):
             if output.path is None:
                 raise UsageError("an archive has no disk image to change in place: name a file to make")
-            work = stack.enter_context(working_file(output.path, output, inputs))
-            reader, image = stack.enter_context(job.unpacked(_chunks(archive), work.scratch_dir, str(output.path)))
-            done = job.run(reader, work.start(image, progress), work.scratch_dir)
-            work.finish(reader.timestamp, progress)
+            workspace = stack.enter_context(working_file(output.path, output, inputs))
+            reader, image = stack.enter_context(job.unpacked(_chunks(archive), workspace.scratch_dir, str(output.path)))
+            done = job.run(reader, workspace.start(image, progress), workspace.scratch_dir)
+            workspace.finish(reader.timestamp, progress)
             return done
         scratch = scratch_directory()
         reader, image = stack.enter_context(job.unpacked(_chunks(archive), scratch, "the disk image"))

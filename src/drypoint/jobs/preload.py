@@ -11,7 +11,7 @@ import msgspec
 from ..concurrency.background import alongside
 from ..disk import GrowableDevice, Partition, read_table
 from ..disk.formats import OpenedImage
-from ..disk.host.workspace import Destination, Work, working_disk
+from ..disk.host.workspace import Destination, Workspace, working_disk
 from ..progress import SILENT, Progress
 from ..verification import LayerProcesses, RequiredImagesReader
 from ..verification.written import verify_written
@@ -84,11 +84,11 @@ def preload(
     path = Path(base.device.name) if isinstance(base, OpenedImage) else base
     with ExitStack() as stack:
         # The target's path is checked first, so that an OUT that exists is not reported after minutes of fetching.
-        work = stack.enter_context(working_disk(path, destination))
-        opened = stack.enter_context(opened_base(base, work.scratch_dir, progress))
-        repaired = _repaired(opened, request, work, progress) if fsck else None
+        workspace = stack.enter_context(working_disk(path, destination))
+        opened = stack.enter_context(opened_base(base, workspace.scratch_dir, progress))
+        repaired = _repaired(opened, request, workspace, progress) if fsck else None
         # What is to be written is found out while the base is copied.
-        copied = stack.enter_context(alongside(partial(_copied, work, opened, repaired), progress))
+        copied = stack.enter_context(alongside(partial(_copied, workspace, opened, repaired), progress))
         gathered = gather(repaired or opened.device, request, progress)
         unchanged = gathered.plan.is_empty and not (
             repaired or request.fat_files or request.container_files or request.additional_space
@@ -98,9 +98,9 @@ def preload(
         with fetching(gathered, progress) as fetcher:
             # While it still is, the first layers come in.
             copied()
-            disk = repaired or work.start(opened, progress, unchanged=unchanged)
+            disk = repaired or workspace.start(opened, progress, unchanged=unchanged)
             from_card = opened.device.is_block_device
-            inner, growing = _targets(gathered, request, disk, work, verify, from_card, progress)
+            inner, growing = _targets(gathered, request, disk, workspace, verify, from_card, progress)
             written = carry_out(gathered, growing, fetcher, request.additional_space)
         if request.index is not None and written:
             request.index.note(to_be_noted(written, gathered.plan.block_size), gathered.plan.filesystem_kind)
@@ -112,24 +112,26 @@ def preload(
                 inner.shrink_outer()
         put_fat_files(disk, read_table(disk), request.fat_files, gathered.timestamp)
         # Nothing writes to the disk image any more: it is compressed while it is read back.
-        with alongside(partial(work.finish, gathered.timestamp), progress):
+        with alongside(partial(workspace.finish, gathered.timestamp), progress):
             if verify:
                 _verify(gathered, growing, inner, request.required_images, processes, progress)
     return Result(gathered.plan, written, tuple(request.fat_files), destination.path or path, growing.partition)
 
 
-def _copied(work: Work, opened: OpenedImage, repaired: GrowableDevice | None, progress: Progress) -> None:
+def _copied(workspace: Workspace, opened: OpenedImage, repaired: GrowableDevice | None, progress: Progress) -> None:
     if repaired is None:
-        work.copy(opened, progress)
+        workspace.copy(opened, progress)
 
 
-def _repaired(opened: OpenedImage, request: PreloadRequest, work: Work, progress: Progress) -> GrowableDevice | None:
+def _repaired(
+    opened: OpenedImage, request: PreloadRequest, workspace: Workspace, progress: Progress
+) -> GrowableDevice | None:
     """The disk image to work on, repaired; None if there is nothing to repair."""
     if not needs_repair(opened.device, request.target):
         return None
-    work.copy(opened, progress)
-    disk = work.start(opened, progress)
-    repair(disk, request.target, work.scratch_dir, progress, now=max(request.timestamp or 0, 1))
+    workspace.copy(opened, progress)
+    disk = workspace.start(opened, progress)
+    repair(disk, request.target, workspace.scratch_dir, progress, now=max(request.timestamp or 0, 1))
     return disk
 
 
@@ -137,20 +139,20 @@ def _targets(
     gathered: Gathered,
     request: PreloadRequest,
     disk: GrowableDevice,
-    work: Work,
+    workspace: Workspace,
     verify: bool,
     from_card: bool,
     progress: Progress,
 ) -> tuple[InnerImage | None, GrowingPartition]:
     """The inner disk image, if the store lies in one, and the partition with the store."""
-    inner = open_target(disk, request.target, work.scratch_dir, progress, now=max(gathered.timestamp, 1))
+    inner = open_target(disk, request.target, workspace.scratch_dir, progress, now=max(gathered.timestamp, 1))
     whole = disk if inner is None else inner
     # Gathering has had e2fsck look at the base.
     growing = GrowingPartition(
         whole,
         gathered.table,
         gathered.plan.partition,
-        work.scratch_dir,
+        workspace.scratch_dir,
         progress,
         sound=verify,
         over_data=from_card,

@@ -31,7 +31,7 @@ _LEAST_STEP = 64 << 20
 _STEP_SHARE = 4
 # Inodes still to come are reckoned from those that came, and a quarter more, since how many blocks are to come is an
 # estimate too; but not beyond twice as many as came, since the small files may all have come first.
-_MOST_OUTLOOK = 2
+_MOST_INODES_AHEAD = 2
 # As in balenaOS's own data partitions.
 _BYTES_PER_INODE = 8 << 10
 
@@ -112,7 +112,7 @@ class GrowingPartition:
         blocks_left = self._space.blocks - taken.blocks
         if blocks_left <= 0 or taken.blocks <= 0 or taken.inodes <= 0:
             return 0
-        return min(blocks_left * taken.inodes // taken.blocks * 5 // 4, _MOST_OUTLOOK * taken.inodes)
+        return min(blocks_left * taken.inodes // taken.blocks * 5 // 4, _MOST_INODES_AHEAD * taken.inodes)
 
     def shrink_to_fit(self, additional_space: int, least_size: int) -> None:
         """Give back what growth left over, so that no more than *additional_space* bytes and some rounding stay free.

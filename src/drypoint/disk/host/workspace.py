@@ -46,7 +46,7 @@ class Destination(msgspec.Struct, frozen=True):
     block_map: Path | None = None
 
 
-class Work(Protocol):
+class Workspace(Protocol):
     """The disk image that is worked on."""
 
     @property
@@ -95,16 +95,16 @@ def check_destination(base: Path, destination: Destination) -> Path:
 
 
 @contextmanager
-def working_disk(base: Path, destination: Destination) -> Iterator[Work]:
-    """What to work on; the output appears under its name when the block ends well, and nothing is left when it does not.
+def working_disk(base: Path, destination: Destination) -> Iterator[Workspace]:
+    """A workspace; the output appears under its name when the block ends well, and nothing is left when it does not.
 
     Raises:
         OutputError: the destination cannot be written, or exists.
         UsageError: the base cannot be changed in place, or the destination's suffix is that of a format that is not written.
     """
     if destination.path is not None:
-        with working_file(destination.path, destination, (base,)) as work:
-            yield work
+        with working_file(destination.path, destination, (base,)) as workspace:
+            yield workspace
         return
     with ExitStack() as stack:
         _check_in_place(base, destination)
@@ -112,7 +112,7 @@ def working_disk(base: Path, destination: Destination) -> Iterator[Work]:
 
 
 @contextmanager
-def working_file(path: Path, destination: Destination, inputs: tuple[Path, ...]) -> Iterator[Work]:
+def working_file(path: Path, destination: Destination, inputs: tuple[Path, ...]) -> Iterator[Workspace]:
     """The same for a result that is a file of its own, *path*, of a base that need not be one.
 
     Args:
@@ -132,7 +132,7 @@ def working_file(path: Path, destination: Destination, inputs: tuple[Path, ...])
             )
         part = stack.enter_context(whole_file(path, overwrite=destination.overwrite, inputs=inputs))
         stack.enter_context(early_writeback(part))
-        # What is opened for the work is closed before the file gets its name, so it belongs to a stack of its own.
+        # What is opened in it is closed before the file gets its name, so it belongs to a stack of its own.
         with ExitStack() as opened:
             yield _Copy(path, kind, part, block_map, opened)
 
@@ -165,13 +165,13 @@ class _Copy:
         if not base.is_scratch:
             if self._copied is None:
                 raise ValueError("the base was not copied")
-            work = self._copied
+            copy = self._copied
         elif self._kind is ImageFormat.RAW:
-            work = self._part
-            adopt(base.device.fileno(), work)
+            copy = self._part
+            adopt(base.device.fileno(), copy)
         else:
-            work = path_of(base.device.fileno())
-        self._disk = self._stack.enter_context(FileDevice(work, writable=True, name=str(self._path)))
+            copy = path_of(base.device.fileno())
+        self._disk = self._stack.enter_context(FileDevice(copy, writable=True, name=str(self._path)))
         # A base that is read with zeros behind its end gets them.
         self._disk.extend(base.device.size)
         return self._disk
@@ -247,9 +247,9 @@ def _check_in_place(path: Path, destination: Destination) -> None:
         raise UsageError(f"{path} is {kind}-compressed, so it cannot be changed in place; name an output with -o")
 
 
-def _copy(base: FileDevice, work: Path, progress: Progress, *, for_good: bool) -> None:
+def _copy(base: FileDevice, copy: Path, progress: Progress, *, for_good: bool) -> None:
     step = progress.begin("copying the disk image", base.size)
-    target = os.open(work, os.O_RDWR | os.O_CLOEXEC)
+    target = os.open(copy, os.O_RDWR | os.O_CLOEXEC)
     try:
         copy_sparse(base.fileno(), target, progress=step.advance, for_good=for_good)
     except OSError as error:
