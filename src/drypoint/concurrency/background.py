@@ -1,4 +1,4 @@
-"""A piece of work beside another, which ends with it."""
+"""Work in the background of a block, which ends with the block."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .tasks import Task, current, spawn
 
 
 class _StoppingProgress:
-    """Passes on how far the work is, and ends it at the next step once its task is cancelled."""
+    """Passes progress on, and raises Cancelled at the next step once the work's task is cancelled."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -37,22 +37,22 @@ class _StoppingStep:
 
 
 @contextmanager
-def alongside(work: Callable[[Progress], None], progress: Progress) -> Iterator[Callable[[], None]]:
-    """Run *work* in a thread of its own while the block runs; both are done when the block is left.
+def background(work: Callable[[Progress], None], progress: Progress) -> Iterator[Callable[[], None]]:
+    """Run *work* in a thread of its own while the block runs; both have ended when the block is left.
 
-    Gives what waits for the work, and raises what it raised, for a block that goes on with what the work has made.
+    Yields a function that waits for the work and raises what it raised, for a block that goes on with the work's result.
 
-    When the block raises, the work ends where it next tells how far it is, or checks its task, and what it came to does not
-    matter. It is waited for: it uses files that are closed or removed behind the block. What the work itself raises is raised
-    at the block's end.
+    When the block raises, the work is cancelled: it ends where it next reports progress or checks its task, and its own error
+    is dropped. It is waited for, since it uses files that are closed or removed behind the block. Otherwise what the work
+    raises is raised at the block's end.
     """
-    told = _StoppingProgress(progress)
+    stopping = _StoppingProgress(progress)
     done: Future[None] = Future()
     task = Task(current())
 
     def run() -> None:
         try:
-            work(told)
+            work(stopping)
         except BaseException as error:  # noqa: BLE001 - it is raised again, where the work is waited for
             done.set_exception(error)
         else:
@@ -60,7 +60,7 @@ def alongside(work: Callable[[Progress], None], progress: Progress) -> Iterator[
 
     thread: threading.Thread | None = None
     try:
-        thread = spawn(run, "alongside", task)
+        thread = spawn(run, "background", task)
         yield done.result
         # An interrupt may well come here, where all that is left is to wait.
         done.result()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..concurrency.background import alongside
+from ..concurrency.background import background
 from ..disk import GrowableDevice, Partition, read_table
 from ..disk.formats import OpenedImage
 from ..disk.host.workspace import Destination, Workspace, working_disk
@@ -88,7 +88,7 @@ def preload(
         opened = stack.enter_context(opened_base(base, workspace.scratch_dir, progress))
         repaired = _repaired(opened, request, workspace, progress) if fsck else None
         # What is to be written is found out while the base is copied.
-        copied = stack.enter_context(alongside(partial(_copied, workspace, opened, repaired), progress))
+        copied = stack.enter_context(background(partial(_copied, workspace, opened, repaired), progress))
         gathered = gather(repaired or opened.device, request, progress)
         unchanged = gathered.plan.is_empty and not (
             repaired or request.fat_files or request.container_files or request.additional_space
@@ -112,7 +112,7 @@ def preload(
                 inner.shrink_outer()
         put_fat_files(disk, read_table(disk), request.fat_files, gathered.timestamp)
         # Nothing writes to the disk image any more: it is compressed while it is read back.
-        with alongside(partial(workspace.finish, gathered.timestamp), progress):
+        with background(partial(workspace.finish, gathered.timestamp), progress):
             if verify:
                 _verify(gathered, growing, inner, request.required_images, processes, progress)
     return Result(gathered.plan, written, tuple(request.fat_files), destination.path or path, growing.partition)

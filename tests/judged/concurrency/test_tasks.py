@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.support.ext4_images import make_ext4
 
-from drypoint.concurrency.background import alongside
+from drypoint.concurrency.background import background
 from drypoint.concurrency.checks import Checkers, checkers
 from drypoint.concurrency.ordered_map import in_order
 from drypoint.concurrency.pull import Write, pulled
@@ -291,17 +291,17 @@ def test_pieces_in_order_end_with_their_consumer() -> None:
         results.close()  # type: ignore[attr-defined]
 
 
-def test_work_alongside_ends_with_the_block() -> None:
+def test_work_in_the_background_ends_with_the_block() -> None:
     def work(progress: Progress) -> None:
         list(in_order(computing, range(9), 2))
 
-    with nothing_left() as closing, pytest.raises(ZeroDivisionError), alongside(work, SILENT):
+    with nothing_left() as closing, pytest.raises(ZeroDivisionError), background(work, SILENT):
         fail(closing)
     with (
         nothing_left() as closing,
         interrupted(closing),
         pytest.raises(KeyboardInterrupt),
-        alongside(work, SILENT) as done,
+        background(work, SILENT) as done,
     ):
         done()
 

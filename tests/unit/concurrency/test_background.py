@@ -1,4 +1,4 @@
-"""Work beside other work."""
+"""Work in the background."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from drypoint.concurrency.background import alongside
+from drypoint.concurrency.background import background
 from drypoint.errors import OutputError
 from drypoint.progress import SILENT, Progress
 
@@ -22,7 +22,7 @@ def test_both_run_at_once_and_both_end() -> None:
         progress.begin("working").advance(1)
         done.append("work")
 
-    with alongside(work, SILENT):
+    with background(work, SILENT):
         assert begun.wait(10)
         go_on.set()
     assert done == ["work"]
@@ -34,7 +34,7 @@ def test_work_that_goes_on_for_ever_ends_with_the_block_that_fails() -> None:
         for number in itertools.count():
             step.advance(number)
 
-    with pytest.raises(ZeroDivisionError), alongside(work, SILENT):
+    with pytest.raises(ZeroDivisionError), background(work, SILENT):
         raise ZeroDivisionError
 
 
@@ -44,6 +44,6 @@ def test_what_the_work_raises_is_raised_in_the_end() -> None:
     def work(_: Progress) -> None:
         raise OutputError("the disk is full")
 
-    with pytest.raises(OutputError, match="the disk is full"), alongside(work, SILENT):
+    with pytest.raises(OutputError, match="the disk is full"), background(work, SILENT):
         done.append("block")
     assert done == ["block"]
