@@ -44,7 +44,7 @@ def cloud_options(function: Command) -> Command:
         click.option(
             "--fleet", "fleets", multiple=True, metavar="ORG/FLEET",
             help="A fleet on balenaCloud or openBalena, by slug, uuid, id, or by name alone: its target state is preloaded. "
-            "May be repeated for blocks and apps beside it.",
+            "May be repeated for further blocks and apps.",
         ),
         click.option(
             "--commit", metavar="COMMIT",

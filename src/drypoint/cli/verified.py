@@ -163,4 +163,6 @@ def _summary(report: Report) -> str:
     checked = (
         f"{report.layers} layer{'s' if report.layers != 1 else ''} checked ({render.size(report.tar_bytes)} of tar)"
     )
-    return f"{checked}: {'no errors' if report.sound else 'errors found'}{f' ({counted})' if counted else ''}"
+    if not report.sound:
+        return f"{checked}: {counted}"
+    return f"{checked}: no errors{f' ({counted})' if counted else ''}"

@@ -44,6 +44,6 @@ def how_found(plan: Plan) -> str:
 _WORDS = {
     Found.SEEN: "seen before",
     Found.TAR: "by the tar's length",
-    Found.HINT: "by the length that the blob says",
+    Found.HINT: "by the length that the blob gives",
     Found.GUESS: "by compressed size",
 }

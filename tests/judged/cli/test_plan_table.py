@@ -67,7 +67,7 @@ def test_layers_are_shared_within_the_plan(place: Path) -> None:
     assert "2.9 MiB " in lines[2], "seen before, and so exact"
     assert "~" in lines[3]
     assert any(
-        line.strip() == "estimated: 1 layer seen before, 2 layers by the length that the blob says" for line in lines
+        line.strip() == "estimated: 1 layer seen before, 2 layers by the length that the blob gives" for line in lines
     )
     assert "partition 6: stays at 16.0 MiB" in lines
 
