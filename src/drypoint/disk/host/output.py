@@ -149,7 +149,9 @@ def check_target(path: Path, overwrite: bool, inputs: tuple[Path, ...]) -> None:
     if not path.is_file():
         raise OutputError(f"cannot write {path}: it exists and is not a regular file")
     if not overwrite:
-        raise OutputError(f"cannot write {path}: it exists; remove it, choose another name, or overwrite it (--overwrite)")
+        raise OutputError(
+            f"cannot write {path}: it exists; remove it, choose another name, or overwrite it (--overwrite)"
+        )
 
 
 def _publish(part: Path, path: Path, overwrite: bool) -> None:
