@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -44,7 +44,12 @@ def answer(status: int, body: bytes, *headers: str, length: int | None = -1, ver
 
 
 @contextmanager
-def raw_server(respond: Callable[[RawRequest], bytes], tls: ssl.SSLContext | None = None) -> Iterator[RawServer]:
+def raw_server(
+    respond: Callable[[RawRequest], bytes | Iterable[bytes]], tls: ssl.SSLContext | None = None
+) -> Iterator[RawServer]:
+    """Args:
+    respond: gives the answer, whole or in pieces; it ends early when the client hangs up.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = RawServer(listening.getsockname()[1])
 
@@ -58,7 +63,9 @@ def raw_server(respond: Callable[[RawRequest], bytes], tls: ssl.SSLContext | Non
                     parts = (line.decode().partition(":") for line in lines)
                     request = RawRequest(method, target, {name.lower(): value.strip() for name, _, value in parts})
                     server.requests.append(request)
-                    secured.sendall(respond(request))
+                    answered = respond(request)
+                    for piece in (answered,) if isinstance(answered, bytes) else answered:
+                        secured.sendall(piece)
                     secured.shutdown(socket.SHUT_WR)
                     # Until the client closes, so that nothing that it still sends makes a reset of the end.
                     while secured.recv(1 << 16):

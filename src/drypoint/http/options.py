@@ -22,8 +22,9 @@ class HttpOptions:
         certs_directory: docker's directory of certificates by registry.
         environment: where proxies are looked up.
         connect_timeout: seconds to reach a host.
-        read_timeout: seconds without a byte after which a connection counts as broken.
-        request_timeout: seconds for a whole manifest or token.
+        read_timeout: seconds without a byte of what is awaited after which a connection counts as broken.
+        request_timeout: seconds for a whole manifest or token, and for the header of any other answer, with all redirects
+            before it. Blobs and disk images have a least rate instead, see :mod:`drypoint.http.transfer`.
         user_agent: the User-Agent header of all requests.
     """
 

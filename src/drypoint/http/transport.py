@@ -18,7 +18,7 @@ from urllib3 import exceptions
 from ..concurrency.tasks import current
 from ..errors import TransferError
 from .address import is_listed, is_loopback, origin, shown
-from .connections import OpenSockets, hang_up, manager, proxy_manager
+from .connections import OpenSockets, answered_by, hang_up, manager, proxy_manager, read_by
 from .options import HttpOptions
 from .proxy import Proxy, proxy_rules
 from .retry import TransientError
@@ -64,12 +64,16 @@ class Answer(msgspec.Struct, frozen=True):
 
     Attributes:
         foreign: whether it comes from another origin than the one asked first.
+        until: when an answer that is read whole has to be complete, on the clock of :func:`time.monotonic`.
+        patience: seconds for the next bytes of the body.
         authorization: the Authorization header sent to that origin.
     """
 
     response: urllib3.BaseHTTPResponse
     url: str
     foreign: bool
+    until: float = float("inf")
+    patience: float = float("inf")
     authorization: str | None = None
 
     def __repr__(self) -> str:
@@ -104,35 +108,43 @@ class Answer(msgspec.Struct, frozen=True):
             self.response.close()
         self.close()
 
-    def read_some(self) -> bytes:
-        """The bytes that are there, up to 1 MiB; empty at the end.
+    def read_some(self, until: float = float("inf")) -> bytes:
+        """The bytes that are there, up to 1 MiB; empty at the end. What frames the body, such as the sizes of chunks and what
+        follows the last one, is none of it: it may take as long as a connection may stall.
+
+        Args:
+            until: when it has to be done, on the clock of :func:`time.monotonic`.
 
         Raises:
             TransientError: the connection broke, stalled, or ended before Content-Length.
         """
+        soon = min(until, time.monotonic() + self.patience)
         try:
             # read1 gives what has come: nothing that came before a break is lost, as it would be in one large read.
-            with current().waker(partial(hang_up, self.response)):
+            with current().waker(partial(hang_up, self.response)), read_by(self.response, soon):
                 return self.response.read1(_READ_SIZE, decode_content=False) or b""
         except (exceptions.HTTPError, OSError) as error:
             current().check()
+            if time.monotonic() >= until:
+                raise TransientError("the answer was not complete in time") from error
             raise TransientError(_why(error)) from error
 
-    def read_all(self, limit: int, seconds: float) -> bytes:
+    def read_all(self, limit: int, seconds: float = float("inf")) -> bytes:
         """The whole body.
 
+        Args:
+            seconds: for the body alone. The whole answer, from the request on, has ``request_timeout`` in any case.
+
         Raises:
-            TransientError: the connection broke, or it took longer than *seconds*.
+            TransientError: the connection broke, or it took too long.
             TransferError: it is longer than *limit* bytes.
         """
-        deadline = time.monotonic() + seconds
+        until = min(self.until, time.monotonic() + seconds)
         pieces, size = [], 0
-        while piece := self.read_some():
+        while piece := self.read_some(until):
             size += len(piece)
             if size > limit:
                 raise TransferError(f"{shown(self.url)}: the answer has more than the {limit} bytes allowed")
-            if time.monotonic() > deadline:
-                raise TransientError(f"the answer was not complete after {seconds:g} seconds")
             pieces.append(piece)
         return self._decoded(b"".join(pieces), limit)
 
@@ -184,15 +196,24 @@ class Transport:
             elsewhere: gives the Authorization header for an address of another origin; None is for none.
 
         Raises:
-            TransientError: no answer, in a way that may pass.
+            TransientError: no answer, in a way that may pass; or its header, with all redirects before it, took longer than
+                ``request_timeout``.
             TransferError: no answer in a way that will stay: certificates, no such host, redirects that are refused;
                 PlainHttpError: the server does not speak TLS.
         """
         kept = {**headers, "User-Agent": self._options.user_agent}
         first = origin(url)
+        until = time.monotonic() + self._options.request_timeout
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._send(method, url, kept, body)
-            answer = Answer(response, url, origin(url) != first, kept.get("Authorization"))
+            try:
+                with answered_by(until):
+                    response = self._send(method, url, kept, body)
+            except TransientError as error:
+                if time.monotonic() < until:
+                    raise
+                raise TransientError("the answer's header was not complete in time") from error
+            foreign = origin(url) != first
+            answer = Answer(response, url, foreign, until, self._options.read_timeout, kept.get("Authorization"))
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or body is not None or not location:
                 return answer

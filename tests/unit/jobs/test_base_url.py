@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support import certificates
 from tests.support.raw_server import RawRequest, RawServer, answer, raw_server
 
 from drypoint.errors import ContentError, DrypointError, TransferError, UsageError
@@ -184,6 +186,34 @@ def test_addresses_that_are_refused() -> None:
         with pytest.raises(UsageError, match="without a user name") as refused, url_stream(address):
             pass
         assert "secret" not in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def tls_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A certificate authority, and the certificate and the key of a server on this machine."""
+    directory = tmp_path_factory.mktemp("tls")
+    ca = certificates.authority("test authority")
+    return (ca.write(directory, "ca")[0], *certificates.issued_by(ca, "server", "127.0.0.1").write(directory, "server"))
+
+
+def test_https_does_not_lead_to_plain_http(tls_files: tuple[Path, Path, Path]) -> None:
+    """As for registries: only to a host that was allowed, and on this machine."""
+    ca, certificate, key = tls_files
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    options = replace(QUICK, ca_files=(ca,))
+    leads = answer(302, b"", "Location: http://base.test/base.img")
+    with raw_server(lambda request: leads, context) as server:
+        with pytest.raises(TransferError, match=r"redirects from https to plain http, to base\.test/base\.img"):
+            with url_stream(f"https://{server.host}/base.img", options):
+                pass
+        assert len(server.requests) == 1
+    # A broken connection is replaced: not by one without TLS.
+    answers = steps(lambda request: cut(part(request), 1_000_000), lambda request: leads)
+    with raw_server(answers, context) as server:
+        with pytest.raises(TransferError, match="redirects from https to plain http"):
+            with url_stream(f"https://{server.host}/base.img", options) as stream:
+                list(stream.chunks)
 
 
 def test_leaving_early_ends_the_connection() -> None:

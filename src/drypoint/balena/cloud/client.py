@@ -164,7 +164,7 @@ class CloudClient:
                 "give that server with --api-url if it is the right one"
             )
         if answer.status in wanted:
-            return CloudAnswer(answer.status, answer.read_all(MAX_ANSWER_BYTES, self._options.request_timeout))
+            return CloudAnswer(answer.status, answer.read_all(MAX_ANSWER_BYTES))
         where = shown(answer.url)
         match answer.status:
             case 401:
@@ -194,7 +194,7 @@ class CloudClient:
     def _said(self, answer: Answer) -> str:
         """The text in the body of a refusal, for a message: ``: Malformed url: …``; empty if there is none."""
         try:
-            body = answer.read_all(_MAX_REFUSAL_BYTES, self._options.request_timeout)
+            body = answer.read_all(_MAX_REFUSAL_BYTES)
         except (TransientError, TransferError):
             return ""
         try:

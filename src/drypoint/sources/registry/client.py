@@ -117,7 +117,7 @@ class RegistryClient:
 
     def _manifest(self, path: str, repository: str, tag_or_digest: str) -> FetchedManifest:
         with closing(self._open(path, repository, {"Accept": _ACCEPT}, frozenset((200,)))) as answer:
-            content = answer.read_all(MAX_MANIFEST_BYTES, self._options.request_timeout)
+            content = answer.read_all(MAX_MANIFEST_BYTES)
         where = shown(answer.url)
         digest = digest_of(content)
         said = tag_or_digest if ":" in tag_or_digest else (answer.header("Docker-Content-Digest") or "").strip()
@@ -265,7 +265,7 @@ class RegistryClient:
                             f"the token server answers status {answer.status}",
                             parse_retry_after(answer.header("Retry-After")),
                         )
-                    content = answer.read_all(_MAX_TOKEN_BYTES, self._options.request_timeout)
+                    content = answer.read_all(_MAX_TOKEN_BYTES)
                     return TokenAnswer(answer.status, content)
             except TransientError as failure:
                 patience.failed(failure)
