@@ -1,4 +1,4 @@
-"""Zeros over what a device holds."""
+"""Clearing a range of a device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _CHUNK = 1 << 20
 
 
 def clear(device: Device, offset: int, length: int) -> None:
-    """Make a range of *device* read as zeros; what does so already is not written, so that holes stay holes.
+    """Make *length* bytes of *device* at *offset* read as zeros. What reads as zeros already is not written: holes stay holes.
 
     Raises:
         DiskImageError: the range is not wholly inside the device, or cannot be read or written.

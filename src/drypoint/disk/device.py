@@ -1,6 +1,6 @@
-"""Random access to bytes: a disk image file, and windows on it.
+"""Devices: random access to the bytes of a disk image file, and windows on it.
 
-Offsets and lengths are bytes. A device knows nothing of partitions or file systems.
+Offsets and lengths are in bytes. A device knows nothing of partitions or file systems.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ class Device(Protocol):
 
     @property
     def size(self) -> int:
-        """Length in bytes, now."""
+        """Current length in bytes."""
 
     @property
     def name(self) -> str:
-        """What messages call it: a file's path, as the user gave it."""
+        """Name for messages: a file's path, as the user gave it."""
 
     @property
     def location(self) -> tuple[Path, int] | None:
-        """A file that holds the device's bytes in one piece, and the offset of the first in it; None if they lie scattered.
+        """A file that holds the device's bytes contiguously, and the offset of the first; None if they are not contiguous.
 
-        For programs and libraries that open files themselves. The path may be one of /proc, which lasts as long as the device.
+        For programs and libraries that open files themselves. The path may be in /proc, and is valid as long as the device.
         """
 
     def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        """The (offset, length) runs of a range that may hold data, in order; all between them reads as zeros."""
+        """The (offset, length) runs of a range that may hold data, in order; everything between them reads as zeros."""
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly *length* bytes at *offset*.
@@ -44,7 +44,7 @@ class Device(Protocol):
         """
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """Put *data* at *offset*; the range lies wholly inside the device.
+        """Write *data* at *offset*; the range must be inside the device.
 
         Raises:
             DiskImageError: the range is not wholly inside the device, or cannot be written.
@@ -55,7 +55,7 @@ class GrowableDevice(Device, Protocol):
     """A device that can become larger."""
 
     def extend(self, size: int) -> None:
-        """Make the device *size* bytes long; what is new reads as zeros. It never gets shorter.
+        """Make the device *size* bytes long; new bytes read as zeros. It never gets shorter.
 
         Raises:
             DiskImageError: it cannot grow so far.
@@ -64,10 +64,10 @@ class GrowableDevice(Device, Protocol):
 
 @runtime_checkable
 class TrimmableDevice(GrowableDevice, Protocol):
-    """A device that can become smaller, too."""
+    """A device that can become larger and smaller."""
 
     def truncate(self, size: int) -> None:
-        """Cut the device down to *size* bytes; it never gets longer.
+        """Truncate the device to *size* bytes; it never gets longer.
 
         Raises:
             DiskImageError: it cannot be cut.
@@ -75,9 +75,9 @@ class TrimmableDevice(GrowableDevice, Protocol):
 
 
 class FileDevice:
-    """A regular file, or a block device, as a device. Closing is the caller's (it is a context manager).
+    """A regular file or a block device as a device. A context manager; the caller closes it.
 
-    *name* is what messages call it, where its path would tell the user nothing.
+    *name* is used in messages where the path would mean nothing to the user.
     """
 
     def __init__(self, path: Path, *, writable: bool = False, name: str | None = None) -> None:
@@ -98,7 +98,7 @@ class FileDevice:
 
     @property
     def is_block_device(self) -> bool:
-        """Whether it is a device of the machine, with a size of its own, rather than a file."""
+        """Whether this is a block device of the host, whose size cannot change, and not a file."""
         return self._is_block_device
 
     @property
@@ -118,14 +118,14 @@ class FileDevice:
         return self._path, 0
 
     def data_extents(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        # A block device knows no holes, and gives one run over everything.
+        # A block device has no holes, and gives one run over everything.
         try:
             yield from data_extents(self._fd, offset, offset + length)
         except OSError as error:
             raise DiskImageError(f"cannot read {self._name}: {error.strerror}") from error
 
     def fileno(self) -> int:
-        """The open descriptor, for calls that move bytes inside the kernel."""
+        """The file descriptor, for calls that move bytes inside the kernel."""
         return self._fd
 
     def read(self, offset: int, length: int) -> bytes:
@@ -180,10 +180,10 @@ class FileDevice:
             raise DiskImageError(f"cannot grow {self._name} to {size} bytes: {error.strerror}") from error
 
     def truncate(self, size: int) -> None:
-        """Cut the file down to *size* bytes; it never gets longer.
+        """Truncate the file to *size* bytes; it never gets longer.
 
         Raises:
-            DiskImageError: the file cannot be cut, as no block device can.
+            DiskImageError: the file cannot be truncated; a block device never can.
         """
         if size >= self.size:
             return
@@ -204,10 +204,10 @@ class FileDevice:
 
 
 class Window:
-    """A part of another device, as a device of its own.
+    """A range of another device, as a device.
 
     Args:
-        name: what messages call it; default: the device's name, with the offset.
+        name: for messages; default: the device's name, with the offset.
     """
 
     def __init__(self, device: Device, offset: int, size: int, *, name: str | None = None) -> None:

@@ -1,7 +1,7 @@
-"""What file system a partition holds, told by its superblock: to find it by label, and to refuse it by name.
+"""Recognition of file systems by their superblocks, to find a partition by label and to name what is refused.
 
 Formats: ext2/3/4 from the kernel's Documentation/filesystems/ext4; FAT from Microsoft's "FAT: General Overview of On-Disk
-Format" 1.03; the others only as far as magic number, label and UUID go.
+Format" 1.03; of the others only magic number, label and UUID are read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PROBED_BYTES = 68 * 1024
 
 
 class FilesystemKind(StrEnum):
-    """File systems, and containers that stand in a file system's place, known by name."""
+    """Known file systems, and containers that take a file system's place."""
 
     EXT2 = "ext2"
     EXT3 = "ext3"
@@ -57,9 +57,9 @@ class FilesystemKind(StrEnum):
 
 
 class FilesystemInfo(msgspec.Struct, frozen=True):
-    """What a superblock says of itself; nothing is checked beyond the magic number and what reading needs.
+    """A superblock's own description; only the magic number and what reading needs are checked.
 
-    *size* and *block_size* are bytes, 0 where the format's superblock was not read for them. *features* are named as
+    *size* and *block_size* are in bytes, 0 where they are not read from that format's superblock. *features* are named as
     dumpe2fs names them (ext only); unknown bits appear as ``FEATURE_C12`` and the like, as there.
     """
 
@@ -86,7 +86,7 @@ def probe(device: Device) -> FilesystemInfo | None:
 
 
 class BackupSuperblock(msgspec.Struct, frozen=True):
-    """A copy of an ext file system's superblock: *block* is its number, in blocks of *block_size* bytes."""
+    """A copy of an ext file system's superblock: *block* is its block number, in blocks of *block_size* bytes."""
 
     block: int
     block_size: int
@@ -94,7 +94,7 @@ class BackupSuperblock(msgspec.Struct, frozen=True):
 
 
 def probe_backup(device: Device) -> BackupSuperblock | None:
-    """The copy of the superblock in block group 1, for a *device* whose first one is destroyed.
+    """The copy of the superblock in block group 1, for a *device* whose primary superblock is destroyed.
 
     mke2fs gives a group eight times as many blocks as a block has bytes, and puts a copy into group 1 (sparse_super or not).
 
@@ -102,7 +102,7 @@ def probe_backup(device: Device) -> BackupSuperblock | None:
         DiskImageError: the device cannot be read.
     """
     for block_size in _EXT_BLOCK_SIZES:
-        # The first block of 1 KiB is the boot block, and belongs to no group.
+        # With blocks of 1 KiB, the first is the boot block, which belongs to no group.
         block = 8 * block_size + (1 if block_size == 1024 else 0)
         offset = block * block_size
         if offset + 1024 > device.size:
@@ -115,7 +115,7 @@ def probe_backup(device: Device) -> BackupSuperblock | None:
 
 
 def probe_compressed(device: Device) -> str | None:
-    """The name of the compression or archive format that *device* starts like; None for none known."""
+    """The name of the compression or archive format that *device* starts with, or None."""
     head = device.read(0, min(PEEK, device.size))
     return "zip" if head.startswith(_ZIP) else compression_of(head)
 
@@ -262,12 +262,12 @@ def _fat(head: bytes, device: Device) -> FilesystemInfo | None:
         root_length = root_entries * 32
         boot = 36
     if is_atari:
-        # It counts its clusters in 16 bits where others do so in 12, and has no mark of a boot sector.
+        # It numbers clusters in 16 bits where others use 12, and its boot sector has no signature.
         kind = FilesystemKind.FAT_ATARI
     has_extended_boot = head[boot + 2] == 0x29
     serial = head[boot + 3 : boot + 7][::-1].hex().upper() if has_extended_boot else ""
     boot_label = _oem_text(head[boot + 7 : boot + 18]) if has_extended_boot else ""
-    # The root directory's volume entry is the one that people set; the boot sector's copy is often stale.
+    # Tools set the root directory's volume entry; the boot sector's copy is often stale.
     label = _fat_root_label(device, root_offset, root_length) or ("" if boot_label == "NO NAME" else boot_label)
     return FilesystemInfo(
         kind,
@@ -333,7 +333,7 @@ def _squashfs(head: bytes, _: Device) -> FilesystemInfo | None:
 
 
 def _swap(head: bytes, _: Device) -> FilesystemInfo | None:
-    # The magic lies at the end of the first page, whose size is that of the machine which made it.
+    # The magic number is at the end of the first page, whose size depends on the machine that made it.
     for page in (4096, 8192, 16384, 32768, 65536):
         if head[page - 10 : page] in (b"SWAPSPACE2", b"SWAP-SPACE"):
             return FilesystemInfo(
@@ -355,8 +355,8 @@ def _xfs(head: bytes, _: Device) -> FilesystemInfo | None:
     return FilesystemInfo(FilesystemKind.XFS, label=_text(head[108:120]), uuid=_uuid(head[32:48]))
 
 
-# LUKS and the file systems with a magic at offset 0 come before ext: the latter leaves its first 1,024 bytes alone, so that
-# a newer format's magic there is younger than what may be left of an ext superblock behind it.
+# LUKS and the file systems with a magic number at offset 0 come before ext, which leaves its first 1,024 bytes alone:
+# such a magic number is newer than an ext superblock that may be left behind it.
 _PROBES: tuple[Callable[[bytes, Device], FilesystemInfo | None], ...] = (
     _luks,
     _squashfs,

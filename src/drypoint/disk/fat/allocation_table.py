@@ -1,7 +1,7 @@
-"""The allocation table of a FAT file system: whether it can be trusted, and how much is free.
+"""The allocation table of a FAT file system: checks, and the count of free clusters.
 
-Format: Microsoft's "FAT: General Overview of On-Disk Format" 1.03. mtools itself believes FAT32's note of the free clusters,
-which may be stale.
+Format: Microsoft's "FAT: General Overview of On-Disk Format" 1.03. mtools trusts FAT32's stored count of free clusters, which
+may be stale.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _ACTIVE_COPY = 0x0F
 
 
 class FatTable(msgspec.Struct, frozen=True):
-    """Where the table in use lies, and what it is about. Offsets and sizes are bytes.
+    """The place and geometry of the active table. Offsets and sizes are in bytes.
 
     Attributes:
-        copies: of the table, 1 or more.
-        clusters: how many the data area has, *cluster_size* bytes each; they are numbered from 2.
-        data_offset: of cluster 2.
-        root_offset: of FAT12's and FAT16's root directory, of *root_size*.
-        root_cluster: FAT32's root directory's first; 0 for the others.
+        copies: number of copies of the table, 1 or more.
+        clusters: number of clusters in the data area, *cluster_size* bytes each, numbered from 2.
+        data_offset: offset of cluster 2.
+        root_offset: offset of the root directory of FAT12 and FAT16, *root_size* bytes long.
+        root_cluster: first cluster of FAT32's root directory; 0 for the others.
     """
 
     kind: FilesystemKind
@@ -49,12 +49,12 @@ class FatTable(msgspec.Struct, frozen=True):
         return _ENTRY_BITS[self.kind]
 
     def clusters_for(self, length: int) -> int:
-        """How many clusters a file of *length* bytes takes."""
+        """The number of clusters of a file of *length* bytes."""
         return -(-length // self.cluster_size)
 
 
 def read_fat_table(device: Device) -> FatTable:
-    """Find the table of the FAT file system that fills *device*, and check it as far as one can without the directories.
+    """Find the table of the FAT file system that fills *device*, and check it as far as possible without the directories.
 
     Raises:
         FilesystemError: it is not a FAT file system, or a damaged one.
@@ -103,7 +103,7 @@ def read_fat_table(device: Device) -> FatTable:
 
 
 def free_clusters(device: Device, table: FatTable) -> int:
-    """Count the clusters that nothing uses.
+    """Count the free clusters.
 
     Raises:
         DiskImageError: the device cannot be read.
@@ -115,13 +115,13 @@ def free_clusters(device: Device, table: FatTable) -> int:
     start, end = table.offset + _RESERVED_ENTRIES * width, table.offset + (table.clusters + _RESERVED_ENTRIES) * width
     free = 0
     for offset in range(start, end, _CHUNK):
-        # The four high bits of a FAT32 entry are no part of the number, but zero in all that programs write.
+        # The four high bits of a FAT32 entry are not part of the number, but programs write them as zeros.
         free += array("H" if width == 2 else "I", device.read(offset, min(_CHUNK, end - offset))).count(0)
     return free
 
 
 def _free_clusters_12(data: bytes, table: FatTable) -> int:
-    """Two entries share three bytes: an even entry has the low half of the one in the middle."""
+    """Count free clusters of FAT12: two entries share three bytes; the even one has the low half of the middle byte."""
     free = 0
     for cluster in range(_RESERVED_ENTRIES, table.clusters + _RESERVED_ENTRIES):
         pair = int.from_bytes(data[cluster * 3 // 2 : cluster * 3 // 2 + 2], "little")

@@ -1,7 +1,7 @@
-"""Whether the files of a FAT file system lie apart: what is changed in one of them shall change no other.
+"""A check that the files of a FAT file system share no clusters, so that changing one changes no other.
 
-mtools follows the chains of clusters as they are, and so writes into a file that shares clusters with the one it was told to
-replace. Format: Microsoft's "FAT: General Overview of On-Disk Format" 1.03.
+mtools follows the chains of clusters as they are, and so writes into a file that shares clusters with the one that it
+replaces. Format: Microsoft's "FAT: General Overview of On-Disk Format" 1.03.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _DOTS = (b".          ", b"..         ")
 def check_chains(device: Device, table: FatTable) -> None:
     """Check, in all directories, that every chain of clusters is complete and not shared.
 
-    Clusters without an owner are harmless. Time and memory are bounded by the table's size.
+    Clusters that belong to no file are harmless. Time and memory are bounded by the table's size.
 
     Raises:
-        FilesystemError: a chain leads nowhere, runs in a circle, is too short for its file, or is shared.
+        FilesystemError: a chain leads nowhere, has a cycle, is too short for its file, or is shared.
         DiskImageError: the device cannot be read.
     """
     if table.size > _MAX_TABLE:
@@ -66,10 +66,10 @@ class _Walk:
             raise damaged(self._device, f"a file of {size} bytes has only {length} clusters")
 
     def _chain(self, first: int) -> list[int]:
-        """The clusters from *first* on, which no other chain has."""
+        """The clusters from *first* on; refused if another chain has one of them."""
         chain: list[int] = []
         cluster = first
-        # From 0xFF8 on, in as many digits as an entry has, a chain ends.
+        # A chain ends at 0xFF8 and above (FAT12), 0xFFF8 (FAT16), 0x0FFFFFF8 (FAT32).
         while cluster < self._mask - 7 or not chain:
             if not _FIRST <= cluster < self._table.clusters + _FIRST:
                 raise damaged(self._device, f"a chain of clusters leads to number {cluster}, which is none")
@@ -85,7 +85,7 @@ class _Walk:
         bits = cluster * self._table.entry_bits
         start = bits // 8
         width = 4 if self._table.root_cluster else 2
-        # An odd entry of FAT12 begins in the middle of a byte.
+        # An odd entry of FAT12 starts in the middle of a byte.
         return int.from_bytes(self._entries[start : start + width], "little") >> bits % 8 & self._mask
 
     def _clusters(self, chain: list[int]) -> Iterator[bytes]:
@@ -95,7 +95,7 @@ class _Walk:
 
 
 def _entries(contents: Iterator[bytes]) -> Iterator[bytes]:
-    """The entries of a directory that own clusters: no parts of long names, no labels, not itself, not the one above."""
+    """The entries of a directory that own clusters: not parts of long names, labels, ``.`` or ``..``."""
     for content in contents:
         for start in range(0, len(content) - _ENTRY + 1, _ENTRY):
             entry = content[start : start + _ENTRY]

@@ -1,6 +1,6 @@
 """Files in a FAT partition, through mtools, which needs neither root nor a mount.
 
-Names are matched without regard to case, as FAT does, and keep the case that they have on the disk.
+Names are matched without regard to case, as in FAT, and keep their case on the disk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_LISTING = 4 << 20
 _MAX_NAME = 255
 _CHUNK = 1 << 20
 _PIECE = 4096
-# What a directory entry can note: 1980 to 2107.
+# The range of times in a directory entry: 1980 to 2107.
 _EARLIEST, _LATEST = 315532800, 4354819198
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f"*/:<>?\\|\[\]]')
 _DEVICE_NAME = re.compile(r"(con|prn|aux|nul|clock\$|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE | re.DOTALL)
@@ -31,14 +31,14 @@ _FULL = ("No free cluster", "No space left", "Disk full", "No directory slots")
 
 
 class FatEntry(msgspec.Struct, frozen=True):
-    """A name in a directory, as it is spelled there."""
+    """A name in a directory, in its spelling on the disk."""
 
     name: str
     is_directory: bool
 
 
 def read_fat_file(device: Device, path: str, limit: int) -> bytes | None:
-    """The file *path* (``a/b.json``, from the root) of the FAT file system that fills *device*, or None if there is none.
+    """The content of the file *path* (``a/b.json``, from the root) of the FAT file system that fills *device*, or None.
 
     Raises:
         FilesystemError: the file is larger than *limit* bytes, or mtools cannot read the file system.
@@ -49,7 +49,7 @@ def read_fat_file(device: Device, path: str, limit: int) -> bytes | None:
 
 
 def list_fat_directory(device: Device, path: str = "") -> tuple[FatEntry, ...] | None:
-    """What the directory *path* (``a/b``, empty for the root) holds, in the order on the disk; None if there is none.
+    """The entries of the directory *path* (``a/b``, empty for the root), in the order on the disk; None if it does not exist.
 
     Raises:
         FilesystemError: mtools cannot read the file system, or the directory is endless.
@@ -60,23 +60,23 @@ def list_fat_directory(device: Device, path: str = "") -> tuple[FatEntry, ...] |
 
 
 def write_fat_file(device: Device, path: str, content: bytes, *, timestamp: int) -> None:
-    """Put one file into the FAT file system that fills *device*; see :func:`write_fat_files`."""
+    """Write one file to the FAT file system that fills *device*; see :func:`write_fat_files`."""
     write_fat_files(device, {path: content}, timestamp=timestamp)
 
 
 def write_fat_files(device: Device, files: Mapping[str, bytes], *, timestamp: int) -> None:
-    """Put *files*, contents by path from the root, into the FAT file system that fills *device*: all, or nothing changes.
+    """Write *files*, contents by path from the root, to the FAT file system that fills *device*: all of them, or none.
 
-    A file that is there already is replaced and keeps the spelling of its name; one that has the content already is left
-    alone; directories are made where missing. All is done and read back on a nameless copy of the partition, and only what
-    differs in the end is written to the device. Entries that are made carry *timestamp* (seconds since the epoch, UTC, as
-    near as FAT's two seconds from 1980 on come to it). A name of up to eight characters and three behind a dot that has
-    letters beyond ASCII is stored in FAT's old form, which does not keep their case.
+    An existing file is replaced and keeps the spelling of its name; one that has the content already stays as it is;
+    missing directories are created. All is done and read back on an unnamed copy of the partition; then only what differs
+    is written to the device. New entries get *timestamp* (seconds since the epoch, UTC, in FAT's steps of two seconds from
+    1980 on). A name of up to eight characters, and three after a dot, with letters beyond ASCII is stored in FAT's short
+    form, which does not keep their case.
 
     Raises:
-        UsageError: a path cannot be one on FAT, or two are the same but for case.
-        NoSpaceError: the file system, or its root directory, has no room for them.
-        FilesystemError: it is not FAT, is damaged, or has a directory where a file is to go, or the other way round.
+        UsageError: a path is not valid on FAT, or two differ only in case.
+        NoSpaceError: the file system, or its root directory, has no space for them.
+        FilesystemError: it is not FAT, is damaged, or has a directory in the place of a file, or a file in that of a directory.
         ToolError: mtools is not installed, or does not end in time.
     """
     for path in files:
@@ -91,7 +91,7 @@ def write_fat_files(device: Device, files: Mapping[str, bytes], *, timestamp: in
 
 
 class _Writing:
-    """The work on the copy."""
+    """Writes files to the copy."""
 
     def __init__(self, copy: FileDevice, timestamp: int) -> None:
         self._copy = copy
@@ -110,7 +110,7 @@ class _Writing:
                 continue
             wanted[spelled] = content
             if exists:
-                # Its clusters become free, so that what is free can be counted. FAT notes no clusters for an empty file.
+                # This frees its clusters, so that the free ones can be counted: an empty file has none.
                 self._put(spelled, b"")
         self._check_room(wanted, len(new_directories))
         for directory in new_directories:
@@ -120,7 +120,7 @@ class _Writing:
         self._check_written(wanted)
 
     def _resolve(self, path: str, new_directories: dict[str, None]) -> tuple[str, bool]:
-        """*path* as it is spelled on the disk, and whether the file is there; directories to be made are noted."""
+        """*path* in its spelling on the disk, and whether the file exists; missing directories go to *new_directories*."""
         *directories, name = path.split("/")
         place = ""
         for directory in directories:
@@ -179,7 +179,7 @@ class _Writing:
             )
 
     def _check_written(self, wanted: Mapping[str, bytes]) -> None:
-        """mtools ends well in cases where it did not do well; and a name could be another file's short alias."""
+        """Read back what was written: mtools may fail with status 0, and a name may be another file's short alias."""
         for path, content in wanted.items():
             if _read_if_not_longer(self._image, path, len(content)) != content:
                 raise FilesystemError(
@@ -194,7 +194,7 @@ class _Writing:
 
 
 def _bring_back(copy: FileDevice, device: Device) -> None:
-    """Write to *device* what *copy* has otherwise."""
+    """Write to *device* the chunks in which *copy* differs."""
     for start, size in copy.data_extents(0, copy.size):
         for offset in range(start, start + size, _CHUNK):
             length = min(_CHUNK, start + size - offset)
@@ -244,10 +244,10 @@ def _unreadable(device: Device, program: str, outcome: Outcome) -> FilesystemErr
 
 
 def check_fat_path(path: str) -> None:
-    """Check that *path* is valid on FAT, and one that mtools takes literally.
+    """Check that *path* is valid on FAT, and that mtools takes it literally.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: it is not valid; the message says why.
     """
     for name in path.split("/"):
         why = _fault(name)
@@ -272,5 +272,5 @@ def _fault(name: str) -> str | None:
 
 
 def _fold(text: str) -> str:
-    """*text* as it compares on FAT, which knows no upper case of several letters."""
+    """*text* as FAT compares it: upper case, but only where that is a single letter."""
     return "".join(letter.upper() if len(letter.upper()) == 1 else letter for letter in text)

@@ -1,7 +1,7 @@
-"""Running mtools' programs on a FAT file system that lies in a file: without root, a mount, a shell or the user's settings.
+"""Running the programs of mtools on a FAT file system in a file: without root, a mount, a shell or the user's settings.
 
-mtools takes a window on a disk image as ``FILE@@OFFSET``. It reads ``* ? [ ]`` in names as patterns, even in names that it is
-to make; callers keep them out. Its exit status is not to be relied on: of a copy that filled the file system it says 0.
+mtools takes a window on a disk image as ``FILE@@OFFSET``. It reads ``* ? [ ]`` in names as patterns, even in names that it
+creates; callers keep them out. Its exit status is not reliable: it is 0 after a copy that filled the file system.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_MESSAGE = 4096
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a program ended; *output* has one byte more than the limit if there was more than that."""
+    """The end of a program; *output* is one byte longer than the limit if there was more; *said* is its standard error."""
 
     status: int
     output: bytes
@@ -42,10 +42,10 @@ def run_mtools(
 
     Args:
         arguments: options, then names as mtools writes them, ``::/a/b`` or ``-``.
-        limit: bytes of standard output that are wanted at most; the program is ended when there is more.
+        limit: bytes of standard output at most; the program is stopped when there is more.
         stdin: a descriptor to read from.
-        timestamp: seconds since the epoch, what mtools takes for the time of day. Debian's mtools 4.0.18-2.1 is the first
-            that does; an older one stamps the entries that it makes with the clock's time.
+        timestamp: seconds since the epoch, used by mtools as the current time. Debian's mtools 4.0.18-2.1 is the first that
+            does this; older ones use the clock.
 
     Raises:
         ToolError: mtools is not installed, or does not end in time.
@@ -79,9 +79,10 @@ def _options(program: str) -> tuple[str, ...]:
 
 
 def _environment(timestamp: int) -> dict[str, str]:
-    """An mtoolsrc of the user's could map names to other drives; the check is for floppy disks and fails on some boot sectors.
+    """The environment for mtools, without the user's settings.
 
-    FAT notes the local time, hence the zone; names are read and shown in the locale's characters.
+    The user's mtoolsrc could map names to other drives. mtools' check of boot sectors is for floppy disks and fails on some
+    valid ones. FAT stores local time, hence TZ; names are read and printed in the locale's characters.
     """
     return {
         **os.environ,
@@ -94,7 +95,7 @@ def _environment(timestamp: int) -> dict[str, str]:
 
 
 def _read_bounded(process: subprocess.Popen[bytes], limit: int) -> tuple[bytes, bytes]:
-    """Standard output, one byte more than *limit* at most, and standard error; a lie about a file's size fills no memory."""
+    """Standard output, at most one byte more than *limit*, and standard error: a false file size cannot fill the memory."""
     if process.stdout is None or process.stderr is None:
         raise ToolError("an mtools program was started without pipes")
     output = process.stdout.read(limit + 1)

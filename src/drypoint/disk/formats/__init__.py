@@ -1,4 +1,4 @@
-"""Disk images as users have them: raw, or packed by gzip, xz, zstd or zip; and block maps of them."""
+"""Formats of disk images: raw, or compressed by gzip, xz, zstd or zip; and block maps."""
 
 from .bmap import write_block_map
 from .kinds import ImageFormat, format_of_content, format_of_name, member_name, refuse_packed_again

@@ -2,8 +2,8 @@
 
 Format: version 2.0 of the XML file of bmap-tools (Documentation in its BmapCreate.py and BmapCopy.py).
 
-bmaptool leaves what is not mapped as it was on the card. Zeros are therefore left out only where a file system says that its
-blocks are free: elsewhere they matter, as those of files, of inode tables, or of a boot loader's settings.
+bmaptool does not write blocks that are not mapped: the card keeps what it held. So zeros are left out only where a file system
+says that the blocks are free: elsewhere they matter, as in files, inode tables, or a boot loader's settings.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ _END = """    </BlockMap>
 
 
 def write_block_map(source_fd: int, size: int, image_name: str, path: Path) -> None:
-    """Write to *path*, an empty file or none, the block map of a disk image, the first *size* bytes of a file.
+    """Write the block map of a disk image, the first *size* bytes of a file, to *path*, which is empty or does not exist.
 
-    It serves the disk image in any format: bmaptool unpacks what it copies.
+    It is valid for the disk image in any compression, because bmaptool decompresses while it copies.
 
     Args:
         source_fd: the disk image, raw, open for reading.
-        image_name: what a comment in the map calls it.
+        image_name: its name in a comment in the map.
 
     Raises:
         DiskImageError: the disk image is empty, or cannot be read.
-        OutputError: *path* cannot be written. Its cause is the OSError.
+        OutputError: *path* cannot be written; its cause is the OSError.
     """
     if not size:
         raise DiskImageError(f"{image_name} is empty: there is nothing to map")
@@ -93,7 +93,7 @@ def _write(file: BufferedRandom, source_fd: int, size: int, name: str, mapped: I
 
 
 def _mapped(fd: int, size: int, free: Iterator[_Range]) -> Iterator[_Range]:
-    """The (start, end) bytes that have to be written, in order; starts, and ends but for the last, are those of blocks."""
+    """The (start, end) byte ranges to be written, in order, aligned to blocks except for the last end."""
     place = 0
     for start, end in _zeros(fd, size, free):
         if place < start:
@@ -106,8 +106,8 @@ def _mapped(fd: int, size: int, free: Iterator[_Range]) -> Iterator[_Range]:
 def _zeros(fd: int, size: int, free: Iterator[_Range]) -> Iterator[_Range]:
     """The blocks of the *free* ranges that hold zeros.
 
-    Whether they are holes of the file does not matter, so that the map follows from the disk image's bytes alone: of blocks
-    that were allocated and never written, SEEK_DATA says one thing or the other, depending on the page cache.
+    Whether they are holes of the file does not matter, so that the map depends on the disk image's bytes alone: for blocks
+    that were allocated and never written, the answer of SEEK_DATA depends on the page cache.
     """
     for free_start, free_end in free:
         place = _blocks(free_start) * BLOCK_SIZE
@@ -126,7 +126,7 @@ def _zeros(fd: int, size: int, free: Iterator[_Range]) -> Iterator[_Range]:
 
 
 def _checksum(fd: int, start: int, end: int) -> str:
-    """The SHA-256 of a range, whose holes are not read."""
+    """The SHA-256 of a range; holes are not read."""
     found = hashlib.sha256()
     place = start
     for offset, length in data_extents(fd, start, end):
@@ -148,5 +148,5 @@ def _blocks(size: int) -> int:
 
 
 def _in_comment(name: str) -> str:
-    """A name as a comment may hold it: nothing unprintable, and no two hyphens in a row."""
+    """A name that is valid in a comment: printable, without two hyphens in a row."""
     return printable(os.fsencode(name).decode("utf-8", "backslashreplace")).replace("--", "-\u2010")

@@ -1,4 +1,4 @@
-"""Deflate by all cores, for gzip and zip: one stream, whose pieces are compressed at the same time.
+"""Parallel deflate, for gzip and zip: one stream whose pieces are compressed at the same time.
 
 Each piece is compressed with the 32 KiB before it as its dictionary and ends on a byte boundary (an empty stored block, as
 zlib's sync flush makes it), so that the pieces one after another are one valid stream. Its bytes depend on the content
@@ -25,7 +25,7 @@ _MEMORY_LEVEL = 9
 
 
 class _Piece(msgspec.Struct, frozen=True):
-    """Content, or None for zeros; its length; the bytes before it; and whether it ends the stream."""
+    """A piece of the content (None for zeros), with its length, the bytes before it, and whether it is the last."""
 
     content: bytes | None
     length: int
@@ -35,7 +35,7 @@ class _Piece(msgspec.Struct, frozen=True):
 
 
 class Deflated(msgspec.Struct):
-    """A sparse file's first *size* bytes as a deflate stream. *crc* and *compressed_size* are known when it has ended."""
+    """A sparse file's first *size* bytes as a deflate stream. *crc* and *compressed_size* are valid at its end."""
 
     source_fd: int
     size: int
@@ -45,7 +45,7 @@ class Deflated(msgspec.Struct):
     compressed_size: int = 0
 
     def __iter__(self) -> Iterator[tuple[bytes, int]]:
-        """Pieces of the stream, each with the bytes of the file it stands for.
+        """Pieces of the stream, each with the number of the file's bytes in it.
 
         Raises:
             DiskImageError: the file cannot be read, or is shorter.
@@ -75,7 +75,7 @@ def _compress(piece: _Piece) -> tuple[bytes, bytes | None, int]:
 
 @lru_cache(maxsize=8)
 def _deflated_zeros(length: int, dictionary: bytes, last: bool, level: int) -> bytes:
-    """Most of a disk image is holes, and they are all the same."""
+    """Compressed zeros, cached: most of a disk image is holes."""
     return _deflated(_zeros(length), dictionary, last, level)
 
 

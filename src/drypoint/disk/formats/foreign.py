@@ -1,4 +1,4 @@
-"""Files that hold a disk image in a format that is not read here, by their first or last bytes, with what converts them.
+"""Unsupported formats of disk images, recognised by their first or last bytes, with the commands that convert them.
 
 Formats: QEMU's docs/interop (qcow2, qed, parallels) and block drivers (vmdk, vdi, vpc, vhdx); POSIX ustar; LZ4's frame format;
 LZMA_Alone as in liblzma's lzma-file-format.txt; lzip's manual; Android's libsparse; Apple's UDIF trailer ("koly").
@@ -20,13 +20,13 @@ _QEMU = "qemu-img convert -O raw {path} {raw}"
 
 
 class ForeignFormat(msgspec.Struct, frozen=True):
-    """A format: what people call it, and the command that makes a raw disk image, with ``{path}`` and ``{raw}`` in it."""
+    """A format: its name, and the command that makes a raw disk image, with ``{path}`` and ``{raw}`` in it."""
 
     name: str
     command: str
 
     def advice(self, name: str) -> str:
-        """The command for the file called *name*."""
+        """The command for the file *name*."""
         return self.command.format(path=shlex.quote(name), raw=shlex.quote(_raw_name(name)))
 
 
@@ -75,7 +75,7 @@ _ETCH_FIRST = b"manifest.json"
 
 
 def foreign_format(device: Device) -> ForeignFormat | None:
-    """The format of *device* if it is one that is known and not read; None for a raw disk image, or what is read.
+    """The format of *device* if it is known but not supported; None for a raw disk image or a supported format.
 
     Raises:
         DiskImageError: it cannot be read.
@@ -91,7 +91,7 @@ def foreign_format(device: Device) -> ForeignFormat | None:
 
 
 def foreign_start(head: bytes) -> ForeignFormat | None:
-    """The same for a stream whose first bytes are *head*; formats that are known by later bytes are missed if it is short."""
+    """Like :func:`foreign_format`, for a stream that starts with *head*; misses formats with marks after its end."""
     if compression_of(head[:10]) == "bzip2":
         return _UNPACKS["bzip2"]
     for magic, found in _AT_START:
@@ -109,7 +109,7 @@ def foreign_start(head: bytes) -> ForeignFormat | None:
 
 
 def _is_lzma(head: bytes) -> bool:
-    """Whether it is an LZMA_Alone header that liblzma's encoders write: it has no magic number."""
+    """Whether *head* is an LZMA_Alone header as liblzma's encoders write it; the format has no magic number."""
     if len(head) < 13 or head[0] >= 225:
         return False
     dictionary, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")

@@ -1,4 +1,4 @@
-"""Where a disk image holds nothing that matters: the free blocks of its ext file systems.
+"""The free blocks of the ext file systems in a disk image.
 
 Format: block groups and their bitmaps as in the kernel's Documentation/filesystems/ext4.
 """
@@ -18,9 +18,9 @@ _FREE_RUN = re.compile("0+")
 
 
 def free_ranges(device: Device) -> Iterator[tuple[int, int]]:
-    """The (start, end) byte ranges of the disk image *device* that its ext file systems have not in use, in order.
+    """The (start, end) byte ranges of the disk image *device* that are free in its ext file systems, in order.
 
-    Of what cannot be read, or is not an ext file system, nothing is free.
+    Partitions that cannot be read or hold another file system yield nothing.
     """
     try:
         probed = probe_partitions(device, read_table(device))
@@ -43,7 +43,7 @@ def _free_in(device: Device, probed: ProbedPartition) -> Iterator[tuple[int, int
             for first, end in _free_in_group(volume, number, metadata):
                 yield start + first * volume.superblock.block_size, start + end * volume.superblock.block_size
     except DiskImageError:
-        # A damaged file system: what it says is free need not be.
+        # A damaged file system may call blocks free that are in use.
         return
 
 
@@ -71,8 +71,8 @@ def _free_in_group(
     count = min(superblock.blocks_per_group, superblock.blocks_count - base)
     group = volume.group(number)
     if group.flags & _BLOCK_UNINIT:
-        # Its bitmap was never written. What it would say: all is free but bitmaps and inodes that lie here, and copies of the
-        # superblock, which are no holes.
+        # Its bitmap was never written. All blocks are free, except bitmaps and inodes in this group, and copies of the
+        # superblock, which are not holes.
         place = base
         for first, end in sorted(metadata.get(number, ())):
             if place < first:
@@ -82,7 +82,7 @@ def _free_in_group(
             yield place, base + count
         return
     bitmap = volume.read(group.block_bitmap, 1, f"the block bitmap of group {number}")
-    # As text, the lowest bit first, of exactly the group's blocks.
+    # As text, lowest bit first, for exactly the group's blocks.
     bits = format(int.from_bytes(bitmap, "little"), f"0{8 * len(bitmap)}b")[::-1][:count]
     for run in _FREE_RUN.finditer(bits):
         yield base + run.start(), base + run.end()

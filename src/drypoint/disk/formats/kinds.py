@@ -1,4 +1,4 @@
-"""How a disk image is packed: told by content where one is read, by the name where one is written."""
+"""The compression of a disk image: detected from the content for input, chosen by the suffix for output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .foreign import foreign_format
 
 
 class ImageFormat(StrEnum):
-    """What a file that stands for a disk image is."""
+    """The supported formats of a disk image."""
 
     RAW = "raw"
     GZIP = "gzip"
@@ -27,7 +27,7 @@ _WRITTEN = "gzip (.gz), xz (.xz), zstd (.zst), zip (.zip), or none (.img)"
 
 
 def format_of_content(device: Device) -> ImageFormat:
-    """What *device* is; what is not known is a raw disk image until its table is read.
+    """The format of *device*; unknown content counts as raw until its partition table is read.
 
     Raises:
         DiskImageError: it is in a format that is not supported, or cannot be read.
@@ -40,10 +40,10 @@ def format_of_content(device: Device) -> ImageFormat:
 
 
 def refuse_foreign(device: Device) -> None:
-    """Make sure that *device* is not in a format that is known and not read.
+    """Refuse a *device* in a known but unsupported format.
 
     Raises:
-        DiskImageError: it is; the message has the command that converts it.
+        DiskImageError: it is in such a format; the message has the command that converts it.
     """
     found = foreign_format(device)
     if found is not None:
@@ -53,10 +53,10 @@ def refuse_foreign(device: Device) -> None:
 
 
 def refuse_packed_again(device: Device, kind: ImageFormat) -> None:
-    """Make sure that what was packed as *kind* and is now *device* is a raw disk image.
+    """Refuse *device*, which was unpacked from *kind*, unless it is a raw disk image.
 
     Raises:
-        DiskImageError: it is packed again, or in a format that is not read.
+        DiskImageError: it is compressed again, or in an unsupported format.
     """
     name = probe_compressed(device)
     found = foreign_format(device)
@@ -69,10 +69,10 @@ def refuse_packed_again(device: Device, kind: ImageFormat) -> None:
 
 
 def format_of_name(path: Path) -> ImageFormat:
-    """What a file that is to be written as *path* should be, by its suffix; one that means nothing stands for raw.
+    """The format for writing *path*, by its suffix; an unknown suffix means raw.
 
     Raises:
-        UsageError: the suffix is that of a format that is not written.
+        UsageError: the suffix is that of a format that cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix in _NOT_WRITTEN:
@@ -81,6 +81,6 @@ def format_of_name(path: Path) -> ImageFormat:
 
 
 def member_name(path: Path) -> str:
-    """What a disk image written as *path* is called inside an archive, and what unpacking makes of it: ``disk.img``."""
+    """The name of the disk image inside *path*, and the file that unpacking makes: ``disk.img`` for ``disk.img.zip``."""
     name = path.name if format_of_name(path) is ImageFormat.RAW else path.stem
     return name if "." in name else f"{name}.img"

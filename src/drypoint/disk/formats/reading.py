@@ -1,4 +1,4 @@
-"""A disk image opened, whatever it is packed in: where it is when it is raw, else unpacked to a sparse nameless file."""
+"""Opening a disk image: a raw one directly, a compressed one unpacked to an unnamed sparse file."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class OpenedImage(msgspec.Struct, frozen=True):
     """A disk image that can be read at any offset.
 
     Attributes:
-        device: its bytes; its name is the path that the user gave. Only read from, unless it is scratch. Padded if zeros are
-            missing at its end, see :func:`.pad_missing_tail`.
-        format: what it was packed in.
-        is_scratch: whether the device is a file without a name that nobody else knows, which may be written to.
+        device: its bytes, named by the path that the user gave. Read-only, unless it is scratch. Padded if zeros are missing at
+            its end, see :func:`.pad_missing_tail`.
+        format: its compression.
+        is_scratch: whether the device is an unnamed file of this process, which may be written to.
     """
 
     device: FileDevice
@@ -43,17 +43,17 @@ class OpenedImage(msgspec.Struct, frozen=True):
 def opened_image(
     path: Path, *, directory: Path | None = None, name: str | None = None, progress: Progress = SILENT
 ) -> Iterator[OpenedImage]:
-    """Open the disk image *path*, which may be a block device, or compressed: its content tells, not its name.
+    """Open the disk image *path*, which may be a block device or compressed; the content decides, not the name.
 
     Args:
-        directory: where a compressed one is unpacked to; default: :func:`.scratch_directory`.
-        name: how messages name it; default: its path.
-        progress: is given how much of a compressed one has been read.
+        directory: where a compressed one is unpacked; default: :func:`.scratch_directory`.
+        name: for messages; default: its path.
+        progress: gets the bytes of a compressed one that have been read.
 
     Raises:
-        DiskImageError: it cannot be read, is damaged, cut short, compressed in a way that is not supported, or an archive with
-            more or less than one disk image.
-        OutputError: there is no room to unpack it.
+        DiskImageError: it cannot be read, is damaged, truncated, compressed in an unsupported way, or an archive with more or
+            less than one disk image.
+        OutputError: there is no space to unpack it.
     """
     with FileDevice(path, name=name) as file:
         kind = format_of_content(file)
@@ -70,17 +70,17 @@ def opened_image(
 
 
 def decompressed(chunks: Iterable[bytes], kind: ImageFormat, name: str, progress: Progress = SILENT) -> Iterator[bytes]:
-    """The bytes of the disk image that the stream *chunks* holds, at most 1 MiB at a time where it is compressed.
+    """The bytes of the disk image in the stream *chunks*, at most 1 MiB at a time if it is compressed.
 
-    Several gzip members, xz streams or zstd frames are one image, as they are to gzip, xz and zstd. Zeros may follow the last;
+    Several gzip members, xz streams or zstd frames make one image, as for gzip, xz and zstd. Zeros may follow the last;
     anything else there, such as the metadata behind every OpenWrt image, is ignored with a warning, as gzip does.
 
     Args:
-        name: how messages name the stream.
-        progress: is given the warning.
+        name: the stream's name in messages.
+        progress: gets the warning.
 
     Raises:
-        DiskImageError: it is damaged, truncated, wants absurd memory, or is a zip archive, whose directory is at its end.
+        DiskImageError: it is damaged, truncated, needs too much memory, or is a zip archive, whose directory is at its end.
     """
     trailing = f"warning: {name} goes on after the end of its {kind} data; what follows is not part of the disk image"
     match kind:

@@ -1,4 +1,4 @@
-"""Streams and sparse files: zeros become holes on the way in, holes become zeros on the way out."""
+"""Streams and sparse files: zeros become holes when written, holes become zeros when read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_sparse(chunks: Iterable[bytes], fd: int) -> int:
         The file's size in bytes.
 
     Raises:
-        OSError: it cannot be written; ENOSPC for one.
+        OSError: it cannot be written, for example ENOSPC.
     """
     position = 0
     for chunk in chunks:
@@ -34,7 +34,7 @@ def write_sparse(chunks: Iterable[bytes], fd: int) -> int:
 
 
 def _runs(chunk: bytes, position: int) -> Iterator[tuple[int, int]]:
-    """The (start, end) runs of *chunk*, which lies at *position*, that have to be written."""
+    """The (start, end) runs of *chunk*, which starts at *position* of the file, that must be written."""
     size = len(chunk)
     if _is_zero(chunk, 0, size):
         return
@@ -42,7 +42,7 @@ def _runs(chunk: bytes, position: int) -> Iterator[tuple[int, int]]:
     start = 0
     while start < size:
         end = min(size, start + HOLE_SIZE - (position + start) % HOLE_SIZE)
-        # Also a piece of a block is left out: the file reads as zeros where nobody writes.
+        # A piece of a block may be left out, too: the file reads as zeros where nothing was written.
         if _is_zero(chunk, start, end):
             if first is not None:
                 yield first, start
@@ -66,7 +66,7 @@ def _is_zero(chunk: bytes, start: int, end: int) -> bool:
 def image_chunks(fd: int, size: int, chunk_size: int) -> Iterator[tuple[bytes | None, int]]:
     """A sparse file's first *size* bytes in order, as (content, length) of *chunk_size* each, the last shorter.
 
-    The content is None where the whole chunk lies in holes, which are not read.
+    The content is None if the whole chunk is a hole; holes are not read.
 
     Raises:
         DiskImageError: the file cannot be read, or is shorter.
@@ -90,7 +90,7 @@ def read_exactly(fd: int, offset: int, length: int) -> bytes:
     """*length* bytes at *offset*.
 
     Raises:
-        DiskImageError: the file ends before.
+        DiskImageError: the file ends before that.
         OSError: it cannot be read.
     """
     content = os.pread(fd, length, offset)

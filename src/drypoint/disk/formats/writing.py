@@ -1,4 +1,4 @@
-"""A disk image written as a stream in any format, with all cores. Equal content gives equal bytes, on any number of cores."""
+"""Writing a disk image as a stream in any format, on all cores. Equal content gives equal bytes on any number of cores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .zstandard import zstd_frame
 
 _CHUNK = 1 << 20
 _LEVELS = {
-    # Chosen by measuring: docs/formats.md.
+    # Measured: docs/formats.md.
     ImageFormat.GZIP: (range(1, 10), 4),
     ImageFormat.XZ: (range(10), 1),
     ImageFormat.ZSTD: (range(1, 20), 3),
@@ -44,16 +44,16 @@ def write_image(
 ) -> None:
     """Write a disk image, the first *size* bytes of a file, to the start of a file or into a pipe.
 
-    Holes are not read. A raw image in a regular file keeps them.
+    Holes are not read. A raw image in a regular file keeps its holes.
 
     Args:
         source_fd: the disk image, open for reading.
         target_fd: where it goes, open for writing and empty.
-        member_name: what it is called in a zip archive, see :func:`.member_name`. gzip's name field stays empty.
+        member_name: its name in a zip archive, see :func:`.member_name`. gzip's name field stays empty.
         timestamp: seconds since the epoch, for the time fields of gzip and zip.
-        level: how hard to compress: 1 to 9 for gzip and zip, 0 to 9 for xz, 1 to 19 for zstd. Default: a fast one.
+        level: of compression: 1 to 9 for gzip and zip, 0 to 9 for xz, 1 to 19 for zstd. Default: a fast one.
         workers: threads to use, at most; default: one for each usable core. The result does not depend on it.
-        progress: is told the bytes of the disk image that are done.
+        progress: gets the number of the disk image's bytes that are done.
 
     Raises:
         UsageError: there is no such level.
@@ -86,7 +86,7 @@ def _level(kind: ImageFormat, level: int | None) -> int:
 def _stream(
     source_fd: int, size: int, kind: ImageFormat, name: str, timestamp: int, level: int, workers: int
 ) -> Iterator[tuple[bytes, int]]:
-    """Pieces of the output, each with the bytes of the disk image it stands for."""
+    """Pieces of the output, each with the number of the disk image's bytes in it."""
     match kind:
         case ImageFormat.RAW:
             zeros = bytes(_CHUNK)
@@ -105,7 +105,7 @@ def _stream(
 
 
 def _gzip(content: Deflated, timestamp: int) -> Iterator[tuple[bytes, int]]:
-    """One member (RFC 1952). Its length field is modulo 4 GiB, and a time that its field cannot hold is none."""
+    """One member (RFC 1952). Its length field is modulo 4 GiB; a time that does not fit is written as 0, which means none."""
     seconds = timestamp if 0 <= timestamp < 1 << 32 else 0
     yield b"\x1f\x8b\x08\0" + struct.pack("<IBB", seconds, 0, _UNIX), 0
     yield from content

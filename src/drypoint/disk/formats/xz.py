@@ -1,6 +1,6 @@
-"""xz by all cores: one stream of independent blocks, which `xz -T0` can also undo by all cores.
+"""Parallel xz: one stream of independent blocks, which `xz -T0` can also decompress in parallel.
 
-Format: "The .xz File Format" 1.1.0. Each block's header has both sizes; its check is CRC-64, as xz's own default.
+Format: "The .xz File Format" 1.1.0. Each block's header has both sizes; its check is CRC-64, xz's default.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class _Block(msgspec.Struct, frozen=True):
 
 
 def xz_stream(source_fd: int, size: int, level: int, workers: int) -> Iterator[tuple[bytes, int]]:
-    """A sparse file's first *size* bytes as an xz stream: pieces of it, each with the bytes of the file it stands for.
+    """A sparse file's first *size* bytes as an xz stream: pieces, each with the number of the file's bytes in it.
 
     Raises:
         DiskImageError: the file cannot be read, or is shorter.
     """
     yield b"\xfd7zXZ\0" + _FLAGS + _crc32(_FLAGS), 0
-    # Sizes of blocks by the thousand at most: the index of a TiB takes 45,000 entries.
+    # The index stays small: a TiB has 45,000 blocks.
     index: list[tuple[int, int]] = []
     blocks = (_Block(content, length, level) for content, length in image_chunks(source_fd, size, BLOCK_SIZE))
     for block, unpadded_size, length in in_order(_compress, blocks, min(workers, _MOST_WORKERS)):
@@ -63,7 +63,7 @@ def _compress(block: _Block) -> tuple[bytes, int, int]:
 
 @lru_cache(maxsize=4)
 def _zero_block(length: int, level: int) -> tuple[bytes, int]:
-    """Most of a disk image is holes, and they are all the same."""
+    """A block of zeros, cached: most of a disk image is holes."""
     return _packed(bytes(length), level)
 
 
@@ -73,11 +73,11 @@ def _packed(content: bytes, level: int) -> tuple[bytes, int]:
     compressor = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=filters)
     pieces = []
     for start in range(0, len(content), _PIECE_SIZE):
-        # A block takes seconds.
+        # A block takes seconds: check for the end of the job in between.
         current().check()
         pieces.append(compressor.compress(content[start : start + _PIECE_SIZE]))
     data = b"".join((*pieces, compressor.flush()))
-    # The dictionary's size, coded as the format has it: two exponents' worth of values for each power of two.
+    # The dictionary's size in the format's encoding: two values for each power of two.
     dictionary = 2 * (_DICTIONARY_BITS[level] - 12)
     fields = bytes([_SIZES_PRESENT]) + _number(len(data)) + _number(len(content)) + bytes([_LZMA2, 1, dictionary])
     header = _padded(b"\0" + fields)
@@ -96,7 +96,7 @@ def _crc32(data: bytes) -> bytes:
 
 
 def _number(value: int) -> bytes:
-    """A multibyte integer: seven bits a byte, the lowest first."""
+    """A multibyte integer: seven bits a byte, lowest first."""
     coded = bytearray()
     while value > 0x7F:
         coded.append(value & 0x7F | 0x80)

@@ -1,7 +1,7 @@
-"""The one disk image in a zip archive, as downloads have it.
+"""Reading the one disk image in a zip archive.
 
-Format: PKWARE's APPNOTE.TXT 6.3.10. The central directory is trusted for nothing that cannot be checked: the member's
-own header must agree with it, and its sizes and CRC with what comes out.
+Format: PKWARE's APPNOTE.TXT 6.3.10. The central directory is checked: the member's own header must agree with it, and its
+sizes and CRC with the content.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class ZipMember(msgspec.Struct, frozen=True):
 
 
 def find_image(archive: Device) -> ZipMember:
-    """The disk image in *archive*: its only file, or the only one of several whose name is that of a disk image.
+    """The disk image in *archive*: its only file, or the only file whose name is that of a disk image.
 
-    Directories do not count, nor does what macOS puts next to files, in any directory: ``__MACOSX/`` and ``._NAME``.
+    Directories do not count, nor do the files that macOS adds in any directory: ``__MACOSX/`` and ``._NAME``.
 
     Raises:
         DiskImageError: the archive is damaged, has several parts, no disk image or more than one, or that one is encrypted or
-            compressed in a way that is not supported.
+            compressed in an unsupported way.
     """
     files = [one for one in _members(archive) if not one.name.endswith("/") and not _is_from_macos(one.name)]
     images = [one for one in files if one.name.lower().endswith(_IMAGE_SUFFIXES)]
@@ -89,7 +89,7 @@ def member_content(archive: Device, member: ZipMember) -> Iterator[tuple[bytes, 
     """The bytes of *member*, each piece with the number of compressed bytes read so far.
 
     Raises:
-        DiskImageError: they are not what the archive says they are.
+        DiskImageError: their size or CRC is not that of the archive's directory.
     """
     what = f"{archive.name}: {member.name}"
     start = _content_offset(archive, member, what)
@@ -118,7 +118,7 @@ def member_content(archive: Device, member: ZipMember) -> Iterator[tuple[bytes, 
 
 
 def _content_offset(archive: Device, member: ZipMember, what: str) -> int:
-    """Where the content lies: behind the member's own header, which must agree with the directory's."""
+    """The offset of the content, after the member's own header, which must agree with the directory's."""
     header = _read(archive, member.offset, _LOCAL.size, what)
     magic, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL.unpack(header)
     name = _read(archive, member.offset + _LOCAL.size, name_length, what)
@@ -150,7 +150,7 @@ def _members(archive: Device) -> Iterator[ZipMember]:
         wide = _wide(content[extra_at : extra_at + extra_size])
         sizes = []
         for value in (unpacked, packed, fields[16]):
-            # The 64-bit values are there in this order, each only if its 32-bit field has no room for it.
+            # The 64-bit values follow in this order, each only if it does not fit its 32-bit field.
             sizes.append(next(wide, _MASK32) if value == _MASK32 else value)
         yield ZipMember(_text(content[name_at:extra_at], flags), method, flags, crc, sizes[1], sizes[0], sizes[2])
 

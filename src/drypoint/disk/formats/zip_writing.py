@@ -1,6 +1,6 @@
-"""A zip archive of one file, written as a stream: sizes and CRC follow the content, in a data descriptor.
+"""Writing a zip archive of one file as a stream: sizes and CRC follow the content, in a data descriptor.
 
-Format: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3 and 4.5.3. Made as Unix makes it, so that the member has a mode.
+Format: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3 and 4.5.3. "Made by" is Unix, so that the member has a mode.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _DOS_EPOCH, _DOS_END = 315532800, 4354819198  # 1980-01-01 and 2107-12-31 23:59:
 
 
 def zip_archive(content: Deflated, name: str, timestamp: int) -> Iterator[tuple[bytes, int]]:
-    """An archive with *content* under *name*: pieces of it, each with the bytes of the content it stands for.
+    """An archive with *content* under *name*: pieces, each with the number of the content's bytes in it.
 
-    Its records have 64-bit sizes only where the content needs them: some old programs know none.
+    Its records have 64-bit sizes only if the content needs them, because some old programs do not read them.
 
     Raises:
         DiskImageError: the content cannot be read.
@@ -61,7 +61,7 @@ def _directory(content: Deflated, name: bytes, version: int, common: bytes, star
 
 
 def _dos_time(timestamp: int) -> tuple[int, int]:
-    """Time and date as DOS has them, in steps of two seconds; without a time zone, so UTC."""
+    """Time and date in DOS format, in steps of two seconds; the format has no time zone, so UTC."""
     moment = time.gmtime(min(max(timestamp, _DOS_EPOCH), _DOS_END))
     return (
         moment.tm_hour << 11 | moment.tm_min << 5 | moment.tm_sec // 2,

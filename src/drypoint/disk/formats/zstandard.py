@@ -1,4 +1,4 @@
-"""zstd by all cores: one frame, with the content's size and checksum. Its bytes are the same for any number of workers."""
+"""Parallel zstd: one frame, with the content's size and checksum. Its bytes are the same for any number of workers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _MOST_WORKERS = 16
 
 
 def zstd_frame(source_fd: int, size: int, level: int, workers: int) -> Iterator[tuple[bytes, int]]:
-    """A sparse file's first *size* bytes as a zstd frame: pieces of it, each with the bytes of the file that went in.
+    """A sparse file's first *size* bytes as a zstd frame: pieces, each with the number of the file's bytes that went in.
 
     Raises:
         DiskImageError: the file cannot be read, or is shorter.
     """
-    # Never none at all: without workers the same library makes other bytes.
+    # At least one worker: without workers the same library makes other bytes.
     _, most = zstd.CompressionParameter.nb_workers.bounds()
     compressor = zstd.ZstdCompressor(
         options={

@@ -1,1 +1,1 @@
-"""Files of the host: results that appear when they are whole, copies, scratch files, and how changes are taken back."""
+"""Files of the host: outputs that appear when complete, copies, scratch files, and undoing changes."""

@@ -1,4 +1,4 @@
-"""Copying what a sparse file holds, and only that: holes stay holes, and bytes move inside the kernel where it can."""
+"""Copying sparse files: holes stay holes, and data is copied inside the kernel where possible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .read_write import copy_by_hand
 
 CHUNK_SIZE = 16 << 20
 
-# What copy_file_range says on file systems, or pairs of them, for which the kernel has no shortcut.
+# Errors of copy_file_range on file systems, or pairs of them, that it does not support.
 _NO_SHORTCUT = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM})
 
 Progress = Callable[[int], None]
@@ -21,7 +21,7 @@ Progress = Callable[[int], None]
 def data_extents(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
     """The (offset, length) runs of *fd* between *start* and *end* that are not holes, in order.
 
-    A file system that knows no holes yields one run over everything.
+    A file system without holes yields one run over everything.
     """
     position = start
     while position < end:
@@ -51,21 +51,21 @@ def copy_sparse(
     progress: Progress | None = None,
     for_good: bool = False,
 ) -> int:
-    """Copy *length* bytes (default: to the source's end) into a target range that reads as zeros, skipping the source's holes.
+    """Copy *length* bytes (default: to the source's end) to a target range that reads as zeros, skipping the source's holes.
 
-    The target gets its full length, so that a hole at the end counts. *progress* is called with the number of bytes
-    passed since its last call, holes included; after the last call the sum is *length*.
+    The target gets its full length, even if the source ends with a hole. *progress* is called with the number of bytes
+    done since its last call, holes included; after the last call the sum is *length*.
 
     Args:
-        for_good: the target will be flushed, and need not be in the page cache: what is large goes to the disk directly where
+        for_good: the target will be flushed, and need not be in the page cache: large runs are written to the disk directly if
             blocks cannot be shared.
 
     Returns:
         The bytes of data that were copied.
 
     Raises:
-        DiskImageError: the source is shorter than it should be.
-        OSError: reading or writing failed (ENOSPC among them), for the caller to name the file.
+        DiskImageError: the source is shorter than *length*.
+        OSError: reading or writing failed (ENOSPC, for example); the caller names the file.
     """
     source_size = os.lseek(source_fd, 0, os.SEEK_END)
     total = source_size - source_offset if length is None else length
@@ -84,7 +84,7 @@ def copy_sparse(
                 if progress is not None:
                     progress(here - passed)
                     passed = here
-    # Of a part that is gone nothing is seen but a hole.
+    # A part that was cut off meanwhile looks like a hole.
     if os.lseek(source_fd, 0, os.SEEK_END) < source_offset + total:
         raise shortened(source_offset + total)
     if progress is not None and passed < total:
@@ -95,7 +95,7 @@ def copy_sparse(
 def _copied(
     direct: DirectTarget | None, source_fd: int, source_offset: int, target_fd: int, target_offset: int, length: int
 ) -> Iterator[int]:
-    """Copy a run of data; yields the bytes of each piece when it is copied."""
+    """Copy a run of data; yields the length of each piece when it is copied."""
     start, end = (0, 0) if direct is None else direct.whole_blocks(source_offset, target_offset, length)
     yield from _copied_inside(source_fd, source_offset, target_fd, target_offset, start)
     if direct is not None and start < end:
@@ -113,7 +113,7 @@ def _copied_inside(
 
 
 def copy_range(source_fd: int, source_offset: int, target_fd: int, target_offset: int, length: int) -> None:
-    """Copy exactly *length* bytes, inside the kernel if it can (on some file systems by sharing the blocks).
+    """Copy exactly *length* bytes, inside the kernel if possible (on some file systems by sharing blocks).
 
     Raises:
         DiskImageError: the source ends too early.
@@ -128,7 +128,7 @@ def copy_range(source_fd: int, source_offset: int, target_fd: int, target_offset
                 raise
             count = 0
         if count == 0:
-            # Also what some kernels answer where they cannot: a true end of file shows when reading.
+            # Some kernels return 0 where they cannot copy, too: reading shows a true end of file.
             copy_by_hand(source_fd, source_offset + done, target_fd, target_offset + done, length - done)
             return
         done += count

@@ -1,7 +1,7 @@
 """Copying to a file past the page cache.
 
-What goes through it is copied by the processor into pages that have to be found first, and then written to the disk all the
-same when the file is flushed. Here the pages of the source go to the disk as they are: O_DIRECT from a mapping.
+Through the page cache, the processor copies the data to pages that must be allocated first, and a flush writes it to the disk
+all the same. Here the source's pages go to the disk directly: O_DIRECT from a mapping.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from .read_write import copy_by_hand
 
 LEAST_SIZE = 32 << 20
 """Bytes from which on it is worth it; what is smaller may stay in the cache, for whoever reads it next."""
-# What disks want, and mappings: pages of 16 and 64 KiB are common on ARM.
+# The alignment for disks and for mappings: pages of 16 and 64 KiB are common on ARM.
 _ALIGNMENT = max(4096, mmap.ALLOCATIONGRANULARITY)
 _LEAST_RUN = 1 << 20
 """Bytes of a run of data from which on it is; each write waits for the disk."""
 _CHUNK_SIZE = 8 << 20
-# So that the disk has something to do while the next pages are looked up.
+# Several at once, so that the disk is busy while the next pages are looked up.
 _AT_ONCE = 3
-# These never share blocks, nor copy on some server, so that copy_file_range has nothing better to offer.
+# These never share blocks or copy on a server, so copy_file_range has no advantage.
 _FILE_SYSTEMS = frozenset({"ext2", "ext3", "ext4"})
-# What allocating in advance says where there is no such thing (ext2, ext3); EBADF is glibc's, which tries to do it by hand.
+# Errors of allocating in advance where it is not supported (ext2, ext3); EBADF is from glibc's emulation.
 _NO_ALLOCATION = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF})
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
 class DirectTarget:
-    """A file, open past the page cache for what is in whole blocks."""
+    """A file that is written past the page cache, in whole blocks."""
 
     def __init__(self, fd: int, writers: ThreadPoolExecutor) -> None:
         self._fd = fd
         self._writers = writers
 
     def whole_blocks(self, source_offset: int, target_offset: int, length: int) -> tuple[int, int]:
-        """The part of a range, as (start, end) relative to it, that :meth:`copy` can take; empty if both ends are the same."""
+        """The (start, end), relative to a range, of the part for :meth:`copy`; empty if both are equal."""
         start = -target_offset % _ALIGNMENT
         end = length - (target_offset + length) % _ALIGNMENT
         if end - start < _LEAST_RUN or (source_offset - target_offset) % _ALIGNMENT:
@@ -52,7 +52,7 @@ class DirectTarget:
         return start, end
 
     def copy(self, source_fd: int, source_offset: int, target_offset: int, length: int) -> Iterator[int]:
-        """Copy what :meth:`whole_blocks` names; yields the bytes of each chunk when it is written.
+        """Copy a range from :meth:`whole_blocks`; yields the length of each chunk when it is written.
 
         Raises:
             DiskImageError: the source ends too early.
@@ -71,11 +71,11 @@ class DirectTarget:
             while under_way:
                 yield under_way.popleft().result()
         finally:
-            # The caller may close the files if it wants no more, or if one of them failed.
+            # Wait for all: the caller may close the files when it stops early or one write failed.
             wait(under_way)
 
     def _allocate(self, offset: int, length: int) -> None:
-        """Have a range in one piece; and too little room shows before anything is written."""
+        """Allocate a range contiguously; too little space is an error before anything is written."""
         try:
             os.posix_fallocate(self._fd, offset, length)
         except OSError as error:
@@ -83,7 +83,7 @@ class DirectTarget:
                 raise
 
     def _copy_chunk(self, source_fd: int, source_offset: int, target_offset: int, size: int) -> int:
-        # A source that nobody has read yet is not read in one small piece after the other.
+        # So that a source that is not in the page cache is read in large pieces.
         os.posix_fadvise(source_fd, source_offset, size, os.POSIX_FADV_WILLNEED)
         try:
             with mmap.mmap(source_fd, size, mmap.MAP_SHARED, mmap.PROT_READ, offset=source_offset) as pages:
@@ -94,12 +94,12 @@ class DirectTarget:
         except ValueError as error:
             raise shortened(source_offset + size) from error
         except OSError as error:
-            # Only the kernel looks at the pages, and EFAULT is its word for those that are not there.
+            # Only the kernel accesses the pages; EFAULT means that they are missing.
             if error.errno not in (errno.EFAULT, errno.ENODEV):
                 raise
             if os.fstat(source_fd).st_size < source_offset + size:
                 raise shortened(source_offset + size) from error
-            # What cannot be mapped can be read; or else the source itself tells why not.
+            # What cannot be mapped may be readable; if not, reading raises the source's error.
             self._go_through_the_cache()
             copy_by_hand(source_fd, source_offset, self._fd, target_offset, size)
         return size
@@ -110,8 +110,8 @@ class DirectTarget:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            # The disk wants larger blocks than any known one, or this is what a short write left over. Writes beside this one
-            # may have come to the same end.
+            # The disk needs larger blocks than any known one, or this is the rest of a short write. Concurrent writes may have
+            # failed the same way.
             self._go_through_the_cache()
             return os.pwrite(self._fd, data, offset)
 
@@ -121,7 +121,7 @@ class DirectTarget:
 
 @contextmanager
 def direct_target(fd: int) -> Iterator[DirectTarget | None]:
-    """The file *fd*, open for writing, past the page cache; None where that cannot be, or would be no gain."""
+    """The file *fd*, open for writing, past the page cache; None if that is not possible or has no advantage."""
     opened = _opened(fd)
     if opened is None:
         yield None
@@ -139,12 +139,12 @@ def _opened(fd: int) -> int | None:
     try:
         return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
     except OSError:
-        # Without /proc, or where the device below takes no such writes.
+        # No /proc, or a device that does not support such writes.
         return None
 
 
 def _file_system(device: int) -> str | None:
-    """The type of the mounted file system that has the number *device*, see proc_pid_mountinfo(5)."""
+    """The type of the mounted file system with the device number *device*, see proc_pid_mountinfo(5)."""
     number = b"%d:%d" % (os.major(device), os.minor(device))
     try:
         mounts = _MOUNTS.read_bytes().split(b"\n")
@@ -158,5 +158,5 @@ def _file_system(device: int) -> str | None:
 
 
 def shortened(end: int) -> DiskImageError:
-    """The story of a source that ends before byte *end*."""
+    """The error for a source that ends before byte *end*."""
     return DiskImageError(f"the file to copy ends before byte {end}; did it change while it was copied?")

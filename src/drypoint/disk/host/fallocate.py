@@ -1,7 +1,7 @@
-"""Changing which blocks of a file lie where, without copying: fallocate(2) with its modes that take out, put in and make holes.
+"""Inserting, removing and punching ranges of a file without copying: modes of fallocate(2).
 
-Only some file systems can (ext4, XFS and F2FS move ranges; most make holes), and only in whole blocks. The others say so,
-and the caller copies.
+Only some file systems support them (ext4, XFS and F2FS move ranges; most punch holes), and only for whole blocks. On the others
+the caller copies.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ _PUNCH_HOLE = 0x02
 _COLLAPSE_RANGE = 0x08
 _INSERT_RANGE = 0x20
 
-# What the call says where file system or kernel lacks the mode, or wants other units than expected; and where the file
-# would become too long, if only for a moment.
+# Errors of the call if the file system or kernel lacks the mode or needs other units, or if the file would become too
+# long, if only for a moment.
 _CANNOT = frozenset(
     {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.ETXTBSY, errno.EFBIG}
 )
 
 
 def insert_range(fd: int, offset: int, length: int) -> bool:
-    """Put a hole of *length* bytes in at *offset*, moving up all behind it; whether the file system could.
+    """Insert a hole of *length* bytes at *offset*, moving up what follows; whether the file system supports it.
 
-    Both are multiples of its block size; the offset lies inside the file, which becomes longer.
+    Both are multiples of its block size; the offset is inside the file, which becomes longer.
 
     Raises:
-        OSError: it can in principle, but failed (ENOSPC, EIO).
+        OSError: it is supported, but failed (ENOSPC, EIO).
     """
     return _fallocate(fd, _INSERT_RANGE, offset, length)
 
 
 def collapse_range(fd: int, offset: int, length: int) -> bool:
-    """Take *length* bytes out at *offset*, moving down all behind them; whether the file system could.
+    """Remove *length* bytes at *offset*, moving down what follows; whether the file system supports it.
 
     Both are multiples of its block size; the range ends before the end of the file, which becomes shorter.
 
     Raises:
-        OSError: it can in principle, but failed.
+        OSError: it is supported, but failed.
     """
     return _fallocate(fd, _COLLAPSE_RANGE, offset, length)
 
 
 def punch_hole(fd: int, offset: int, length: int) -> bool:
-    """Make *length* bytes at *offset* read as zeros and give their blocks back; whether the file system could.
+    """Make *length* bytes at *offset* read as zeros and free their blocks; whether the file system supports it.
 
     Raises:
-        OSError: it can in principle, but failed.
+        OSError: it is supported, but failed.
     """
     return _fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, offset, length)
 
@@ -67,9 +67,9 @@ def _fallocate(fd: int, mode: int, offset: int, length: int) -> bool:
 
 @functools.cache
 def _function() -> Callable[[int, int, int, int], int]:
-    """fallocate with 64-bit offsets, giving errno. os.posix_fallocate knows no modes."""
+    """fallocate with 64-bit offsets; it returns errno. os.posix_fallocate has no modes."""
     library = ctypes.CDLL(None, use_errno=True)
-    # glibc's plain name takes 32-bit offsets on 32-bit machines; musl has only the plain one, always of 64 bits.
+    # glibc's fallocate takes 32-bit offsets on 32-bit machines; musl has only fallocate, always with 64 bits.
     function = library.fallocate64 if hasattr(library, "fallocate64") else library.fallocate
     function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
     function.restype = ctypes.c_int

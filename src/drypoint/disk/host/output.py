@@ -1,4 +1,4 @@
-"""A result that appears under its name only when it is whole, and a file changed in place that is as before if that fails."""
+"""Outputs that appear under their name only when complete, and files changed in place that are restored on failure."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _NO_LINK = frozenset(
 
 @contextmanager
 def whole_file(path: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Give a path to write to; publish it as *path* when the block ends well, remove it when it does not.
+    """Yield a path to write to; rename it to *path* when the block succeeds, remove it when the block fails.
 
-    The file given lies beside the target (``.NAME.XXXXXXXX.part``, empty, mode as the umask has it). On success it is
-    flushed to the disk, renamed, and the rename flushed too. On any exception, an interrupt among them, it is removed, and an
-    older file named *path* is as it was.
+    The file is in the target's directory (``.NAME.XXXXXXXX.part``, empty, mode by the umask). On success it is flushed to
+    the disk, renamed, and the rename flushed. On any exception, interrupts included, it is removed, and an older file named
+    *path* is unchanged.
 
     Args:
         path: the target.
-        overwrite: whether a file that exists may be replaced.
+        overwrite: whether an existing file may be replaced.
         inputs: files that the job reads; none of them may be the target.
 
     Raises:
         OutputError: the target is a directory, an input, or exists; its directory is missing or cannot be written; the file
-            system is full (whoever raised that inside the block).
+            system is full (from any write inside the block).
     """
     check_target(path, overwrite, inputs)
     part = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
@@ -43,7 +43,7 @@ def whole_file(path: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] 
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
     except BaseException:
-        # An interrupt comes behind the call that made the file.
+        # An interrupt may arrive after the call that made the file.
         part.unlink(missing_ok=True)
         raise
     try:
@@ -59,15 +59,15 @@ def whole_file(path: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] 
 
 
 def adopt(fd: int, part: Path) -> None:
-    """Let the file *part*, empty and from :func:`whole_file`, be the nameless file *fd*: the same file, or else a sparse copy.
+    """Make *part*, empty and from :func:`whole_file`, the unnamed file *fd*: the same file, or else a sparse copy.
 
-    What is written through *fd* from now on is seen in *part* only if it is the same file: open *part* instead.
+    Later writes through *fd* appear in *part* only if it is the same file: open *part* instead.
 
     Args:
         fd: from :func:`.nameless_file`, in any directory. It gets the mode of *part*.
 
     Raises:
-        OutputError: there is no room for a copy, or it cannot be written.
+        OutputError: there is no space for a copy, or it cannot be written.
     """
     linked = part.with_name(f"{part.name}.{secrets.token_hex(4)}")
     try:
@@ -90,11 +90,11 @@ def adopt(fd: int, part: Path) -> None:
 
 @contextmanager
 def in_place(path: Path) -> Iterator[Path]:
-    """Let *path* be changed where it is; if the block fails, what it held before comes back under its name.
+    """Let the block change *path* in place; if it fails, *path* gets its old content back.
 
-    A sparse copy is made beside it first (sharing blocks where the file system can), so the directory needs room for one. The
-    file that was changed stays the same file on success (hard links to it see the change); on failure the copy is renamed
-    over it, with the owner and mode of the original.
+    A sparse copy is made in its directory first (sharing blocks where the file system can), which needs space for it. On
+    success the file stays the same inode (hard links to it see the change); on failure the copy is renamed over it, with
+    the owner and mode of the original.
 
     Raises:
         OutputError: the path is not a regular file, or the copy cannot be made.
@@ -131,7 +131,7 @@ def check_target(path: Path, overwrite: bool, inputs: tuple[Path, ...]) -> None:
     """Refuse a target that :func:`whole_file` would refuse.
 
     Raises:
-        OutputError: see there.
+        OutputError: as :func:`whole_file`.
     """
     if not path.parent.is_dir():
         raise OutputError(f"cannot write {path}: the directory {path.parent} does not exist; create it first")
@@ -155,7 +155,7 @@ def check_target(path: Path, overwrite: bool, inputs: tuple[Path, ...]) -> None:
 
 
 def _publish(part: Path, path: Path, overwrite: bool) -> None:
-    # Contents before name: after a power cut the name must never stand for half a file.
+    # Content before name: after a power loss the name must never lead to half a file.
     _flush(part)
     if overwrite:
         part.replace(path)
@@ -165,7 +165,7 @@ def _publish(part: Path, path: Path, overwrite: bool) -> None:
 
 
 def _rename_new(part: Path, path: Path) -> None:
-    """Rename, but never over a file that has come up meanwhile; where hard links do not exist a check has to do."""
+    """Rename, but never over a file made meanwhile; without hard links, only a check prevents this."""
     try:
         path.hardlink_to(part)
     except FileExistsError as error:
@@ -181,10 +181,10 @@ def _rename_new(part: Path, path: Path) -> None:
 
 
 def _link_nameless(fd: int, path: Path) -> bool:
-    """Give a file without a name the name *path*; False if that cannot be: it lies elsewhere, or once had a name."""
+    """Give the unnamed file *fd* the name *path*; False if it is on another file system or had a name before."""
     directory = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # Relative to a directory, since only then does Python ask for the link behind the link in /proc to be followed.
+        # With a directory descriptor, because only then does Python make the kernel follow the link in /proc.
         os.link(str(fd), path, src_dir_fd=directory, follow_symlinks=True)
     except OSError as error:
         if error.errno not in _NO_LINK:
@@ -202,8 +202,8 @@ def _back_up(path: Path, backup: Path) -> None:
         target = os.open(backup, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             copy_sparse(source, target, for_good=True)
-            # The owner before the mode, since chown clears setuid bits. One who may not give files away cannot have changed
-            # the owner's file either, unless as a member of its group.
+            # The owner before the mode, because chown clears setuid bits. A user without the right to chown can only have
+            # written another owner's file as a member of its group.
             with suppress(PermissionError):
                 os.fchown(target, status.st_uid, status.st_gid)
             os.fchmod(target, status.st_mode & 0o7777)
@@ -227,7 +227,7 @@ def _flush_directory(path: Path) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        # Some network and FUSE file systems cannot flush a directory; there is nothing more that one could do there.
+        # Some network and FUSE file systems cannot flush a directory.
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
     finally:
@@ -235,14 +235,14 @@ def _flush_directory(path: Path) -> None:
 
 
 def _is_full(error: BaseException) -> bool:
-    """Whether *error* is, or was raised for, a file system without room."""
+    """Whether *error* is, or was caused by, a full file system."""
     return any(
         isinstance(item, OSError) and item.errno in (errno.ENOSPC, errno.EDQUOT) for item in (error, error.__cause__)
     )
 
 
 def _full(path: Path, written: Path) -> OutputError:
-    """The story of a file system that is full. Told before *written* is removed, or its size would be forgotten."""
+    """The error for a full file system. Made before *written* is removed, because it has its size."""
     size = written.stat().st_blocks * 512 if written.exists() else 0
     status = os.statvfs(path.parent)
     return OutputError(

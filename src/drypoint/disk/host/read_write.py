@@ -1,4 +1,4 @@
-"""Bytes from one file to another by reading and writing, where the kernel has no better way."""
+"""Copying between files by reading and writing, where the kernel cannot copy itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def copy_by_hand(source_fd: int, source_offset: int, target_fd: int, target_offs
 
 
 def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
-    """Put *data* at *offset*, however many calls that takes.
+    """Write all of *data* at *offset*, in as many calls as needed.
 
     Raises:
         OSError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Files without a name, for what has to lie in a file for a while."""
+"""Unnamed temporary files."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _CHUNK = 1 << 20
 
 
 def scratch_directory() -> Path:
-    """Where large files live that nobody asked for: ``TMPDIR``, else /var/tmp, since /tmp is in memory on many machines."""
+    """The directory for large temporary files: ``TMPDIR``, else /var/tmp, because /tmp is in memory on many machines."""
     chosen = os.environ.get("TMPDIR")
     return Path(chosen) if chosen else Path("/var/tmp")
 
 
 @contextmanager
 def nameless_file(directory: Path) -> Iterator[int]:
-    """A file without a name, open for reading and writing: however the process ends, the kernel removes it.
+    """An unnamed file, open for reading and writing; the kernel removes it when the process ends, whatever ends it.
 
     Raises:
-        OutputError: there can be none in *directory*.
+        OutputError: it cannot be made in *directory*.
     """
     try:
         try:
             fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError:
-            # Some file systems make no nameless files: there one loses its name at once.
+            # Some file systems do not support O_TMPFILE: make a file and remove its name at once.
             fd = _opened_and_unnamed(directory / f".drypoint.{secrets.token_hex(8)}")
     except OSError as error:
         raise OutputError(f"cannot make a scratch file in {directory}: {error.strerror}") from error
@@ -47,26 +47,26 @@ def _opened_and_unnamed(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     finally:
-        # However it ends: an interrupt comes behind the call that made the file.
+        # In any case: an interrupt may arrive after the call that made the file.
         path.unlink(missing_ok=True)
 
 
 def path_of(fd: int) -> Path:
-    """A path by which this process and its children can open the file again, whether it has a name or not."""
+    """A path by which this process and its children can open the file *fd* again, named or unnamed."""
     return Path(f"/proc/{os.getpid()}/fd/{fd}")
 
 
 @contextmanager
 def in_one_piece(device: Device, directory: Path | None = None) -> Iterator[tuple[Path, int]]:
-    """A file that holds the device's bytes, and their offset in it, for programs that read files: itself, or a sparse copy.
+    """A file that holds the device's bytes contiguously, and their offset in it: the device's own file, or a sparse copy.
 
-    What is written to a copy is lost.
+    Writes to a copy are lost.
 
     Args:
-        directory: where a copy lives; default: :func:`scratch_directory`.
+        directory: of the copy; default: :func:`scratch_directory`.
 
     Raises:
-        OutputError: there is no room for the copy.
+        OutputError: there is no space for the copy.
         DiskImageError: the device cannot be read.
     """
     location = device.location
@@ -82,7 +82,7 @@ def copy_out(device: Device, offset: int, length: int, fd: int) -> None:
     """Copy a range of *device* to the start of the empty file *fd*, holes as holes.
 
     Raises:
-        OutputError: there is no room for it.
+        OutputError: there is no space for it.
         DiskImageError: the device cannot be read.
     """
     try:

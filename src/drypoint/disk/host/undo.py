@@ -1,4 +1,4 @@
-"""A device whose changes can be undone: for block devices, which are too large to keep a copy of."""
+"""A device whose changes can be undone, for block devices, which are too large to copy."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class _Saved(msgspec.Struct, frozen=True):
 
 
 class UndoDevice:
-    """Reads and writes *device*; what a range held before it is first written is kept in the scratch file *fd*.
+    """Reads and writes *device*; the old content of a range goes to the scratch file *fd* before the first write to it.
 
-    It says of no file that it holds its bytes, so that nobody writes past it.
+    Its location is None, so that no program bypasses it.
     """
 
     def __init__(self, device: FileDevice, fd: int) -> None:
@@ -38,7 +38,7 @@ class UndoDevice:
         self._fd = fd
         self._end = 0
         self._saved: list[_Saved] = []
-        # The ranges that are kept, apart and in order: starts and ends.
+        # The ranges that are kept, disjoint and in order: starts and ends.
         self._starts: list[int] = []
         self._ends: list[int] = []
 
@@ -68,14 +68,14 @@ class UndoDevice:
         self._device.write(offset, data)
 
     def extend(self, size: int) -> None:
-        """See :meth:`FileDevice.extend`; a block device has the size that it has."""
+        """See :meth:`FileDevice.extend`; always fails for a block device that is too small."""
         self._device.extend(size)
 
     def roll_back(self) -> None:
-        """Put back all that was overwritten.
+        """Restore everything that was overwritten.
 
         Raises:
-            DiskImageError: the device cannot be written any more.
+            DiskImageError: the device can no longer be written.
         """
         for saved in reversed(self._saved):
             for done in range(0, saved.length, _CHUNK):
@@ -99,7 +99,7 @@ class UndoDevice:
             yield position, end
 
     def _note(self, start: int, end: int) -> None:
-        """Add a range to those that are kept; ranges that touch become one, so that long writes cost one entry."""
+        """Add a range to those that are kept; adjacent ranges are joined, so that a long write costs one entry."""
         first = bisect_right(self._starts, start)
         if first and self._ends[first - 1] >= start:
             first -= 1
@@ -131,7 +131,7 @@ class UndoDevice:
 
 
 def check_unused(path: Path) -> None:
-    """Make sure that the block device *path* can be changed now, as :func:`undoing` wants it.
+    """Check that the block device *path* can be opened as :func:`undoing` needs it.
 
     Raises:
         OutputError: it is in use, or may not be written.
@@ -142,7 +142,7 @@ def check_unused(path: Path) -> None:
 def _claim(path: Path) -> int:
     """The block device *path*, opened exclusively."""
     try:
-        # The kernel lets one program only have a block device for itself, and mounted file systems are such.
+        # O_EXCL on a block device fails if another program or a mounted file system has claimed it.
         return os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
     except OSError as error:
         if error.errno != errno.EBUSY:
@@ -154,14 +154,14 @@ def _claim(path: Path) -> int:
 
 @contextmanager
 def undoing(path: Path, directory: Path) -> Iterator[UndoDevice]:
-    """Let the block device *path* be changed; if the block fails, it holds what it held before.
+    """Let the block change the block device *path*; if it fails, the device gets its old content back.
 
-    The device must be in nobody's use: none of its partitions mounted. What is overwritten is kept in a nameless file in
-    *directory*, which needs as much room as is written. A machine that loses its power in between leaves the device half done.
+    The device must not be in use: none of its partitions may be mounted. Overwritten data is kept in an unnamed file in
+    *directory*, which needs as much space as is written. A power loss in between leaves the device incomplete.
 
     Raises:
-        OutputError: the device is in use, or there is no room in *directory*.
-        DiskImageError: it cannot be opened, or written any more.
+        OutputError: the device is in use, or there is no space in *directory*.
+        DiskImageError: it cannot be opened, or can no longer be written.
     """
     claim = _claim(path)
     try:

@@ -1,7 +1,7 @@
-"""The disk image that is worked on, and how it becomes the output.
+"""The disk image that a job works on, and its publication as the output.
 
-A file to be made is worked on beside its name, and a compressed one is compressed from there in the end. What was unpacked from
-a compressed base is a file of our own already, and is worked on without another copy.
+A new file is made in the output's directory under a temporary name, and compressed from there at the end if needed. A file that
+was unpacked from a compressed base is private already, and is used without another copy.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from .writeback import early_writeback
 
 
 class Destination(msgspec.Struct, frozen=True):
-    """Where the result goes.
+    """The destination of the result.
 
     Attributes:
-        path: the file to make, compressed if its suffix says so; None if the base is to be changed where it lies.
-        overwrite: whether a file that exists may be replaced.
-        block_map: a file to write a block map for bmaptool to.
+        path: the file to make, compressed by its suffix; None to change the base in place.
+        overwrite: whether an existing file may be replaced.
+        block_map: path of a block map for bmaptool, if one is to be written.
     """
 
     path: Path | None
@@ -47,38 +47,38 @@ class Destination(msgspec.Struct, frozen=True):
 
 
 class Workspace(Protocol):
-    """The disk image that is worked on."""
+    """The disk image that a job works on."""
 
     @property
     def scratch_dir(self) -> Path:
-        """Where large files may live for a while."""
+        """A directory for large temporary files."""
 
     def copy(self, base: OpenedImage, progress: Progress) -> None:
-        """What can be done before anyone knows what is to be written. *base* may be read meanwhile.
+        """Copy *base*, which may be read meanwhile; needs no plan yet.
 
         Raises:
-            OutputError: there is no room for it, or the base cannot be copied.
+            OutputError: there is no space for it, or the base cannot be copied.
         """
 
     def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> GrowableDevice:
-        """Make it, as *base* is, and open it for writing; or maybe just for reading, if it is to stay *unchanged*.
+        """The disk image with the content of *base*, open for writing; maybe only for reading, if it stays *unchanged*.
 
-        A base that is not a scratch file has to be given to :meth:`copy` before.
+        A base that is not a scratch file must be given to :meth:`copy` first.
 
         Raises:
-            OutputError: there is no room for it.
+            OutputError: there is no space for it.
         """
 
     def finish(self, timestamp: int, progress: Progress) -> None:
-        """Make of it what was asked for; *timestamp* (seconds since the epoch) is noted where a format wants a time.
+        """Make the output from it; *timestamp* (seconds since the epoch) is for formats that store a time.
 
         Raises:
-            OutputError: there is no room for it.
+            OutputError: there is no space for it.
         """
 
 
 def check_destination(base: Path, destination: Destination) -> Path:
-    """Make sure, as far as one can before the work, that the result can go where it should; the directory for scratch files.
+    """Check the destination as far as possible before the job; returns the directory for scratch files.
 
     Raises:
         OutputError, UsageError: as :func:`working_disk`.
@@ -96,11 +96,11 @@ def check_destination(base: Path, destination: Destination) -> Path:
 
 @contextmanager
 def working_disk(base: Path, destination: Destination) -> Iterator[Workspace]:
-    """A workspace; the output appears under its name when the block ends well, and nothing is left when it does not.
+    """A workspace; the output appears under its name when the block succeeds, and nothing is left when it fails.
 
     Raises:
         OutputError: the destination cannot be written, or exists.
-        UsageError: the base cannot be changed in place, or the destination's suffix is that of a format that is not written.
+        UsageError: the base cannot be changed in place, or the destination's suffix is that of a format that cannot be written.
     """
     if destination.path is not None:
         with working_file(destination.path, destination, (base,)) as workspace:
@@ -113,10 +113,10 @@ def working_disk(base: Path, destination: Destination) -> Iterator[Workspace]:
 
 @contextmanager
 def working_file(path: Path, destination: Destination, inputs: tuple[Path, ...]) -> Iterator[Workspace]:
-    """The same for a result that is a file of its own, *path*, of a base that need not be one.
+    """A workspace for the new file *path*, whose base need not be a file.
 
     Args:
-        inputs: files that the job reads; the result cannot go to any of them.
+        inputs: files that the job reads; none of them may be the output.
 
     Raises:
         OutputError, UsageError: as :func:`working_disk`.
@@ -132,13 +132,13 @@ def working_file(path: Path, destination: Destination, inputs: tuple[Path, ...])
             )
         part = stack.enter_context(whole_file(path, overwrite=destination.overwrite, inputs=inputs))
         stack.enter_context(early_writeback(part))
-        # What is opened in it is closed before the file gets its name, so it belongs to a stack of its own.
+        # A stack of its own, so that what is opened in it is closed before the file gets its name.
         with ExitStack() as opened:
             yield _Copy(path, kind, part, block_map, opened)
 
 
 class _Copy:
-    """A copy of the base beside the output's name."""
+    """A copy of the base in the output's directory."""
 
     def __init__(self, path: Path, kind: ImageFormat, part: Path, block_map: Path | None, stack: ExitStack) -> None:
         self._path = path
@@ -172,7 +172,7 @@ class _Copy:
         else:
             copy = path_of(base.device.fileno())
         self._disk = self._stack.enter_context(FileDevice(copy, writable=True, name=str(self._path)))
-        # A base that is read with zeros behind its end gets them.
+        # A padded base gets its zeros at the end.
         self._disk.extend(base.device.size)
         return self._disk
 
@@ -193,7 +193,7 @@ class _Copy:
 
 
 class _InPlace:
-    """The base itself, which comes back as it was if anything fails."""
+    """The base itself, which is restored if anything fails."""
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
         self._path = path
@@ -204,11 +204,11 @@ class _InPlace:
         return _scratch_for(self._path)
 
     def copy(self, base: OpenedImage, progress: Progress) -> None:
-        """Whether a copy is needed, only who knows what is to be written can tell."""
+        """Does nothing: whether a copy is needed depends on the plan."""
 
     def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> GrowableDevice:
         if unchanged:
-            # Do not wait for a copy that is not needed.
+            # No copy is needed.
             return base.device
         if self._path.is_block_device():
             return self._stack.enter_context(undoing(self._path, self.scratch_dir))
@@ -253,7 +253,7 @@ def _copy(base: FileDevice, copy: Path, progress: Progress, *, for_good: bool) -
     try:
         copy_sparse(base.fileno(), target, progress=step.advance, for_good=for_good)
     except OSError as error:
-        # A full disk, which whoever made the output file tells; a file larger than the file system takes; a disk that fails.
+        # A full disk, for which whole_file makes the message; a file too large for the file system; a failing disk.
         raise OutputError(f"cannot copy {base.name}: {error.strerror}") from error
     finally:
         os.close(target)

@@ -1,7 +1,7 @@
-"""Having the kernel write a large file to its disk while it is still being filled.
+"""Early writeback: the kernel writes a large file to the disk while it is still being filled.
 
-By itself Linux begins when a tenth of the memory is dirty, which for most disk images is never: then all of it is left for the
-fsync at the end, with nothing else to do meanwhile.
+By itself Linux starts when a tenth of the memory is dirty, which most disk images never reach: then the fsync at the end has to
+write everything, with nothing else to do meanwhile.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _INTERVAL_SECONDS = 0.25
 
 @contextmanager
 def early_writeback(path: Path) -> Iterator[None]:
-    """While the block runs, have whatever is written to the file *path* go to the disk soon. It is not a substitute for fsync.
+    """While the block runs, start writeback of the file *path* every quarter of a second. Not a substitute for fsync.
 
-    *path* may become another file meanwhile. Where the file system knows nothing of this, nothing happens.
+    *path* may become another file meanwhile. If the file system does not support this, nothing happens.
     """
     ended = threading.Event()
     thread = threading.Thread(target=_write_back, args=(path, ended), name="drypoint-writeback", daemon=True)

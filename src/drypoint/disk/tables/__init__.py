@@ -1,1 +1,1 @@
-"""Partition tables, MBR and GPT: read, written, and changed so that a partition grows."""
+"""Partition tables, MBR and GPT: reading, writing, and the growth of a partition."""

@@ -1,6 +1,6 @@
 """The GUID partition table as bytes and as values: UEFI specification 2.10, chapter 5.3, with its field names.
 
-An LBA counts logical sectors of 512 or 4,096 bytes. The primary header lies at LBA 1, the backup at the disk's last LBA, and
+An LBA counts logical sectors of 512 or 4,096 bytes. The primary header is at LBA 1, the backup at the disk's last LBA, and
 each points at the other (alternate_lba) and at an entry array of its own.
 """
 
@@ -31,7 +31,7 @@ _UNUSED = bytes(16)
 
 
 class GptHeader(msgspec.Struct, frozen=True):
-    """A GPT header. *tail* is what follows the 92 bytes known here up to *header_size*: covered by the CRC, so kept."""
+    """A GPT header. *tail* holds what follows the 92 known bytes up to *header_size*: the CRC covers it, so it is kept."""
 
     revision: int
     header_size: int
@@ -52,7 +52,7 @@ class GptHeader(msgspec.Struct, frozen=True):
         return self.number_of_partition_entries * self.size_of_partition_entry
 
     def pack(self, sector_size: int) -> bytes:
-        """One sector: the header with its CRC, padded with zeros."""
+        """The header with its CRC, padded with zeros to one sector."""
         header = _HEADER.pack(
             SIGNATURE,
             self.revision,
@@ -87,9 +87,9 @@ class GptEntry(msgspec.Struct, frozen=True):
 
 
 class GptTable(msgspec.Struct, frozen=True):
-    """A whole table as the one good (or better) header and its array tell it.
+    """A whole table, from the good (or better) copy of header and entry array.
 
-    *array* is the raw entry array, so that a writer keeps what it does not know. *damage* tells, a sentence each, which of the
+    *array* is the raw entry array, so that a writer keeps unknown bytes. *damage* says, a sentence each, which of the
     two copies is unusable and why; the table itself is sound.
     """
 
@@ -105,7 +105,7 @@ def parse_header(sector: bytes, lba: int) -> GptHeader:
     """Read and check the header found at *lba*; *sector* is one whole logical sector.
 
     Raises:
-        PartitionTableError: signature, CRC, size, position or array geometry is wrong; the message is a clause without place.
+        PartitionTableError: signature, CRC, size, position or array geometry is wrong; the message is a clause without a place.
     """
     if sector[:8] != SIGNATURE:
         raise PartitionTableError("it does not start with 'EFI PART'")
@@ -193,7 +193,7 @@ def pack_entry(entry: GptEntry, size: int = 128) -> bytes:
 
 
 def find_sector_size(device: Device) -> int | None:
-    """512 or 4096, as a header at LBA 1 or (for a damaged primary) at the last LBA tells; None without any header."""
+    """512 or 4096: where a header is at LBA 1 or (if the primary is damaged) at the last LBA; None without a header."""
     for sector_size in SECTOR_SIZES:
         if device.size >= 3 * sector_size and device.read(sector_size, 8) == SIGNATURE:
             return sector_size
@@ -208,7 +208,7 @@ def read_gpt_table(device: Device, protective_mbr: BootRecord, sector_size: int)
     """Read the primary table, or the backup if the primary is damaged, and check both.
 
     Raises:
-        PartitionTableError: neither copy is usable; the message says what is wrong with each.
+        PartitionTableError: neither copy is usable; the message says why for each.
     """
     where = device.name
     primary: GptTable | None = None

@@ -1,7 +1,7 @@
-"""A partition made larger, or smaller again: planned as values and then done.
+"""Growing a partition, and shrinking it again: a plan as a value, then its execution.
 
 Planning is pure: which bytes move where, which to write, and how long the disk image becomes. The partition's start never
-moves, and its new end is aligned to 4 MiB, as balenaOS and most others align; what lies behind it moves by a multiple of that.
+moves, and its new end is aligned to 4 MiB, as in balenaOS and most systems; what follows it moves by a multiple of that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TableWrite(msgspec.Struct, frozen=True):
 class GrowthPlan(msgspec.Struct, frozen=True):
     """The steps: extend the disk image to *device_size* bytes, do *moves*, then *writes*, each in order.
 
-    *partition* is the partition as it is afterwards, *partitions* all of the table.
+    *partition* is the partition afterwards, *partitions* is the whole table afterwards.
     """
 
     partition: Partition
@@ -44,16 +44,16 @@ class GrowthPlan(msgspec.Struct, frozen=True):
 
 
 def plan_growth(table: PartitionTable, device_size: int, partition: Partition, new_size: int) -> GrowthPlan:
-    """Plan to make *partition* at least *new_size* bytes long; nothing to do if it is already.
+    """Plan to make *partition* at least *new_size* bytes long; an empty plan if it is already.
 
-    Room that lies behind it already is used first. What then is in the way moves up, together with all behind it. The disk
-    image becomes longer only as far as it has no room at its end.
+    Free space directly after it is used first. Then what is in the way moves up, together with everything after it. The disk
+    image becomes longer only if the free space at its end is too small.
 
     Args:
         table: the table as read from the device.
-        device_size: bytes of the disk image now.
+        device_size: current bytes of the disk image.
         partition: one of the table's.
-        new_size: bytes wanted.
+        new_size: its least new size in bytes.
 
     Raises:
         DiskImageError: the MBR is hybrid.
@@ -67,16 +67,16 @@ def plan_growth(table: PartitionTable, device_size: int, partition: Partition, n
 def plan_shrink(
     table: PartitionTable, device_size: int, partition: Partition, new_size: int, least_device_size: int = 0
 ) -> GrowthPlan:
-    """Plan to cut *partition* down to *new_size* bytes, or the few more that alignment wants, and the disk image by as much.
+    """Plan to shrink *partition* to *new_size* bytes, or the few more that alignment needs, and the disk image by as much.
 
-    All behind the partition moves down. Nothing to do if the disk image would not get shorter.
+    Everything after the partition moves down. An empty plan if the disk image would not get shorter.
 
     Args:
         table: the table as read from the device.
-        device_size: bytes of the disk image now.
+        device_size: current bytes of the disk image.
         partition: one of the table's.
-        new_size: bytes that it has to keep.
-        least_device_size: the disk image keeps so many bytes, and the partition what it takes for that.
+        new_size: bytes that it must keep.
+        least_device_size: bytes that the disk image must keep; the partition keeps what this needs.
 
     Raises:
         DiskImageError: the MBR is hybrid.
@@ -88,7 +88,7 @@ def plan_shrink(
 
 
 def apply_growth(device: GrowableDevice, plan: GrowthPlan) -> PartitionTable:
-    """Do what *plan* says and read the table back.
+    """Execute *plan* and read the table back.
 
     The file grows first, so that no table ever names sectors that do not exist.
 
@@ -101,10 +101,10 @@ def apply_growth(device: GrowableDevice, plan: GrowthPlan) -> PartitionTable:
 
 
 def apply_shrink(device: TrimmableDevice, plan: GrowthPlan) -> PartitionTable:
-    """Do what *plan* says and read the table back. The file is cut before the last look, after all else.
+    """Execute *plan* and read the table back. The file is truncated last, before the table is read back.
 
     Raises:
-        DiskImageError: the device cannot be cut or written, or the table read back does not hold what was planned.
+        DiskImageError: the device cannot be truncated or written, or the table read back does not hold what was planned.
     """
     _move_and_write(device, plan)
     device.truncate(plan.device_size)

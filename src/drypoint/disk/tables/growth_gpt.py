@@ -1,6 +1,6 @@
-"""Both copies of a GPT, and the protective MBR, for partitions that lie elsewhere, or end elsewhere, on a disk of another size.
+"""Both copies of a GPT, and the protective MBR, after partitions moved or changed their size and the disk its length.
 
-Rules: UEFI specification 2.10, 5.3: the backup header is the disk's last sector, its array lies before it, behind the last
+Rules: UEFI specification 2.10, 5.3: the backup header is in the disk's last sector, its array before it, after the last
 usable sector; each header has a CRC of itself and one of its array.
 """
 
@@ -23,13 +23,13 @@ _FIRST_LBA_AT = 32
 
 
 def gpt_disk_size(source: GptTable, end: int, device_size: int) -> int:
-    """Bytes of the disk whose last partition ends at *end*, with room for the backup; at least *device_size*."""
+    """Bytes of a disk whose last partition ends at *end*, with space for the backup; at least *device_size*."""
     needed = end + (_array_sectors(source) + 1) * source.sector_size
     return device_size if needed <= device_size else round_up(needed, max(GPT_DISK_ALIGNMENT, source.sector_size))
 
 
 def check_not_hybrid(table: PartitionTable, partition: Partition) -> None:
-    """Raise DiskImageError if the MBR repeats partitions: it would have to change with them, and its meaning is nobody's."""
+    """Raise DiskImageError if the MBR repeats partitions: it would have to change too, and no standard defines its meaning."""
     if table.is_hybrid:
         raise DiskImageError(
             f"partition {partition.number} cannot change its size: the MBR is hybrid and repeats partitions of the GPT; "
@@ -40,10 +40,10 @@ def check_not_hybrid(table: PartitionTable, partition: Partition) -> None:
 def gpt_writes(
     table: PartitionTable, source: GptTable, change: Change, device_size: int, old_end: int
 ) -> tuple[tuple[int, bytes], ...]:
-    """The (offset, bytes) to write in order, for a disk of *device_size* bytes then; *old_end* is where partitions ended.
+    """The (offset, bytes) to write, in order. *device_size* is the disk's new size, *old_end* is where the partitions ended.
 
     Raises:
-        PartitionTableError: the primary array has no room.
+        PartitionTableError: there is no space for the primary array.
     """
     sector_size, old = source.sector_size, source.header
     array_sectors = _array_sectors(source)
@@ -74,14 +74,14 @@ def gpt_writes(
     old_last_lba = old.alternate_lba if is_primary else old.my_lba
     stale_lba = old_last_lba - array_sectors
     if old_last_lba < last_lba and stale_lba > old.last_usable_lba:
-        # The old backup would lie inside a partition, or in the way of none: no later reader shall take it for a table. First
-        # of all writes, since after little change the new backup reaches into the old one's place. What has moved onto it
-        # by then is a partition's.
+        # The old backup is cleared, so that no later reader takes it for a table. This is the first write, because after a
+        # small change the new backup overlaps the old one's place. What has moved onto that place by now belongs to a
+        # partition and stays.
         first = max(stale_lba * sector_size, change.end(old_end) if change.delta > 0 else 0)
         end = (old_last_lba + 1) * sector_size
         if first < end:
             writes.append((first, bytes(end - first)))
-    # The backup before the primary: until the latter is written the old table stays in force.
+    # The backup before the primary: until the primary is written, the old table is valid.
     writes += [
         (backup.partition_entry_lba * sector_size, bytes(array)),
         (backup.my_lba * sector_size, backup.pack(sector_size)),

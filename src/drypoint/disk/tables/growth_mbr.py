@@ -1,4 +1,4 @@
-"""The boot records of an MBR table for partitions that lie elsewhere, or end elsewhere.
+"""The boot records of an MBR table after partitions moved or changed their size.
 
 Rules: UEFI specification 5.2.1, and for extended boot records what Linux reads and sfdisk writes: a logical partition's start
 counts from its own record, a link's from the container; C/H/S addresses count from the disk's start in all of them.
@@ -15,7 +15,7 @@ from .partitions import Partition, PartitionTable
 
 
 def mbr_records(table: PartitionTable, source: MbrTable, change: Change) -> tuple[BootRecord, ...]:
-    """The records that are not what *change*'s moves leave in their places, from the outside in, each where it lies then.
+    """The records that differ from what the moves of *change* leave in their places, outermost first, with their new LBAs.
 
     Raises:
         PartitionTableError: a partition would end beyond what an MBR can express, or is logical without a container.
@@ -53,9 +53,9 @@ def _moved_ebr(
     places: dict[int, Partition],
     change: Change,
 ) -> BootRecord:
-    """An EBR where it lies afterwards.
+    """An EBR at its new place.
 
-    *container* is the container's old and new start, *logicals* tells a logical partition's number by the sector of its EBR.
+    *container* is the container's old and new start; *logicals* maps the sector of an EBR to its logical partition's number.
     """
     old_base, new_base = container
     moved = BootRecord(_start(change, ebr.lba), ebr.sector, ebr.entries)
@@ -68,7 +68,7 @@ def _moved_ebr(
             new_end = _end(change, end)
             following = logicals.get(target)
             if following is not None and following == change.after.number:
-                # A link covers the logical partition that it leads to.
+                # A link spans the logical partition that it leads to.
                 new_end = max(new_end, change.after.end // SECTOR_SIZE)
             moved = moved.with_entry(index, _moved(entry, (target, end), (_start(change, target), new_end), new_base))
         else:

@@ -1,6 +1,6 @@
-"""A partition that ends elsewhere, and what that means for all others: pure arithmetic, for growth and for trimming alike.
+"""The arithmetic of a partition whose end moves, and of all others: pure, for growth and trimming.
 
-Offsets and lengths are bytes.
+Offsets and lengths are in bytes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ ALIGNMENT = 4 << 20
 
 
 class Change(msgspec.Struct, frozen=True):
-    """*before* becomes *after*, which ends elsewhere; what starts at *edge* or behind it moves by *delta*.
+    """*before* becomes *after*, which has another end; what starts at *edge* or after it moves by *delta*.
 
-    A partition that holds the changed one, or what moves, ends as much later or earlier. Without anything to move *delta* is 0
-    for growth; for trimming it is what the partition loses, since its container may lose it too.
+    A partition that contains the changed one, or what moves, ends as much later or earlier. If nothing moves, *delta* is 0 for
+    growth; for trimming it is what the partition loses, because its container may lose it too.
     """
 
     before: Partition
@@ -28,17 +28,17 @@ class Change(msgspec.Struct, frozen=True):
     delta: int
 
     def start(self, offset: int) -> int:
-        """Where what starts at *offset* starts afterwards."""
+        """The new place of what starts at *offset*."""
         return offset + self.delta if offset >= self.edge else offset
 
     def end(self, offset: int) -> int:
-        """Where what ends at *offset* ends afterwards."""
+        """The new end of what ends at *offset*."""
         if self.delta > 0:
             return offset + self.delta if offset > self.edge else offset
         return offset + self.delta if offset >= self.edge else offset
 
     def place(self, partition: Partition) -> Partition:
-        """*partition*, one of the same table, as it is afterwards."""
+        """*partition*, one of the same table, after the change."""
         if partition == self.before:
             return self.after
         start, end = self.start(partition.start), self.end(partition.end)
@@ -53,7 +53,7 @@ class Change(msgspec.Struct, frozen=True):
 def change_for_growth(table: PartitionTable, partition: Partition, new_size: int) -> Change:
     """*partition* with at least *new_size* bytes, more than it has; its new end is aligned.
 
-    Room that lies behind it already is used first. What then is in the way moves up, and all behind that with it.
+    Free space directly after it is used first. Then what is in the way moves up, with everything after it.
     """
     after = replace(partition, size=round_up(partition.start + new_size, ALIGNMENT) - partition.start)
     behind = _starts_behind(table, partition)
@@ -70,9 +70,9 @@ def change_for_trimming(partition: Partition, new_size: int, most: int) -> Chang
 
 
 def moves_of(table: PartitionTable, change: Change) -> tuple[Move, ...]:
-    """The bytes that move: all from the edge to the end of the last partition, in one piece.
+    """The bytes that move: from the edge to the end of the last partition, in one piece.
 
-    So what lies between partitions moves along: boot records of logical partitions, and what drypoint does not know.
+    So data between partitions moves with them: boot records of logical partitions, and what drypoint does not know.
     """
     if change.delta == 0 or not _starts_behind(table, change.before):
         return ()

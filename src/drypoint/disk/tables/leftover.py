@@ -1,7 +1,7 @@
-"""Data that belongs to no partition: a boot loader's environment behind the last one, say. Growth must not overwrite it unseen.
+"""Data that belongs to no partition, such as a boot loader's environment, which growth must not overwrite unnoticed.
 
-What growth overwrites: the room behind the partition that grows, and, where others move up, the room behind the last one. The
-backup of a GPT lies there too; it is written anew.
+Growth overwrites the space after the partition that grows and, where others move up, the space after the last one. The
+backup of a GPT, which is there too, is written anew.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _CHUNK = 1 << 20
 
 
 class Leftover(msgspec.Struct, frozen=True):
-    """Bytes from *start* to *end*, of which the first and the last are not zero."""
+    """Bytes from *start* to before *end*; the first and the last are not zero."""
 
     start: int
     end: int
 
 
 def overwritten(device: Device, table: PartitionTable, partition: Partition, plan: GrowthPlan) -> tuple[Leftover, ...]:
-    """What is not zero, and belongs to no partition, where *plan*, for growing *partition*, puts something else.
+    """Data of no partition that *plan*, which grows *partition*, would overwrite.
 
     Raises:
         DiskImageError: *device* cannot be read.
@@ -43,7 +43,7 @@ def overwritten(device: Device, table: PartitionTable, partition: Partition, pla
 
 
 def moved(device: Device, table: PartitionTable, plan: GrowthPlan) -> tuple[Leftover, ...]:
-    """What is not zero between partitions that *plan* moves, and moves with them: what finds it by its place does not any more.
+    """Data between partitions that *plan* moves with them, so that programs which know its place no longer find it.
 
     Raises:
         DiskImageError: *device* cannot be read.
@@ -59,10 +59,10 @@ def moved(device: Device, table: PartitionTable, plan: GrowthPlan) -> tuple[Left
 
 
 def check_nothing_overwritten(device: Device, table: PartitionTable, partition: Partition, plan: GrowthPlan) -> None:
-    """Refuse *plan* if it overwrites data that belongs to no partition. On a block device that is what a card held before.
+    """Refuse *plan* if it overwrites data that belongs to no partition. A card may simply have held that data before.
 
     Raises:
-        DiskImageError: there is such data; the message says where, and how to do without it.
+        DiskImageError: there is such data; the message says where, and what to do.
     """
     if is_block_device(device):
         return
@@ -76,7 +76,7 @@ def check_nothing_overwritten(device: Device, table: PartitionTable, partition: 
 
 
 def is_block_device(device: Device) -> bool:
-    """Whether *device* is a card, or the like, rather than a file."""
+    """Whether *device* is a block device, such as a card."""
     return isinstance(device, UndoDevice) or (isinstance(device, FileDevice) and device.is_block_device)
 
 
@@ -85,7 +85,7 @@ def _next_start(table: PartitionTable, partition: Partition) -> int | None:
 
 
 def _taken(table: PartitionTable) -> Iterator[tuple[int, int]]:
-    """The ranges of partitions, and of extended boot records."""
+    """The (start, end) ranges of partitions and of extended boot records."""
     for item in table.partitions:
         if item.kind is not PartitionKind.EXTENDED:
             yield item.start, item.end
@@ -95,7 +95,7 @@ def _taken(table: PartitionTable) -> Iterator[tuple[int, int]]:
 
 
 def _without_backup(device: Device, table: PartitionTable, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The parts of a range that the backup of a GPT is not in."""
+    """The parts of a range without the backup of a GPT."""
     if isinstance(table.source, GptTable):
         for backup_start, backup_end in _backup(device, table.source):
             if start < backup_end and backup_start < end:
@@ -105,7 +105,7 @@ def _without_backup(device: Device, table: PartitionTable, start: int, end: int)
 
 
 def _backup(device: Device, source: GptTable) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The bytes of the backup's entry array and of its header, in order. sgdisk does not put one right before the other."""
+    """The (start, end) of the backup's entry array and of its header. With sgdisk there may be a gap between them."""
     header, size = source.header, source.sector_size
     last = header.alternate_lba if header.my_lba == 1 else header.my_lba
     sectors = -(-header.array_size // size)
@@ -117,7 +117,7 @@ def _backup(device: Device, source: GptTable) -> tuple[tuple[int, int], tuple[in
 
 
 def _is_old_backup(device: Device, table: PartitionTable, one: Leftover) -> bool:
-    """Whether *one* is an earlier backup of this GPT: tools leave it when they write the backup to a new end of the disk."""
+    """Whether *one* is an old backup of this GPT, which tools leave when they write the backup to the disk's new end."""
     if not isinstance(table.source, GptTable):
         return False
     header, size = table.source.header, table.sector_size

@@ -1,4 +1,4 @@
-"""The master boot record and the chain of extended boot records, as bytes and as values.
+"""The master boot record and the chain of extended boot records: bytes and values.
 
 Field names are those of the UEFI specification (5.2.1, legacy MBR). A sector is 512 bytes and an LBA counts sectors. An
 extended partition (type 0x05, 0x0f or 0x85) is a container: its first sector is an extended boot record (EBR), laid out like
@@ -67,7 +67,7 @@ class MbrEntry(msgspec.Struct, frozen=True):
 
 
 class BootRecord(msgspec.Struct, frozen=True):
-    """An MBR (at LBA 0) or an EBR: where it lies, its whole sector, and the four records in it."""
+    """An MBR (at LBA 0) or an EBR: its LBA, its whole sector, and the four records in it."""
 
     lba: int
     sector: bytes
@@ -75,11 +75,11 @@ class BootRecord(msgspec.Struct, frozen=True):
 
     @property
     def disk_signature(self) -> int:
-        """The 32-bit unique signature; means something in an MBR only."""
+        """The 32-bit unique signature; only meaningful in an MBR."""
         return int.from_bytes(self.sector[_DISK_SIGNATURE_OFFSET : _DISK_SIGNATURE_OFFSET + 4], "little")
 
     def with_entry(self, index: int, entry: MbrEntry) -> BootRecord:
-        """The same record with entry *index* replaced, every other byte kept."""
+        """The same record with entry *index* replaced; every other byte stays."""
         entries = list(self.entries)
         entries[index] = entry
         first, second, third, fourth = entries
@@ -114,9 +114,9 @@ def has_boot_signature(sector: bytes) -> bool:
 
 
 def is_plausible(sector: bytes) -> bool:
-    """Whether *sector* can be an MBR: signature there, and each boot indicator is one of the two that the format knows.
+    """Whether *sector* can be an MBR: it has the signature, and each boot indicator is 0x00 or 0x80.
 
-    A FAT or NTFS boot sector bears the same signature; its code in place of the records rarely passes this test.
+    A FAT or NTFS boot sector has the same signature; the code in place of its records rarely passes this test.
     """
     return has_boot_signature(sector) and all(entry.boot_indicator in (0x00, 0x80) for entry in _entries(sector))
 
@@ -127,7 +127,7 @@ def parse_boot_record(sector: bytes, lba: int, where: str) -> BootRecord:
     Args:
         sector: its 512 bytes.
         lba: the sector's number on the disk.
-        where: what to call it in an error.
+        where: its name in an error.
 
     Raises:
         PartitionTableError: the signature is missing.
@@ -141,7 +141,7 @@ def parse_boot_record(sector: bytes, lba: int, where: str) -> BootRecord:
 def read_mbr_table(device: Device) -> MbrTable:
     """Read the MBR at the device's start and the chain of EBRs in its extended partition.
 
-    Nothing is judged here but what the chain needs to be followed; see ``partitions.read_table`` for overlaps and bounds.
+    Only what following the chain needs is checked; ``partitions.read_table`` checks overlaps and bounds.
 
     Raises:
         PartitionTableError: a signature is missing, there are two containers, or the chain leaves its container, runs in
@@ -160,7 +160,7 @@ def read_mbr_table(device: Device) -> MbrTable:
 
 
 def chs_address(lba: int) -> bytes:
-    """The three-byte cylinder/head/sector address of *lba*, or the mark for what lies beyond such addresses."""
+    """The three-byte cylinder/head/sector address of *lba*, or the value for addresses beyond its range."""
     cylinder, rest = divmod(lba, _HEADS * _SECTORS_PER_TRACK)
     if cylinder > 1023:
         return _CHS_BEYOND

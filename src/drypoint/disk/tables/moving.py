@@ -1,4 +1,4 @@
-"""Moving a range of a disk image up or down inside it: by moving the file's blocks where the file system can, else by copying.
+"""Moving a range of a disk image inside it: by moving the file's blocks where the file system can, else by copying.
 
 Either way the result is the same to the byte. Holes stay holes.
 """
@@ -15,15 +15,15 @@ from ..device import Device, FileDevice
 from ..host.fallocate import collapse_range, insert_range, punch_hole
 
 _CHUNK = 1 << 20
-# Where nothing but holes lies on both sides, this much is passed at once.
+# Holes on both sides are skipped by this much at once.
 _STRIDE = 256 << 20
 
 
 class Move(msgspec.Struct, frozen=True):
-    """*length* bytes at *offset* shall lie *delta* bytes further up, or down if it is negative.
+    """Move *length* bytes at *offset* up by *delta* bytes, or down if it is negative.
 
-    Where they came from, as far as they do not lie there again, reads as zeros; so does all that lies between when they move
-    by more than their length. Every other byte stays.
+    The vacated part of the old range reads as zeros, and so does everything between the old and the new range if they move by
+    more than their length. Every other byte stays.
     """
 
     offset: int
@@ -32,10 +32,10 @@ class Move(msgspec.Struct, frozen=True):
 
 
 def move_range(device: Device, move: Move) -> None:
-    """Do *move*; both its ends lie inside the device.
+    """Execute *move*; both ranges must be inside the device.
 
     Raises:
-        DiskImageError: they do not, or the device cannot be read or written.
+        DiskImageError: they are not, or the device cannot be read or written.
     """
     first, last = sorted((move.offset, move.offset + move.delta))
     if first < 0 or last + move.length > device.size:
@@ -54,7 +54,7 @@ def move_range(device: Device, move: Move) -> None:
 
 
 def clear_range(device: Device, offset: int, length: int) -> None:
-    """Make a range read as zeros, as holes where that is possible. What is a hole stays one.
+    """Make a range read as zeros, with holes where possible. Holes stay holes.
 
     Raises:
         DiskImageError: the device cannot be read or written.
@@ -92,9 +92,9 @@ def _move_blocks(device: FileDevice, move: Move) -> bool:
 
 
 def _move_blocks_up(device: FileDevice, move: Move, unit: int) -> bool:
-    """Put room in before the range and take as much out behind it, so that what follows stays.
+    """Insert blocks before the range and remove as many after it, so that what follows stays.
 
-    The range may begin and end inside a block: the parts of these blocks that are not to move are put back.
+    The range may begin and end inside a block: the parts of these blocks that must not move are written back.
     """
     fd, size = device.fileno(), device.size
     first = move.offset // unit * unit
@@ -116,7 +116,7 @@ def _move_blocks_up(device: FileDevice, move: Move, unit: int) -> bool:
 
 
 def _move_blocks_down(device: FileDevice, move: Move, unit: int) -> bool:
-    """Take out what lies before the range and put as much in behind it."""
+    """Remove blocks before the range and insert as many after it."""
     fd, size, room = device.fileno(), device.size, -move.delta
     target = move.offset - room
     first = target // unit * unit
@@ -142,7 +142,7 @@ def _put_back(device: FileDevice, offset: int, data: bytes) -> None:
 
 
 def _copy(device: Device, move: Move) -> None:
-    """Chunk by chunk, from the end that is in nobody's way."""
+    """Copy chunk by chunk, from the end at which nothing unread is overwritten."""
     for offset, size in _strides(move.offset, move.length, _STRIDE, move.delta > 0):
         if not _has_data(device, offset, size) and not _has_data(device, offset + move.delta, size):
             continue

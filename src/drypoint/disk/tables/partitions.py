@@ -1,7 +1,7 @@
-"""The partitions of a disk image, whatever its table's kind, and how to find one of them.
+"""The partitions of a disk image, for any kind of table, and the search for one of them.
 
-Starts and sizes are bytes. Numbers are those that the Linux kernel gives: 1 to 4 and from 5 in an MBR, the entry's position in
-a GPT; 0 is a disk image without a table that is one ext file system from end to end.
+Starts and sizes are in bytes. Numbers are those of the Linux kernel: 1 to 4 and from 5 in an MBR, the entry's position in a
+GPT; 0 stands for a disk image without a table that is one ext file system as a whole.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .mbr import (
 
 
 class PartitionKind(StrEnum):
-    """Where in a table a partition is written down."""
+    """Where in a table a partition is defined."""
 
     PRIMARY = "primary"
     EXTENDED = "extended"
@@ -41,8 +41,8 @@ class PartitionKind(StrEnum):
 class Partition(msgspec.Struct, frozen=True):
     """A partition: *start* and *size* in bytes.
 
-    *type* is ``0x83`` and the like, or a GPT type GUID in lower case; *name*, *guid* and *attributes* are GPT's, *bootable* is
-    MBR's.
+    *type* is ``0x83`` and the like, or a GPT type GUID in lower case; *name*, *guid* and *attributes* are from a GPT,
+    *bootable* is from an MBR.
     """
 
     number: int
@@ -57,14 +57,14 @@ class Partition(msgspec.Struct, frozen=True):
 
     @property
     def end(self) -> int:
-        """The offset of the first byte behind the partition."""
+        """The offset of the first byte after the partition."""
         return self.start + self.size
 
 
 class PartitionTable(msgspec.Struct, frozen=True):
-    """The table of a disk image. *source* is the table as its kind has it, None for a disk image that is one file system.
+    """The table of a disk image. *source* is the table in its own format, None for a disk image that is one file system.
 
-    *notes* tells, a sentence each, what is odd yet no obstacle to reading: a damaged copy of a GPT, a hybrid MBR.
+    *notes* says, a sentence each, what is unusual but does not prevent reading: a damaged copy of a GPT, a hybrid MBR.
     """
 
     sector_size: int
@@ -76,7 +76,7 @@ class PartitionTable(msgspec.Struct, frozen=True):
 
 
 class ProbedPartition(msgspec.Struct, frozen=True):
-    """A partition together with what was found in it; *backup* if that is nothing but a copy of an ext superblock."""
+    """A partition and the file system in it; *backup* if only a copy of an ext superblock was found."""
 
     partition: Partition
     filesystem: FilesystemInfo | None
@@ -100,7 +100,7 @@ def read_table(device: Device) -> PartitionTable:
 
 
 def parse_table(device: Device) -> PartitionTable:
-    """The same for a disk image whose last partitions may end beyond the end of the file.
+    """Like :func:`read_table`, for a disk image whose last partitions may end beyond the end of the file.
 
     Raises:
         PartitionTableError, DiskImageError: as :func:`read_table`.
@@ -124,12 +124,12 @@ def parse_table(device: Device) -> PartitionTable:
 
 
 def end_of(table: PartitionTable) -> int:
-    """The offset of the first byte behind all partitions of *table*."""
+    """The offset of the first byte after all partitions of *table*."""
     return max((item.end for item in table.partitions), default=0)
 
 
 def probe_partitions(device: Device, table: PartitionTable) -> tuple[ProbedPartition, ...]:
-    """Look into every partition but the extended one, in table order.
+    """Probe every partition except the extended one, in table order.
 
     Raises:
         DiskImageError: the device cannot be read.
@@ -146,13 +146,13 @@ def _probed(device: Device, partition: Partition) -> ProbedPartition:
 
 
 def find_partition(device: Device, table: PartitionTable, selector: str | int) -> ProbedPartition:
-    """The one partition that *selector* means.
+    """The one partition that *selector* names.
 
-    A number (an int, or a text of digits that is nobody's label) is a partition number. Any other text is a file system's
-    label; where no file system bears it, a GPT partition's name.
+    A number (an int, or digits that are not a file system's label) is a partition number. Any other text is a file system's
+    label or, if no file system has it, a GPT partition's name.
 
     Raises:
-        PartitionTableError: no partition fits, or more than one does; the message lists what is there.
+        PartitionTableError: no partition matches, or more than one does; the message lists them.
         DiskImageError: the device cannot be read.
     """
     if selector == "":
@@ -184,7 +184,7 @@ def find_partition(device: Device, table: PartitionTable, selector: str | int) -
 
 
 def describe(probed: Sequence[ProbedPartition]) -> str:
-    """One line on what is there: ``1 'resin-boot' (FAT16), 5 'resin-state' (ext4), 6 (unknown)``."""
+    """The partitions in one line: ``1 'resin-boot' (FAT16), 5 'resin-state' (ext4), 6 (unknown)``."""
     if not probed:
         return "no partitions"
     parts = []
@@ -198,7 +198,7 @@ def describe(probed: Sequence[ProbedPartition]) -> str:
 
 
 def _without_superblock(partition: Partition, backup: BackupSuperblock) -> str:
-    # An older file system may have left the copy. e2fsck -p, and so --fsck, does not go on with a copy: that takes a decision.
+    # An older file system may have left the copy. e2fsck -p, and so --fsck, does not use a copy: that needs a decision.
     return (
         f"unknown content, with a copy of an {backup.info.kind.value} superblock; if that file system is meant, e2fsck "
         f"repairs it by hand only: e2fsck -f -b {backup.block} -B {backup.block_size} 'DISK?offset={partition.start}', "
@@ -207,7 +207,7 @@ def _without_superblock(partition: Partition, backup: BackupSuperblock) -> str:
 
 
 def _is_boot_sector(device: Device) -> bool:
-    """Whether the first sector starts a FAT or its like: some formatters write a partition record into such a sector, too."""
+    """Whether the first sector is a FAT boot sector or similar: some formatters write a partition record into it, too."""
     info = probe(device)
     return info is not None and (info.kind.is_fat or info.kind in (FilesystemKind.EXFAT, FilesystemKind.NTFS))
 

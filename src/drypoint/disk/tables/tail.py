@@ -1,8 +1,8 @@
 """Disk images whose last partitions end beyond the end of the file.
 
 genimage (hdimage, without ``fill``, and for a GPT with ``gpt-no-backup``) ends the file where the content of the last partition
-ends, and leaves out partitions without content; on the card zeros, or anything else, follow. The end of a download that was
-cut short looks the same but for one thing: file systems are not whole.
+ends, and leaves out partitions without content; on the card zeros, or anything else, follow. A download that was cut short
+looks the same, except that a file system is incomplete.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class PaddableDevice(Device, Protocol):
     """A device that can be read as if it were longer."""
 
     def pad(self, size: int) -> None:
-        """Have the device read as *size* bytes, zeros behind its own; what it is made of does not change."""
+        """Make the device read as *size* bytes, with zeros after its own; the underlying file does not change."""
 
 
 def pad_missing_tail(device: PaddableDevice, progress: Progress = SILENT) -> None:
-    """Pad *device*, a disk image, as far as its partitions reach, if nothing but zeros can be missing, and say so.
+    """Pad *device*, a disk image, to the end of its partitions, if only zeros can be missing, with a note to *progress*.
 
-    That is so where each partition that reaches beyond the end holds a file system that ends before it, or has not one byte,
-    and the file ends where a partition or a file system does. Any other disk image stays as it is: reading its table says
-    what is wrong.
+    That is so if each partition that reaches beyond the end holds a file system that ends before it, or has no byte in the
+    file, and the file ends where a partition or a file system does. Any other disk image stays as it is: reading its table
+    raises the error.
 
     Raises:
         DiskImageError: *device* cannot be read.
@@ -64,7 +64,7 @@ def open_disk_image_file(outer: Device, path: bytes, *, allow_dirty: bool = Fals
 
 
 def _whole_size(table: PartitionTable) -> int:
-    """Bytes of the disk that *table* is for; what a GPT says is usable has to exist, or the kernel passes it over."""
+    """Bytes of the disk that *table* is for. Sectors that a GPT calls usable must exist, or the kernel ignores it."""
     end = end_of(table)
     if isinstance(table.source, GptTable):
         end = max(end, (table.source.header.last_usable_lba + 1) * table.sector_size)
@@ -83,6 +83,6 @@ def _is_whole(device: Device, table: PartitionTable) -> bool:
 
 
 def _end_of_content(device: Device, partition: Partition) -> int:
-    """Where the file system of *partition* says that it ends; the partition's start if there is none that does."""
+    """The end of the file system in *partition* by its superblock; the partition's start if there is none."""
     found = probe(Window(device, partition.start, min(partition.end, device.size) - partition.start))
     return partition.start + (0 if found is None else found.size)
