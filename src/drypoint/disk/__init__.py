@@ -1,4 +1,4 @@
-"""Disk images: bytes, partition tables, growth, and file systems. Knows nothing of containers."""
+"""Disk images: devices, partition tables, growth, and file systems. Knows nothing of containers."""
 
 from .device import Device, FileDevice, GrowableDevice, TrimmableDevice, Window
 from .host.copies import copy_sparse, data_extents

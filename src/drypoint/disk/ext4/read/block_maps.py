@@ -1,4 +1,4 @@
-"""Where an inode's content lies: extent trees and the older maps of indirect blocks.
+"""Block maps of inodes: extent trees, and the older maps of indirect blocks.
 
 Format: the kernel's Documentation/filesystems/ext4 (ifork.rst).
 """
@@ -27,7 +27,7 @@ _SOLE_EXPECTED = (_EXTENT_MAGIC, 1, _ROOT_CAPACITY, 0, 0)
 
 
 class Extent(NamedTuple):
-    """*length* blocks of a file from its block *logical* on, at *physical* on the disk (0: they read as zeros)."""
+    """*length* blocks of a file from its block *logical* on, at block *physical* of the file system (0: they read as zeros)."""
 
     logical: int
     physical: int
@@ -35,9 +35,9 @@ class Extent(NamedTuple):
 
 
 def sole_extent(volume: Volume, inode: Inode) -> tuple[int, int] | None:
-    """First block on the disk, and number of blocks, of the one extent that most files have; None for what is less simple.
+    """The physical block and length of the one extent that most files have; None for any other map.
 
-    Nothing that :func:`extents` would refuse passes here.
+    A map that :func:`extents` would refuse never passes here.
     """
     if not inode.flags & EXTENTS_FLAG:
         return None
@@ -54,7 +54,7 @@ def sole_extent(volume: Volume, inode: Inode) -> tuple[int, int] | None:
 
 
 def extents(volume: Volume, inode: Inode) -> Iterator[Extent]:
-    """The inode's extents in logical order, holes left out, neighbours on the disk joined.
+    """The inode's extents in logical order, without holes; extents that are adjacent on the disk are joined.
 
     Raises:
         FilesystemError: the map is damaged: a wrong checksum, blocks out of order or outside the file system, a loop.
@@ -62,7 +62,7 @@ def extents(volume: Volume, inode: Inode) -> Iterator[Extent]:
     if inode.flags & EXTENTS_FLAG:
         magic, entries, capacity, depth, _ = _HEADER.unpack_from(inode.block)
         if depth == 0 and entries == 1 and capacity == _ROOT_CAPACITY and magic == _EXTENT_MAGIC:
-            # Nearly every file: one extent, in the inode.
+            # As in nearly every file: one extent, in the inode.
             return _ExtentTree(volume, inode).leaf(inode.block, 1, 0, _LAST_LOGICAL)
         return _joined(_ExtentTree(volume, inode).walk())
     return _joined(_IndirectMap(volume, inode).walk())
@@ -100,7 +100,7 @@ class _ExtentTree:
         yield from self._node(self._inode.block, depth, 0, _LAST_LOGICAL)
 
     def _node(self, raw: bytes, depth: int, low: int, high: int) -> Iterator[Extent]:
-        """What lies below the node *raw*, which covers the logical blocks from *low* to below *high*."""
+        """The extents below the node *raw*, which covers the logical blocks from *low* to before *high*."""
         magic, entries, capacity, found_depth, _ = _HEADER.unpack_from(raw)
         if magic != _EXTENT_MAGIC or found_depth != depth:
             raise self._volume.damage(self._owner, "a node's header is not one")
@@ -118,7 +118,7 @@ class _ExtentTree:
             low = end
 
     def leaf(self, raw: bytes, entries: int, low: int, high: int) -> Iterator[Extent]:
-        """The extents of a leaf of *entries*, which covers the logical blocks from *low* to below *high*."""
+        """The extents of a leaf with *entries* entries, which covers the logical blocks from *low* to before *high*."""
         superblock = self._volume.superblock
         for i in range(entries):
             logical, length, start_high, start = _EXTENT.unpack_from(raw, _HEADER.size + i * _EXTENT.size)
@@ -167,7 +167,7 @@ class _IndirectMap:
             logical += self._fan**level
 
     def _level(self, pointers: tuple[int, ...], level: int, logical: int) -> Iterator[Extent]:
-        """What *pointers* lead to through *level* levels of indirect blocks; the first one's first block is *logical*."""
+        """The extents that *pointers* lead to through *level* levels of indirect blocks, from block *logical* on."""
         covered = self._fan**level
         for pointer in pointers:
             if logical >= self._blocks:

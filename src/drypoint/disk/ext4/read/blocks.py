@@ -1,4 +1,4 @@
-"""A file system's blocks, checked against its bounds, and a small cache that threads may share."""
+"""The blocks of a file system, with checked bounds, and a small cache that threads may share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GROUPS_CACHED = 4096
 
 
 class Cache(Generic[_Key, _Value]):
-    """The values used last, up to a total weight. The newest value stays, whatever it weighs."""
+    """The values used last, up to a total weight. The newest value stays, whatever its weight."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -71,7 +71,7 @@ class Volume:
         return self._device.read(block * superblock.block_size, count * superblock.block_size)
 
     def group(self, number: int) -> Group:
-        """The descriptor of group *number*, which is less than ``superblock.groups_count``."""
+        """The descriptor of group *number*, from 0 to below ``superblock.groups_count``."""
         found = self._groups.get(number)
         if found is not None:
             return found
@@ -88,5 +88,5 @@ class Volume:
         return map(self.group, range(self.superblock.groups_count))
 
     def damage(self, what: str, why: str) -> FilesystemError:
-        """The error that says *what* is damaged, and *why* that is known."""
+        """The error for damage: *what* is damaged, and *why* it counts as damaged."""
         return FilesystemError(f"{what} of the file system on {self.name} is damaged: {why}; e2fsck may repair it")

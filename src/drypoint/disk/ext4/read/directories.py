@@ -1,7 +1,7 @@
-"""Directories: their entries, from linear, hashed and inline ones alike.
+"""The entries of directories: linear, hashed and inline.
 
-A hashed directory's index blocks look to a linear reader like blocks without entries, which is how the format stays
-readable for old kernels, and how it is read here. Format: the kernel's Documentation/filesystems/ext4 (directory.rst).
+To a linear reader, the index blocks of a hashed directory look like blocks without entries: so old kernels can read the format,
+and so it is read here. Format: the kernel's Documentation/filesystems/ext4 (directory.rst).
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class DirectoryParser:
         """The entries of one block, ``.`` and ``..`` included.
 
         Raises:
-            FilesystemError: its checksum is wrong, or its entries do not fit into one another.
+            FilesystemError: its checksum is wrong, or its entries overlap or exceed it.
         """
         if self._checksums:
             self._check(raw)
         return self._entries(raw)
 
     def inline(self, block: bytes, more: bytes) -> Iterator[DirectoryEntry]:
-        """The entries of a directory that lies in its inode: the parent's number, then entries in two areas."""
+        """The entries of a directory in its inode: the parent's number, then entries in two areas."""
         yield DirectoryEntry(b".", self._inode.number, 0)
         yield DirectoryEntry(b"..", int.from_bytes(block[:4], "little"), 0)
         yield from self._entries(memoryview(block)[4:])
@@ -84,7 +84,7 @@ class DirectoryParser:
             position += length
 
     def _check(self, raw: memoryview) -> None:
-        # Index blocks first: one that was a leaf before still has the leaf's tail where its own lies.
+        # Index blocks first: one that was a leaf before still has a leaf's tail in the place of its own.
         limits = self._index_limits(raw)
         if limits is not None:
             start, limit, count = limits
@@ -103,7 +103,7 @@ class DirectoryParser:
             raise self._volume.damage(self._owner, "the checksum of a block is wrong")
 
     def _index_limits(self, raw: memoryview) -> tuple[int, int, int] | None:
-        """Where an index block's entries begin, how many there is room for, and how many there are; None for a leaf."""
+        """For an index block, the offset of its entries, how many fit, and how many there are; None for a leaf."""
         _, length, name_length, _ = _ENTRY.unpack_from(raw)
         if self._wide and length in (0, 65535):
             length = 65536

@@ -62,7 +62,7 @@ UNREADABLE_FEATURES = frozenset({"compression", "journal_dev", "dirdata"})
 
 
 def feature_names(compat: int, incompat: int, ro_compat: int) -> frozenset[str]:
-    """The names of all bits set in the superblock's three words; an unknown one is ``unknown_compat_0x…`` and the like."""
+    """The names of all bits set in the superblock's three words; an unknown bit is ``unknown_compat_0x…`` or similar."""
     return frozenset(
         _names(compat, _COMPAT, "compat")
         | _names(incompat, _INCOMPAT, "incompat")

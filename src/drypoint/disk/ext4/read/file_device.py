@@ -1,4 +1,4 @@
-"""A file in an ext4 file system as a device, through the blocks that hold it: a disk image inside another one, say."""
+"""A file in an ext4 file system as a device, through its blocks; for example a disk image inside another one."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ MAX_EXTENTS = 1 << 18
 
 
 class Ext4FileDevice:
-    """*size* bytes of *outer*, the device that a file system lies on, in the order that a file's *extents* give them.
+    """*size* bytes of *outer*, the device with the file system, in the order of a file's *extents*.
 
-    What no extent covers, or one at block 0, is a hole: it reads as zeros, and cannot be written to.
+    What no extent covers, or one at block 0, is a hole: it reads as zeros, and cannot be written.
 
     Args:
-        path: the file's, for messages.
-        block_size: bytes of the file system's blocks, in which *extents* count.
-        extents: in order, and within the file system.
+        path: of the file, for messages.
+        block_size: bytes of the file system's blocks, the unit of *extents*.
+        extents: in order, and inside the file system.
 
     Raises:
-        FilesystemError: they are more than :data:`MAX_EXTENTS`.
+        FilesystemError: there are more than :data:`MAX_EXTENTS`.
     """
 
     def __init__(self, outer: Device, path: bytes, size: int, block_size: int, extents: Iterable[Extent]) -> None:
@@ -36,7 +36,7 @@ class Ext4FileDevice:
         self._size = size
         self._padded_size = 0
         self._name = f"/{path.decode('utf-8', 'backslashreplace')} in {outer.name}"
-        # Where each run starts in the file, where on the outer device, and its length, all in bytes.
+        # The start of each run in the file and on the outer device, and its length, in bytes.
         self._starts, self._places, self._lengths = array("Q"), array("Q"), array("Q")
         for extent in extents:
             start = extent.logical * block_size
@@ -54,7 +54,7 @@ class Ext4FileDevice:
 
     @property
     def is_padded(self) -> bool:
-        """Whether the file is shorter than the device is read."""
+        """Whether the device is longer than the file."""
         return self._padded_size > self._size
 
     def pad(self, size: int) -> None:
@@ -74,7 +74,7 @@ class Ext4FileDevice:
 
     @property
     def pieces(self) -> int:
-        """How many runs of blocks hold the file."""
+        """The number of contiguous runs of blocks."""
         return len(self._starts)
 
     def runs(self, offset: int, length: int) -> Iterator[tuple[int, int, int | None]]:
@@ -116,10 +116,10 @@ class Ext4FileDevice:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """Put *data* at *offset*.
+        """Write *data* at *offset*.
 
         Raises:
-            DiskImageError: as :meth:`drypoint.disk.Device.write`, or there is a hole; nothing was written then.
+            DiskImageError: as :meth:`drypoint.disk.Device.write`, or there is a hole; then nothing is written.
         """
         view = memoryview(data).cast("B")
         pieces: list[tuple[int, int, int]] = []
@@ -134,13 +134,13 @@ class Ext4FileDevice:
 
 
 def open_ext4_file(outer: Device, path: bytes, *, allow_dirty: bool = False) -> Ext4FileDevice:
-    """The regular file at the clean *path* in the file system that fills *outer*. No symbolic link is followed.
+    """The regular file at the clean *path* in the file system that fills *outer*. Symbolic links are not followed.
 
     Args:
-        allow_dirty: whether the file system may have been left without unmounting it in order; it is read as it lies there.
+        allow_dirty: whether the file system may be one that was not unmounted cleanly; its journal is not replayed.
 
     Raises:
-        FilesystemError: there is no such file; or the file system is damaged, or was not unmounted in order.
+        FilesystemError: there is no such file; or the file system is damaged, or was not unmounted cleanly.
         DiskImageError: *outer* cannot be read.
     """
     reader = Ext4Reader(outer, allow_dirty=allow_dirty)

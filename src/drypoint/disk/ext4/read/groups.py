@@ -1,4 +1,4 @@
-"""The group descriptors of an ext2, ext3 or ext4 file system, as values, and where they lie.
+"""The group descriptors of an ext2, ext3 or ext4 file system as values, and their place on the disk.
 
 Format: the kernel's Documentation/filesystems/ext4 (group_descr.rst).
 """
@@ -19,7 +19,7 @@ _CHECKSUM_AT = 0x1E
 
 
 class Group(msgspec.Struct, frozen=True):
-    """A block group's descriptor: where its parts lie (block numbers), and what is free in it."""
+    """A block group's descriptor: the block numbers of its parts, and counts of what is free in it."""
 
     number: int
     block_bitmap: int
@@ -34,7 +34,7 @@ class Group(msgspec.Struct, frozen=True):
 
 def descriptor_block(superblock: Superblock, index: int) -> int:
     """The block that holds part *index* of the group descriptor table."""
-    # With 1 KiB blocks and clusters the first block is left to boot code although the first data block is 0.
+    # With 1 KiB blocks and clusters, the first block is for boot code although the first data block is 0.
     shift = 1 if superblock.block_size == 1024 and superblock.cluster_blocks > 1 else 0
     if index < superblock.first_meta_bg:
         return superblock.first_data_block + 1 + index + shift

@@ -1,6 +1,6 @@
-"""Inodes as values, and the table they are read from.
+"""Inodes as values, and the reader of the inode table.
 
-Format: the kernel's Documentation/filesystems/ext4 (inodes.rst), with that page's names of fields.
+Format: the kernel's Documentation/filesystems/ext4 (inodes.rst), with its names of fields.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Inode(NamedTuple):
         mode: type and permission bits, as ``st_mode``.
         mtime: nanoseconds since the epoch.
         block: the 60 bytes of ``i_block``: the root of a block map, a symbolic link's target, a device number, inline data.
-        xattr_block: where more extended attributes lie, or 0.
-        xattr_area: the extended attributes inside the inode, with the magic number before them; empty where there are none.
-        value_hash: for an inode that holds an extended attribute's value, what the value hashes to.
+        xattr_block: the block with more extended attributes, or 0.
+        xattr_area: the extended attributes inside the inode, with their magic number; empty if there are none.
+        value_hash: for an inode that holds an extended attribute's value, the hash of the value.
     """
 
     number: int
@@ -63,7 +63,7 @@ class Inode(NamedTuple):
 
 
 class InodeTable:
-    """Reads inodes, a long run of the table at a time."""
+    """Reads inodes, in long runs of the table."""
 
     def __init__(self, volume: Volume) -> None:
         superblock = volume.superblock
@@ -142,7 +142,7 @@ class InodeTable:
             raise FilesystemError(
                 f"inode {number} of the file system on {self._volume.name} is encrypted: it cannot be read"
             )
-        # An extra size of 0 comes from a time before in-inode attributes: what follows then means nothing.
+        # An extra size of 0 is from before in-inode attributes: what follows then has no meaning.
         area = _CORE_SIZE + extra_size
         time = mtime * _NANOSECONDS
         if extra_size >= _MTIME_EXTRA_END:
@@ -168,7 +168,7 @@ class InodeTable:
 
     def _check(self, number: int, generation: int, raw: memoryview, extra_size: int, low: int) -> None:
         seed = crc32c(_SEED.pack(number, generation), self._volume.superblock.checksum_seed)
-        # The checksum's own two halves count as zeros; most inodes have both.
+        # The two halves of the checksum count as zeros; most inodes have both.
         content = bytearray(raw)
         content[_CHECKSUM_LOW_AT : _CHECKSUM_LOW_AT + 2] = b"\0\0"
         expected, mask = low, 0xFFFF
@@ -181,7 +181,7 @@ class InodeTable:
 
 
 def inode_seed(volume: Volume, number: int, generation: int) -> int:
-    """What the checksums of an inode, and of the blocks that belong to it alone, start from."""
+    """The seed of the checksums of an inode and of the blocks that only it owns."""
     return crc32c(_SEED.pack(number, generation), volume.superblock.checksum_seed)
 
 
@@ -189,6 +189,6 @@ def device_number(block: bytes) -> tuple[int, int]:
     """Major and minor number of a device inode, from its ``i_block``."""
     old, new = struct.unpack_from("<II", block)
     if old:
-        # The 16 bits of Linux before 2.6.
+        # The 16-bit format of Linux before 2.6.
         return old >> 8 & 0xFF, old & 0xFF
     return new >> 8 & 0xFFF, new & 0xFF | new >> 12 & 0xFFF00

@@ -1,7 +1,7 @@
-"""Reads ext2, ext3 and ext4 file systems without mounting them, and without the library that writes them.
+"""A reader of ext2, ext3 and ext4 file systems, without a mount and without the library that writes them.
 
-Everything read is taken for hostile: a structure that contradicts itself or its checksum raises FilesystemError, no number
-from the disk decides about memory, and no chain of blocks or directories can lead in a circle.
+All input counts as hostile: a structure that contradicts itself or its checksum raises FilesystemError, no number from the
+disk decides how much memory is used, and no chain of blocks or directories can form a cycle.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class Ext4Reader:
     """The tree in the ext2, ext3 or ext4 file system on *device* (a TreeReader). Threads may share one.
 
     Args:
-        allow_dirty: read also when the journal holds changes that are not in place yet. What is read then may be older than
-            what the kernel would show, or torn.
+        allow_dirty: read although the journal must be replayed. The data may then be older than what the kernel would show, or
+            torn.
 
     Raises:
-        FilesystemError: no such file system, a feature that cannot be read right, damage, or a journal to be replayed.
+        FilesystemError: no such file system, an unsupported feature, damage, or a journal to be replayed.
     """
 
     def __init__(self, device: Device, *, allow_dirty: bool = False) -> None:
@@ -86,7 +86,7 @@ class Ext4Reader:
 
     @property
     def needs_recovery(self) -> bool:
-        """Whether the journal holds changes that are not in place yet."""
+        """Whether the journal must be replayed."""
         return self.superblock.has("needs_recovery")
 
     def groups(self) -> Iterator[Group]:
@@ -98,7 +98,7 @@ class Ext4Reader:
         return None if found is None else self._stat(path, found[0])
 
     def children(self, directory: Directory) -> Iterator[Stat]:
-        """What lies directly in *directory*, in the order of the inodes, which is how they lie on the disk.
+        """The entries of *directory*, in the order of their inodes, which is their order on the disk.
 
         Raises:
             FilesystemError: damage, or *directory* is not a directory of this tree.
@@ -121,10 +121,10 @@ class Ext4Reader:
         return self._content(inode) if whole is None else iter((whole,))
 
     def extents(self, stat: Stat) -> Iterator[Extent]:
-        """Where the content of a regular file lies, in order, holes left out; what reads as zeros is at block 0.
+        """The extents of a regular file, in order, without holes; unwritten ones are at block 0.
 
         Raises:
-            FilesystemError: damage; or it is not a regular file of this tree, or one whose content lies in its inode.
+            FilesystemError: damage; or it is not a regular file of this tree, or its content is in its inode.
         """
         inode = self._inodes.inode(stat.inode)
         if not _has_type(inode, S_IFREG):
@@ -138,7 +138,7 @@ class Ext4Reader:
         return extents(self._volume, inode)
 
     def _find(self, path: bytes) -> tuple[Inode, int] | None:
-        """The inode at *path*, and the number of its parent's; the root is its own parent."""
+        """The inode at *path*, and its parent's inode number; the root is its own parent."""
         ancestor = path
         known = self._paths.get(ancestor)
         while known is None and ancestor:
@@ -171,13 +171,13 @@ class Ext4Reader:
         return inode
 
     def _entries(self, directory: Inode, parent: int) -> dict[bytes, DirectoryEntry]:
-        """The names in *directory*, reached through the directory inode *parent*."""
+        """The entries of *directory* by name; *parent* is the inode of the directory that it was reached through."""
         found = self._names.get(directory.number)
         if found is None:
             found = self._parsed(directory)
             self._names.put(directory.number, found, len(found[1]) + 1)
         named_parent, names = found
-        # Every directory names one parent: held to that, no path can lead in a circle.
+        # Every directory names one parent: checking it excludes cycles.
         if named_parent != parent:
             raise self._volume.damage(
                 f"directory inode {directory.number}",
@@ -186,7 +186,7 @@ class Ext4Reader:
         return names
 
     def _parsed(self, directory: Inode) -> tuple[int, dict[bytes, DirectoryEntry]]:
-        """The number of the parent's inode, and the names without those for the directory itself and its parent."""
+        """The parent's inode number, and the entries by name without ``.`` and ``..``."""
         owner = f"directory inode {directory.number}"
         names: dict[bytes, DirectoryEntry] = {}
         parser = DirectoryParser(self._volume, directory)
@@ -208,7 +208,7 @@ class Ext4Reader:
         superblock = self.superblock
         owner = f"directory inode {directory.number}"
         count, rest = divmod(directory.size, superblock.block_size)
-        # No block belongs to a directory twice, so an honest one is no larger than the file system.
+        # No block belongs to a directory twice, so a valid one is not larger than the file system.
         if rest or not 0 < count <= superblock.blocks_count:
             raise self._volume.damage(owner, f"it claims to be {directory.size} bytes long")
         position = 0
@@ -229,7 +229,7 @@ class Ext4Reader:
             raise self._volume.damage(owner, f"its block {position} is missing")
 
     def _small(self, inode: Inode) -> memoryview | None:
-        """The content of a small file in one piece, as nearly all are; None if it is another."""
+        """The content of a small file with one extent, as nearly all files are; None for any other."""
         size = inode.size
         if not 0 < size <= _SMALL or inode.flags & INLINE_DATA_FLAG:
             return None
@@ -239,7 +239,7 @@ class Ext4Reader:
         if extent is None or extent[1] < blocks:
             return None
         physical = extent[0]
-        # Small files were written one after the other: what lies behind one is most likely asked for next. As one value, since
+        # Small files were written one after the other: the next one read most likely follows this one. As one value, because
         # other threads may replace it.
         first, data = self._ahead
         start = (physical - first) * block_size
@@ -254,7 +254,7 @@ class Ext4Reader:
         owner = f"inode {inode.number}"
         if goes_on:
             more = min(_AHEAD // superblock.block_size, superblock.blocks_count - physical)
-            # What cannot be read behind the file is not a fault of the file.
+            # An error after the end of the file is not a fault of the file.
             with suppress(DiskImageError):
                 return self._volume.read(physical, max(blocks, more), owner)
         return self._volume.read(physical, blocks, owner)
@@ -292,7 +292,7 @@ class Ext4Reader:
 
     def _value_inode(self, number: int) -> tuple[Inode, bytes]:
         inode = self._inodes.inode(number)
-        # Inline data would be an attribute itself, possibly with its value in this very inode.
+        # Inline data would be an attribute itself, possibly with its value in this same inode.
         if not _has_type(inode, S_IFREG) or inode.size > _LARGEST_VALUE or inode.flags & INLINE_DATA_FLAG:
             raise self._volume.damage(f"inode {number}", "it cannot hold the value of an extended attribute")
         return inode, b"".join(self._content(inode))

@@ -1,7 +1,7 @@
-"""The superblock of an ext2, ext3 or ext4 file system, as a value.
+"""The superblock of an ext2, ext3 or ext4 file system as a value.
 
-Format: the kernel's Documentation/filesystems/ext4 (super.rst); the names of fields and features are those that ``dumpe2fs``
-prints. Written apart from the library that writes file systems, so that one can judge the other.
+Format: the kernel's Documentation/filesystems/ext4 (super.rst); the names of fields and features are those of ``dumpe2fs``.
+Independent of the library that writes file systems, so that one can check the other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CRC32C_CHECKSUMS = 1
 _STATE_CLEAN, _STATE_ERRORS = 1, 2
 _OS_HURD = 1
 
-# Offsets are those of struct ext4_super_block. Behind the label only a few fields matter, each read by its own offset.
+# Offsets are those of struct ext4_super_block. After the label only a few fields are needed, each read by its own offset.
 _FRONT = struct.Struct("<7I 4x 3I 12x 2H 12x 2I 4x I 2H 3I 16s 16s")
 _DESC_SIZE_AT, _FIRST_META_BG_AT = 0xFE, 0x104
 _COUNTS_HIGH_AT, _CHECKSUM_TYPE_AT = 0x150, 0x175
@@ -34,25 +34,25 @@ _RESERVED_GDT_AT = 0xCE
 
 
 def crc32c(data: bytes | memoryview, before: int = 0) -> int:
-    """CRC-32C of *data*, going on from the CRC *before* (its finished value; 0 for a fresh start)."""
+    """CRC-32C of *data*, continuing from the finished CRC *before* (0 to start)."""
     return fastcrc.crc32.iscsi(data, before)
 
 
 def stored(crc: int) -> int:
-    """*crc* as ext4 stores it: without the last inversion of CRC-32C."""
+    """*crc* as ext4 stores it: without the final inversion of CRC-32C."""
     return crc ^ 0xFFFFFFFF
 
 
 class Superblock(msgspec.Struct, frozen=True):
-    """What the superblock says. Counts are in blocks and inodes, sizes in bytes.
+    """The superblock's fields. Counts are in blocks and inodes, sizes in bytes.
 
     Attributes:
-        label: volume name, NUL padding removed.
+        label: volume name, without NUL padding.
         uuid: 16 bytes.
         features: names as dumpe2fs prints them; an unknown bit is ``unknown_compat_0x…`` (``incompat``, ``ro_compat``).
-        reserved_blocks: kept for the privileged.
-        clean: unmounted properly, and no errors noted by the kernel.
-        checksum_seed: what every metadata checksum starts from (a finished CRC-32C), with ``metadata_csum``.
+        reserved_blocks: free blocks that only root may use.
+        clean: unmounted cleanly, and the kernel recorded no errors.
+        checksum_seed: the seed of every metadata checksum (a finished CRC-32C), with ``metadata_csum``.
     """
 
     block_size: int
@@ -85,8 +85,7 @@ def parse_superblock(raw: bytes, device_size: int, name: str) -> Superblock:
     """Read the 1024 bytes *raw* at offset 1024 of the file system called *name* in messages.
 
     Raises:
-        FilesystemError: no ext2, ext3 or ext4 file system; a feature that cannot be read right; damaged; or larger than its
-            device.
+        FilesystemError: no ext2, ext3 or ext4 file system; an unsupported feature; damage; or larger than its device.
     """
     (
         inodes_count,

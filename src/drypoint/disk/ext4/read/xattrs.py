@@ -1,7 +1,7 @@
-"""Extended attributes, under the names and in the form that ``getxattr`` gives.
+"""Extended attributes, with the names and values that ``getxattr`` returns.
 
-Format: the kernel's Documentation/filesystems/ext4 (attributes.rst); access control lists as in its fs/ext4/acl.h on the disk
-and as in include/uapi/linux/posix_acl_xattr.h for programs.
+Format: the kernel's Documentation/filesystems/ext4 (attributes.rst); access control lists as in fs/ext4/acl.h on the disk and
+as in include/uapi/linux/posix_acl_xattr.h for programs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ValueReader = Callable[[int], tuple[Inode, bytes]]
 
 
 class Attributes(msgspec.Struct, frozen=True):
-    """An inode's extended attributes, sorted by name, and the inline data that goes beyond ``i_block``."""
+    """An inode's extended attributes, sorted by name, and the inline data that does not fit into ``i_block``."""
 
     xattrs: tuple[tuple[bytes, bytes], ...]
     inline_data: bytes
@@ -55,7 +55,7 @@ _NONE = Attributes((), b"")
 
 
 class AttributeReader:
-    """Reads inodes' extended attributes; blocks that many inodes share are read once."""
+    """Reads the extended attributes of inodes; shared blocks are read once."""
 
     def __init__(self, volume: Volume, value_of: ValueReader) -> None:
         self._volume = volume
@@ -66,7 +66,7 @@ class AttributeReader:
         """The attributes of *inode*.
 
         Raises:
-            FilesystemError: they are damaged, or of a kind that has no name.
+            FilesystemError: they are damaged, or have an unknown name index.
         """
         pairs: list[tuple[bytes, bytes]] = []
         area = inode.xattr_area
@@ -87,7 +87,7 @@ class AttributeReader:
         return Attributes(tuple(visible), inline_data)
 
     def _entries(self, inode: Inode, raw: bytes, start: int, values_from: int) -> Iterator[tuple[bytes, bytes]]:
-        """The attributes whose entries begin at *start* of *raw*; offsets of values count from *values_from*."""
+        """The attributes whose entries start at *start* of *raw*; offsets of values count from *values_from*."""
         position = start
         while position + 4 <= len(raw) and raw[position : position + 4] != b"\0\0\0\0":
             if position + _ENTRY.size > len(raw):
@@ -137,7 +137,7 @@ class AttributeReader:
         holder, value = self._value_of(number)
         if not holder.flags & EA_INODE_FLAG or len(value) != size:
             raise self._damage(inode, f"inode {number} does not hold the value of {name!r}")
-        # Lustre's inodes point back to their only owner instead of carrying a hash.
+        # Inodes made by Lustre refer to their only owner and have no hash.
         points_back = holder.generation == inode.generation and holder.mtime // 1_000_000_000 == inode.number
         if stored(crc32c(value, self._volume.superblock.checksum_seed)) != holder.value_hash and not points_back:
             raise self._damage(inode, f"the checksum of the value of {name!r} is wrong")

@@ -1,8 +1,8 @@
-"""How large an ext file system must be to hold so much more, or how small it can be: the arithmetic of block groups, pure.
+"""The arithmetic of block groups, pure: the size that an ext file system needs to hold more, and its least size.
 
-The layout rules are those of the kernel's Documentation/filesystems/ext4 (block groups, sparse_super, meta_bg); what growing
-does to them is resize2fs' (a last group that is too small to be of use is left out, the room kept for group descriptors
-shrinks as they grow, the reserve keeps its share).
+The layout rules are those of the kernel's Documentation/filesystems/ext4 (block groups, sparse_super, meta_bg); growth
+follows resize2fs (a last group that is too small is left out, the space kept for group descriptors shrinks as they grow, the
+reserve keeps its share).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Geometry(msgspec.Struct, frozen=True):
 
     @property
     def is_clean(self) -> bool:
-        """Whether it was unmounted in order: no journal to replay, no error on record."""
+        """Whether it was unmounted cleanly: no journal to replay, no error on record."""
         return (
             self.state & _STATE_VALID != 0
             and self.state & _STATE_ERROR == 0
@@ -69,12 +69,12 @@ class Geometry(msgspec.Struct, frozen=True):
 
     @property
     def needs_recovery(self) -> bool:
-        """Whether its journal holds changes that are not yet in place."""
+        """Whether its journal must be replayed."""
         return self.feature_incompat & _NEEDS_RECOVERY != 0
 
 
 class Capacity(msgspec.Struct, frozen=True):
-    """What a file system offers at some size; *free_blocks* counts the reserved ones too."""
+    """The capacity of a file system at some size; *free_blocks* includes the reserved ones."""
 
     blocks_count: int
     free_blocks: int
@@ -131,9 +131,9 @@ def read_geometry(device: Device) -> Geometry:
 
 
 def capacity_at(geometry: Geometry, blocks_count: int) -> Capacity:
-    """What resize2fs makes of *geometry* when it resizes it to *blocks_count* blocks; the result may span a few fewer.
+    """The capacity after resize2fs resizes *geometry* to *blocks_count* blocks; the result may have a few blocks less.
 
-    Exact for growth. After a cut more may be in use than told here: extents that had to be split take blocks themselves.
+    Exact for growth. After shrinking, more may be in use than this says: extents that are split need blocks themselves.
     """
     old_groups = _groups(geometry, geometry.blocks_count)
     groups = _groups(geometry, blocks_count)
@@ -166,11 +166,11 @@ def capacity_at(geometry: Geometry, blocks_count: int) -> Capacity:
 def needed_size(geometry: Geometry, blocks_needed: int, inodes_needed: int) -> int:
     """The least size in bytes at which *blocks_needed* blocks and *inodes_needed* inodes are free.
 
-    The blocks reserved for root do not count as free: the device's own services live on them when it runs full. A caller
-    may round the result up: a larger size will do as well. Never less than the size now.
+    Blocks reserved for root do not count as free: the device's own services need them when the disk is full. A caller may
+    round the result up. Never less than the current size.
 
     Raises:
-        FilesystemError: the file system cannot be grown so far, or uses bigalloc or sparse_super2.
+        FilesystemError: the file system cannot grow so far, or uses bigalloc or sparse_super2.
     """
     if geometry.feature_ro_compat & _BIGALLOC:
         raise FilesystemError("an ext4 file system with the feature bigalloc cannot be grown; make it without")
@@ -187,8 +187,8 @@ def needed_size(geometry: Geometry, blocks_needed: int, inodes_needed: int) -> i
         return geometry.size
     largest = _largest(geometry)
     too_small, enough = geometry.blocks_count, geometry.blocks_count + geometry.blocks_per_group
-    # Up by doubling, not down from the largest: where every group holds a copy of all descriptors, the copies eat up a
-    # large file system whole, and the largest has less room than a middling one.
+    # By doubling, not down from the largest: where every group has a copy of all descriptors, the copies fill up a large
+    # file system, so that the largest has less space than a medium one.
     while not suffices(min(enough, largest)):
         if enough >= largest:
             raise FilesystemError(
@@ -202,7 +202,7 @@ def needed_size(geometry: Geometry, blocks_needed: int, inodes_needed: int) -> i
 
 
 def _least(too_small: int, enough: int, suffices: Callable[[int], bool]) -> int:
-    """The least number that *suffices*, of those above *too_small*, up to *enough*."""
+    """The least number above *too_small*, up to *enough*, that *suffices*."""
     while enough - too_small > 1:
         middle = (too_small + enough) // 2
         if suffices(middle):
@@ -213,10 +213,10 @@ def _least(too_small: int, enough: int, suffices: Callable[[int], bool]) -> int:
 
 
 def trimmed_size(geometry: Geometry, used_groups: int, blocks_needed: int, inodes_needed: int) -> int:
-    """The least size in bytes to which the file system can be cut so that as much stays free as for :func:`needed_size`.
+    """The least size in bytes to which the file system can shrink with as much free as for :func:`needed_size`.
 
-    Its first *used_groups* block groups stay, the last of them perhaps in part, for the inodes in them. Never more than the
-    size now, which is the answer too where the layout is one that is not resized.
+    Its first *used_groups* block groups stay, the last of them perhaps in part, because of their inodes. Never more than the
+    current size, which is also the result for layouts that are not resized.
     """
     if geometry.feature_ro_compat & _BIGALLOC or geometry.feature_compat & _SPARSE_SUPER2:
         return geometry.size
@@ -254,7 +254,7 @@ def _check(geometry: Geometry, where: str) -> None:
 
 
 def _is_descriptor_size(geometry: Geometry) -> bool:
-    """The kernel and e2fsprogs take any power of two up to 1024 where block numbers have 64 bits; mke2fs makes 64."""
+    """Whether the size is valid: with 64-bit block numbers the kernel and e2fsprogs accept powers of two up to 1024."""
     size = geometry.descriptor_size
     if not geometry.feature_incompat & _64BIT:
         return size == 32
@@ -278,7 +278,7 @@ def _descriptor_blocks(geometry: Geometry, groups: int) -> int:
 
 
 def _descriptor_room(geometry: Geometry, descriptor_blocks: int) -> int:
-    """Blocks behind each superblock for group descriptors: in use, and kept for more of them."""
+    """Blocks after each superblock for group descriptors: in use, and reserved for more."""
     if geometry.feature_incompat & _META_BG:
         return geometry.first_meta_bg
     old = _descriptor_blocks(geometry, _groups(geometry, geometry.blocks_count))
@@ -292,7 +292,7 @@ def _has_super(geometry: Geometry, group: int) -> bool:
 
 
 def _backups(geometry: Geometry, groups: int) -> int:
-    """How many of the first *groups* groups hold a superblock."""
+    """The number of groups with a superblock among the first *groups*."""
     if not geometry.feature_ro_compat & _SPARSE_SUPER:
         return groups
     count = min(groups, 2)
@@ -314,7 +314,7 @@ def _meta_bg_blocks(geometry: Geometry, groups: int) -> int:
 
 
 def _reserve_step(geometry: Geometry) -> int:
-    """What the reserve may take more than a new group brings, so that more room never means less of it."""
+    """Blocks by which the reserve may grow more than a new group adds, so that a larger size never has less space."""
     overhead = 3 + _inode_blocks(geometry) + _descriptor_blocks(geometry, _groups(geometry, geometry.blocks_count))
     overhead += geometry.reserved_gdt_blocks + _LEAST_GAIN
     return 1 + overhead * geometry.reserved_blocks // geometry.blocks_count

@@ -1,7 +1,7 @@
 """Growing an ext4 file system inside a disk image, by e2fsprogs' own resize2fs on a sparse copy of the partition.
 
-A copy, because resize2fs cuts a regular file down to the size of the file system, whatever offset it was told: on the disk
-image itself it would destroy what lies behind. What the tool changed is then brought back.
+A copy, because resize2fs truncates a regular file to the size of the file system, whatever offset it is given: on the disk
+image itself it would destroy what follows. The blocks that it changed are then copied back.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _QUOTED_CHARACTERS = 2000
 
 
 def check_filesystem(device: Device, offset: int, *, where: str | None = None, timeout: float = CHECK_TIMEOUT) -> None:
-    """Have e2fsck look at the ext file system at *offset*, changing nothing (``e2fsck -fn``).
+    """Check the ext file system at *offset* with ``e2fsck -fn``, which changes nothing.
 
     Args:
-        where: how messages name it.
+        where: its name in messages.
 
     Raises:
-        FilesystemError: it found something; its words are quoted. Or, where the device's bytes lie scattered, there is none.
+        FilesystemError: it found errors; its output is quoted. Or, if the device's bytes are not contiguous, there is none.
         ToolError: e2fsck is missing, or took longer than *timeout* seconds.
-        OutputError: no room for a copy, which a device that does not lie in one piece needs.
+        OutputError: no space for a copy, which a device that is not contiguous needs.
         DiskImageError: the device cannot be read.
     """
     where = where or f"{device.name}: the file system at offset {offset}"
@@ -62,29 +62,28 @@ def grow_filesystem(
     sound: bool = False,
     timeout: float = RESIZE_TIMEOUT,
 ) -> Geometry:
-    """Grow the ext file system at *offset* to fill *new_size* bytes; the partition has been grown before.
+    """Grow the ext file system at *offset* to fill *new_size* bytes; the partition must have grown before.
 
-    The same bytes in give the same bytes out: the time that the tool notes as that of the last write is the one already noted
-    there, and new inode tables are zeroed rather than left for the kernel. Label, UUID and hash seed stay.
+    Equal input gives equal output: the time of the last write stays the one in the superblock, and new inode tables are
+    zeroed and not left for the kernel. Label, UUID and hash seed stay.
 
     Args:
-        device: the disk image, writable; its bytes may lie scattered.
+        device: the disk image, writable; its bytes need not be contiguous.
         offset: the partition's first byte.
         old_size: bytes of the partition before.
         new_size: bytes of the partition now.
-        scratch_dir: where the nameless copy lives; best on the device's own file system.
-        sound: whether e2fsck has found nothing wrong with it already, and what was written since keeps it so. Without it
-            e2fsck is asked first.
+        scratch_dir: directory of the unnamed copy; best on the device's own file system.
+        sound: whether e2fsck has already found no errors, and later writes kept it consistent. If not, e2fsck runs first.
         timeout: seconds that resize2fs may take.
 
     Returns:
-        The file system's numbers afterwards. It may span a little less than *new_size*.
+        The geometry afterwards. The file system may span a little less than *new_size*.
 
     Raises:
-        FilesystemError: no ext file system, one that is damaged or was not unmounted in order, or resize2fs refused it.
+        FilesystemError: no ext file system, one that is damaged or was not unmounted cleanly, or resize2fs refused it.
         ToolError: e2fsck or resize2fs is missing or took too long.
-        OutputError: no room for the copy.
-        DiskImageError: the partition does not lie in the device, or reading and writing failed.
+        OutputError: no space for the copy.
+        DiskImageError: the partition is not inside the device, or reading or writing failed.
     """
     where = f"{device.name}: the ext4 file system at offset {offset}"
     geometry = geometry_in(device, offset, old_size)
@@ -106,7 +105,7 @@ def grow_filesystem(
 
 
 def check_unmounted(geometry: Geometry, where: str) -> None:
-    """Refuse a file system that was not unmounted in order; *where* begins the message.
+    """Refuse a file system that was not unmounted cleanly; *where* starts the message.
 
     Raises:
         FilesystemError: a journal to replay, or an error on record.
@@ -120,7 +119,7 @@ def check_unmounted(geometry: Geometry, where: str) -> None:
 
 
 def geometry_in(device: Device, offset: int, partition_size: int) -> Geometry:
-    """The numbers of the ext file system that begins at *offset*.
+    """The geometry of the ext file system that starts at *offset*.
 
     Raises:
         FilesystemError: there is none, or it spans more than the partition's *partition_size* bytes.
@@ -137,11 +136,11 @@ def geometry_in(device: Device, offset: int, partition_size: int) -> Geometry:
 
 @contextmanager
 def filesystem_copy(device: Device, offset: int, size: int, scratch_dir: Path) -> Iterator[int]:
-    """A nameless sparse copy of *size* bytes at *offset*, which e2fsck has found to be a sound file system.
+    """An unnamed sparse copy of *size* bytes at *offset*, which e2fsck has checked.
 
     Raises:
-        FilesystemError: it is none.
-        OutputError: no room for the copy.
+        FilesystemError: e2fsck found errors.
+        OutputError: no space for the copy.
         ToolError: e2fsck is missing or took too long.
         DiskImageError: the device cannot be read.
     """
@@ -152,10 +151,10 @@ def filesystem_copy(device: Device, offset: int, size: int, scratch_dir: Path) -
 
 @contextmanager
 def unchecked_copy(device: Device, offset: int, size: int, scratch_dir: Path) -> Iterator[int]:
-    """A nameless sparse copy of *size* bytes at *offset*, whatever they hold.
+    """An unnamed sparse copy of *size* bytes at *offset*, without a check.
 
     Raises:
-        OutputError: no room for the copy.
+        OutputError: no space for the copy.
         DiskImageError: the device cannot be read.
     """
     with nameless_file(scratch_dir) as scratch:
@@ -172,7 +171,7 @@ def unchecked_copy(device: Device, offset: int, size: int, scratch_dir: Path) ->
 
 
 def check_file(fd: int, offset: int, where: str, timeout: float) -> None:
-    """Have e2fsck look at the file system at *offset* of an open file; see :func:`check_filesystem`."""
+    """Check the file system at *offset* of an open file; see :func:`check_filesystem`."""
     place = f"/proc/self/fd/{fd}?offset={offset}"
     result = _run("e2fsck", ["-fn", place], fd, timeout, _environment(0))
     if result.returncode != 0:
@@ -185,16 +184,16 @@ def check_file(fd: int, offset: int, where: str, timeout: float) -> None:
 def preen_file(fd: int, where: str, last_write: int, timeout: float = CHECK_TIMEOUT) -> None:
     """Run ``e2fsck -fp``, automatic repairs only, on the file system that fills an open file.
 
-    That is what a device does when it boots: the journal is replayed, deleted files are freed, counts are set right.
-    *last_write*, in seconds, is the time that the superblock has for that; it stands for the clock's.
+    A device does the same when it boots: the journal is replayed, deleted files are freed, counts are corrected.
+    *last_write*, in seconds, is the superblock's time of the last write; e2fsck uses it in place of the clock.
 
     Raises:
-        FilesystemError: there is more to it; e2fsck's words are quoted.
+        FilesystemError: there is damage that it does not repair automatically; its output is quoted.
         ToolError: e2fsck is missing or took too long.
     """
     place = f"/proc/self/fd/{fd}"
     environment = _environment(last_write)
-    # e2fsck itself asks for the time in a variable of its own.
+    # e2fsck reads the time from a variable of its own.
     environment["E2FSCK_TIME"] = environment["E2FSPROGS_FAKE_TIME"]
     result = _run("e2fsck", ["-fp", place], fd, timeout, environment)
     # 1: repaired; 2: repaired, and the system should be rebooted if the file system was mounted.
@@ -206,19 +205,19 @@ def preen_file(fd: int, where: str, last_write: int, timeout: float = CHECK_TIME
 
 
 def resize_file(fd: int, geometry: Geometry, blocks: int, where: str, timeout: float) -> None:
-    """Have resize2fs make the file system that fills an open file *blocks* blocks long. *geometry* is as it was before.
+    """Resize the file system that fills an open file to *blocks* blocks with resize2fs. *geometry* is the one before.
 
     Raises:
-        FilesystemError: it would not; its words are quoted.
+        FilesystemError: resize2fs refused; its output is quoted.
         ToolError: it is missing or took too long.
-        OutputError: there is no room.
+        OutputError: there is no space.
     """
     if blocks > geometry.blocks_count:
         try:
             os.ftruncate(fd, blocks * geometry.block_size)
         except OSError as error:
             raise OutputError(f"{where} cannot be resized: {error.strerror}") from error
-    # -f: without it resize2fs asks for a check noted in the superblock; ours, passed before, notes nothing.
+    # -f: without it resize2fs requires a check recorded in the superblock; ours does not write there.
     arguments = ["-f", f"/proc/self/fd/{fd}", str(blocks)]
     result = _run("resize2fs", arguments, fd, timeout, _environment(geometry.last_write))
     if result.returncode != 0:
@@ -226,10 +225,10 @@ def resize_file(fd: int, geometry: Geometry, blocks: int, where: str, timeout: f
 
 
 def least_blocks(fd: int, where: str, timeout: float) -> int:
-    """The fewest blocks to which resize2fs says it can cut the file system that fills an open file, with a margin of its own.
+    """The fewest blocks for the file system that fills an open file, as resize2fs computes them, with its own margin.
 
     Raises:
-        FilesystemError: it cannot tell.
+        FilesystemError: it cannot compute them.
         ToolError: it is missing or took too long.
     """
     result = _run("resize2fs", ["-P", f"/proc/self/fd/{fd}"], fd, timeout, _environment(0))
@@ -240,10 +239,10 @@ def least_blocks(fd: int, where: str, timeout: float) -> int:
 
 
 def bring_back(scratch: int, device: Device, offset: int, length: int, where: str) -> None:
-    """Make *length* bytes of *device* at *offset* read as *scratch* does, writing only what differs.
+    """Make *length* bytes of *device* at *offset* equal to *scratch*, writing only what differs.
 
-    Growth changes little, and comparing in memory is cheaper than writing. Where the copy has a hole, zeros go over what the
-    device may hold there.
+    Growth changes little, and comparing in memory is cheaper than writing. For a hole of the copy, zeros are written where
+    the device holds data.
 
     Raises:
         DiskImageError: reading or writing failed.
@@ -274,11 +273,11 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def _environment(timestamp: int) -> dict[str, str]:
-    """All that the tools may see of the environment: nothing in it, nor the host's clock or kernel, shall tell in the result.
+    """The whole environment of the tools: the result must not depend on the user's, on the clock or on the kernel.
 
-    e2fsprogs reads E2FSPROGS_FAKE_TIME up to 1.47.0 and SOURCE_DATE_EPOCH first since 1.47.1. To the
-    older, 0 means "use the clock", so a file system that was never written to gets 1. Without RESIZE2FS_FORCE_ITABLE_INIT it
-    depends on the running kernel whether new inode tables are zeroed.
+    e2fsprogs reads E2FSPROGS_FAKE_TIME up to 1.47.0, and SOURCE_DATE_EPOCH first since 1.47.1. For the former 0 means the
+    clock, so a file system that was never written gets 1. Without RESIZE2FS_FORCE_ITABLE_INIT the running kernel decides
+    whether new inode tables are zeroed.
     """
     time = str(max(timestamp, 1))
     return {
@@ -315,14 +314,14 @@ def _run(
         except subprocess.TimeoutExpired as error:
             raise ToolError(f"{name} did not finish within {timeout:.0f} seconds and was stopped") from error
         finally:
-            # Does nothing to one that has ended.
+            # No effect on a process that has ended.
             process.kill()
     current().check()
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def _words_of_e2fsck(result: subprocess.CompletedProcess[str], place: str) -> str:
-    """What it said, of the file system in place of a file that nobody knows."""
+    """The output of e2fsck, with "the file system" in place of the name of the copy."""
     name = "the file system"
     said = result.stdout or result.stderr
     return _quote(said.replace(place, name).replace(place.partition("?")[0], name))

@@ -1,4 +1,4 @@
-"""Cutting an ext4 file system down to what it needs, by resize2fs on a sparse copy of the partition."""
+"""Shrinking an ext4 file system, by resize2fs on a sparse copy of the partition."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ def shrink_filesystem(
     step: int,
     timeout: float = RESIZE_TIMEOUT,
 ) -> int:
-    """Cut the ext file system at *offset* down as far as it can be; the partition has still its old size.
+    """Shrink the ext file system at *offset* as far as possible; the partition still has its old size.
 
-    Blocks move towards the front. Inodes keep their numbers, since to give an inode a new one resize2fs has to set the times of
-    the directories that name it: a file system with an inode in use near its end keeps its size. The same bytes in give the
-    same bytes out. What it leaves of the size returned reads as zeros; what lies behind that is for the caller to cut off.
+    Blocks move towards the front. Inodes keep their numbers, because to renumber one resize2fs sets the times of the
+    directories that refer to it: a file system with a used inode near its end keeps its size. Equal input gives equal output.
+    Space within the returned size that it does not use reads as zeros; the caller truncates what follows.
 
     Args:
-        device: the disk image, writable; its bytes may lie scattered.
+        device: the disk image, writable; its bytes need not be contiguous.
         offset: the partition's first byte.
         size: bytes of the partition.
-        least_size: bytes that the partition keeps in any case.
-        scratch_dir: where the nameless copy lives; best on the device's own file system.
-        keep_blocks: blocks that have to be free afterwards, beside those reserved for root.
-        keep_inodes: inodes that have to be free afterwards.
-        step: the partition becomes smaller by a multiple of so many bytes.
-        timeout: seconds that resize2fs may take, each time.
+        least_size: bytes that the partition keeps at least.
+        scratch_dir: directory of the unnamed copy; best on the device's own file system.
+        keep_blocks: blocks that must be free afterwards, in addition to those reserved for root.
+        keep_inodes: inodes that must be free afterwards.
+        step: bytes; the partition shrinks by a multiple of it.
+        timeout: seconds for each run of resize2fs.
 
     Returns:
-        Bytes that the partition needs now. *size* if nothing could be gained: then nothing has changed.
+        Bytes that the partition now needs. *size* if nothing could be gained: then nothing changed.
 
     Raises:
-        FilesystemError: no ext file system, one that is damaged or was not unmounted in order, or resize2fs refused it.
+        FilesystemError: no ext file system, one that is damaged or was not unmounted cleanly, or resize2fs refused it.
         ToolError: e2fsck or resize2fs is missing or took too long.
-        OutputError: no room for the copy.
-        DiskImageError: the partition does not lie in the device, or reading and writing failed.
+        OutputError: no space for the copy.
+        DiskImageError: the partition is not inside the device, or reading or writing failed.
     """
     where = f"{device.name}: the ext4 file system at offset {offset}"
     geometry = geometry_in(device, offset, size)
@@ -83,7 +83,7 @@ def shrink_filesystem(
                 bring_back(scratch, device, offset, length, where)
                 clear_range(device, offset + length, target - length)
                 return target
-        # Extents that were split took blocks that nobody could foresee.
+        # Splitting extents took blocks that cannot be predicted.
         least = target + missing
     return size
 
@@ -94,7 +94,7 @@ def _reachable(size: int, least: int, step: int) -> int:
 
 
 def _used_groups(device: Device, offset: int, size: int) -> int:
-    """How many block groups it takes from the first to reach the last inode in use."""
+    """The number of block groups from the first to the one with the last used inode."""
     volume = Volume(Window(device, offset, size))
     per_group = volume.superblock.inodes_per_group
     return max((group.number + 1 for group in volume.groups() if group.free_inodes < per_group), default=1)
@@ -106,7 +106,7 @@ def _geometry_of(scratch: int) -> Geometry:
 
 
 def _missing(geometry: Geometry, keep_blocks: int, keep_inodes: int) -> int:
-    """Bytes that have to be added for as much to be free as shall be; 0 if it is."""
+    """Bytes to add until *keep_blocks* and *keep_inodes* are free; 0 if they are."""
     if geometry.free_inodes < keep_inodes:
         return geometry.blocks_per_group * geometry.block_size
     return max(0, keep_blocks - (geometry.free_blocks - geometry.reserved_blocks)) * geometry.block_size
