@@ -1,6 +1,8 @@
 # make demo    the main job on sample data, no network
 # make test    everything this machine can check
 # make venv    only .venv/bin/drypoint
+# make lanes   its compiled lanes, once more after a change of their sources
+# make wheels  wheels for Python 3.11 to 3.14, x86-64 and arm64, in wheels/; needs Docker
 
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -16,9 +18,21 @@ TEST_PACKAGES := 7zip docker.io docker-registry debootstrap acl attr bmap-tools 
 	cryptsetup-bin f2fs-tools gdisk genimage libarchive-tools libcap2-bin lz4 procps \
 	qemu-utils strace tar-split unzip xz-utils zip zstd
 
-.PHONY: venv bench demo test lint unit judged engine test-engines docs bindings fuzz fuzz-quick lock clean
+# Compiled where there is a compiler; LANES=require insists, LANES=none does without.
+LANES ?=
+LANE_SOURCES := hatch_build.py $(shell find src/drypoint -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+LANES_STAMP := $(VENV)/.lanes
 
-venv: $(STAMP)
+.PHONY: venv lanes wheels wheels-here bench demo test lint unit unit-pure leaves judged engine test-engines docs bindings fuzz fuzz-quick \
+	lock clean
+
+venv: $(STAMP) $(LANES_STAMP)
+
+lanes: venv
+
+$(LANES_STAMP): $(STAMP) $(LANE_SOURCES)
+	@DRYPOINT_LANES=$(LANES) $(BIN)/python hatch_build.py
+	@touch $@
 
 $(STAMP): requirements/dev.txt pyproject.toml Makefile
 	@scripts/debian-packages "drypoint" $(RUNTIME_PACKAGES) $(shell $(PYTHON) -c 'import ensurepip' 2>/dev/null || echo python3-venv)
@@ -28,7 +42,7 @@ $(STAMP): requirements/dev.txt pyproject.toml Makefile
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@DRYPOINT_LANES=none $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $(STAMP)
 
 demo: venv
@@ -37,7 +51,7 @@ demo: venv
 
 # Every stage runs, so that one run shows all that fails.
 test: venv
-	@failed=; for stage in lint fuzz-quick unit judged engine; do $(MAKE) --no-print-directory $$stage || failed="$$failed $$stage"; done; \
+	@failed=; for stage in lint leaves fuzz-quick unit unit-pure judged engine; do $(MAKE) --no-print-directory $$stage || failed="$$failed $$stage"; done; \
 		[ -z "$$failed" ] || { echo "make test: failed:$$failed" >&2; exit 1; }
 
 lint: venv
@@ -49,6 +63,16 @@ lint: venv
 # No tools, no root.
 unit: venv
 	@$(BIN)/pytest -n 2 tests/unit
+
+# What has a compiled lane, once more by its Python twin; the tests of lanes themselves have none.
+unit-pure: venv
+	@DRYPOINT_PURE=1 $(BIN)/pytest -n 2 --ignore-glob='*_lane.py' $(TWINS)
+
+TWINS := tests/unit/layers tests/unit/sinks tests/unit/verification
+
+# The C that lanes call, under the address and undefined behaviour sanitizers, on buffers without a byte to spare.
+leaves: venv
+	@scripts/check-leaves
 
 # Judged by tools of this machine: e2fsprogs, mtools, sfdisk, tar and others.
 judged: venv
@@ -88,6 +112,20 @@ bench: venv
 	@scripts/debian-packages "the benchmark" $(DEMO_PACKAGES) $(TEST_PACKAGES) isal openssl skopeo podman curl npm
 	@$(BIN)/python -m benchmarks.contest
 
+# One command for all wheels. aarch64 on x86-64 is emulated: docker run --privileged --rm tonistiigi/binfmt --install arm64.
+CIBUILDWHEEL := cibuildwheel==4.3.5
+wheels: venv
+	@$(PYTHON) -m venv build/cibuildwheel
+	@build/cibuildwheel/bin/pip install --quiet --disable-pip-version-check '$(CIBUILDWHEEL)'
+	@build/cibuildwheel/bin/cibuildwheel --platform linux --output-dir wheels .
+
+# Without Docker: wheels for this machine and the Pythons at hand, which are not for other distributions.
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
+wheels-here:
+	@for python in $(PYTHONS); do $$python -c '' 2>/dev/null || continue; \
+		DRYPOINT_LANES=require $$python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir wheels . || exit 1; done
+	@ls wheels
+
 # Renews the hashed exports after a change of dependencies in pyproject.toml. Needs uv.
 lock:
 	UV_PYTHON_DOWNLOADS=never uv lock --upgrade
@@ -95,4 +133,6 @@ lock:
 	uv export --quiet --no-emit-project --no-header --format requirements.txt --output-file requirements/dev.txt
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo build wheels .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src -name '*.so' -delete
+	rm -f src/drypoint/lanes/built*

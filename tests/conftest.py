@@ -27,7 +27,7 @@ ENGINE_PROGRAMS = ("dockerd", "docker", "docker-registry", "unshare", "setpriv",
 
 # What a user's shell may set and the program reads: a test sets what it needs itself.
 _PERSONAL = re.compile(
-    r"(BALENA|DOCKER_|DRYPOINT_(?!REQUIRE_ALL$)|SSL_CERT_|XDG_CONFIG).*|.*_proxy|SOURCE_DATE_EPOCH|COLUMNS|LINES|NO_COLOR|"
+    r"(BALENA|DOCKER_|DRYPOINT_(?!(REQUIRE_ALL|PURE)$)|SSL_CERT_|XDG_CONFIG).*|.*_proxy|SOURCE_DATE_EPOCH|COLUMNS|LINES|NO_COLOR|"
     r"(FORCE|TTY)_.*|REQUESTS_CA_BUNDLE", re.IGNORECASE
 )  # fmt: skip
 

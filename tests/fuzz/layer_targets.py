@@ -15,6 +15,7 @@ from unittest.mock import patch
 from drypoint.decompression import MAX_OUTPUT
 from drypoint.digest import Digest, digest_of
 from drypoint.errors import ContentError, LayerError
+from drypoint.lanes import ENABLED
 from drypoint.layers import (
     FileRecord,
     LayerReader,
@@ -145,6 +146,33 @@ def split_any_tar(data: bytes) -> None:
     lost = len(tar) - len(rebuilt)
     if not tar.startswith(rebuilt) or lost >= BLOCK:
         raise PropertyError(f"the tar of {len(tar)} bytes came back as {len(rebuilt)} other bytes")
+
+
+def compare_lane_of_tars(data: bytes) -> None:
+    """A compiled lane reads a layer as Python does."""
+    tar, step = _tar(data)
+    if _read_layer(tar, step, lane=True) != _read_layer(tar, step, lane=False):
+        raise PropertyError("the lane reads the tar otherwise than its twin")
+
+
+def _read_layer(tar: bytes, step: int, *, lane: bool) -> list[object]:
+    """All that a layer's reader gives, and its error; contents up to some megabytes."""
+    found: list[object] = []
+    left = _MOST_CONTENT
+    with LayerReader(pieces(tar, step), "layer", lane=lane) as reader:
+        try:
+            for change, content in reader:
+                found.append(change)
+                for piece in content or ():
+                    left -= len(piece)
+                    if left < 0:
+                        return found
+                    found.append(bytes(piece))
+            found.append(b"".join(reader.tar_split.chunks()))
+        except LayerError as error:
+            found.append(str(error))
+        found.append((reader.entries, reader.tar_bytes))
+    return found
 
 
 def _contents(told: list[object]) -> Iterator[tuple[bytes, bytes]]:
@@ -306,6 +334,20 @@ TARGETS = (
         ("drypoint.layers",),
         (HeaderError,),
         tokens=(b"GNU.sparse.", b"SCHILY.xattr.", b"mtime="),
+    ),
+    *(
+        [
+            Target(
+                "layer_lane",
+                compare_lane_of_tars,
+                _tar_inputs,
+                ("drypoint.layers",),
+                longest=8192,
+                tokens=(b"ustar\x0000", b"ustar  \0", b".wh.", b"0000644\0", b"000644 \0"),
+            )
+        ]
+        if ENABLED
+        else []
     ),
     Target("pipeline", pipe_any_blob, _blobs, ("drypoint.layers",), (ContentError,), longest=8192),
 )

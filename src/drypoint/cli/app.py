@@ -11,6 +11,7 @@ from contextlib import suppress
 import click
 
 from ..errors import DrypointError
+from ..lanes import STATE
 from ..version import __version__
 from . import render
 from .ending import Terminated, terminable
@@ -54,7 +55,7 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Each command has its own --help, with examples.",
 )
-@click.version_option(__version__, prog_name="drypoint", message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name="drypoint", message=f"%(prog)s %(version)s ({STATE})")
 def cli() -> None:
     """Put container images into a disk image, so that a device boots with its application already there.
 

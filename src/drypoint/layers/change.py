@@ -111,7 +111,7 @@ def _addition(entry: TarEntry, path: bytes, what: str) -> Add | Link:
     if not path and kind != DIRECTORY:
         raise _refusal(entry, what, "the layer's root can only be a directory")
     xattrs = _xattrs(entry, what) if entry.xattrs else ()
-    metadata = _metadata(kind == SYMLINK, entry.mode, entry.uid, entry.gid, entry.mtime)
+    metadata = metadata_of(kind == SYMLINK, entry.mode, entry.uid, entry.gid, entry.mtime)
     if xattrs:
         metadata = replace(metadata, xattrs=xattrs)
     if kind == REGULAR:
@@ -134,7 +134,7 @@ def _addition(entry: TarEntry, path: bytes, what: str) -> Add | Link:
 
 
 @lru_cache(maxsize=1024)
-def _metadata(is_symlink: bool, mode: int, uid: int, gid: int, mtime: int) -> Metadata:
+def metadata_of(is_symlink: bool, mode: int, uid: int, gid: int, mtime: int) -> Metadata:
     """Files of one package have these in common."""
     if is_symlink:
         # A link has no mode of its own. Its time is set by another call, with other limits, than that of all else.

@@ -7,11 +7,15 @@ from itertools import chain, count
 from types import TracebackType
 
 from ..fstree import Content, Regular
+from ..lanes import ENABLED
 from .change import Add, Change, change_of
 from .pipeline import TarChunks
 from .read_ends import WINDOW, ReadEnds, windows
 from .tar import END_OF_ARCHIVE, TarReader
-from .tarsplit import TarSplit, TarSplitWriter, clean_name, crc_of
+from .tarsplit import BATCH, TarSplit, TarSplitWriter, clean_name, crc_of
+
+if ENABLED:
+    from ._plain_lane import PlainEntries
 
 _HELD = 8 << 20
 """Bytes behind an archive's end that are held until all have come. No writer comes near it."""
@@ -34,6 +38,7 @@ class LayerReader:
         in_memory: keep the tar-split in memory whatever its size, where no file may be made.
         from_store: record the tar as an engine does that reads it from a layer that it has just stored, not from the blob; it
             does so with a blob that the image has further down already.
+        lane: whether a compiled lane takes plain entries, which must be there then (:data:`drypoint.lanes.ENABLED`).
 
     Raises, while iterating:
         LayerError: no tar, or an entry that the engine would refuse.
@@ -47,6 +52,7 @@ class LayerReader:
         final_empty_segment: bool = True,
         in_memory: bool = False,
         from_store: bool = False,
+        lane: bool = ENABLED,
     ) -> None:
         self._chunks = chunks
         self._tar = TarReader(chunks, what)
@@ -54,6 +60,7 @@ class LayerReader:
         self._final_empty_segment = final_empty_segment
         self._from_store = from_store
         self._writer = TarSplitWriter(what, in_memory=in_memory)
+        self._lane = PlainEntries(self._writer.seen) if lane else None
         self._result: TarSplit | None = None
 
     @property
@@ -74,7 +81,9 @@ class LayerReader:
         return self._result
 
     def __iter__(self) -> Iterator[tuple[Change, Content | None]]:
-        tar, writer = self._tar, self._writer
+        tar, writer, lane = self._tar, self._writer, self._lane
+        if lane is not None:
+            yield from self._plain(lane)
         for entry in tar:
             cleaned = clean_name(entry.name)
             change = change_of(entry, self._what, cleaned)
@@ -92,7 +101,21 @@ class LayerReader:
                 yield change, content if isinstance(change, Add) and isinstance(change.entry, Regular) else None
             if streamed is not None:
                 writer.file(entry.name, entry.size, streamed.finish() if entry.size > 0 else None, cleaned)
+            if lane is not None:
+                yield from self._plain(lane)
         self._finish()
+
+    def _plain(self, lane: PlainEntries) -> Iterator[tuple[Change, Content | None]]:
+        """The changes of the plain entries that come next and are at hand."""
+        tar, writer = self._tar, self._writer
+        while (at_hand := tar.at_hand()) is not None:
+            taken = lane.take(*at_hand, writer.position, writer.pending, BATCH)
+            if taken is None:
+                return
+            changes, lines, position, padding, pending, size, name = taken
+            tar.passed(len(changes), position, padding, size, name)
+            writer.written(lines, 2 * len(changes), pending)
+            yield from changes
 
     def _finish(self) -> None:
         if self._tar.end:

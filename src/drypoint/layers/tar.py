@@ -119,6 +119,24 @@ class TarReader:
                 self._remaining, self._fragments = 0, None
             yield entry
 
+    def at_hand(self) -> tuple[bytes, int, int] | None:
+        """The present chunk, the position in it behind all that was taken, and how many bytes of padding come there before the
+        next header; None while a content is not taken to its end."""
+        if self._remaining or self._fragments is not None:
+            return None
+        return self._chunk, self._position, self._padding
+
+    def passed(self, entries: int, position: int, padding: int, size: int, name: bytes) -> None:
+        """So many *entries* of :meth:`at_hand` were read elsewhere, with their contents; go on behind them.
+
+        *size* and *name* are those of the last one.
+        """
+        self.entries += entries
+        self._position, self._padding = position, padding
+        self._size = self.stored_size = size
+        self.is_sparse = False
+        self._last = name
+
     def buffered_content(self) -> memoryview | None:
         """All of the present content, if it is at hand; None if it is not, or is sparse, or was begun."""
         end = self._position + self._remaining

@@ -19,7 +19,8 @@ from fastcrc import crc32, crc64
 from ..errors import LayerError
 
 _SPOOLED = 16 << 20
-_BATCH = 256 << 10
+BATCH = 256 << 10
+"""Bytes of lines that are compressed together."""
 _CHUNK = 1 << 20
 _SLASH = 0x2F
 # Without name or time; fastest compression; made on Unix.
@@ -84,17 +85,20 @@ class TarSplitWriter:
 
     def __init__(self, what: str, *, in_memory: bool = False) -> None:
         self._what = what
-        self._position = 0
-        self._seen: set[bytes] = set()
+        self.position = 0
+        """How many records there are."""
+        self.seen: set[bytes] = set()
+        """The cleaned names of all entries."""
+        self.pending = 0
+        """Bytes that are to be compressed when they come to :data:`BATCH`; the beginnings of segments do not count."""
         self._lines: list[bytes] = []
-        self._pending = 0
         self._gzip = _Gzip()
         limit = 0 if in_memory else _SPOOLED  # 0 is none
         self._spool: tempfile.SpooledTemporaryFile[bytes] = tempfile.SpooledTemporaryFile(limit)  # noqa: SIM115
 
     def segment(self, payload: bytes | bytearray) -> None:
         """Record bytes of the tar that are no file's content."""
-        self._add(b'%b%b,"position":%d}\n' % (_SEGMENT, _base64(payload), self._position))
+        self._add(b'%b%b,"position":%d}\n' % (_SEGMENT, _base64(payload), self.position))
 
     def file(self, name: bytes, size: int, crc: int | None, cleaned: bytes | None = None) -> None:
         """Record an entry; *crc* is that of its content, None if it has none.
@@ -106,18 +110,26 @@ class TarSplitWriter:
             LayerError: the tar has an entry of that name already; the engine refuses that.
         """
         self._note_name(name, clean_name(name) if cleaned is None else cleaned)
-        self._add(_file_line(name, size, crc, self._position))
+        self._add(_file_line(name, size, crc, self.position))
 
     def entry(self, headers: bytes, name: bytes, size: int, crc: int | None, cleaned: bytes) -> None:
         """The same as :meth:`segment` and :meth:`file`, one after the other."""
         self._note_name(name, cleaned)
-        position = self._position
+        position = self.position
         encoded = _base64(headers)
         rest = b',"position":%d}\n%b' % (position, _file_line(name, size, crc, position + 1))
-        self._position = position + 2
+        self.position = position + 2
         self._lines += (_SEGMENT, encoded, rest)
-        self._pending += len(encoded) + len(rest)
-        if self._pending >= _BATCH:
+        self.pending += len(encoded) + len(rest)
+        if self.pending >= BATCH:
+            self._flush()
+
+    def written(self, lines: bytes, records: int, pending: int) -> None:
+        """Take *lines* of so many *records* that were made elsewhere; :attr:`seen` has their names."""
+        self.position += records
+        self._lines.append(lines)
+        self.pending = pending
+        if pending >= BATCH:
             self._flush()
 
     def finish(self) -> TarSplit:
@@ -131,23 +143,23 @@ class TarSplitWriter:
         self._spool.close()
 
     def _note_name(self, name: bytes, cleaned: bytes) -> None:
-        if cleaned in self._seen:
+        if cleaned in self.seen:
             raise LayerError(
                 f"{self._what}: the tar has two entries called {name[:200]!r}; engines refuse duplicate paths in a layer"
             )
-        self._seen.add(cleaned)
+        self.seen.add(cleaned)
 
     def _add(self, line: bytes) -> None:
-        self._position += 1
+        self.position += 1
         self._lines.append(line)
-        self._pending += len(line)
-        if self._pending >= _BATCH:
+        self.pending += len(line)
+        if self.pending >= BATCH:
             self._flush()
 
     def _flush(self) -> None:
         self._spool.write(self._gzip.compress(b"".join(self._lines)))
         self._lines.clear()
-        self._pending = 0
+        self.pending = 0
 
 
 class _Gzip:

@@ -1,0 +1,44 @@
+"""Whether compiled lanes are used.
+
+A lane is a Cython module beside the Python module whose plain cases it takes; that module, its twin, does all the rest, and
+all of it where there are no lanes. The twin asks :data:`ENABLED` when it is imported. hatch_build.py builds lanes and leaves a
+stamp; beside their sources, in a checkout, lanes that were built of other sources are not used.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+FOLDERS = ("lanes", "layers", "sinks", "verification")
+"""Where lanes and what they are made of lie, in the package."""
+SUFFIXES = (".pyx", ".pxd", ".h")
+_PACKAGE = Path(__file__).parent.parent
+_STAMP = Path(__file__).with_name(f"built{EXTENSION_SUFFIXES[0]}.sha256")
+
+
+def _state() -> str:
+    if os.environ.get("DRYPOINT_PURE"):
+        return "pure Python, by DRYPOINT_PURE"
+    try:
+        stamp = _STAMP.read_text("ascii").strip()
+    except OSError:
+        return "pure Python: installed without compiled lanes, which need a C compiler"
+    found = sorted(f"{folder}/{name}" for folder in FOLDERS for name in os.listdir(_PACKAGE / folder))  # noqa: PTH208 - fast
+    sources = [name for name in found if name.endswith(SUFFIXES)]
+    if sources:
+        # Imported here: an installed package has no sources.
+        import hashlib
+
+        digest = hashlib.sha256()
+        for name in sources:
+            digest.update((_PACKAGE / name).read_bytes())
+        if digest.hexdigest() != stamp:
+            return "pure Python: the compiled lanes are older than their sources; run make lanes"
+    return "compiled lanes"
+
+
+STATE = _state()
+"""What ``--version`` says of it."""
+ENABLED = STATE == "compiled lanes"
