@@ -40,6 +40,8 @@ MAX_SYMLINKS = 40
 """Most symbolic links followed in one path, as in Linux."""
 MAX_ENTRIES = 2_000_000
 _MAX_LINK_PARTS = 20_000_000
+_MOST_DIRECT, _LONGEST_DIRECT = 1024, 512
+"""How many directories are found by their whole path, and how long that may be."""
 _IMPLIED_MODE = 0o755
 _SETGID = 0o2000
 _KINDS: dict[type, Kind] = {Regular: "regular", Directory: "directory", Symlink: "symlink"}
@@ -99,6 +101,8 @@ class _Tree:
         self._late: list[tuple[int, bytes, int]] = []
         # Entries come directory by directory, so that the last one found is most often the next one wanted.
         self._last: tuple[bytes, Dir, bytes] = (b"", self._root, b"")
+        # Directories whose paths lead through no symbolic link, by path. Bounded, since paths can be long and many.
+        self._direct: dict[bytes, Dir] = {}
 
     def apply(self, change: Change, content: Content | None) -> None:
         self.entries += 1
@@ -275,11 +279,33 @@ class _Tree:
             return parent, where
         if not path:
             return self._root, b""
+        direct = self._direct.get(path) or self._direct_child(path)
+        if direct is not None:
+            self._last = (path, direct, path)
+            return direct, path
         _, node, real = self._resolve(path, imply=imply)
         if not isinstance(node, Dir):
             self._refuse(f"{path!r} is not a directory")
         self._last = (path, node, real)
+        if real == path:
+            self._note_direct(path, node)
         return node, real
+
+    def _direct_child(self, path: bytes) -> Dir | None:
+        """The directory at *path* if it lies in one of those known to be reached without symbolic links."""
+        above, _, name = path.rpartition(b"/")
+        parent = self._direct.get(above) if above else self._root
+        node = None if parent is None else parent.children.get(name)
+        if not isinstance(node, Dir):
+            return None
+        self._note_direct(path, node)
+        return node
+
+    def _note_direct(self, path: bytes, node: Dir) -> None:
+        if len(path) <= _LONGEST_DIRECT:
+            if len(self._direct) == _MOST_DIRECT:
+                self._direct.clear()
+            self._direct[path] = node
 
     def _resolve(self, path: bytes, *, imply: bool = False) -> tuple[Dir, Node, bytes]:
         """What *path* leads to, the last part followed too; with the directory that holds it and its path without links.
@@ -347,6 +373,7 @@ class _Tree:
         self._late.extend(named_directories(node, real))
         self.size -= forget(node)
         self._last = (b"", self._root, b"")
+        self._direct.clear()
         self._sink.remove(join(self._diff_root, real))
 
     def _refuse(self, why: str) -> Never:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drypoint.errors import LayerError
@@ -321,3 +322,33 @@ def test_any_changes_give_a_tree_whose_size_is_what_is_told_or_are_refused(
         e.size if isinstance(e, Regular) else len(e.target) for e in inodes.values() if isinstance(e, Regular | Symlink)
     ]
     assert applied.size == sum(sizes)
+
+
+def outcome(changes: Sequence[tuple[Change, Content | None]]) -> object:
+    try:
+        tree, applied = apply(*changes)
+    except LayerError as error:
+        return str(error)
+    return [stat.entry for stat in tree.walk()], applied
+
+
+@settings(max_examples=300)
+@given(st.lists(_CHANGES, max_size=16), st.sampled_from([1, 2, 1024]))
+def test_directories_at_hand_change_nothing(changes: Sequence[tuple[Change, Content | None]], most: int) -> None:
+    with patch("drypoint.stores.overlay2.extraction._LONGEST_DIRECT", -1):
+        resolved_each_time = outcome(changes)
+    with patch("drypoint.stores.overlay2.extraction._MOST_DIRECT", most):
+        assert outcome(changes) == resolved_each_time
+
+
+def test_directory_that_became_a_symbolic_link_is_not_found_by_its_old_path() -> None:
+    tree, _ = apply(
+        directory(b"a"),
+        directory(b"a/b"),
+        directory(b"c"),
+        file(b"a/b/f"),
+        file(b"c/g"),
+        symlink(b"a/b", b"/c"),
+        file(b"a/b/h"),
+    )
+    assert set(paths(tree)) == {b"a", b"a/b", b"c", b"c/g", b"c/h"}
