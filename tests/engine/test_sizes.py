@@ -45,7 +45,7 @@ def test_blocks_and_inodes_are_those_of_du(tmp_path: Path, data: int) -> None:
     request = ImageRequest(source.references[0], source)
     result = preload(base.path, tmp_path / "out.img", PreloadRequest([request], Platform("linux", "amd64")))
     source.close()
-    noted = to_be_noted(result.layers, result.plan.block_size)
+    noted = to_be_noted(result.plan.store, result.layers, result.plan.block_size)
     grown = replace(base.partition("resin-data"), size=result.partition.size)
     out = DiskImage(result.output, base.table, (*base.partitions[:-1], grown))
     with mounted_partition(out) as point:
@@ -56,8 +56,9 @@ def test_blocks_and_inodes_are_those_of_du(tmp_path: Path, data: int) -> None:
 
 def _counted(root: Path, layer: WrittenLayer) -> tuple[int, int]:
     """Blocks of 4 KiB of diff/ and the tar-split, and inodes below diff/."""
-    diff = root / "overlay2" / layer.planned.cache_id / "diff"
-    split = root / "image/overlay2/layerdb/sha256" / layer.planned.chain_id[7:] / "tar-split.json.gz"
+    layerdb = root / "image/overlay2/layerdb/sha256" / layer.planned.chain_id[7:]
+    diff = root / "overlay2" / (layerdb / "cache-id").read_text() / "diff"
+    split = layerdb / "tar-split.json.gz"
     return _du("-B4096", diff) + _du("-B4096", split), _du("--inodes", diff) - 1
 
 

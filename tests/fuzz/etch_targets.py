@@ -13,7 +13,7 @@ from drypoint.fstree import Directory, HardLink, Metadata, Regular, Symlink
 from drypoint.injection.members import Injector, Kind
 from drypoint.sinks import MemoryTree
 from drypoint.sinks.tar import END_OF_ARCHIVE, entry_header, padding
-from drypoint.stores.overlay2 import StoreState
+from drypoint.stores import detect
 
 from .material import pieces, with_checksums
 from .target import PropertyError, Target
@@ -125,7 +125,8 @@ def _manifests() -> Iterator[bytes]:
     yield b'M{"image": "registry/image", "inject": [{"partition": 6, "partitionName": "resin-data", "inject": 6}]}'
     start = _archives()[-1].index(b"{")
     yield b"M" + _archives()[-1][start:].partition(b"\0")[0]
-    yield b"B" + msgspec.json.encode(_Document(1, 6, "resin-data", 4096, 1000, 10, StoreState(b"docker")))
+    store = msgspec.Raw(detect(b"docker").unread().dump())
+    yield b"B" + msgspec.json.encode(_Document(1, 6, "resin-data", 4096, 1000, 10, store))
 
 
 TARGETS = (

@@ -14,9 +14,8 @@ from drypoint.layers import LayerReader
 from drypoint.oci import Descriptor, Image, assemble_layers, parse_config, parse_reference
 from drypoint.samples.layers import LayerBuilder
 from drypoint.sinks import MemoryTree
+from drypoint.stores import LayerStream, PlannedLayer
 from drypoint.stores.overlay2 import (
-    LayerStream,
-    PlannedLayer,
     StoreState,
     plan_store,
     read_state,

@@ -20,8 +20,8 @@ from drypoint.samples.applications import sample_images
 from drypoint.samples.images import BuiltImage
 from drypoint.samples.tools import run_tool
 from drypoint.sinks.ext4 import Ext4Sink
+from drypoint.stores import PlannedLayer
 from drypoint.stores.overlay2 import StoreState, plan_store, read_state, write_store
-from drypoint.stores.overlay2.placement import PlannedLayer
 
 _NOW = 1_700_000_000
 

@@ -7,7 +7,7 @@ looks up all images before it takes any of them, and gives up on the file with t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 import msgspec
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from ..disk import Device
 from ..errors import UsageError
 from ..fstree import Regular, TreeReader
 from ..oci import Reference
+from ..stores import Names
 from ..verification import Finding, RequiredImage, RequiredImages, finding
 from .apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
 from .compatibility import check_as_it_is, fit
@@ -47,10 +48,10 @@ class AppsJsonImages:
         found._conf = read_supervisor_conf(device)
         return found
 
-    def __call__(self, tree: TreeReader, repositories: Mapping[str, Mapping[str, str]]) -> RequiredImages:
-        supervisor = self._supervisor or supervisor_by(self._conf, repositories)
+    def __call__(self, tree: TreeReader, names: Names) -> RequiredImages:
+        supervisor = self._supervisor or supervisor_by(self._conf, names)
         if self._apps is not None:
-            return _with_faults(_required_images(b"", self._apps, repositories), self._apps, supervisor)
+            return _with_faults(_required_images(b"", self._apps, names), self._apps, supervisor)
         for path in PATHS:
             content = _read(tree, path)
             if content is None or content.strip() in (b"", b"{}"):
@@ -61,15 +62,15 @@ class AppsJsonImages:
                 apps = read_apps_json(content, path.decode("ascii"), ANY_VERSION)
             except UsageError as error:
                 return RequiredImages(path, findings=(finding("bad-apps-json", path, str(error)),))
-            required = _required_images(path, apps, repositories)
+            required = _required_images(path, apps, names)
             # What a Supervisor has taken already, this one need not take.
             return required if path == PATHS[1] else _with_faults(required, apps, supervisor)
         return RequiredImages()
 
 
-def look_up(reference: Reference, repositories: Mapping[str, Mapping[str, str]]) -> tuple[Digest | None, bool]:
+def look_up(reference: Reference, names: Names) -> tuple[Digest | None, bool]:
     """The image that the Supervisor finds for *reference*, and whether the reference is what found it."""
-    known = repositories.get(reference.familiar_name, {})
+    known = names.get(reference.familiar_name, {})
     exact = known.get(_looked_up(reference))
     if exact is not None:
         return Digest(exact), True
@@ -78,16 +79,14 @@ def look_up(reference: Reference, repositories: Mapping[str, Mapping[str, str]])
     return None, False
 
 
-def images_not_there(
-    apps: AppsJson, repositories: Mapping[str, Mapping[str, str]], coming: Collection[Reference] = ()
-) -> tuple[Service, ...]:
+def images_not_there(apps: AppsJson, names: Names, coming: Collection[Reference] = ()) -> tuple[Service, ...]:
     """The services of *apps* that the Supervisor could not start offline: the exact reference of their image is neither in
-    *repositories*, the store's, nor among those *coming*."""
+    *names*, the store's, nor among those *coming*."""
     written = {_looked_up(reference) for reference in coming}
     return tuple(
         service
         for service in apps.services
-        if _looked_up(service.image) not in written and not look_up(service.image, repositories)[1]
+        if _looked_up(service.image) not in written and not look_up(service.image, names)[1]
     )
 
 
@@ -96,12 +95,12 @@ def _looked_up(reference: Reference) -> str:
     return (reference if reference.digest is None else reference.with_digest(reference.digest)).familiar
 
 
-def _required_images(path: bytes, apps: AppsJson, repositories: Mapping[str, Mapping[str, str]]) -> RequiredImages:
+def _required_images(path: bytes, apps: AppsJson, names: Names) -> RequiredImages:
     noted: dict[str, Digest] = {}
     images: list[RequiredImage] = []
     findings: list[Finding] = []
     for service in apps.services:
-        image_id, exact = look_up(service.image, repositories)
+        image_id, exact = look_up(service.image, names)
         digest = service.image.digest
         if image_id is None and digest is not None:
             image_id, exact = noted.get(digest), True

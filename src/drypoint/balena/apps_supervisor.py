@@ -8,7 +8,7 @@ from typing import TypeAlias
 from ..disk import Device, Window, read_table
 from ..disk.ext4.read.reader import Ext4Reader
 from ..errors import FilesystemError, StoreError, UsageError
-from ..stores.overlay2 import StoreState
+from ..stores import StoreContents
 from ..system import find_store
 from ..volumes.inner_image import target_disk
 from ..volumes.repair import find_data_partition
@@ -23,7 +23,7 @@ Warn: TypeAlias = Callable[[str], None]
 
 
 def supervisor_of(
-    given: str | None, base: Device | None, target: Target, known: StoreState | None, warn: Warn, *, comes: bool
+    given: str | None, base: Device | None, target: Target, known: StoreContents | None, warn: Warn, *, comes: bool
 ) -> RunningSupervisor:
     """The Supervisor that reads apps.json: the one that is *given*, or else the one that *base* starts.
 
@@ -36,7 +36,7 @@ def supervisor_of(
         UsageError: what is given is not a version; or nothing is given, and it is not known.
         DiskImageError, StoreError: the store cannot be read.
     """
-    found = _supervisor_on(base, target, given) if known is None else supervisor_by(None, known.repositories)
+    found = _supervisor_on(base, target, given) if known is None else supervisor_by(None, known.names)
     looked = base is not None or known is not None
     if given is None:
         if not looked:

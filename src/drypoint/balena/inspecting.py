@@ -13,8 +13,9 @@ from ..disk.formats import opened_image
 from ..disk.probe import probe_compressed
 from ..disk.tables.tail import open_disk_image_file
 from ..errors import DrypointError, FilesystemError, StoreError
-from ..inspection import InspectedDisk, InspectedPartition, InspectedStore, inspect_disk, inspect_store
+from ..inspection import InspectedDisk, InspectedPartition, inspect_disk
 from ..progress import SILENT, Progress
+from ..stores import StoreListing, detect
 from ..system import find_store
 from ..volumes.target import DEFAULT_PARTITION
 from .flasher import installed_image
@@ -46,7 +47,7 @@ class Inspection(msgspec.Struct, frozen=True):
     disk: InspectedDisk
     os: OsImage | None
     data: Partition | None
-    store: InspectedStore | None
+    store: StoreListing | None
     supervisors: tuple[SupervisorImage, ...]
     apps: PreloadedApps | None
     notes: tuple[str, ...]
@@ -142,10 +143,12 @@ def _with_data(
     reader = Ext4Reader(Window(device, data.start, data.size), allow_dirty=True)
     place = find_store(device, read_table(device), data.number, data_root)
     linked = any(one.code == "linked-data-root" for one in place.obstacles)
-    store = None if linked else inspect_store(reader, data.number, place.data_root)
     notes = (*map(str, place.obstacles), *place.warnings)
-    supervisors = find_supervisors(reader, store) if store is not None else ()
-    return Inspection(disk, os_image, data, store, supervisors, find_apps(device, reader, store), notes)
+    store = None if linked else detect(place.data_root).read(reader)
+    if store is None or not store.contents.exists:
+        return Inspection(disk, os_image, data, None, (), find_apps(device, reader, None), notes)
+    apps = find_apps(device, reader, store.contents)
+    return Inspection(disk, os_image, data, store.list(reader), find_supervisors(reader, store), apps, notes)
 
 
 def _asked_for(device: Device, table: PartitionTable, selector: str | int) -> Partition:

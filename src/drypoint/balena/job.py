@@ -18,7 +18,7 @@ from ..jobs.request import CheckImages, ImageRequest, PreloadRequest
 from ..oci import Image, Platform, parse_platform
 from ..progress import SILENT, Progress
 from ..sources.registry import RegistryOptions, RegistrySource
-from ..stores.overlay2 import StoreState
+from ..stores import StoreContents
 from ..volumes.fat_files import FatFile
 from ..volumes.target import DEFAULT_PARTITION, Container, Target
 from .apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
@@ -90,7 +90,7 @@ class UnreadBase(msgspec.Struct, frozen=True):
     """
 
     name: str
-    store: StoreState | None = None
+    store: StoreContents | None = None
 
 
 class BalenaPreload(msgspec.Struct, frozen=True):

@@ -8,11 +8,8 @@ from ..digest import Digest
 from ..disk import Device
 from ..errors import InvalidReferenceError, UsageError
 from ..fstree import Regular, TreeReader
-from ..inspection import InspectedStore
 from ..oci import parse_reference
-from ..oci.manifest import MAX_CONFIG_BYTES
-from ..stores.overlay2 import paths as layout
-from ..stores.overlay2.reading import StoreReader
+from ..stores import ReadStore, StoreContents
 from .apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
 from .apps_json_images import AppsJsonImages
 from .supervisor_image import REPOSITORY, is_supervisor, version_in_config, version_in_tag
@@ -59,7 +56,7 @@ class PreloadedApps(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
 
 
-def find_supervisors(reader: TreeReader, store: InspectedStore) -> tuple[SupervisorImage, ...]:
+def find_supervisors(reader: TreeReader, store: ReadStore) -> tuple[SupervisorImage, ...]:
     """The Supervisor's images in *store*, which lies in the tree *reader*; sorted by version.
 
     Raises:
@@ -67,32 +64,31 @@ def find_supervisors(reader: TreeReader, store: InspectedStore) -> tuple[Supervi
     """
     found: dict[Digest, str | None] = {}
     # Last, so that it counts, what a balenaOS build names it besides: balena_supervisor:VERSION.
-    for name, references in sorted(store.repositories.items(), key=lambda item: (item[0] == REPOSITORY, item[0])):
+    for name, references in sorted(store.contents.names.items(), key=lambda item: (item[0] == REPOSITORY, item[0])):
         if not is_supervisor(name):
             continue
         for text, image_id in sorted(references.items()):
             version = _version(reader, store, text, Digest(image_id))
             found[Digest(image_id)] = version or found.get(Digest(image_id))
-    known = {image.image_id for image in store.images}
+    known = store.contents.images
     supervisors = [SupervisorImage(image_id, version) for image_id, version in found.items() if image_id in known]
     return tuple(sorted(supervisors, key=lambda one: (one.version or "", one.image_id)))
 
 
-def find_apps(device: Device, reader: TreeReader, store: InspectedStore | None) -> PreloadedApps | None:
+def find_apps(device: Device, reader: TreeReader, stored: StoreContents | None) -> PreloadedApps | None:
     """The applications that the apps.json in the root of *reader*, a partition of *device*, names; None without one, or if it
     is empty.
 
     Raises:
         FilesystemError: the tree cannot be read.
     """
-    required = AppsJsonImages().on(device)(reader, store.repositories if store is not None else {})
+    required = AppsJsonImages().on(device)(reader, stored.names if stored is not None else {})
     if not required.path:
         return None
     notes = tuple(finding.text for finding in required.findings)
     apps = _apps_json(reader, required.path)
     if apps is None or len(apps.services) != len(required.images):
         return PreloadedApps(required.path, apps is not None and apps.pin_device, (), notes)
-    usable = {image.image_id: image.usable for image in store.images} if store is not None else {}
     services = tuple(
         PreloadedService(
             service.app_uuid,
@@ -101,7 +97,7 @@ def find_apps(device: Device, reader: TreeReader, store: InspectedStore | None) 
             service.name,
             str(service.image),
             image.image_id,
-            image.image_id is not None and usable.get(image.image_id, False),
+            image.image_id is not None and stored is not None and stored.loads(image.image_id),
         )
         for service, image in zip(apps.services, required.images, strict=True)
     )
@@ -119,12 +115,12 @@ def _apps_json(reader: TreeReader, path: bytes) -> AppsJson | None:
         return None
 
 
-def _version(reader: TreeReader, store: InspectedStore, text: str, image_id: Digest) -> str | None:
+def _version(reader: TreeReader, store: ReadStore, text: str, image_id: Digest) -> str | None:
     try:
         version = version_in_tag(parse_reference(text))
     except InvalidReferenceError:
         return None
     if version is None:
-        content = StoreReader(reader, store.data_root).content(layout.config_path(image_id), MAX_CONFIG_BYTES)
+        content = store.config(reader, image_id)
         version = version_in_config(content) if content is not None else None
     return version.removeprefix("v") if version is not None else None

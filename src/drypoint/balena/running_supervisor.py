@@ -16,10 +16,7 @@ from ..errors import InvalidReferenceError
 from ..fstree import TreeReader
 from ..go_json import JsonError, decode_go
 from ..oci import parse_reference
-from ..oci.manifest import MAX_CONFIG_BYTES
-from ..stores.overlay2 import read_state
-from ..stores.overlay2.paths import config_path
-from ..stores.overlay2.reading import StoreReader
+from ..stores import Names, detect
 from .os_root import SupervisorConf, read_supervisor_conf
 from .supervisor_image import REPOSITORY, is_supervisor, version_in_config
 from .supervisor_version import SupervisorVersion, version_in
@@ -50,18 +47,18 @@ def find_supervisor(device: Device, reader: TreeReader, data_root: bytes) -> Run
         DiskImageError: the partition table is damaged.
         StoreError: the store cannot be read.
     """
-    state = read_state(reader, data_root)
-    store = StoreReader(reader, data_root)
+    store = detect(data_root).read(reader)
+    names, images = store.contents.names, store.contents.images
     conf = read_supervisor_conf(device)
-    named = None if conf is None else _image_of(conf, state.repositories)
-    ids = (_supervisor_ids(state.repositories) | ({named} if named is not None else set())) & state.images.keys()
-    configs = {image_id: store.content(config_path(Digest(image_id)), MAX_CONFIG_BYTES) or b"" for image_id in ids}
-    return supervisor_by(conf, state.repositories, configs)
+    named = None if conf is None else _image_of(conf, names)
+    ids = (_supervisor_ids(names) | ({named} if named is not None else set())) & images.keys()
+    configs = {image_id: store.config(reader, Digest(image_id)) or b"" for image_id in ids}
+    return supervisor_by(conf, names, configs)
 
 
 def supervisor_by(
     conf: SupervisorConf | None,
-    repositories: Mapping[str, Mapping[str, str]],
+    names: Names,
     configs: Mapping[str, bytes] | None = None,
 ) -> RunningSupervisor | None:
     """The Supervisor that *conf* starts, or without it the one in a store; None if neither tells.
@@ -69,13 +66,13 @@ def supervisor_by(
     The version of the image that *conf* names counts where the store has it, and else what *conf* says itself.
 
     Args:
-        repositories: what repositories.json says.
+        names: those in the store.
         configs: configs of images by image id, as far as they are at hand.
     """
-    stored = supervisor_in_store(repositories, configs)
-    named = None if conf is None else _image_of(conf, repositories)
+    stored = supervisor_in_store(names, configs)
+    named = None if conf is None else _image_of(conf, names)
     said = None if conf is None else version_in(conf.version)
-    own = None if named is None else _version_of(named, repositories, configs or {})
+    own = None if named is None else _version_of(named, names, configs or {})
     version = own or said
     if conf is None or version is None:
         return None if stored is None else RunningSupervisor(stored, "the engine's store")
@@ -88,27 +85,23 @@ def supervisor_by(
     return RunningSupervisor(version, conf.place, note)
 
 
-def _image_of(conf: SupervisorConf, repositories: Mapping[str, Mapping[str, str]]) -> str | None:
+def _image_of(conf: SupervisorConf, names: Names) -> str | None:
     """The id of the image that *conf* names, None if the store does not have it."""
     try:
         reference = parse_reference(conf.image)
     except InvalidReferenceError:
         return None
     exact = reference if reference.digest is None else reference.with_digest(reference.digest)
-    return repositories.get(reference.familiar_name, {}).get(exact.familiar)
+    return names.get(reference.familiar_name, {}).get(exact.familiar)
 
 
-def _version_of(
-    image_id: str, repositories: Mapping[str, Mapping[str, str]], configs: Mapping[str, bytes]
-) -> SupervisorVersion | None:
+def _version_of(image_id: str, names: Names, configs: Mapping[str, bytes]) -> SupervisorVersion | None:
     """The version of one image: by its own config, else by its tags."""
-    tags = [text for names in repositories.values() for text, one in names.items() if one == image_id]
+    tags = [text for references in names.values() for text, one in references.items() if one == image_id]
     return max(_tagged(tags), default=None) or _in_config(configs.get(image_id, b""))
 
 
-def supervisor_in_store(
-    repositories: Mapping[str, Mapping[str, str]], configs: Mapping[str, bytes] | None = None
-) -> SupervisorVersion | None:
+def supervisor_in_store(names: Names, configs: Mapping[str, bytes] | None = None) -> SupervisorVersion | None:
     """The version of the Supervisor in a store, None if it cannot be told.
 
     balenaOS tags the image as ``balena_supervisor:v<version>``. Where it does not (before 2.89.13), a tag of the repository
@@ -116,26 +109,24 @@ def supervisor_in_store(
     meant.
 
     Args:
-        repositories, configs: see :func:`supervisor_by`.
+        names, configs: see :func:`supervisor_by`.
     """
-    found = list(_tagged(repositories.get(REPOSITORY, {})))
+    found = list(_tagged(names.get(REPOSITORY, {})))
     if not found:
-        found = [version for references in _other_supervisors(repositories) for version in _tagged(references)]
+        found = [version for references in _other_supervisors(names) for version in _tagged(references)]
     if not found:
-        ids = _supervisor_ids(repositories)
+        ids = _supervisor_ids(names)
         found = [version for one in ids if (version := _in_config((configs or {}).get(one, b""))) is not None]
     return max(found, default=None)
 
 
-def _supervisor_ids(repositories: Mapping[str, Mapping[str, str]]) -> set[str]:
-    named = [repositories.get(REPOSITORY, {}), *_other_supervisors(repositories)]
+def _supervisor_ids(names: Names) -> set[str]:
+    named = [names.get(REPOSITORY, {}), *_other_supervisors(names)]
     return {image_id for references in named for image_id in references.values()}
 
 
-def _other_supervisors(repositories: Mapping[str, Mapping[str, str]]) -> list[Mapping[str, str]]:
-    return [
-        references for name, references in sorted(repositories.items()) if name != REPOSITORY and is_supervisor(name)
-    ]
+def _other_supervisors(names: Names) -> list[Mapping[str, str]]:
+    return [references for name, references in sorted(names.items()) if name != REPOSITORY and is_supervisor(name)]
 
 
 def _tagged(references: Iterable[str]) -> Iterable[SupervisorVersion]:

@@ -10,8 +10,9 @@ from ..balena.inspecting import Inspection
 from ..balena.os_image import OsImage
 from ..balena.preloaded import PreloadedApps
 from ..errors import OutputError
-from ..inspection import InspectedImage, InspectedPartition, InspectedStore
+from ..inspection import InspectedPartition
 from ..inspection.picture import InnerDisk, draw
+from ..stores import ListedImage, StoreListing
 from . import render
 
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
@@ -55,8 +56,8 @@ def _show_one(found: Inspection, name: str, *, verbose: bool) -> None:
         _show_os(found, found.os)
         if found.data is not None or not found.os.flasher:
             render.line()
-    if found.store is not None:
-        _show_store(found.store, verbose=verbose)
+    if found.store is not None and found.data is not None:
+        _show_store(found.store, found.data.number, verbose=verbose)
     elif found.data is not None:
         render.line(f"no engine store in partition {found.data.number}")
     elif found.os is None or not found.os.flasher:
@@ -145,10 +146,10 @@ def _show_os(found: Inspection, os_image: OsImage) -> None:
         render.line(f"note: {note}")
 
 
-def _show_store(store: InspectedStore, *, verbose: bool) -> None:
+def _show_store(store: StoreListing, partition: int, *, verbose: bool) -> None:
     shared = [layer for layer in store.layers if len(layer.images) > 1]
     render.line(
-        f"store at {_path(store.data_root) or '/'} in partition {store.partition}: {_count(len(store.images), 'image')}, "
+        f"store at {_path(store.root) or '/'} in partition {partition}: {_count(len(store.images), 'image')}, "
         f"{_count(len(store.layers), 'layer')} ({render.size(store.size)}), {len(shared)} shared, "
         f"{_count(len(store.containers), 'container')}"
     )
@@ -191,10 +192,10 @@ def _show_store(store: InspectedStore, *, verbose: bool) -> None:
     _show_leftovers(store, verbose=verbose)
 
 
-def _show_leftovers(store: InspectedStore, *, verbose: bool) -> None:
+def _show_leftovers(store: StoreListing, *, verbose: bool) -> None:
     orphans = store.orphans
     for what, names in (
-        ("directory in overlay2 not used by any layer", orphans.directories),
+        (f"directory in {orphans.place} not used by any layer", orphans.directories),
         ("layer not used by any image", orphans.layers),
         ("image without a name", orphans.images),
     ):
@@ -230,7 +231,7 @@ def _show_apps(apps: PreloadedApps, *, verbose: bool) -> None:
         render.line(f"note: {note}")
 
 
-def _names(image: InspectedImage, *, verbose: bool) -> str:
+def _names(image: ListedImage, *, verbose: bool) -> str:
     if not image.references:
         return "(no name)"
     if verbose:
@@ -243,7 +244,7 @@ def _shortened(text: str) -> str:
     return _DIGEST.sub(r"\1…", text)
 
 
-def _remark(image: InspectedImage, containers: int) -> str:
+def _remark(image: ListedImage, containers: int) -> str:
     said = ("" if image.usable else "damaged", _count(containers, "container") if containers else "")
     return ", ".join(filter(None, said))
 

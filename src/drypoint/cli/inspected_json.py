@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..balena.inspecting import Inspection
 from ..balena.os_image import OsImage
 from ..balena.preloaded import PreloadedApps
-from ..inspection import InspectedPartition, InspectedStore
+from ..inspection import InspectedPartition
+from ..stores import StoreListing
 
 
 def inspection_object(found: Inspection) -> dict[str, object]:
@@ -32,7 +33,7 @@ def _inspection_object(found: Inspection) -> dict[str, object]:
         "partitions": [_partition_object(one) for one in disk.partitions],
         "os": _os_object(found.os) if found.os is not None else None,
         "data_partition": found.data.number if found.data is not None else None,
-        "store": _store_object(found.store) if found.store is not None else None,
+        "store": None if found.store is None or found.data is None else _store_object(found.store, found.data.number),
         "supervisors": [{"id": one.image_id, "version": one.version} for one in found.supervisors],
         "apps": _apps_object(found.apps) if found.apps is not None else None,
         "notes": list(found.notes),
@@ -100,10 +101,10 @@ def _os_object(os_image: OsImage) -> dict[str, object]:
     }
 
 
-def _store_object(store: InspectedStore) -> dict[str, object]:
+def _store_object(store: StoreListing, partition: int) -> dict[str, object]:
     return {
-        "partition": store.partition,
-        "data_root": _path(store.data_root),
+        "partition": partition,
+        "data_root": _path(store.root),
         "images": [
             {
                 "id": image.image_id,
@@ -121,7 +122,7 @@ def _store_object(store: InspectedStore) -> dict[str, object]:
                 "chain_id": layer.chain_id,
                 "diff_id": layer.diff_id,
                 "parent": layer.parent,
-                "cache_id": layer.cache_id,
+                **dict(layer.detail),
                 "size": layer.size,
                 "images": list(layer.images),
                 "usable": layer.usable,

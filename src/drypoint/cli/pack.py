@@ -99,10 +99,10 @@ def command(
     given = str(context.meta[_BASE])
     with _opened(given, base_size, inputs) as (base, device), render.progress(quiet=quiet) as progress:
         known = None if base_manifest is None else read_file(base_manifest, MAX_BYTES)
-        state = None if known is None else parse_base_manifest(known, str(base_manifest)).state
+        stored = None if known is None else parse_base_manifest(known, str(base_manifest)).store.contents
         wanted = balena_request(inputs, boot, cloud, shrink_to_fit=shrink_to_fit)
         options = registry_options(inputs)
-        looked = UnreadBase(base.name, state) if device is None else device
+        looked = UnreadBase(base.name, stored) if device is None else device
         with (
             preload_request(wanted, looked, options, warn=render.warning, progress=progress) as found,
             _written(output, overwrite, inputs.base) as write,

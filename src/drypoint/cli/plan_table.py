@@ -10,7 +10,7 @@ from ..digest import Digest, hex_of
 from ..jobs.plan import Plan
 from ..oci import Image, Layer
 from ..sizing.layer_sizes import LayerSize
-from ..stores.overlay2.placement import PlannedLayer, SharedLayer
+from ..stores import PlannedLayer, SharedLayer
 from . import render
 
 _SHORT = 12
@@ -143,7 +143,7 @@ def _fate(line: LayerLine, width: int | None) -> str:
 def _stored_names(plan: Plan) -> dict[Digest, str]:
     """A name of each image in the store: a tag where there is one."""
     found: dict[Digest, str] = {}
-    for references in plan.state.repositories.values():
+    for references in plan.state.names.values():
         for reference, image_id in sorted(references.items(), key=lambda item: "@" in item[0]):
             found.setdefault(Digest(image_id), reference)
     return found

@@ -97,7 +97,7 @@ def show_orphans(plan: Plan) -> None:
     """What takes space in the store and is not used."""
     orphans = plan.store.orphans
     for directory in orphans.directories:
-        render.line(f"orphan: overlay2/{directory}: not used by any layer; balenaEngine removes it when it starts")
+        render.line(f"orphan: {orphans.place}/{directory}: not used by any layer; {orphans.fate}")
     for chain_id in orphans.layers:
         render.line(f"orphan: layer {chain_id}: not used by any image")
     for image_id in orphans.images:

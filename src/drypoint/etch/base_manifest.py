@@ -1,8 +1,7 @@
 """What a base disk image holds, written down when it was built, so that an archive can be made while the image streams by.
 
 One JSON object: ``format``, ``partition`` and ``partitionName`` (its number and label), ``blockSize``, ``freeBytes``,
-``freeInodes``, and ``store``, the engine's store as :class:`~drypoint.stores.overlay2.StoreState` has it: paths are base64
-there, since they are bytes.
+``freeInodes``, and ``store``, what the engine's store holds as that kind of store writes it down.
 """
 
 from __future__ import annotations
@@ -10,15 +9,12 @@ from __future__ import annotations
 import msgspec
 
 from ..decoders import json_decoder
-from ..digest import parse_digest
 from ..disk import Device, Window, find_partition, read_table
 from ..disk.ext4.read.reader import Ext4Reader
 from ..disk.ext4.resize.geometry import read_geometry
 from ..disk.ext4.resize.grow import check_unmounted
 from ..errors import ContentError, FilesystemError, StoreError
-from ..fstree import clean_path
-from ..stores.overlay2 import StoreState, read_state
-from ..stores.overlay2.identity import CACHE_ID, LINK
+from ..stores import ReadStore, detect, load_store
 from ..system import find_store
 
 FORMAT = 1
@@ -34,7 +30,7 @@ class BaseManifest(msgspec.Struct, frozen=True):
         block_size: bytes of a block.
         free_bytes: what is free for everybody.
         free_inodes: inodes that are free.
-        state: the store.
+        store: the engine's store.
     """
 
     partition: int
@@ -42,7 +38,7 @@ class BaseManifest(msgspec.Struct, frozen=True):
     block_size: int
     free_bytes: int
     free_inodes: int
-    state: StoreState
+    store: ReadStore
 
 
 class _Document(msgspec.Struct, rename="camel"):
@@ -52,7 +48,7 @@ class _Document(msgspec.Struct, rename="camel"):
     block_size: int
     free_bytes: int
     free_inodes: int
-    store: StoreState
+    store: msgspec.Raw
 
 
 def base_manifest(device: Device, partition: str | int, data_root: bytes | None) -> bytes:
@@ -84,7 +80,7 @@ def base_manifest(device: Device, partition: str | int, data_root: bytes | None)
         geometry.block_size,
         max(0, geometry.free_blocks - geometry.reserved_blocks) * geometry.block_size,
         geometry.free_inodes,
-        read_state(Ext4Reader(window), place.data_root),
+        msgspec.Raw(detect(place.data_root).read(Ext4Reader(window)).dump()),
     )
     return msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n"
 
@@ -102,6 +98,7 @@ def parse_base_manifest(content: bytes, name: str) -> BaseManifest:
         if document.format != FORMAT:
             raise ValueError(f"it is of format {document.format}, and this drypoint knows {FORMAT}")
         _check(document)
+        store = load_store(document.store)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError, ContentError) as error:
         raise ContentError(
             f"{name} is not a manifest of a base: {error}. drypoint inspect --base-manifest FILE makes one"
@@ -112,30 +109,12 @@ def parse_base_manifest(content: bytes, name: str) -> BaseManifest:
         document.block_size,
         document.free_bytes,
         document.free_inodes,
-        document.store,
+        store,
     )
 
 
 def _check(document: _Document) -> None:
-    """What becomes part of paths, and what is counted with, is what it should be."""
-    numbers = (
-        document.partition, document.block_size, document.free_bytes, document.free_inodes, document.store.above,
-    )  # fmt: skip
+    """What is counted with is what it should be."""
+    numbers = (document.partition, document.block_size, document.free_bytes, document.free_inodes)
     if min(numbers) < 0 or max(numbers) >= 1 << 62 or not 1024 <= document.block_size <= 1 << 16:
         raise ValueError("a number in it is out of range")
-    state = document.store
-    for path in (state.data_root, *state.directories):
-        if clean_path(path) != path:
-            raise ValueError(f"{path[:200]!r} is not a clean path")
-    for chain_id, layer in state.layers.items():
-        if parse_digest(chain_id) != layer.chain_id:
-            raise ValueError(f"the layer {chain_id} calls itself {layer.chain_id[:100]!r}")
-        words = [word for word in (layer.cache_id,) if word is not None and CACHE_ID.fullmatch(word) is None]
-        words += [word for word in (layer.link, *layer.lower) if word is not None and LINK.fullmatch(word) is None]
-        if words:
-            raise ValueError(f"the layer {chain_id} has the name {words[0][:100]!r}, which no engine gives")
-    for digest in (*state.images, *state.damaged_configs, *state.users.updated, *state.users.annotated):
-        parse_digest(digest)
-    for name in (*state.cache_names, *state.links):
-        if "/" in name or "\0" in name or name in ("", ".", ".."):
-            raise ValueError(f"{name[:100]!r} is not a name of a file")

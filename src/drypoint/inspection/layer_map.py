@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from ..digest import Digest, hex_of
 from ..progress import human_size
+from ..stores import ListedImage, StoreListing
 from .layer_tree import Band, Columns, arrange
-from .store import InspectedImage, InspectedStore
 from .svg import Canvas
 
 GREY = "#b6bcc3"
@@ -26,17 +26,17 @@ _KEY = 1120.0
 _ROW = 19.0
 
 
-def columns_of(store: InspectedStore) -> Columns:
+def columns_of(store: StoreListing) -> Columns:
     return arrange(store)
 
 
-def width_of(columns: Columns, store: InspectedStore, least: float) -> float:
+def width_of(columns: Columns, store: StoreListing, least: float) -> float:
     """The width that the map takes, *least* or more."""
     orphans = _ORPHAN_COLUMN + 24 if _orphans(store) else 0
     return max(least, len(columns.images) * _COLUMN[0] + orphans)
 
 
-def draw_layers(canvas: Canvas, store: InspectedStore, columns: Columns, x: float, y: float, width: float) -> float:
+def draw_layers(canvas: Canvas, store: StoreListing, columns: Columns, x: float, y: float, width: float) -> float:
     """Draw the map, and below it the images by number; gives back the y below them."""
     orphans = _orphans(store)
     for_images = width - (_ORPHAN_COLUMN + 24 if orphans else 0)
@@ -92,7 +92,7 @@ def _tops(bands: Sequence[Band], heights: dict[Digest, float]) -> dict[Digest, f
 def _draw_band(
     canvas: Canvas,
     band: Band,
-    serving: Sequence[InspectedImage],
+    serving: Sequence[ListedImage],
     place: tuple[float, float, float, float],
     *,
     grey: bool,
@@ -135,7 +135,7 @@ def _draw_band(
         canvas.text(left + taken / 2, middle, size, size=10.5, kind="on", anchor="middle", width=room + 4)
 
 
-def _draw_foot(canvas: Canvas, index: int, image: InspectedImage, left: float, floor: float, column: float) -> None:
+def _draw_foot(canvas: Canvas, index: int, image: ListedImage, left: float, floor: float, column: float) -> None:
     middle = left + column / 2
     title = _name(image)
     canvas.text(middle, floor + 18, str(index + 1), bold=True, anchor="middle", title=title)
@@ -158,7 +158,7 @@ def _draw_orphans(canvas: Canvas, orphans: Sequence[tuple[str, str]], left: floa
         canvas.text(left + _ORPHAN_COLUMN / 2, floor + 33, more, size=11, kind="soft", anchor="middle")
 
 
-def _draw_key(canvas: Canvas, store: InspectedStore, columns: Columns, x: float, y: float, width: float) -> float:
+def _draw_key(canvas: Canvas, store: StoreListing, columns: Columns, x: float, y: float, width: float) -> float:
     """The images by the numbers under their columns, with their whole names as far as those fit."""
     owners = {layer.chain_id: layer for layer in store.layers}
     containers = Counter(one.image_id for one in store.containers)
@@ -186,7 +186,7 @@ def _draw_key(canvas: Canvas, store: InspectedStore, columns: Columns, x: float,
     return y
 
 
-def _orphans(store: InspectedStore) -> list[tuple[str, str]]:
+def _orphans(store: StoreListing) -> list[tuple[str, str]]:
     """What serves no image, as a short and a long text each; images without a name have columns of their own."""
     sizes = {layer.chain_id: layer.size for layer in store.layers}
     found = []
@@ -195,7 +195,8 @@ def _orphans(store: InspectedStore) -> list[tuple[str, str]]:
         said = human_size(size) if size is not None else "size unknown"
         found.append((f"{hex_of(chain_id)[:8]} {said}", f"orphaned layer {chain_id}\n{said}"))
     for name in store.orphans.directories:
-        found.append((f"overlay2/{name[:8]}…", f"orphaned directory overlay2/{name}"))
+        place = store.orphans.place
+        found.append((f"{place}/{name[:8]}…", f"orphaned directory {place}/{name}"))
     return found
 
 
@@ -209,11 +210,11 @@ def _colour(digest: Digest) -> str:
     return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
 
 
-def _name(image: InspectedImage) -> str:
+def _name(image: ListedImage) -> str:
     return image.references[0] if image.references else f"{image.image_id[:19]} (no name)"
 
 
-def _short(image: InspectedImage) -> str:
+def _short(image: ListedImage) -> str:
     """What tells an image from its neighbours: the last part of its name, its tag, or the start of its digest."""
     if not image.references:
         return image.image_id[7:19]

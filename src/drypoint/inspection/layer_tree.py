@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ..digest import Digest
-from .store import InspectedImage, InspectedLayer, InspectedStore
+from ..stores import ListedImage, ListedLayer, StoreListing
 
 MOST_IMAGES = 100
 """More columns than these tell nobody anything."""
@@ -20,9 +20,9 @@ class Node(msgspec.Struct, eq=False):
     """A layer in its place: what lies on it, and the images that end with it; *layer* is None if the store lacks it."""
 
     chain_id: Digest
-    layer: InspectedLayer | None
+    layer: ListedLayer | None
     children: dict[Digest, Node] = msgspec.field(default_factory=dict)
-    images: list[InspectedImage] = msgspec.field(default_factory=list)
+    images: list[ListedImage] = msgspec.field(default_factory=list)
 
     @property
     def size(self) -> int:
@@ -42,17 +42,17 @@ class Band(msgspec.Struct, frozen=True):
 class Columns(msgspec.Struct, frozen=True):
     """The images from left to right, the bands with lower ones first, and how many images there was no room for."""
 
-    images: tuple[InspectedImage, ...]
+    images: tuple[ListedImage, ...]
     bands: tuple[Band, ...]
     hidden: int
 
 
-def arrange(store: InspectedStore) -> Columns:
+def arrange(store: StoreListing) -> Columns:
     """Put the images of *store* side by side, those together that share most."""
     layers = {layer.chain_id: layer for layer in store.layers}
     # Named ones first where not all can be shown; the store has them in that order.
     shown = store.images[:MOST_IMAGES]
-    bare: list[InspectedImage] = []
+    bare: list[ListedImage] = []
     roots: dict[Digest, Node] = {}
     for image in shown:
         level, node = roots, None
@@ -60,12 +60,12 @@ def arrange(store: InspectedStore) -> Columns:
             node = level.setdefault(chain_id, Node(chain_id, layers.get(chain_id)))
             level = node.children
         (bare if node is None else node.images).append(image)
-    images: list[InspectedImage] = []
+    images: list[ListedImage] = []
     bands = list(_walk(roots, images))
     return Columns((*images, *bare), tuple(bands), len(store.images) - len(shown))
 
 
-def _walk(roots: dict[Digest, Node], images: list[InspectedImage]) -> Iterator[Band]:
+def _walk(roots: dict[Digest, Node], images: list[ListedImage]) -> Iterator[Band]:
     """Depth first, without recursion: chains are up to 127 long here, and the depth of a damaged store is not to be trusted."""
     weights = _weights(roots)
     pending: list[tuple[Node, int, Band | None]] = []

@@ -8,10 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from ..progress import human_size
+from ..stores import StoreListing
 from .disk import InspectedDisk
 from .disk_map import EXT, FAT, OTHER, UNKNOWN, DrawnDisk, draw_disk
 from .layer_map import GREY, columns_of, draw_layers, width_of
-from .store import InspectedStore
 from .svg import Canvas, measured
 
 _WIDTH = 1120.0
@@ -31,7 +31,7 @@ class InnerDisk(msgspec.Struct, frozen=True):
 
 def draw(
     disk: InspectedDisk,
-    store: InspectedStore | None,
+    store: StoreListing | None,
     *,
     title: str,
     subtitle: str = "",

@@ -6,16 +6,16 @@ from collections.abc import Iterable
 
 from ..errors import ManifestError
 from ..oci import Image
-from ..stores.overlay2 import StoreState
+from ..stores import StoreContents
 
 
-def refuse_deltas(images: Iterable[Image], state: StoreState) -> None:
+def refuse_deltas(images: Iterable[Image], stored: StoreContents) -> None:
     """Make sure that no one of *images* is a delta.
 
     balenaEngine applies a delta to the base image when it pulls it; any other engine stores the patch as if it were the files.
 
     Args:
-        state: the store that the images are for, which may have what the delta makes.
+        stored: the store that the images are for, which may have what the delta makes.
 
     Raises:
         ManifestError: one is.
@@ -28,10 +28,8 @@ def refuse_deltas(images: Iterable[Image], state: StoreState) -> None:
         base = f"the image {delta.base[:100]}" if delta.base else "a base image"
         made = f"{delta.target}" if delta.target else "another image"
         text = f"{name} is not an image but a delta of balenaEngine, which makes {made} of {base}"
-        if delta.target in state.images:
-            names = [
-                name for known in state.repositories.values() for name, found in known.items() if found == delta.target
-            ]
+        if delta.target in stored.images:
+            names = [name for known in stored.names.values() for name, found in known.items() if found == delta.target]
             called = f" as {', '.join(sorted(names))}" if names else ""
             raise ManifestError(
                 f"{text}. The store has {delta.target} already{called}: leave the delta out, or give that image's own name"

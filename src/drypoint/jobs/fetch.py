@@ -17,7 +17,7 @@ from ..layers import LayerReader, TarChunks, tar_chunks
 from ..oci import Image, Layer
 from ..progress import Step
 from ..sources import BlobSource
-from ..stores.overlay2.placement import PlannedLayer
+from ..stores import PlannedLayer
 
 LAYERS_AHEAD = 2
 

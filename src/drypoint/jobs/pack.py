@@ -20,7 +20,7 @@ from ..fstree import Metadata, Regular
 from ..layers import LayerReader
 from ..oci import Image
 from ..progress import SILENT, Progress
-from ..stores.overlay2 import PlannedLayer, StorePlan, write_store
+from ..stores import PlannedLayer, StorePlan
 from ..volumes.extra_files import put_file
 from .base_stream import DEFAULT_NAME, BaseStream, file_stream
 from .fetch import LayerFetcher, layer_jobs
@@ -152,7 +152,7 @@ def _write_store(writer: EtchWriter, prepared: Prepared, directory: bytes, fetch
             yield reader
 
     # What the plan removes is in the manifest, since it is done before any space is made.
-    write_store(prepared.store, sink, open_layer)
+    prepared.store.write(sink, open_layer)
     for file, exists in prepared.files:
         put_file(sink, file, prepared.timestamp, exists=exists)
     sink.finish()

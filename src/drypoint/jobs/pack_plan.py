@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 
 from ..digest import Digest
@@ -12,13 +10,11 @@ from ..disk.ext4.read.reader import Ext4Reader
 from ..errors import UsageError
 from ..etch import FORMAT, Injection, Manifest, PackedImage, PackedStore, SpaceNeeded
 from ..etch.base_manifest import parse_base_manifest
-from ..fstree import join
 from ..fstree.extra_file import ExtraFile
 from ..oci import Image
 from ..progress import Progress
 from ..sources import ImageSource
-from ..stores.overlay2 import StorePlan, StoreState, plan_store
-from ..stores.overlay2 import paths as layout
+from ..stores import StorePlan, detect
 from ..system import DEFAULT_DATA_ROOT
 from ..version import __version__
 from .base_stream import BaseStream
@@ -40,7 +36,7 @@ class Prepared(msgspec.Struct, frozen=True):
     Attributes:
         partition: its number, None if only the label is known.
         files: with whether something is known to be at their paths.
-        state: the store as it is, None if nobody knows.
+        known: whether the store as it is was known.
     """
 
     images: tuple[Image, ...]
@@ -101,15 +97,16 @@ def without_looking(
     partition: int | None = None
     if base_manifest is not None:
         known = parse_base_manifest(base_manifest, "the base's manifest")
-        state, partition, label = known.state, known.partition, known.label
-        wanted = state.data_root if target.data_root is None else target.data_root
-        if str(target.partition) not in (label, str(partition)) or wanted != state.data_root:
+        present, partition, label = known.store, known.partition, known.label
+        wanted = present.contents.root if target.data_root is None else target.data_root
+        if str(target.partition) not in (label, str(partition)) or wanted != present.contents.root:
             raise UsageError(
-                f"the base's manifest names the store {_shown(state.data_root)!r} in partition {partition} ({label!r}), but "
-                f"{_shown(wanted)!r} in {target.partition!r} is wanted"
+                f"the base's manifest names the store {_shown(present.contents.root)!r} in partition {partition} ({label!r}), "
+                f"but {_shown(wanted)!r} in {target.partition!r} is wanted"
             )
     elif unseen:
-        state, label = StoreState(DEFAULT_DATA_ROOT if target.data_root is None else target.data_root), ""
+        present = detect(DEFAULT_DATA_ROOT if target.data_root is None else target.data_root).unread()
+        label = ""
         if str(target.partition).isdecimal():
             partition = int(target.partition)
         else:
@@ -121,11 +118,11 @@ def without_looking(
             "shared with it then. Or give --supervisor-image REF: the Supervisor is put in again, over the one that is there"
         )
     images, sources = look_up(request.images, request.platform, progress)
-    refuse_deltas(images, state)
+    refuse_deltas(images, present.contents)
     if request.check_images is not None:
         request.check_images(images)
     seconds = newest_creation(images) if request.timestamp is None else request.timestamp
-    store = plan_store(state, images, timestamp=seconds * 1_000_000_000)
+    store = present.plan(images, timestamp=seconds * 1_000_000_000)
     space = _rough_space(store, request)
     files = tuple((file, False) for file in request.files)
     return Prepared(images, sources, store, files, partition, label, space, seconds, known=base_manifest is not None)
@@ -153,13 +150,7 @@ def manifest_of(prepared: Prepared, base: BaseStream, request: PreloadRequest) -
     if "/" in directory or "\0" in directory or directory in ("", ".", ".."):
         raise UsageError(f"a partition called {directory!r} cannot be named in an archive; give its number")
     replace = {file.path for file, _ in prepared.files}
-    repositories = store.repositories
-    merge: frozenset[bytes] = frozenset()
-    if repositories is not None and prepared.known:
-        replace.add(repositories.path)
-    if not prepared.known:
-        merge = frozenset() if repositories is None else frozenset((repositories.path,))
-        replace |= set(_owned_paths(store))
+    replace.update(store.merged_paths if prepared.known else store.own_paths())
     injections = [
         Injection(
             directory=directory.encode("utf-8"),
@@ -168,11 +159,11 @@ def manifest_of(prepared: Prepared, base: BaseStream, request: PreloadRequest) -
             remove=store.removal.paths,
             space=None if prepared.is_empty else prepared.space,
             replace=frozenset(replace),
-            merge=merge,
+            merge=frozenset() if prepared.known else store.merged_paths,
             additional_space=request.additional_space,
             shrink=request.shrink_to_fit and not prepared.is_empty,
             store=PackedStore(
-                store.data_root,
+                store.root,
                 tuple(
                     PackedImage(
                         image.image_id,
@@ -200,17 +191,6 @@ def manifest_of(prepared: Prepared, base: BaseStream, request: PreloadRequest) -
         prepared.timestamp,
         base.size,
     )
-
-
-def _owned_paths(store: StorePlan) -> Iterator[bytes]:
-    """All that may be in a store that nobody has looked at, under the very names of what comes."""
-    for planned in store.layers:
-        yield join(store.data_root, layout.cache_path(planned.cache_id))
-        yield join(store.data_root, layout.link_path(planned.link))
-        yield join(store.data_root, layout.layer_path(planned.chain_id))
-    for file in store.files:
-        if store.repositories is None or file.path != store.repositories.path:
-            yield file.path
 
 
 def _shown(path: bytes) -> str:

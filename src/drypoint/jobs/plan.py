@@ -24,7 +24,7 @@ from ..sizing.growth_forecast import Growth, OuterForecast, forecast
 from ..sizing.layer_sizes import LayerSize, filesystem_kind, find_sizes
 from ..sizing.space import Space, estimate_space
 from ..sources import ImageSource
-from ..stores.overlay2 import StorePlan, StoreState, plan_store, read_state
+from ..stores import StoreContents, StorePlan, detect
 from ..volumes.extra_files import to_be_written
 from ..volumes.inner_image import forecast_around, target_disk
 from ..volumes.repair import check_usable, find_data_partition, needs_repair, repair
@@ -55,7 +55,7 @@ class Plan(msgspec.Struct, frozen=True):
     """
 
     images: tuple[Image, ...]
-    state: StoreState
+    state: StoreContents
     store: StorePlan
     files: tuple[ExtraFile, ...]
     partition: Partition
@@ -149,21 +149,23 @@ def gather(device: Device, request: PreloadRequest, progress: Progress) -> Gathe
     geometry = read_geometry(window)
     reader = Ext4Reader(window)
     place = usable_store(disk, table, partition.number, request.target, progress)
-    state = read_state(reader, place.data_root)
+    present = detect(place.data_root).read(reader)
     replaced = request.replaced(reader) if request.replaced is not None else ()
     resolved, sources = look_up(request.images, request.platform, progress)
-    refuse_deltas(resolved, state)
+    refuse_deltas(resolved, present.contents)
     if request.check_images is not None:
         request.check_images(resolved)
     seconds = newest_creation(resolved) if request.timestamp is None else request.timestamp
-    store = plan_store(state, resolved, timestamp=seconds * 1_000_000_000, replaced=replaced)
+    store = present.plan(resolved, timestamp=seconds * 1_000_000_000, replaced=replaced)
     files = to_be_written(reader, request.files)
     sizes = find_sizes(store.layers, sources, geometry, request.index)
-    space = estimate_space(store, sizes, files, len(state.layers), geometry.block_size, request.additional_space)
+    space = estimate_space(store, sizes, files, geometry.block_size, request.additional_space)
     free = Space(geometry.free_blocks - geometry.reserved_blocks, geometry.free_inodes)
     growth = None if store.removal.paths else forecast(table, disk, partition, geometry, space)
     kind = filesystem_kind(geometry)
-    plan = Plan(resolved, state, store, files, partition, sizes, space, free, growth, geometry.block_size, kind)
+    plan = Plan(
+        resolved, present.contents, store, files, partition, sizes, space, free, growth, geometry.block_size, kind
+    )
     container = request.target.container
     if container is not None:
         plan = replace(plan, outer=forecast_around(device, request.target, container, growth, is_empty=plan.is_empty))

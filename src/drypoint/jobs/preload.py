@@ -103,7 +103,8 @@ def preload(
             inner, growing = _targets(gathered, request, disk, workspace, verify, from_card, progress)
             written = carry_out(gathered, growing, fetcher, request.additional_space)
         if request.index is not None and written:
-            request.index.note(to_be_noted(written, gathered.plan.block_size), gathered.plan.filesystem_kind)
+            plan = gathered.plan
+            request.index.note(to_be_noted(plan.store, written, plan.block_size), plan.filesystem_kind)
         if request.shrink_to_fit:
             growing.shrink_to_fit(request.additional_space, gathered.plan.partition.size)
         if inner is not None:
@@ -176,7 +177,7 @@ def _verify(
         shared = LayerProcesses.inside(inner.outer.window, inner.path, start, window.size, processes)
     verify_written(
         window,
-        plan.store.data_root,
+        plan.store.root,
         references=[reference for image in plan.images for reference in (*image.references, *image.tags)],
         layers={planned.chain_id for planned in plan.store.layers},
         known={(finding.code, finding.path) for finding in plan.state.findings},

@@ -16,9 +16,7 @@ from ..sinks.ext4 import Ext4Sink
 from ..sinks.ext4_meter import Taken
 from ..sizing.layer_index import SeenLayer
 from ..sizing.space import content_of, spare_space
-from ..stores.overlay2 import remove_replaced, write_store
-from ..stores.overlay2.extraction import AppliedLayer
-from ..stores.overlay2.placement import PlannedLayer
+from ..stores import AppliedLayer, PlannedLayer, StorePlan
 from ..volumes.extra_files import put_file
 from ..volumes.growing_partition import GrowingPartition
 from .fetch import LayerFetcher, layer_jobs
@@ -49,10 +47,11 @@ class WrittenLayer(msgspec.Struct, frozen=True):
         return self.taken.inodes
 
 
-def to_be_noted(written: Sequence[WrittenLayer], block_size: int) -> dict[Digest, SeenLayer]:
-    """What of *written* the next plan wants to know, by diff-id."""
+def to_be_noted(store: StorePlan, written: Sequence[WrittenLayer], block_size: int) -> dict[Digest, SeenLayer]:
+    """What of *written*, layers of *store*, the next plan wants to know, by diff-id."""
+    records = store.space(block_size).layers
     return {
-        layer.planned.layer.diff_id: content_of(layer.planned, layer.taken, layer.tar_bytes, block_size)
+        layer.planned.layer.diff_id: content_of(records[layer.planned.chain_id], layer.taken, layer.tar_bytes)
         for layer in written
         if not layer.planned.removes
     }
@@ -83,7 +82,7 @@ def carry_out(
     if plan.store.removal.paths:
         # In a session of its own, so that the partition grows only by what is still missing.
         with Ext4Sink(growing.window, now=max(gathered.timestamp, 1)) as sink:
-            remove_replaced(plan.store, sink)
+            plan.store.remove(sink)
             sink.finish()
     if not plan.is_empty:
         growing.make_space(plan.space)
@@ -109,7 +108,7 @@ def _write(gathered: Gathered, growing: GrowingPartition, fetcher: LayerFetcher)
         def on_layer(planned: PlannedLayer, applied: AppliedLayer) -> None:
             written.append(WrittenLayer(planned, applied, readers[0].tar_bytes, sink.meter.read()))
 
-        write_store(gathered.plan.store, sink, open_layer, on_layer)
+        gathered.plan.store.write(sink, open_layer, on_layer)
         present: TreeReader = Ext4Reader(growing.window)
         for file in gathered.plan.files:
             put_file(sink, file, gathered.timestamp, exists=present.lookup(file.path) is not None)

@@ -14,7 +14,7 @@ from ..disk.ext4.resize.geometry import Geometry
 from ..errors import SourceError
 from ..oci import Layer
 from ..sources import ImageSource, SizeHints
-from ..stores.overlay2.placement import PlannedLayer
+from ..stores import PlannedLayer
 from .layer_index import LayerIndex, SeenLayer
 
 _log = logging.getLogger(__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from ..digest import Digest
 from ..disk import Device
 from ..fstree import TreeReader
+from ..stores import Names
 from .finding import Finding
 
 
@@ -42,7 +42,7 @@ class RequiredImages(msgspec.Struct, frozen=True):
 
 
 class RequiredImagesReader(Protocol):
-    """Reads the required images from the tree, and looks them up in repositories.json (name → reference → image id)."""
+    """Reads the required images from the tree, and looks them up in the store's names."""
 
     def on(self, device: Device, /) -> RequiredImagesReader:
         """The same, for the disk image *device*, whose other partitions may have more information.
@@ -52,7 +52,7 @@ class RequiredImagesReader(Protocol):
         """
         ...
 
-    def __call__(self, tree: TreeReader, repositories: Mapping[str, Mapping[str, str]], /) -> RequiredImages:
+    def __call__(self, tree: TreeReader, names: Names, /) -> RequiredImages:
         """The images that the device will ask for.
 
         Raises:

@@ -23,7 +23,7 @@ from drypoint.samples.applications import sample_images
 from drypoint.samples.disk_images import IMAGE_TOOLS, RASPBERRY_PI_4, build_disk_image
 from drypoint.samples.images import registry_content
 from drypoint.samples.registry import serve_registry
-from drypoint.stores.overlay2 import StoreState
+from drypoint.stores import StoreContents
 
 pytestmark = pytest.mark.needs(*IMAGE_TOOLS)
 
@@ -157,7 +157,7 @@ def test_a_base_that_is_not_read_has_to_be_described(place: Path) -> None:
             assert found.unseen
             assert len(found.request.images) == 2
         assert "what standard input holds is not known" in said[0]
-        known = drypoint.UnreadBase("standard input", StoreState(b"docker"))
+        known = drypoint.UnreadBase("standard input", StoreContents(b"docker"))
         said.clear()
         with drypoint.preload_request(wanted, known, QUICK, warn=said.append) as found:
             assert not found.unseen

@@ -26,7 +26,7 @@ DESTINATIONS = {
 MOMENTS = {
     "copying": "drypoint.disk.host.workspace.copy_sparse",
     "backing up": "drypoint.disk.host.output.copy_sparse",
-    "writing": "drypoint.jobs.write.write_store",
+    "writing": "drypoint.stores.overlay2.planned_store.write_store",
     "trimming": "drypoint.volumes.growing_partition.shrink_filesystem",
     "verifying": "drypoint.jobs.preload.verify_written",
     "mapping": "drypoint.disk.host.workspace.write_block_map",

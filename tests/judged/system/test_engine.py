@@ -447,5 +447,5 @@ def test_a_preload_follows_what_daemon_json_says(tmp_path: Path) -> None:
     image = bare(tmp_path, {"etc/docker/daemon.json": '{"data-root": "/srv/engine"}', "srv": None})
     notes = Notes()
     found = drypoint.plan(image, drypoint.PreloadRequest([], PLATFORM, target=Target(partition=0)), progress=notes)
-    assert found.state.data_root == b"srv/engine"
+    assert found.state.root == b"srv/engine"
     assert notes.texts == ["the data root is 'srv/engine', as etc/docker/daemon.json says"]

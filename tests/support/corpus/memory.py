@@ -11,8 +11,8 @@ from drypoint.layers import LayerReader, tar_chunks
 from drypoint.oci import Image, Manifest, Reference, assemble_layers, parse_config, parse_manifest
 from drypoint.samples.images import BuiltImage, blob_chunks
 from drypoint.sinks.memory import MemoryTree
+from drypoint.stores import PlannedLayer
 from drypoint.stores.overlay2 import StoreState, plan_store, write_store
-from drypoint.stores.overlay2.placement import PlannedLayer
 
 _REPOSITORY = Reference("docker.io", "corpus")
 

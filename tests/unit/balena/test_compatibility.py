@@ -15,7 +15,7 @@ from drypoint.balena.running_supervisor import supervisor_in_store
 from drypoint.balena.supervisor_version import SupervisorVersion, parse_supervisor_version
 from drypoint.errors import UsageError
 from drypoint.oci import parse_reference
-from drypoint.stores.overlay2 import StoreState
+from drypoint.stores import StoreContents
 from drypoint.volumes.target import Target
 
 from .test_apps_json import APP, DIGEST, RELEASE, STATE
@@ -257,7 +257,7 @@ def test_images_that_would_be_missing_are_told_by_service() -> None:
     assert [service.name for service in images_not_there(apps, other)] == ["main", "other"]
 
 
-TAGGED = StoreState(b"docker", repositories={"balena_supervisor": {"balena_supervisor:v16.1.10": "sha256:" + "1" * 64}})
+TAGGED = StoreContents(b"docker", names={"balena_supervisor": {"balena_supervisor:v16.1.10": "sha256:" + "1" * 64}})
 
 
 @pytest.mark.parametrize(
@@ -273,14 +273,14 @@ TAGGED = StoreState(b"docker", repositories={"balena_supervisor": {"balena_super
             "(the engine's store), but apps.json is written for 12.11.43",
         ),
         ("12.11.43", TAGGED, True, "12.11.43", "has Supervisor 16.1.10"),
-        ("12.11.43", StoreState(b"docker"), False, "12.11.43", "no Supervisor found"),
-        ("12.11.43", StoreState(b"docker"), True, "12.11.43", ""),
+        ("12.11.43", StoreContents(b"docker"), False, "12.11.43", "no Supervisor found"),
+        ("12.11.43", StoreContents(b"docker"), True, "12.11.43", ""),
         ("12.11.43", None, False, "12.11.43", ""),
     ],
 )
 def test_who_reads_apps_json_and_what_contradicts_that(
     given: str | None,
-    known: StoreState | None,
+    known: StoreContents | None,
     comes: bool,
     expected: str,
     warned: str,
@@ -297,4 +297,4 @@ def test_a_base_that_nobody_looks_into_has_to_be_told_of() -> None:
     with pytest.raises(
         UsageError, match=r"Supervisor on the disk image is not known.*Give it with --supervisor-version"
     ):
-        supervisor_of(None, None, Target(), StoreState(b"docker"), pytest.fail, comes=False)
+        supervisor_of(None, None, Target(), StoreContents(b"docker"), pytest.fail, comes=False)

@@ -32,7 +32,7 @@ from drypoint.injection.members import Injector, Kind
 from drypoint.injection.sessions import merge_repositories_files
 from drypoint.sinks import MemoryTree
 from drypoint.sinks.tar import END_OF_ARCHIVE, entry_header, padding, pax_header, ustar_header
-from drypoint.stores.overlay2 import StoreState
+from drypoint.stores import detect
 
 DIGEST = Digest("sha256:" + "ab" * 32)
 METADATA = Metadata(0o640, 1, 2, 1_600_000_000_123_456_789, ((b"user.a", b"1"),))
@@ -130,7 +130,7 @@ def test_a_base_manifest_is_read_with_suspicion() -> None:
     }  # fmt: skip
     good = {"format": 1, "partition": 6, "partitionName": "d", "blockSize": 4096, "freeBytes": 1, "freeInodes": 1}
     known = parse_base_manifest(json.dumps({**good, "store": {"data_root": "ZG9ja2Vy"}}).encode(), "B")
-    assert known.state == StoreState(b"docker")
+    assert known.store == detect(b"docker").unread()
     escaping = base64.b64encode(b"../x").decode()
     for store, changed, says in (
         ({"data_root": "", "layers": {DIGEST: layer}}, {}, "'../../etc', which no engine gives"),

@@ -14,18 +14,14 @@ from hypothesis import strategies as st
 from drypoint.digest import Digest, digest_of
 from drypoint.disk import FilesystemInfo, FilesystemKind, Partition, PartitionKind
 from drypoint.inspection import (
-    InspectedContainer,
     InspectedDisk,
-    InspectedImage,
-    InspectedLayer,
     InspectedPartition,
-    InspectedStore,
     SpaceUsage,
 )
 from drypoint.inspection.layer_tree import MOST_IMAGES, arrange
 from drypoint.inspection.picture import draw
 from drypoint.inspection.svg import Canvas, fitted, measured
-from drypoint.stores.overlay2 import Orphans
+from drypoint.stores import ListedContainer, ListedImage, ListedLayer, Orphans, StoreListing
 
 MIB = 1 << 20
 SVG = "{http://www.w3.org/2000/svg}"
@@ -44,7 +40,7 @@ def disk_of(labels: Sequence[str], sizes: Sequence[int] | None = None) -> Inspec
     return InspectedDisk("disk", start + MIB, 512, "gpt", "id", tuple(partitions))
 
 
-def store_of(chains: Sequence[Sequence[str]], names: Sequence[str] = ()) -> InspectedStore:
+def store_of(chains: Sequence[Sequence[str]], names: Sequence[str] = ()) -> StoreListing:
     """One image a chain; each layer's name says what it is, base first."""
     sizes: dict[Digest, int] = {}
     parents: dict[Digest, Digest | None] = {}
@@ -61,13 +57,13 @@ def store_of(chains: Sequence[Sequence[str]], names: Sequence[str] = ()) -> Insp
             ids.append(chain_id)
         references = (names[number],) if number < len(names) else ()
         images.append(
-            InspectedImage(image_id, references, "linux/arm64", None, tuple(ids), sum(sizes[one] for one in ids), True)
+            ListedImage(image_id, references, "linux/arm64", None, tuple(ids), sum(sizes[one] for one in ids), True)
         )
     layers = tuple(
-        InspectedLayer(one, digest_of(one.encode()), parents[one], None, sizes[one], tuple(owners[one]), True)
+        ListedLayer(one, digest_of(one.encode()), parents[one], (), sizes[one], tuple(owners[one]), True)
         for one in sizes
     )
-    return InspectedStore(6, b"docker", {}, tuple(images), layers, (), Orphans(), ())
+    return StoreListing(b"docker", tuple(images), layers, (), Orphans(), ())
 
 
 def texts(picture: str) -> list[str]:
@@ -171,13 +167,13 @@ def test_many_images_and_deep_ones_stay_bounded() -> None:
 
 def test_orphans_and_damage_can_be_told_apart() -> None:
     store = store_of([["a"], ["b"]], ["named"])
-    lost = InspectedLayer(digest_of(b"lost"), digest_of(b"diff"), None, None, 5 * MIB, (), True)
+    lost = ListedLayer(digest_of(b"lost"), digest_of(b"diff"), None, (), 5 * MIB, (), True)
     unnamed = store.images[1].image_id
-    broken = InspectedImage(digest_of(b"broken"), ("broken",), "", None, (digest_of(b"nowhere"),), None, False)
-    store = InspectedStore(
-        6, b"docker", {}, (*store.images, broken), (*store.layers, lost),
-        (InspectedContainer("c", "name", store.images[0].image_id),),
-        Orphans(("f" * 64,), (lost.chain_id,), (unnamed,)), (),
+    broken = ListedImage(digest_of(b"broken"), ("broken",), "", None, (digest_of(b"nowhere"),), None, False)
+    store = StoreListing(
+        b"docker", (*store.images, broken), (*store.layers, lost),
+        (ListedContainer("c", "name", store.images[0].image_id),),
+        Orphans(("f" * 64,), (lost.chain_id,), (unnamed,), "overlay2"), (),
     )  # fmt: skip
     picture = draw(disk_of(["p"]), store, title="t")
     shown = "\n".join(texts(picture))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Never, assert_never
 
-import msgspec
 from msgspec.structs import replace
 
 from ...errors import LayerError
@@ -29,6 +28,7 @@ from ...fstree import (
     parent_and_name,
 )
 from ...layers.change import Add, Change, Link, Opaque, Whiteout
+from ..planned import AppliedLayer
 from . import xattr_rules as xattrs
 from .inode_index import Dir, Inode, Node, Plain, forget, inode_at, named_directories, regular, unpack
 from .xattr_rules import Kind, Xattrs
@@ -45,20 +45,6 @@ _MOST_DIRECT, _LONGEST_DIRECT = 1024, 512
 _IMPLIED_MODE = 0o755
 _SETGID = 0o2000
 _KINDS: dict[type, Kind] = {Regular: "regular", Directory: "directory", Symlink: "symlink"}
-
-
-class AppliedLayer(msgspec.Struct, frozen=True):
-    """What became of a layer.
-
-    Attributes:
-        size: what the engine writes to layerdb: st_size of all inodes but directories, each counted once.
-        entries: how many changes were applied.
-        inodes: how many inodes the layer made, directories that no entry names included, without ``diff/`` itself.
-    """
-
-    size: int
-    entries: int
-    inodes: int
 
 
 def apply_changes(

@@ -7,31 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
 from ...digest import Digest, digest_of
 from ...errors import ManifestError
 from ...oci import chain_ids, parse_config
 from ...oci.manifest import MAX_CONFIG_BYTES
+from ..contents import StoredImage
 from . import paths as layout
 from .identity import CACHE_ID
 from .layerdb import StoredLayer
 from .reading import StoreReader
-
-
-class StoredImage(msgspec.Struct, frozen=True):
-    """An image whose config is there and sound.
-
-    Attributes:
-        diff_ids: its layers, base first.
-        chain_ids: the same layers by chain-id.
-        usable: whether all of them are in the store and complete.
-    """
-
-    image_id: Digest
-    diff_ids: tuple[Digest, ...]
-    chain_ids: tuple[Digest, ...]
-    usable: bool
 
 
 def read_images(

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-
-import msgspec
+from collections.abc import Sequence
 
 from ...digest import Digest
 from ...oci import Image
+from ..contents import Names, Orphans
+from . import paths as layout
 from .placement import Placement
 from .state import StoreState
 
 _CACHE_DIRECTORY = re.compile(r"[a-f0-9]{64}(?:-init)?")
+_FATE = "balenaEngine removes it when it starts"
+"""Docker leaves it."""
 
 
-class Orphans(msgspec.Struct, frozen=True):
-    """What is left over when a plan is carried out. It is unused, and drypoint does not remove it.
-
-    Attributes:
-        directories: names in ``overlay2/`` that no layer and no container has; balenaEngine removes them when it starts,
-            Docker leaves them.
-        layers: chain-ids in layerdb that no image and no container has; engines leave them.
-        images: ids of images without a name; ``docker image prune`` removes them, with their layers.
-    """
-
-    directories: tuple[str, ...] = ()
-    layers: tuple[Digest, ...] = ()
-    images: tuple[Digest, ...] = ()
-
-
-def find_orphans(
-    state: StoreState, images: Sequence[Image], placement: Placement, repositories: Mapping[str, Mapping[str, str]]
-) -> Orphans:
+def find_orphans(state: StoreState, images: Sequence[Image], placement: Placement, repositories: Names) -> Orphans:
     """The orphans there will be.
 
     Args:
@@ -50,6 +35,8 @@ def find_orphans(
         tuple(sorted(name for name in directories if _CACHE_DIRECTORY.fullmatch(name))),
         tuple(sorted(state.layers.keys() - known)),
         tuple(sorted(state.images.keys() - named - {image.image_id for image in images})),
+        place=layout.CACHE.decode("ascii"),
+        fate=_FATE,
     )
 
 

@@ -9,61 +9,31 @@ import msgspec
 
 from ...digest import Digest
 from ...oci import Image, Layer
+from ..planned import PlannedLayer, SharedLayer
 from . import paths as layout
 from .identity import choose_cache_id, choose_link
 from .layerdb import StoredLayer
 from .state import StoreState, store_path
 
 
-class PlannedLayer(msgspec.Struct, frozen=True):
-    """A layer to be written.
+class PlacedLayer(PlannedLayer, frozen=True):
+    """A layer to be written, with its place.
 
     Attributes:
-        layer: what to fetch.
-        image: the first of the images that want it, for the source to fetch it by.
-        images: ids of all the images in the plan that want it, in their order.
         cache_id: name of its directory in ``overlay2/``.
         link: its name in ``overlay2/l/``.
         lower: links of the layers below, nearest first; empty for a base layer.
         committed: whether it has a child, in the plan or in the store.
-        removes: paths of what a damaged copy of it has left in the store, to be removed first.
     """
 
-    layer: Layer
-    image: Image
-    images: tuple[Digest, ...]
     cache_id: str
     link: str
     lower: tuple[str, ...]
     committed: bool
-    removes: tuple[bytes, ...] = ()
-
-    @property
-    def chain_id(self) -> Digest:
-        return self.layer.chain_id
-
-    @property
-    def parent(self) -> Digest | None:
-        return self.layer.parent
-
-
-class SharedLayer(msgspec.Struct, frozen=True):
-    """A layer that the store has already.
-
-    Attributes:
-        size: bytes it takes in the store.
-        images: ids of the images in the plan that want it.
-        shared_with: ids of the images in the store that have it.
-    """
-
-    layer: Layer
-    size: int
-    images: tuple[Digest, ...]
-    shared_with: tuple[Digest, ...]
 
 
 class Placement(msgspec.Struct, frozen=True):
-    layers: tuple[PlannedLayer, ...]
+    layers: tuple[PlacedLayer, ...]
     shared: tuple[SharedLayer, ...]
 
 
@@ -95,15 +65,15 @@ def place_layers(state: StoreState, images: Sequence[Image]) -> Placement:
     parents = {place.layer.parent for place in places.values()} | {layer.parent for layer in state.layers.values()}
     return Placement(
         tuple(
-            PlannedLayer(
+            PlacedLayer(
                 place.layer,
                 place.image,
                 tuple(users[chain_id]),
+                place.removes,
                 place.cache_id,
                 place.link,
                 place.lower,
                 chain_id in parents,
-                place.removes,
             )
             for chain_id, place in places.items()
             if place.stored is None

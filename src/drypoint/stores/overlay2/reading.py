@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
-import msgspec
-
 from ...digest import Digest, parse_digest
 from ...errors import ContentError, FilesystemError, StoreError
 from ...fstree import Directory, Regular, Stat, TreeReader, join
+from ..contents import StoreFinding
 
 FindingCode: TypeAlias = Literal[
     "missing-file",
@@ -40,24 +39,16 @@ MAX_NAMES = 1 << 18
 """Most names taken in one directory of the store. An engine with a thousand images has some ten thousand."""
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that is wrong: a stable code, the path in the tree, and a sentence."""
-
-    code: FindingCode
-    path: bytes
-    text: str
-
-
 class StoreReader:
     """Reads below a data root; what cannot be read is reported and counts as absent. Paths are relative to the data root."""
 
     def __init__(self, reader: TreeReader, data_root: bytes) -> None:
-        self.findings: list[Finding] = []
+        self.findings: list[StoreFinding] = []
         self._reader = reader
         self._data_root = data_root
 
     def report(self, code: FindingCode, path: bytes, text: str) -> None:
-        self.findings.append(Finding(code, join(self._data_root, path), text))
+        self.findings.append(StoreFinding(code, join(self._data_root, path), text))
 
     def lookup(self, path: bytes) -> Stat | None:
         try:

@@ -9,46 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
 from msgspec.structs import replace
 
 from ...digest import Digest
 from ...oci import Image, Reference
+from ..planned import KeptImage, Removal, RemovedImage
 from . import paths as layout
 from .state import StoreState, store_path
-
-
-class RemovedImage(msgspec.Struct, frozen=True):
-    """An image that goes, with the names it had."""
-
-    image_id: Digest
-    references: tuple[str, ...]
-
-
-class KeptImage(msgspec.Struct, frozen=True):
-    """An image that was to go and stays, with the reason in words."""
-
-    image_id: Digest
-    reference: str
-    reason: str
-
-
-class Removal(msgspec.Struct, frozen=True):
-    """What replacing takes away.
-
-    Attributes:
-        images: those that go.
-        kept: those that were to go, but are needed.
-        layers: chain-ids of layers that go.
-        freed_bytes: what these layers take, as the store says.
-        paths: what is to be removed, in this order.
-    """
-
-    images: tuple[RemovedImage, ...] = ()
-    kept: tuple[KeptImage, ...] = ()
-    layers: tuple[Digest, ...] = ()
-    freed_bytes: int = 0
-    paths: tuple[bytes, ...] = ()
 
 
 def plan_removal(

@@ -6,7 +6,6 @@ Format: moby, reference/store.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
 
 import msgspec
 
@@ -14,19 +13,17 @@ from ...digest import Digest
 from ...errors import StoreError
 from ...go_json import JsonError, decode_go
 from ...oci import Image, Reference
+from ..contents import Names
 from . import gojson
 
 MAX_REPOSITORIES_BYTES = 16 << 20
-
-Repositories: TypeAlias = Mapping[str, Mapping[str, str]]
-"""Familiar name → familiar reference → image id."""
 
 
 class _Raw(msgspec.Struct, rename={"repositories": "Repositories"}):
     repositories: dict[str, dict[str, str] | None] | None = None
 
 
-def parse_repositories(content: bytes) -> Repositories:
+def parse_repositories(content: bytes) -> Names:
     """Read repositories.json.
 
     Raises:
@@ -39,7 +36,7 @@ def parse_repositories(content: bytes) -> Repositories:
     return {name: dict(references or {}) for name, references in (raw.repositories or {}).items()}
 
 
-def merge_repositories(known: Repositories, images: Iterable[Image], usable: Mapping[Digest, bool]) -> Repositories:
+def merge_repositories(known: Names, images: Iterable[Image], usable: Mapping[Digest, bool]) -> Names:
     """*known* with the references of *images* added; no other entry is dropped.
 
     A tag that names another image moves, as on a pull. A digest cannot: the engine refuses to change what a digest names.
@@ -66,7 +63,7 @@ def merge_repositories(known: Repositories, images: Iterable[Image], usable: Map
     return merged
 
 
-def repositories_text(repositories: Repositories) -> bytes:
+def repositories_text(repositories: Names) -> bytes:
     """The content of repositories.json, as the engine writes it."""
     return gojson.marshal({"Repositories": repositories})
 

@@ -14,16 +14,15 @@ import msgspec
 from ...digest import Digest
 from ...errors import StoreError
 from ...fstree import Directory, TreeReader, join
+from ..contents import Names, StoredImage, StoreFinding
 from . import paths as layout
 from .distribution import V2Metadata
-from .imagedb import StoredImage, read_images
+from .imagedb import read_images
 from .layerdb import StoredLayer, read_layers
-from .reading import Finding, FindingCode, StoreReader
+from .reading import StoreReader
 from .records import read_records
-from .repositories import MAX_REPOSITORIES_BYTES, Repositories, parse_repositories
+from .repositories import MAX_REPOSITORIES_BYTES, parse_repositories
 from .users import StoreUsers, read_users
-
-__all__ = ["Finding", "FindingCode", "StoreState", "StoreUsers", "StoredImage", "StoredLayer", "read_state"]
 
 RepositoriesFile: TypeAlias = Literal["absent", "readable", "unreadable"]
 
@@ -51,7 +50,7 @@ class StoreState(msgspec.Struct, frozen=True):
 
     data_root: bytes
     directories: frozenset[bytes] = frozenset()
-    repositories: Repositories = msgspec.field(default_factory=dict)
+    repositories: Names = msgspec.field(default_factory=dict)
     repositories_file: RepositoriesFile = "absent"
     images: Mapping[Digest, StoredImage] = msgspec.field(default_factory=dict)
     damaged_configs: frozenset[Digest] = frozenset()
@@ -62,7 +61,7 @@ class StoreState(msgspec.Struct, frozen=True):
     diff_ids: Mapping[Digest, Digest] = msgspec.field(default_factory=dict)
     origins: Mapping[Digest, tuple[V2Metadata, ...]] = msgspec.field(default_factory=dict)
     users: StoreUsers = msgspec.field(default_factory=StoreUsers)
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[StoreFinding, ...] = ()
     above: int = 0
 
 
@@ -123,7 +122,7 @@ def _directories(store: StoreReader) -> frozenset[bytes]:
     return frozenset(path for path, _ in known if store.is_directory(path))
 
 
-def _repositories(store: StoreReader) -> tuple[Repositories, RepositoriesFile]:
+def _repositories(store: StoreReader) -> tuple[Names, RepositoriesFile]:
     if not store.exists(layout.REPOSITORIES):
         return {}, "absent"
     content = store.content(layout.REPOSITORIES, MAX_REPOSITORIES_BYTES)
@@ -136,7 +135,7 @@ def _repositories(store: StoreReader) -> tuple[Repositories, RepositoriesFile]:
         return {}, "unreadable"
 
 
-def _check_references(store: StoreReader, repositories: Repositories, images: Mapping[Digest, StoredImage]) -> None:
+def _check_references(store: StoreReader, repositories: Names, images: Mapping[Digest, StoredImage]) -> None:
     for references in repositories.values():
         for reference, image_id in references.items():
             if Digest(image_id) not in images:

@@ -6,99 +6,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TypeVar
 
-import msgspec
-
 from ...digest import Digest
 from ...errors import FilesystemError, StoreError
 from ...fstree import Directory, Metadata
 from ...oci import Image, Reference
+from ..contents import Names
+from ..planned import PlannedFile
 from . import paths as layout
 from .distribution import V2Metadata, add_metadata, diff_id_text, metadata_text
 from .go_time import go_time
-from .orphans import Orphans, find_orphans
-from .placement import Placement, PlannedLayer, SharedLayer, place_layers
-from .removal import Removal, plan_removal
-from .repositories import Repositories, merge_repositories, repositories_text
+from .orphans import find_orphans
+from .placement import Placement, place_layers
+from .planned_store import StorePlan
+from .removal import plan_removal
+from .repositories import merge_repositories, repositories_text
 from .state import StoreState, store_path
 
 MAX_LAYERS = 125
 """Most layers in one image: moby, layer/layer_store.go, maxLayerDepth. The engine refuses the 126th ("max depth exceeded")."""
-
-
-class PlannedFile(msgspec.Struct, frozen=True):
-    """A small file that belongs to root:root.
-
-    Attributes:
-        replaces: whether something is at the path already and has to go first.
-    """
-
-    path: bytes
-    content: bytes
-    mode: int
-    replaces: bool = False
-
-
-class StorePlan(msgspec.Struct, frozen=True):
-    """Everything that has to be written, in the order of writing. All paths are those of the tree that holds the store.
-
-    Attributes:
-        timestamp: the mtime of everything that no layer dictates, in nanoseconds since the epoch.
-        removal: what goes before anything is written.
-        directories: those of the store that are missing, parents first.
-        layers: to be written; a parent comes before its children, and each chain-id once.
-        shared: layers of the images that the store has already, so that nothing is fetched for them.
-        marks: ``committed`` files that layers in the store lack.
-        records: the engine's memory of where the layers came from.
-        configs: of the images that the store lacks.
-        annotations: when images were tagged, for those that get names by tagging.
-        repositories: the new repositories.json, or None if the present one says it all.
-        known_images: ids of images that the store holds, soundly.
-        orphans: what will take room and serve no image.
-    """
-
-    data_root: bytes
-    timestamp: int
-    removal: Removal
-    directories: tuple[Directory, ...]
-    layers: tuple[PlannedLayer, ...]
-    shared: tuple[SharedLayer, ...]
-    marks: tuple[PlannedFile, ...]
-    records: tuple[PlannedFile, ...]
-    configs: tuple[PlannedFile, ...]
-    annotations: tuple[PlannedFile, ...]
-    repositories: PlannedFile | None
-    known_images: tuple[Digest, ...]
-    orphans: Orphans
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the store holds everything already."""
-        return not (
-            self.removal.paths
-            or self.directories
-            or self.layers
-            or self.marks
-            or self.records
-            or self.configs
-            or self.annotations
-            or self.repositories is not None
-        )
-
-    @property
-    def fetch_bytes(self) -> int:
-        """How many bytes of blobs have to be had, as the manifests tell their sizes."""
-        return sum(planned.layer.blob.size for planned in self.layers)
-
-    @property
-    def shared_bytes(self) -> int:
-        """How many bytes of blobs need not be had, because the store has those layers."""
-        return sum(shared.layer.blob.size for shared in self.shared)
-
-    @property
-    def files(self) -> tuple[PlannedFile, ...]:
-        """The small files that belong to no layer, in the order of writing."""
-        last = () if self.repositories is None else (self.repositories,)
-        return (*self.marks, *self.records, *self.configs, *self.annotations, *last)
 
 
 def plan_store(
@@ -150,7 +75,7 @@ def plan_store(
     tagged = _tagged(state, images)
     known = {image_id for image_id in wanted if image_id in state.images and state.images[image_id].usable}
     return StorePlan(
-        data_root=state.data_root,
+        root=state.data_root,
         timestamp=timestamp,
         removal=removal,
         directories=(
@@ -175,6 +100,7 @@ def plan_store(
         repositories=_repositories(before, merged),
         known_images=tuple(image_id for image_id in wanted if image_id in known),
         orphans=find_orphans(state, images, placement, merged),
+        stored_layers=len(before.layers),
     )
 
 
@@ -273,7 +199,7 @@ def _annotation_directories(state: StoreState, tagged: tuple[Digest, ...], times
     )
 
 
-def _repositories(state: StoreState, merged: Repositories) -> PlannedFile | None:
+def _repositories(state: StoreState, merged: Names) -> PlannedFile | None:
     if state.repositories_file == "readable" and merged == state.repositories:
         return None
     exists = state.repositories_file != "absent"

@@ -6,41 +6,18 @@ that no engine looks at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING
 
-from ...fstree import Content, Directory, Metadata, Regular, Symlink, TreeSink, join
-from ...layers.change import Change
+from ...fstree import Directory, Metadata, Regular, Symlink, TreeSink, join
+from ..interface import LayerStream, OnLayer, OpenLayer, TarSplitContent
+from ..planned import AppliedLayer, PlannedFile
 from . import paths as layout
-from .extraction import AppliedLayer, apply_changes
-from .placement import PlannedLayer
-from .store_plan import PlannedFile, StorePlan
+from .extraction import apply_changes
+from .placement import PlacedLayer
 
-
-class TarSplitContent(Protocol):
-    """The finished ``tar-split.json.gz`` of a layer."""
-
-    @property
-    def size(self) -> int: ...
-
-    def chunks(self) -> Iterator[bytes | memoryview]: ...
-
-
-class LayerStream(Protocol):
-    """A layer as its tar is read: what it changes, with content; and then its tar-split, once all of it has been read.
-
-    The iteration ends only when the layer has proved to be what its digests say; otherwise it raises ContentError.
-    """
-
-    def __iter__(self) -> Iterator[tuple[Change, Content | None]]: ...
-
-    @property
-    def tar_split(self) -> TarSplitContent: ...
-
-
-OpenLayer: TypeAlias = Callable[[PlannedLayer], AbstractContextManager[LayerStream]]
-OnLayer: TypeAlias = Callable[[PlannedLayer, AppliedLayer], None]
+if TYPE_CHECKING:
+    # Which writes itself by what is here.
+    from .planned_store import StorePlan
 
 
 def write_store(plan: StorePlan, sink: TreeSink, open_layer: OpenLayer, on_layer: OnLayer | None = None) -> None:
@@ -80,11 +57,11 @@ def prepare_store(plan: StorePlan, sink: TreeSink) -> None:
         sink.add(directory)
 
 
-def write_layer(plan: StorePlan, planned: PlannedLayer, stream: LayerStream, sink: TreeSink) -> AppliedLayer:
+def write_layer(plan: StorePlan, planned: PlacedLayer, stream: LayerStream, sink: TreeSink) -> AppliedLayer:
     """Write one layer. Layers can be written in any order, and at once if *sink* allows that."""
     for path in planned.removes:
         sink.remove(path)
-    cache = join(plan.data_root, layout.cache_path(planned.cache_id))
+    cache = join(plan.root, layout.cache_path(planned.cache_id))
     diff = join(cache, b"diff")
     sink.add(Directory(cache, Metadata(layout.CACHE_DIRECTORY_MODE, mtime=plan.timestamp)))
     sink.add(Directory(diff, Metadata(layout.DIFF_MODE, mtime=plan.timestamp)))
@@ -92,7 +69,7 @@ def write_layer(plan: StorePlan, planned: PlannedLayer, stream: LayerStream, sin
     sink.settle(diff)
     _write_file(plan, sink, join(cache, b"link"), planned.link.encode("ascii"))
     link = Metadata(0o777, mtime=plan.timestamp)
-    sink.add(Symlink(join(plan.data_root, layout.link_path(planned.link)), link, layout.link_target(planned.cache_id)))
+    sink.add(Symlink(join(plan.root, layout.link_path(planned.link)), link, layout.link_target(planned.cache_id)))
     if planned.parent is not None:
         sink.add(Directory(join(cache, b"work"), Metadata(layout.WORK_MODE, mtime=plan.timestamp)))
         _write_file(plan, sink, join(cache, b"lower"), layout.lower_text(planned.lower))
@@ -110,9 +87,9 @@ def publish_images(plan: StorePlan, sink: TreeSink) -> None:
 
 
 def _write_layerdb(
-    plan: StorePlan, planned: PlannedLayer, applied: AppliedLayer, tar_split: TarSplitContent, sink: TreeSink
+    plan: StorePlan, planned: PlacedLayer, applied: AppliedLayer, tar_split: TarSplitContent, sink: TreeSink
 ) -> None:
-    path = join(plan.data_root, layout.layer_path(planned.chain_id))
+    path = join(plan.root, layout.layer_path(planned.chain_id))
     sink.add(Directory(path, Metadata(layout.LAYER_DIRECTORY_MODE, mtime=plan.timestamp)))
     _write_file(plan, sink, join(path, b"cache-id"), planned.cache_id.encode("ascii"))
     _write_file(plan, sink, join(path, b"diff"), planned.layer.diff_id.encode("ascii"))

@@ -14,7 +14,8 @@ from drypoint.errors import LayerError
 from drypoint.fstree import CharDevice, Content, Directory, Fifo, HardLink, Metadata, Regular, Symlink
 from drypoint.layers import Add, Change, Link, Opaque, Whiteout
 from drypoint.sinks.memory import MemoryTree
-from drypoint.stores.overlay2 import AppliedLayer, apply_changes
+from drypoint.stores import AppliedLayer
+from drypoint.stores.overlay2 import apply_changes
 
 NOW = 5_000_000_000
 CAPABILITY = (b"security.capability", bytes.fromhex("0100000200200000000000000000000000000000"))

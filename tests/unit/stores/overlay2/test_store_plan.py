@@ -21,11 +21,10 @@ from drypoint.fstree import Content, Directory, HardLink, Metadata, Regular, Sym
 from drypoint.layers import Add, Change
 from drypoint.oci import Descriptor, Image, assemble_layers, parse_config, parse_reference
 from drypoint.sinks.memory import MemoryTree
+from drypoint.stores import LayerStream, PlannedLayer, StoreFinding
 from drypoint.stores.overlay2 import (
     MAX_LAYERS,
-    Finding,
-    LayerStream,
-    PlannedLayer,
+    PlacedLayer,
     StorePlan,
     StoreState,
     choose_cache_id,
@@ -111,11 +110,11 @@ def rewrite(tree: MemoryTree, path: bytes, content: bytes) -> None:
     tree.add(Regular(path, Metadata(0o644), len(content)), (content,))
 
 
-def cache(planned: PlannedLayer) -> bytes:
+def cache(planned: PlacedLayer) -> bytes:
     return b"overlay2/" + planned.cache_id.encode()
 
 
-def layerdb(planned: PlannedLayer) -> bytes:
+def layerdb(planned: PlacedLayer) -> bytes:
     return b"image/overlay2/layerdb/sha256/" + planned.chain_id.removeprefix("sha256:").encode()
 
 
@@ -519,7 +518,7 @@ def test_oversized_files_are_not_read() -> None:
     tree, plan = store_with(image("base"))
     rewrite(tree, layerdb(plan.layers[0]) + b"/diff", b"x" * (64 << 10 | 1))
     assert (
-        Finding(
+        StoreFinding(
             "oversized-file",
             ROOT + b"/" + layerdb(plan.layers[0]) + b"/diff",
             "the file has 65537 bytes, more than the 65536 allowed",

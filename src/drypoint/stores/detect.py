@@ -1,0 +1,24 @@
+"""Which store is at a place: the one module that knows every kind."""
+
+from __future__ import annotations
+
+from .interface import ReadStore, Store
+from .overlay2.state_json import load_state
+from .overlay2.store import Overlay2, Overlay2Store
+
+
+def detect(data_root: bytes) -> Store:
+    """The store that the engine with the data root *data_root*, a clean path of a tree, reads.
+
+    It is overlay2: :func:`drypoint.system.find_store` refuses disk images whose engine has another one.
+    """
+    return Overlay2(data_root)
+
+
+def load_store(content: bytes | memoryview) -> ReadStore:
+    """Read what :meth:`.ReadStore.dump` has written.
+
+    Raises:
+        ContentError: *content* is something else, or damaged.
+    """
+    return Overlay2Store.of(load_state(content))

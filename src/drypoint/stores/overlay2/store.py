@@ -1,0 +1,57 @@
+"""The engine's store with the graph driver overlay2, as one of the kinds of stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from ...digest import Digest
+from ...fstree import TreeReader
+from ...oci import Image, Reference
+from ...oci.manifest import MAX_CONFIG_BYTES
+from ..contents import StoreContents
+from ..listing import StoreListing
+from . import paths as layout
+from .listed import list_store
+from .planned_store import StorePlan
+from .reading import StoreReader
+from .state import StoreState, read_state
+from .state_json import dump_state
+from .store_plan import plan_store
+
+
+class Overlay2(msgspec.Struct, frozen=True):
+    """The store in the engine's data root *root*; a :class:`drypoint.stores.Store`."""
+
+    root: bytes
+
+    def read(self, reader: TreeReader) -> Overlay2Store:
+        return Overlay2Store.of(read_state(reader, self.root))
+
+    def unread(self) -> Overlay2Store:
+        return Overlay2Store.of(StoreState(self.root))
+
+
+class Overlay2Store(msgspec.Struct, frozen=True):
+    """A store as it was read; a :class:`drypoint.stores.ReadStore`."""
+
+    contents: StoreContents
+    state: StoreState
+
+    @classmethod
+    def of(cls, state: StoreState) -> Overlay2Store:
+        exists = bool(state.directories - {b""})
+        return cls(StoreContents(state.data_root, exists, state.repositories, state.images, state.findings), state)
+
+    def plan(self, images: Sequence[Image], *, timestamp: int, replaced: Iterable[Reference] = ()) -> StorePlan:
+        return plan_store(self.state, images, timestamp=timestamp, replaced=replaced)
+
+    def config(self, reader: TreeReader, image_id: Digest) -> bytes | None:
+        return StoreReader(reader, self.state.data_root).content(layout.config_path(image_id), MAX_CONFIG_BYTES)
+
+    def list(self, reader: TreeReader) -> StoreListing:
+        return list_store(reader, self.state)
+
+    def dump(self) -> bytes:
+        return dump_state(self.state)
