@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "crc32c.h"
 #include "crc64.h"
+#include "little_endian.h"
 #include "tar_header.h"
 #include "text.h"
 
@@ -38,6 +40,33 @@ static void check_crc64(void)
         assert(~crc64_by_tables(~UINT64_C(0), bytes, count) == ~bit_by_bit);
         free(bytes);
     }
+}
+
+static void check_crc32c(void)
+{
+    assert(~crc32c(~0u, (const unsigned char *)"123456789", 9) == 0xE3069283u);
+    for (size_t count = 0; count < 300; count++) {
+        unsigned char *bytes = random_bytes(count);
+        uint32_t bit_by_bit = 0x12345678;
+        for (size_t i = 0; i < count; i++) {
+            bit_by_bit ^= bytes[i];
+            for (int bit = 0; bit < 8; bit++)
+                bit_by_bit = (bit_by_bit >> 1) ^ (bit_by_bit & 1 ? CRC32C_POLYNOMIAL : 0);
+        }
+        assert(crc32c(0x12345678, bytes, count) == bit_by_bit);
+        assert(crc32c_by_tables(0x12345678, bytes, count) == bit_by_bit);
+        free(bytes);
+    }
+}
+
+static void check_little_endian(void)
+{
+    unsigned char *at = malloc(4);
+    put_32(at, 0x01020304);
+    assert(at[0] == 4 && at[3] == 1 && get_32(at) == 0x01020304);
+    put_16(at + 2, 0xABCD);
+    assert(at[2] == 0xCD && get_16(at + 2) == 0xABCD);
+    free(at);
 }
 
 static void check_base64(void)
@@ -131,9 +160,12 @@ static void check_headers(void)
 
 int main(void)
 {
+    crc32c_prepare();
     crc64_prepare();
     text_prepare();
+    check_crc32c();
     check_crc64();
+    check_little_endian();
     check_base64();
     check_decimal();
     check_names();

@@ -55,8 +55,12 @@ from ..fstree import (
     join,
     parent_and_name,
 )
+from ..lanes import ENABLED
 from .ext4_directories import OpenDirectories, OpenDirectory
 from .ext4_meter import Meter
+
+if ENABLED:
+    from ._plain_lane import PlainFiles
 
 _FAST_SYMLINK_MAX = 59
 _LARGE_FILE = 1 << 31
@@ -86,9 +90,18 @@ class Ext4Sink:
     """
 
     def __init__(
-        self, device: Device, *, now: int, root: bytes = b"", on_full: Callable[[Shortage], Device] | None = None
+        self,
+        device: Device,
+        *,
+        now: int,
+        root: bytes = b"",
+        on_full: Callable[[Shortage], Device] | None = None,
+        lane: bool = ENABLED,
     ) -> None:
         """Open the file system.
+
+        Args:
+            lane: whether a compiled lane adds plain entries, which must be there then (:data:`drypoint.lanes.ENABLED`).
 
         Raises:
             FilesystemError: it cannot be written to; see :class:`~drypoint.disk.ext4.Ext4Filesystem`.
@@ -110,6 +123,8 @@ class Ext4Sink:
         self._block_size = self._fs.block_size
         self._sectors_per_block = self._block_size // 512
         self._data_flags = EXT4_EXTENTS_FL if self._fs.has_extents else 0
+        parts = self._fs, self._allocator, self._writer, self._directories, self.meter
+        self._lane = PlainFiles(self, *parts, self._prefix) if lane else None
 
     # What is there
 
@@ -147,6 +162,8 @@ class Ext4Sink:
 
     def add(self, entry: Entry, content: Content | None = None) -> None:
         """See :meth:`drypoint.fstree.TreeSink.add`."""
+        if self._lane is not None and self._lane.add(entry, content):
+            return
         if not entry.path:
             raise FilesystemError("the root of the tree exists already")
         path = self._prefix + entry.path

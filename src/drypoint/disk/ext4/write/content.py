@@ -10,7 +10,7 @@ from .filesystem import Ext4Filesystem
 from .mapping import Extent
 
 # As much as a processor's cache holds: more would have to be fetched from memory again when the kernel copies it.
-_BUFFER_BYTES = 512 << 10
+BUFFER_BYTES = 512 << 10
 _DIRECT_BYTES = 256 << 10
 HOLE_BYTES = 64 << 10
 """A hole is left for each aligned stretch of this many bytes that is all zero."""
@@ -26,7 +26,7 @@ class RunWriter:
     def __init__(self, filesystem: Ext4Filesystem) -> None:
         self._fs = filesystem
         self._block_size = filesystem.block_size
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._first = 0
         self._used = 0
 
@@ -42,7 +42,7 @@ class RunWriter:
                 parts.insert(0, self._buffer[:used])
             self._fs.write_blocks(block, parts)
             return
-        if used and (used + length + padding > _BUFFER_BYTES or self._first + used // self._block_size != block):
+        if used and (used + length + padding > BUFFER_BYTES or self._first + used // self._block_size != block):
             self.flush()
             used = 0
         if not used:
