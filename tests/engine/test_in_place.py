@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from drypoint.cli.app import cli
 from drypoint.disk import FileDevice, find_partition, read_table
-from drypoint.errors import OutputError
+from drypoint.errors import DiskImageError, OutputError
 from drypoint.samples.applications import sample_images
 from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, PartitionTable, Sizes, build_disk_image
 from drypoint.samples.images import write_oci_layout
@@ -108,6 +109,57 @@ def test_a_device_is_only_read_without_in_place(medium: Path, layout: Path, tmp_
             assert f"cannot write {loop}: it is a block device, and the result is a file" in str(refused.exception)
             assert f"--in-place with {loop} as the base" in str(refused.exception)
     assert digest_of_file(medium) == before
+
+
+@ONE
+def test_after_a_kill_a_device_can_be_put_back(
+    medium: Path, layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    before = digest_of_file(medium)
+    planted = (
+        "import os, signal; import drypoint.jobs.preload as job; from drypoint.cli import main\n"
+        "job.verify_written = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\nmain()"
+    )
+    with attached(medium) as loop:
+        killed = subprocess.run(
+            [sys.executable, "-c", planted, "preload", loop, "--in-place", "--image", f"oci:{layout}"], check=False
+        )
+        assert killed.returncode == -9
+        assert digest_of_file(medium) != before
+        refused = preload(loop, "--in-place", "--image", f"oci:{layout}")
+        assert isinstance(refused.exception, OutputError)
+        assert f"drypoint restore {loop} puts that back" in str(refused.exception)
+        done = CliRunner().invoke(cli, ["restore", loop])
+        assert done.exit_code == 0, done.exception
+    assert digest_of_file(medium) == before
+    assert not list(tmp_path.glob("*.drypoint-undo"))
+
+
+@ONE
+def test_a_device_its_file_and_its_partitions_have_one_lock(medium: Path) -> None:
+    with medium.open("rb") as file, ExitStack() as stack:
+        loop = run_tool("losetup", "--find", "--show", "--partscan", medium).strip()
+        stack.callback(run_tool, "losetup", "--detach", loop)
+        names = [medium, Path(loop), *Path("/dev").glob(f"{Path(loop).name}p1")]
+        for one in names:
+            for other in names:
+                with FileDevice(one) as writer, FileDevice(other) as reader:
+                    writer.lock(exclusive=True)
+                    with pytest.raises(DiskImageError, match="another program is changing it now"):
+                        reader.lock(exclusive=False)
+        assert file.read(1)
+
+
+def test_a_file_that_is_mounted_is_refused(tmp_path: Path, layout: Path) -> None:
+    medium = tmp_path / "medium"
+    medium.touch()
+    os.truncate(medium, 64 * MIB)
+    run_tool("mkfs.ext4", "-q", "-L", "resin-data", medium)
+    with mounted(medium):
+        refused = preload(medium, "--in-place", "--image", f"oci:{layout}")
+        assert isinstance(refused.exception, OutputError)
+        assert f"cannot change {medium} in place: it is in use through /dev/loop" in str(refused.exception)
 
 
 def test_a_device_that_is_mounted_is_refused(tmp_path: Path, layout: Path) -> None:

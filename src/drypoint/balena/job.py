@@ -286,6 +286,6 @@ def _warn_of_plain_http(base: Device | None, fat_files: Iterable[FatFile], warn:
 def _save(path: Path, content: bytes) -> None:
     with whole_file(path, overwrite=True) as part:
         try:
-            part.write_bytes(content)
+            part.path.write_bytes(content)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error

@@ -86,4 +86,4 @@ def _write_base_manifest(image: Path, partition: str, data_root: bytes | None, p
     from ..etch.base_manifest import base_manifest
 
     with whole_file(path, overwrite=True, inputs=(image,)) as part, opened_image(image, progress=progress) as opened:
-        part.write_bytes(base_manifest(opened.device, partition, data_root))
+        part.path.write_bytes(base_manifest(opened.device, partition, data_root))

@@ -144,6 +144,8 @@ def _opened(given: str, size: int | None, inputs: Inputs) -> Iterator[tuple[Path
         return
     path = Path(given)
     with FileDevice(path) as device:
+        # That a killed run left it half changed, the job itself says.
+        device.lock(exclusive=False)
         if format_of_content(device) is not ImageFormat.RAW:
             yield path, None
             return
@@ -165,7 +167,7 @@ def _written(output: str, overwrite: bool, base: Path) -> Iterator[Write]:
         return
     inputs = (base,) if base.exists() else ()
     with whole_file(Path(output), overwrite=overwrite, inputs=inputs) as part:
-        with part.open("wb", buffering=0) as file:
+        with part.path.open("wb", buffering=0) as file:
             yield _writer(file.fileno())
 
 

@@ -97,7 +97,7 @@ def command(
     destination = Destination(output, overwrite, bmap)
     scratch = check_destination(inputs.base, destination)
     with render.progress(quiet=quiet) as progress:
-        with opened_image(inputs.base, directory=scratch, progress=progress) as base:
+        with opened_image(inputs.base, directory=scratch, in_place=in_place, progress=progress) as base:
             wanted = balena_request(inputs, boot, cloud, shrink_to_fit=shrink_to_fit)
             options = registry_options(inputs)
             with preload_request(wanted, base.device, options, warn=render.warning, progress=progress) as found:

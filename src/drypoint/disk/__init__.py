@@ -2,7 +2,8 @@
 
 from .device import Device, FileDevice, GrowableDevice, TrimmableDevice, Window
 from .host.copies import copy_sparse, data_extents
-from .host.output import in_place, whole_file
+from .host.in_place import in_place
+from .host.output import whole_file
 from .probe import FilesystemInfo, FilesystemKind, probe
 from .tables.growth import GrowthPlan, TableWrite, apply_growth, apply_shrink, plan_growth, plan_shrink
 from .tables.moving import Move, move_range

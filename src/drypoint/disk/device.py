@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from ..errors import DiskImageError
 from .host.copies import data_extents
+from .host.locks import lock_image
 
 
 class Device(Protocol):
@@ -95,6 +96,7 @@ class FileDevice:
             raise DiskImageError(f"{self._name} is not a disk image: it is {what}")
         self._is_block_device = stat.S_ISBLK(mode)
         self._padded_size = 0
+        self._locks: list[int] = []
 
     @property
     def is_block_device(self) -> bool:
@@ -193,8 +195,25 @@ class FileDevice:
         except OSError as error:
             raise DiskImageError(f"cannot cut {self._name} down to {size} bytes: {error.strerror}") from error
 
+    def lock(self, *, exclusive: bool) -> None:
+        """Keep other runs from changing it, or from using it at all (*exclusive*), until it is closed.
+
+        Raises:
+            OutputError: *exclusive*, and another run uses it, or it is mounted through a loop device.
+            DiskImageError: another run is changing it, or has just replaced it.
+        """
+        lock_image(self._fd, self._name, self._locks, exclusive=exclusive)
+        try:
+            is_same = os.path.samestat(os.fstat(self._fd), self._path.stat())
+        except OSError as error:
+            raise DiskImageError(f"cannot open {self._name}: {error.strerror}") from error
+        if not is_same:
+            raise DiskImageError(f"{self._name} was replaced by another file just now; try again")
+
     def close(self) -> None:
         os.close(self._fd)
+        for fd in self._locks:
+            os.close(fd)
 
     def __enter__(self) -> FileDevice:
         return self

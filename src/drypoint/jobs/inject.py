@@ -121,7 +121,7 @@ def inject(
         if isinstance(output, Destination):
             if output.path is None:
                 raise UsageError("an archive has no disk image to change in place: name a file to make")
-            workspace = stack.enter_context(working_file(output.path, output, inputs))
+            workspace = stack.enter_context(working_file(output.path, output, inputs, progress))
             reader, image = stack.enter_context(job.unpacked(_chunks(archive), workspace.scratch_dir, str(output.path)))
             done = job.run(reader, workspace.start(image, progress), workspace.scratch_dir)
             workspace.finish(reader.timestamp, progress)

@@ -11,7 +11,7 @@ import msgspec
 
 from ..concurrency.pull import Write
 from ..disk import FileDevice
-from ..disk.formats import ImageFormat, format_of_content
+from ..disk.formats import ImageFormat, claim_image, format_of_content
 from ..disk.tables.tail import pad_missing_tail
 from ..errors import UsageError
 from ..etch import EtchWriter, Manifest
@@ -85,6 +85,7 @@ def pack(
     with ExitStack() as stack:
         if isinstance(base, Path):
             device = stack.enter_context(FileDevice(base))
+            claim_image(device, progress, in_place=False)
             if format_of_content(device) is ImageFormat.RAW:
                 pad_missing_tail(device, progress)
                 stream = BaseStream(_content(device), device.size, base.name)

@@ -13,7 +13,7 @@ from ..digest import Digest
 from ..disk import Device, FileDevice, Partition, PartitionTable, Window, copy_sparse, read_table
 from ..disk.ext4.read.reader import Ext4Reader
 from ..disk.ext4.resize.geometry import read_geometry
-from ..disk.formats import OpenedImage, opened_image
+from ..disk.formats import OpenedImage, claim_image, opened_image
 from ..disk.host.scratch import nameless_file, path_of, scratch_directory
 from ..errors import OutputError
 from ..fstree.extra_file import ExtraFile
@@ -108,12 +108,16 @@ def plan(base: Path | OpenedImage, request: PreloadRequest, *, fsck: bool = Fals
 
 
 @contextmanager
-def opened_base(base: Path | OpenedImage, directory: Path | None, progress: Progress) -> Iterator[OpenedImage]:
+def opened_base(
+    base: Path | OpenedImage, directory: Path | None, progress: Progress, *, in_place: bool = False
+) -> Iterator[OpenedImage]:
     """*base*, opened if it is not yet; a compressed one is unpacked into *directory*, see :func:`.opened_image`."""
     if isinstance(base, OpenedImage):
+        if in_place:
+            claim_image(base.device, progress, in_place=True)
         yield base
         return
-    with opened_image(base, directory=directory, progress=progress) as opened:
+    with opened_image(base, directory=directory, in_place=in_place, progress=progress) as opened:
         yield opened
 
 

@@ -84,8 +84,9 @@ def preload(
     path = Path(base.device.name) if isinstance(base, OpenedImage) else base
     with ExitStack() as stack:
         # The target's path is checked first, so that an OUT that exists is not reported after minutes of fetching.
-        workspace = stack.enter_context(working_disk(path, destination))
-        opened = stack.enter_context(opened_base(base, workspace.scratch_dir, progress))
+        workspace = stack.enter_context(working_disk(path, destination, progress))
+        in_place = destination.path is None
+        opened = stack.enter_context(opened_base(base, workspace.scratch_dir, progress, in_place=in_place))
         repaired = _repaired(opened, request, workspace, progress) if fsck else None
         # What is to be written is found out while the base is copied.
         copied = stack.enter_context(background(partial(_copied, workspace, opened, repaired), progress))

@@ -25,7 +25,7 @@ DESTINATIONS = {
 # Where the program stops and waits: a name that it looks up when it comes there.
 MOMENTS = {
     "copying": "drypoint.disk.host.workspace.copy_sparse",
-    "backing up": "drypoint.disk.host.output.copy_sparse",
+    "backing up": "drypoint.disk.host.in_place.copy_sparse",
     "writing": "drypoint.stores.overlay2.planned_store.write_store",
     "trimming": "drypoint.volumes.growing_partition.shrink_filesystem",
     "verifying": "drypoint.jobs.preload.verify_written",

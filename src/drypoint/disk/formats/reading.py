@@ -15,6 +15,7 @@ from ...decompression import members
 from ...errors import DiskImageError, OutputError
 from ...progress import SILENT, Progress, Step
 from ..device import FileDevice
+from ..host.restore import check_restored, warn_of_half_changed
 from ..host.scratch import nameless_file, path_of, scratch_directory
 from ..tables.tail import pad_missing_tail
 from .kinds import ImageFormat, format_of_content, refuse_packed_again
@@ -41,21 +42,31 @@ class OpenedImage(msgspec.Struct, frozen=True):
 
 @contextmanager
 def opened_image(
-    path: Path, *, directory: Path | None = None, name: str | None = None, progress: Progress = SILENT
+    path: Path,
+    *,
+    directory: Path | None = None,
+    name: str | None = None,
+    in_place: bool = False,
+    progress: Progress = SILENT,
 ) -> Iterator[OpenedImage]:
     """Open the disk image *path*, which may be a block device or compressed; the content decides, not the name.
+
+    It is locked while it is open: other runs may read it, but not change it.
 
     Args:
         directory: where a compressed one is unpacked; default: :func:`.scratch_directory`.
         name: for messages; default: its path.
+        in_place: whether it is to be changed: then no other run may read it either.
         progress: gets the bytes of a compressed one that have been read.
 
     Raises:
-        DiskImageError: it cannot be read, is damaged, truncated, compressed in an unsupported way, or an archive with more or
-            less than one disk image.
-        OutputError: there is no space to unpack it.
+        DiskImageError: it cannot be read, another run is changing it, it is damaged, truncated, compressed in an unsupported
+            way, or an archive with more or less than one disk image.
+        OutputError: there is no space to unpack it; or, *in_place*, another run uses it, or a run was killed that was
+            changing it.
     """
     with FileDevice(path, name=name) as file:
+        claim_image(file, progress, in_place=in_place)
         kind = format_of_content(file)
         if kind is ImageFormat.RAW:
             pad_missing_tail(file, progress)
@@ -67,6 +78,19 @@ def opened_image(
                 refuse_packed_again(device, kind)
                 pad_missing_tail(device, progress)
                 yield OpenedImage(device, kind, is_scratch=True)
+
+
+def claim_image(device: FileDevice, progress: Progress, *, in_place: bool) -> None:
+    """Lock an open disk image, for readers or *in_place* for a run that changes it, and see whether a killed run left it so.
+
+    Raises:
+        DiskImageError, OutputError: as :func:`opened_image`.
+    """
+    device.lock(exclusive=in_place)
+    if in_place:
+        check_restored(device)
+    else:
+        warn_of_half_changed(device, progress)
 
 
 def decompressed(chunks: Iterable[bytes], kind: ImageFormat, name: str, progress: Progress = SILENT) -> Iterator[bytes]:

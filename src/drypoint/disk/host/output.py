@@ -1,130 +1,220 @@
-"""Outputs that appear under their name only when complete, and files changed in place that are restored on failure."""
+"""Outputs that appear under their name only when complete."""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ...concurrency.uninterrupted import uninterrupted
 from ...errors import OutputError
+from ...progress import SILENT, Progress, human_size
 from .copies import copy_sparse
+from .leftovers import names_locked, part_name, remove_unfinished
+from .locks import try_lock
 
 _NO_LINK = frozenset(
     {errno.EXDEV, errno.ENOENT, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 )
 """What linking a nameless file says where it cannot be done; copying it may go all the same."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+class Part:
+    """The file that becomes a result: ``.NAME.XXXXXXXX.part`` beside it, locked, so that other runs know it to be in use.
+
+    Attributes:
+        path: where to write to; empty at first, mode as the umask has it.
+        target: the result's name.
+    """
+
+    def __init__(self, target: Path, *, overwrite: bool) -> None:
+        self.target = target
+        self.path = part_name(target)
+        self._overwrite = overwrite
+        self._older: Path | None = None
+        self._named = False
+        self._replaced = -1
+        try:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            raise _cannot_write(target, error) from error
+        except BaseException:
+            # An interrupt comes behind the call that made the file.
+            self.path.unlink(missing_ok=True)
+            raise
+        try_lock(self._fd)
+
+    def restrict(self, mode: int) -> None:
+        """Take all rights from it that *mode* does not have."""
+        os.fchmod(self._fd, os.fstat(self._fd).st_mode & mode & 0o7777)
+
+    def adopt(self, fd: int) -> None:
+        """Make it the unnamed file *fd*: the same file, or else a sparse copy.
+
+        Later writes through *fd* appear in it only if it is the same file: open :attr:`path` instead.
+
+        Args:
+            fd: from :func:`.nameless_file`, in any directory. It gets this file's mode.
+
+        Raises:
+            OutputError: there is no space for a copy, or it cannot be written.
+        """
+        linked = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
+        try:
+            if not _link_nameless(fd, linked):
+                copy_sparse(fd, self._fd, for_good=True)
+                return
+            try:
+                os.fchmod(fd, os.fstat(self._fd).st_mode & 0o7777)
+                same = os.open(linked, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                try_lock(same)
+                self._fd, same = same, self._fd
+                os.close(same)
+                linked.replace(self.path)
+            except BaseException:
+                linked.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise _cannot_write(self.target, error) from error
+
+    def keep_replaced(self) -> None:
+        """Keep the file that it replaces from being changed in place meanwhile.
+
+        Raises:
+            OutputError: another run is changing it now.
+        """
+        try:
+            self._replaced = os.open(self.target, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            # There is none, or nobody but its owner may even read it.
+            return
+        if try_lock(self._replaced, exclusive=False) is False:
+            raise OutputError(
+                f"cannot write {self.target}: another program is changing it in place; wait until that has ended"
+            )
+
+    def flush(self) -> None:
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise _cannot_write(self.target, error) from error
+
+    def take_name(self, *, keep_older: bool) -> None:
+        """Become the result. With *keep_older* :meth:`give_name_back` can bring back the file that is replaced."""
+        try:
+            if not self._overwrite:
+                _link_new(self.path, self.target)
+            else:
+                if keep_older and self.target.exists():
+                    self._older = _second_name(self.target)
+                self.path.replace(self.target)
+        except OSError as error:
+            raise _cannot_write(self.target, error) from error
+        self._named = True
+
+    def give_name_back(self) -> None:
+        """Undo :meth:`take_name`, however far it came."""
+        if self._older is not None:
+            self._older.replace(self.target)
+            # Of two names of one file the renaming leaves both.
+            self._older.unlink(missing_ok=True)
+            self._older = None
+        elif self._named:
+            self.target.unlink(missing_ok=True)
+
+    def clean_up(self) -> list[str]:
+        """Remove what is left of the way to the result; what could not be removed, as warnings."""
+        faults = []
+        for left in (self.path, self._older):
+            try:
+                if left is not None:
+                    left.unlink(missing_ok=True)
+            except OSError as error:
+                faults.append(
+                    f"warning: {left} cannot be removed: {error.strerror}; {self.target} is complete without it"
+                )
+        try:
+            flush_directory(self.target.parent)
+        except OSError as error:
+            faults.append(
+                f"warning: {self.target} is complete, but its name may not survive a loss of power: the directory "
+                f"{self.target.parent} cannot be flushed: {error.strerror}"
+            )
+        return faults
+
+    def remove(self) -> None:
+        """Leave nothing of it."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        os.close(self._fd)
+        if self._replaced >= 0:
+            os.close(self._replaced)
 
 
 @contextmanager
-def whole_file(path: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Yield a path to write to; rename it to *path* when the block succeeds, remove it when the block fails.
+def whole_file(
+    path: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] = (), progress: Progress = SILENT
+) -> Iterator[Part]:
+    """Yield a file to write to; rename it to *path* when the block succeeds, remove it when the block fails.
 
-    The file is in the target's directory (``.NAME.XXXXXXXX.part``, empty, mode by the umask). On success it is flushed to
-    the disk, renamed, and the rename flushed. On any exception, interrupts included, it is removed, and an older file named
-    *path* is unchanged.
+    On success it is flushed to the disk, renamed, and the rename flushed. On any exception, interrupts included, it is removed,
+    and an older file named *path* is unchanged. What killed runs left of *path* is removed.
 
     Args:
         path: the target.
         overwrite: whether an existing file may be replaced.
         inputs: files that the job reads; none of them may be the target.
+        progress: is given warnings: of what was removed, and of what went wrong when the result was whole already.
 
     Raises:
-        OutputError: the target is a directory, an input, or exists; its directory is missing or cannot be written; the file
-            system is full (from any write inside the block).
+        OutputError: the target is a directory, an input, or exists; another run is making it, or changing it in place; its
+            directory is missing or cannot be written; the file system is full (from any write inside the block).
     """
-    check_target(path, overwrite, inputs)
-    part = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
-    try:
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
-    except BaseException:
-        # An interrupt may arrive after the call that made the file.
-        part.unlink(missing_ok=True)
-        raise
-    try:
+    with whole_files((path,), overwrite=overwrite, inputs=inputs, progress=progress) as (part,):
         yield part
-        _publish(part, path, overwrite)
-    except BaseException as error:
-        with uninterrupted():
-            full = _full(path, part) if _is_full(error) else None
-            part.unlink(missing_ok=True)
-        if full is not None:
-            raise full from error
-        raise
-
-
-def adopt(fd: int, part: Path) -> None:
-    """Make *part*, empty and from :func:`whole_file`, the unnamed file *fd*: the same file, or else a sparse copy.
-
-    Later writes through *fd* appear in *part* only if it is the same file: open *part* instead.
-
-    Args:
-        fd: from :func:`.nameless_file`, in any directory. It gets the mode of *part*.
-
-    Raises:
-        OutputError: there is no space for a copy, or it cannot be written.
-    """
-    linked = part.with_name(f"{part.name}.{secrets.token_hex(4)}")
-    try:
-        if not _link_nameless(fd, linked):
-            target = os.open(part, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                copy_sparse(fd, target, for_good=True)
-            finally:
-                os.close(target)
-            return
-        try:
-            os.fchmod(fd, part.stat().st_mode & 0o7777)
-            linked.replace(part)
-        except BaseException:
-            linked.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OutputError(f"cannot write {part}: {error.strerror}") from error
 
 
 @contextmanager
-def in_place(path: Path) -> Iterator[Path]:
-    """Let the block change *path* in place; if it fails, *path* gets its old content back.
-
-    A sparse copy is made in its directory first (sharing blocks where the file system can), which needs space for it. On
-    success the file stays the same inode (hard links to it see the change); on failure the copy is renamed over it, with
-    the owner and mode of the original.
+def whole_files(
+    paths: Sequence[Path], *, overwrite: bool = False, inputs: tuple[Path, ...] = (), progress: Progress = SILENT
+) -> Iterator[tuple[Part, ...]]:
+    """The same for several files in one, which are published together: all of them, or none.
 
     Raises:
-        OutputError: the path is not a regular file, or the copy cannot be made.
+        OutputError: see :func:`whole_file`.
     """
-    if not path.is_file():
-        raise OutputError(f"{path} cannot be changed in place: it is not a regular file")
-    backup = path.parent / f".{path.name}.{secrets.token_hex(4)}.before"
-    try:
-        _back_up(path, backup)
-    except BaseException as error:
-        with uninterrupted():
-            full = _full(path, backup) if _is_full(error) else None
-            backup.unlink(missing_ok=True)
-        if full is not None:
-            raise full from error
-        if isinstance(error, OSError):
-            raise OutputError(f"cannot copy {path} in its directory: {error.strerror}") from error
-        raise
-    try:
-        yield path
-        _flush(path)
-    except BaseException as error:
-        with uninterrupted():
-            full = _full(path, path) if _is_full(error) else None
-            backup.replace(path)
-            _flush_directory(path.parent)
-        if full is not None:
-            raise full from error
-        raise
-    backup.unlink()
+    for path in paths:
+        check_target(path, overwrite, inputs)
+    with ExitStack() as stack:
+        parts: list[Part] = []
+        for path in paths:
+            part = _new_part(path, overwrite, progress)
+            stack.callback(part.close)
+            parts.append(part)
+        try:
+            for part in parts:
+                if overwrite:
+                    part.keep_replaced()
+            yield tuple(parts)
+            _publish(parts)
+        except BaseException as error:
+            with uninterrupted():
+                full = _full(parts) if is_full(error) else None
+                for part in parts:
+                    part.remove()
+            if full is not None:
+                raise full from error
+            raise
+        for part in parts:
+            for fault in part.clean_up():
+                progress.note(fault)
 
 
 def check_target(path: Path, overwrite: bool, inputs: tuple[Path, ...]) -> None:
@@ -154,30 +244,61 @@ def check_target(path: Path, overwrite: bool, inputs: tuple[Path, ...]) -> None:
         )
 
 
-def _publish(part: Path, path: Path, overwrite: bool) -> None:
-    # Content before name: after a power loss the name must never lead to half a file.
-    _flush(part)
-    if overwrite:
-        part.replace(path)
-    else:
-        _rename_new(part, path)
-    _flush_directory(path.parent)
+def _new_part(path: Path, overwrite: bool, progress: Progress) -> Part:
+    """The file for *path*, if no other run is making it; what killed runs left of it is removed."""
+    with names_locked(path.parent) as locked:
+        if locked:
+            found = remove_unfinished(path.parent, path.name)
+            for left in found.removed:
+                progress.note(
+                    f"removed {left.path} ({human_size(left.size)}), which a run left that was killed while it made {path}"
+                )
+            if found.under_way:
+                raise OutputError(
+                    f"cannot write {path}: another run is making it now ({found.under_way[0]}); wait until that has ended"
+                )
+        return Part(path, overwrite=overwrite)
 
 
-def _rename_new(part: Path, path: Path) -> None:
-    """Rename, but never over a file made meanwhile; without hard links, only a check prevents this."""
+def _publish(parts: Sequence[Part]) -> None:
+    """Let *parts* become results: the first, which stands for all, as the last."""
+    # Contents before names: after a power loss a name must never lead to half a file.
+    for part in parts:
+        part.flush()
+    with uninterrupted():
+        try:
+            for part in reversed(parts):
+                part.take_name(keep_older=part is not parts[0])
+        except BaseException:
+            for part in parts:
+                part.give_name_back()
+            raise
+
+
+def _link_new(part: Path, path: Path) -> None:
+    """Name *part* also *path*, but never over a file that has come up meanwhile; without hard links a check has to do."""
     try:
         path.hardlink_to(part)
     except FileExistsError as error:
         raise OutputError(f"cannot write {path}: another program made it meanwhile") from error
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+        if error.errno not in _NO_HARD_LINKS:
             raise
         if path.exists():
             raise OutputError(f"cannot write {path}: another program made it meanwhile") from error
         part.replace(path)
-        return
-    part.unlink()
+
+
+def _second_name(path: Path) -> Path:
+    """Another name for the file *path*; where there are no hard links, its only one."""
+    name = part_name(path)
+    try:
+        name.hardlink_to(path)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        path.rename(name)
+    return name
 
 
 def _link_nameless(fd: int, path: Path) -> bool:
@@ -195,34 +316,12 @@ def _link_nameless(fd: int, path: Path) -> bool:
     return True
 
 
-def _back_up(path: Path, backup: Path) -> None:
-    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        status = os.fstat(source)
-        target = os.open(backup, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            copy_sparse(source, target, for_good=True)
-            # The owner before the mode, because chown clears setuid bits. A user without the right to chown can only have
-            # written another owner's file as a member of its group.
-            with suppress(PermissionError):
-                os.fchown(target, status.st_uid, status.st_gid)
-            os.fchmod(target, status.st_mode & 0o7777)
-            os.fsync(target)
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
+def flush_directory(path: Path) -> None:
+    """Have the names in a directory survive a loss of power, where the file system can do so.
 
-
-def _flush(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _flush_directory(path: Path) -> None:
+    Raises:
+        OSError: it failed.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -234,18 +333,38 @@ def _flush_directory(path: Path) -> None:
         os.close(fd)
 
 
-def _is_full(error: BaseException) -> bool:
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    if error.errno in _FULL:
+        return OutputError(f"cannot write {path}: {full_file_system(path.parent, 0)}, or choose another directory")
+    return OutputError(f"cannot write {path}: {error.strerror}")
+
+
+def is_full(error: BaseException) -> bool:
     """Whether *error* is, or was caused by, a full file system."""
-    return any(
-        isinstance(item, OSError) and item.errno in (errno.ENOSPC, errno.EDQUOT) for item in (error, error.__cause__)
-    )
+    return any(isinstance(item, OSError) and item.errno in _FULL for item in (error, error.__cause__))
 
 
-def _full(path: Path, written: Path) -> OutputError:
-    """The error for a full file system. Made before *written* is removed, because it has its size."""
+def _full(parts: Sequence[Part]) -> OutputError:
+    """The error for a full file system. Made before the parts are removed, because it has their size."""
+    part = min(parts, key=lambda part: os.statvfs(part.target.parent).f_bavail)
+    return full_error(part.target, part.path)
+
+
+def full_error(path: Path, written: Path) -> OutputError:
+    """The error for the file system of *path*, which is full; *written* is what it took so far."""
     size = written.stat().st_blocks * 512 if written.exists() else 0
-    status = os.statvfs(path.parent)
-    return OutputError(
-        f"cannot write {path}: the file system of {path.parent} is full ({size} bytes were written, "
-        f"{status.f_bavail * status.f_frsize} are left); free some room there, or choose another directory"
+    return OutputError(f"cannot write {path}: {full_file_system(path.parent, size)}, or choose another directory")
+
+
+def full_file_system(directory: Path, written: int) -> str:
+    """What is full about the file system of *directory*, where *written* bytes were written, and the way out."""
+    status = os.statvfs(directory)
+    left = status.f_bavail * status.f_frsize
+    if status.f_files and not status.f_favail:
+        return (
+            f"the file system of {directory} has no free inode ({status.f_files} are in use, {left} bytes are left); remove "
+            "files there"
+        )
+    return (
+        f"the file system of {directory} is full ({written} bytes were written, {left} are left); free some space there"
     )

@@ -9,35 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
 from ...concurrency.uninterrupted import uninterrupted
 from ...errors import DiskImageError, OutputError
+from ...progress import SILENT, Progress
 from ..device import FileDevice
-from .scratch import nameless_file
+from .undo_log import UndoLog, find_log, new_log, put_back
 
 _CHUNK = 1 << 20
 
 
-class _Saved(msgspec.Struct, frozen=True):
-    """*length* bytes of the device at *offset*, kept at *position* of the scratch file."""
-
-    offset: int
-    length: int
-    position: int
-
-
 class UndoDevice:
-    """Reads and writes *device*; the old content of a range goes to the scratch file *fd* before the first write to it.
+    """Reads and writes *device*; the old content of a range goes to *log* before the first write to it.
 
     Its location is None, so that no program bypasses it.
     """
 
-    def __init__(self, device: FileDevice, fd: int) -> None:
+    def __init__(self, device: FileDevice, log: UndoLog) -> None:
         self._device = device
-        self._fd = fd
-        self._end = 0
-        self._saved: list[_Saved] = []
+        self._log = log
         # The ranges that are kept, disjoint and in order: starts and ends.
         self._starts: list[int] = []
         self._ends: list[int] = []
@@ -77,11 +66,11 @@ class UndoDevice:
         Raises:
             DiskImageError: the device can no longer be written.
         """
-        for saved in reversed(self._saved):
-            for done in range(0, saved.length, _CHUNK):
-                data = os.pread(self._fd, min(_CHUNK, saved.length - done), saved.position + done)
-                self._device.write(saved.offset + done, data)
-        self._saved.clear()
+        try:
+            for offset, data in self._log.records():
+                self._device.write(offset, data)
+        except OSError as error:
+            raise DiskImageError(f"cannot read what {self.name} held: {error.strerror}") from error
 
     def _missing(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The parts of a range that are not kept yet."""
@@ -114,20 +103,12 @@ class UndoDevice:
     def _keep(self, start: int, end: int) -> None:
         try:
             for offset in range(start, end, _CHUNK):
-                data = self._device.read(offset, min(_CHUNK, end - offset))
-                if os.pwrite(self._fd, data, self._end + offset - start) != len(data):
-                    raise OutputError(f"cannot keep what {self.name} holds: the scratch file took only part of it")
+                self._log.keep(offset, self._device.read(offset, min(_CHUNK, end - offset)))
         except OSError as error:
             raise OutputError(
                 f"cannot keep what {self.name} holds, to put it back if anything fails: {error.strerror}; set TMPDIR to a "
-                "directory with more room"
+                "directory with more space"
             ) from error
-        last = self._saved[-1] if self._saved else None
-        if last is not None and last.offset + last.length == start and last.position + last.length == self._end:
-            self._saved[-1] = _Saved(last.offset, last.length + end - start, last.position)
-        else:
-            self._saved.append(_Saved(start, end - start, self._end))
-        self._end += end - start
 
 
 def check_unused(path: Path) -> None:
@@ -153,11 +134,15 @@ def _claim(path: Path) -> int:
 
 
 @contextmanager
-def undoing(path: Path, directory: Path) -> Iterator[UndoDevice]:
+def undoing(path: Path, directory: Path, progress: Progress = SILENT) -> Iterator[UndoDevice]:
     """Let the block change the block device *path*; if it fails, the device gets its old content back.
 
-    The device must not be in use: none of its partitions may be mounted. Overwritten data is kept in an unnamed file in
-    *directory*, which needs as much space as is written. A power loss in between leaves the device incomplete.
+    The device must not be in use: none of its partitions may be mounted. Overwritten data is kept in a file in *directory*,
+    which needs as much space as is written. When the process is killed that file stays: :func:`restore_device` puts it back. A
+    loss of power may leave it incomplete.
+
+    Args:
+        progress: is given warnings of what went wrong when the change was whole already.
 
     Raises:
         OutputError: the device is in use, or there is no space in *directory*.
@@ -165,20 +150,62 @@ def undoing(path: Path, directory: Path) -> Iterator[UndoDevice]:
     """
     claim = _claim(path)
     try:
-        with FileDevice(path, writable=True) as device, nameless_file(directory) as fd:
-            undo = UndoDevice(device, fd)
+        with FileDevice(path, writable=True) as device, new_log(device, directory) as (log, kept):
+            undo = UndoDevice(device, log)
             try:
                 yield undo
-                os.fsync(device.fileno())
+                _flush(device)
             except BaseException as error:
                 try:
                     with uninterrupted():
                         undo.roll_back()
-                        os.fsync(device.fileno())
-                except (DiskImageError, OSError) as second:
+                        _flush(device)
+                except DiskImageError as second:
                     raise DiskImageError(
-                        f"{path} could not be put back as it was, and is damaged now: {second}. What failed first: {error}"
+                        f"{path} could not be put back as it was, and is damaged now: {second}. {kept} holds what it was "
+                        f"before; drypoint restore {path} tries again. What failed first: {error}"
                     ) from error
+                _remove(kept, progress)
                 raise
+            _remove(kept, progress)
     finally:
         os.close(claim)
+
+
+def restore_device(path: Path) -> Path:
+    """Put back what the block device *path* held before a run changed it in place that was killed; which file kept that.
+
+    Raises:
+        OutputError: the device is in use, or there is nothing to put back.
+        DiskImageError: what was kept cannot be read, or the device cannot be written.
+    """
+    claim = _claim(path)
+    try:
+        with FileDevice(path, writable=True) as device:
+            device.lock(exclusive=True)
+            found = find_log(device)
+            if found is None:
+                raise OutputError(
+                    f"there is nothing to put back on {path}: neither TMPDIR nor /var/tmp has a file *.drypoint-undo of it "
+                    "that belongs to you"
+                )
+            with uninterrupted():
+                put_back(found, device)
+            found.unlink(missing_ok=True)
+            return found
+    finally:
+        os.close(claim)
+
+
+def _flush(device: FileDevice) -> None:
+    try:
+        os.fsync(device.fileno())
+    except OSError as error:
+        raise DiskImageError(f"cannot write {device.name}: {error.strerror}") from error
+
+
+def _remove(kept: Path, progress: Progress) -> None:
+    try:
+        kept.unlink(missing_ok=True)
+    except OSError as error:
+        progress.note(f"warning: {kept} is not needed any more, but cannot be removed: {error.strerror}. Remove it")

@@ -16,7 +16,7 @@ import msgspec
 
 from ...errors import OutputError, UsageError
 from ...progress import Progress
-from .. import FileDevice, GrowableDevice, copy_sparse, in_place, whole_file
+from .. import FileDevice, GrowableDevice, copy_sparse
 from ..formats import (
     ImageFormat,
     OpenedImage,
@@ -26,7 +26,8 @@ from ..formats import (
     write_block_map,
     write_image,
 )
-from .output import adopt, check_target
+from .in_place import in_place
+from .output import Part, check_target, whole_files
 from .scratch import nameless_file, path_of, scratch_directory
 from .undo import check_unused, undoing
 from .writeback import early_writeback
@@ -95,7 +96,7 @@ def check_destination(base: Path, destination: Destination) -> Path:
 
 
 @contextmanager
-def working_disk(base: Path, destination: Destination) -> Iterator[Workspace]:
+def working_disk(base: Path, destination: Destination, progress: Progress) -> Iterator[Workspace]:
     """A workspace; the output appears under its name when the block succeeds, and nothing is left when it fails.
 
     Raises:
@@ -103,7 +104,7 @@ def working_disk(base: Path, destination: Destination) -> Iterator[Workspace]:
         UsageError: the base cannot be changed in place, or the destination's suffix is that of a format that cannot be written.
     """
     if destination.path is not None:
-        with working_file(destination.path, destination, (base,)) as workspace:
+        with working_file(destination.path, destination, (base,), progress) as workspace:
             yield workspace
         return
     with ExitStack() as stack:
@@ -112,39 +113,42 @@ def working_disk(base: Path, destination: Destination) -> Iterator[Workspace]:
 
 
 @contextmanager
-def working_file(path: Path, destination: Destination, inputs: tuple[Path, ...]) -> Iterator[Workspace]:
+def working_file(
+    path: Path, destination: Destination, inputs: tuple[Path, ...], progress: Progress
+) -> Iterator[Workspace]:
     """A workspace for the new file *path*, whose base need not be a file.
 
     Args:
         inputs: files that the job reads; none of them may be the output.
+        progress: is given warnings.
 
     Raises:
         OutputError, UsageError: as :func:`working_disk`.
     """
     with ExitStack() as stack:
         kind = format_of_name(path)
-        block_map = None
+        paths = [path]
         if destination.block_map is not None:
-            if destination.block_map.absolute() == path.absolute():
+            if destination.block_map.resolve() == path.resolve():
                 raise UsageError(f"the disk image and its block map cannot both be {path}")
-            block_map = stack.enter_context(
-                whole_file(destination.block_map, overwrite=destination.overwrite, inputs=inputs)
-            )
-        part = stack.enter_context(whole_file(path, overwrite=destination.overwrite, inputs=inputs))
-        stack.enter_context(early_writeback(part))
+            paths.append(destination.block_map)
+        parts = stack.enter_context(
+            whole_files(paths, overwrite=destination.overwrite, inputs=inputs, progress=progress)
+        )
+        stack.enter_context(early_writeback(parts[0].path))
         # A stack of its own, so that what is opened in it is closed before the file gets its name.
         with ExitStack() as opened:
-            yield _Copy(path, kind, part, block_map, opened)
+            yield _Copy(kind, parts, opened)
 
 
 class _Copy:
     """A copy of the base in the output's directory."""
 
-    def __init__(self, path: Path, kind: ImageFormat, part: Path, block_map: Path | None, stack: ExitStack) -> None:
-        self._path = path
+    def __init__(self, kind: ImageFormat, parts: tuple[Part, ...], stack: ExitStack) -> None:
+        self._part = parts[0]
+        self._path = self._part.target
         self._kind = kind
-        self._part = part
-        self._block_map = block_map
+        self._block_map = parts[1].path if len(parts) > 1 else None
         self._stack = stack
         self._copied: Path | None = None
         self._disk: FileDevice | None = None
@@ -157,7 +161,7 @@ class _Copy:
         if base.is_scratch:
             return
         is_result = self._kind is ImageFormat.RAW
-        copied = self._part if is_result else path_of(self._stack.enter_context(nameless_file(self.scratch_dir)))
+        copied = self._part.path if is_result else path_of(self._stack.enter_context(nameless_file(self.scratch_dir)))
         _copy(base.device, copied, progress, for_good=is_result)
         self._copied = copied
 
@@ -167,8 +171,8 @@ class _Copy:
                 raise ValueError("the base was not copied")
             copy = self._copied
         elif self._kind is ImageFormat.RAW:
-            copy = self._part
-            adopt(base.device.fileno(), copy)
+            self._part.adopt(base.device.fileno())
+            copy = self._part.path
         else:
             copy = path_of(base.device.fileno())
         self._disk = self._stack.enter_context(FileDevice(copy, writable=True, name=str(self._path)))
@@ -186,7 +190,7 @@ class _Copy:
             write_block_map(disk.fileno(), disk.size, name, self._block_map)
             step.end()
         if self._kind is not ImageFormat.RAW:
-            with self._part.open("wb") as target:
+            with self._part.path.open("wb") as target:
                 write_image(
                     disk.fileno(), disk.size, target.fileno(), self._kind, name, timestamp=timestamp, progress=progress
                 )
@@ -211,11 +215,11 @@ class _InPlace:
             # No copy is needed.
             return base.device
         if self._path.is_block_device():
-            return self._stack.enter_context(undoing(self._path, self.scratch_dir))
+            return self._stack.enter_context(undoing(self._path, self.scratch_dir, progress))
         step = progress.begin("keeping a copy of the disk image")
-        path = self._stack.enter_context(in_place(self._path))
+        path = self._stack.enter_context(in_place(self._path, progress=progress))
         step.end()
-        disk = self._stack.enter_context(FileDevice(path, writable=True))
+        disk = self._stack.enter_context(FileDevice(path, writable=True, name=str(self._path)))
         disk.extend(base.device.size)
         return disk
 
@@ -233,7 +237,7 @@ def _refuse_block_device(path: Path) -> None:
 
 
 def _scratch_for(path: Path) -> Path:
-    return scratch_directory() if path.is_block_device() else path.absolute().parent
+    return scratch_directory() if path.is_block_device() else path.resolve().parent
 
 
 def _check_in_place(path: Path, destination: Destination) -> None:

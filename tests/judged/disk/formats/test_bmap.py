@@ -30,7 +30,7 @@ def map_of(image: Path) -> tuple[Path, list[tuple[int, int, str]]]:
     """The block map of *image*, and its ranges as (start, end, checksum) in bytes."""
     path = image.with_suffix(".bmap")
     with image.open("rb") as file, whole_file(path, overwrite=True) as part:
-        write_block_map(file.fileno(), image.stat().st_size, NAME, part)
+        write_block_map(file.fileno(), image.stat().st_size, NAME, part.path)
     root = ElementTree.parse(path).getroot()
     assert root.attrib["version"] == "2.0"
     assert int(root.findtext("ImageSize", "")) == image.stat().st_size

@@ -33,7 +33,7 @@ from drypoint.disk.formats import (
     write_image,
     xz,
 )
-from drypoint.disk.host.output import adopt, whole_file
+from drypoint.disk.host.output import whole_file
 from drypoint.disk.host.scratch import path_of
 from drypoint.errors import DiskImageError, OutputError, UsageError
 from drypoint.progress import SILENT, Step
@@ -249,8 +249,8 @@ def test_a_packed_image_is_a_sparse_scratch_file(image: Path, tmp_path: Path, ki
 def test_scratch_becomes_the_output_without_a_copy(image: Path, tmp_path: Path) -> None:
     path = packed(ImageFormat.GZIP, image.read_bytes(), tmp_path)
     with opened_image(path, directory=tmp_path) as opened, whole_file(tmp_path / "out.img") as part:
-        adopt(opened.device.fileno(), part)
-        assert part.stat().st_ino == os.fstat(opened.device.fileno()).st_ino
+        part.adopt(opened.device.fileno())
+        assert part.path.stat().st_ino == os.fstat(opened.device.fileno()).st_ino
     assert (tmp_path / "out.img").read_bytes() == image.read_bytes()
     assert len(list(tmp_path.iterdir())) == 2
 

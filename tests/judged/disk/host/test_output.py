@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from drypoint.disk.device import FileDevice
 from drypoint.disk.host import copies as copy
 from drypoint.disk.host.copies import copy_sparse, data_extents
-from drypoint.disk.host.output import adopt, in_place, whole_file
+from drypoint.disk.host.in_place import in_place
+from drypoint.disk.host.output import whole_file
 from drypoint.disk.host.scratch import nameless_file
 from drypoint.errors import DiskImageError, OutputError
 
@@ -25,14 +26,14 @@ MIB = 1 << 20
 def fail_with(target: Path, error: BaseException, *, overwrite: bool = False) -> None:
     """Write a megabyte of a result, then fail."""
     with whole_file(target, overwrite=overwrite) as part:
-        part.write_bytes(os.urandom(MIB))
+        part.path.write_bytes(os.urandom(MIB))
         raise error
 
 
 def lose_the_race(target: Path) -> None:
     """Write a result, but let another program take its name meanwhile."""
     with whole_file(target) as part:
-        part.write_bytes(b"mine")
+        part.path.write_bytes(b"mine")
         target.write_bytes(b"theirs")
 
 
@@ -43,9 +44,9 @@ def names(directory: Path) -> list[str]:
 def test_a_result_appears_when_it_is_whole(tmp_path: Path) -> None:
     target = tmp_path / "out.img"
     with whole_file(target) as part:
-        assert part.parent == tmp_path
-        assert part.name.startswith(".out.img.")
-        part.write_bytes(b"result")
+        assert part.path.parent == tmp_path
+        assert part.path.name.startswith(".out.img.")
+        part.path.write_bytes(b"result")
         assert not target.exists()
     assert target.read_bytes() == b"result"
     assert names(tmp_path) == ["out.img"]
@@ -65,7 +66,7 @@ import time
 from pathlib import Path
 from drypoint.disk.host.output import whole_file
 with whole_file(Path({str(tmp_path / "out.img")!r})) as part:
-    part.write_bytes(b"half")
+    part.path.write_bytes(b"half")
     time.sleep(60)
 """
     # The tests themselves may run in the background, where interrupts are ignored.
@@ -92,7 +93,7 @@ def test_an_older_file_is_kept_unless_it_may_be_replaced(tmp_path: Path) -> None
         fail_with(target, ValueError("half"), overwrite=True)
     assert target.read_bytes() == b"old"
     with whole_file(target, overwrite=True) as part:
-        part.write_bytes(b"new")
+        part.path.write_bytes(b"new")
     assert target.read_bytes() == b"new"
     assert names(tmp_path) == ["out.img"]
 
@@ -112,7 +113,7 @@ def test_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     target = tmp_path / "out.img"
     with whole_file(target) as part:
-        part.write_bytes(b"mine")
+        part.path.write_bytes(b"mine")
     assert names(tmp_path) == ["out.img"]
     target.unlink()
     with pytest.raises(OutputError, match="meanwhile"):
@@ -144,7 +145,7 @@ def test_a_link_that_leads_nowhere_is_refused_before_the_work(tmp_path: Path) ->
     with pytest.raises(OutputError, match="symbolic link that leads nowhere"), whole_file(target):
         pytest.fail("the block must not run")
     with whole_file(target, overwrite=True) as part:
-        part.write_bytes(b"new")
+        part.path.write_bytes(b"new")
     assert not target.is_symlink()
     assert names(tmp_path) == ["out.img"]
 
@@ -162,7 +163,7 @@ def test_a_full_file_system_is_told(tmp_path: Path) -> None:
 
 
 def fill(target: Path) -> None:
-    with whole_file(target) as part, FileDevice(part, writable=True) as device:
+    with whole_file(target) as part, FileDevice(part.path, writable=True) as device:
         device.extend(4 * MIB)
         device.write(0, b"x" * (2 * MIB))
 
@@ -184,8 +185,8 @@ def adopted(target: Path, directory: Path) -> tuple[os.stat_result, os.stat_resu
         os.pwrite(fd, b"scratch", MIB)
         os.ftruncate(fd, 4 * MIB)
         with whole_file(target) as part:
-            adopt(fd, part)
-            with part.open("r+b") as file:
+            part.adopt(fd)
+            with part.path.open("r+b") as file:
                 file.write(b"more")
         return os.fstat(fd), target.stat()
 
@@ -225,7 +226,7 @@ def test_a_nameless_file_that_cannot_be_linked_is_copied(
 def test_a_failure_after_adopting_leaves_nothing(tmp_path: Path) -> None:
     def fail() -> None:
         with nameless_file(tmp_path) as fd, whole_file(tmp_path / "out.img") as part:
-            adopt(fd, part)
+            part.adopt(fd)
             raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011 - our own, above
@@ -237,7 +238,7 @@ def test_no_room_for_a_copy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def fail() -> None:
         with nameless_file(tmp_path) as fd, whole_file(tmp_path / "out.img") as part:
             os.pwrite(fd, b"scratch", 0)
-            adopt(fd, part)
+            part.adopt(fd)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

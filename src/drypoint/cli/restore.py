@@ -1,0 +1,31 @@
+"""``drypoint restore``: the way back after a run was killed that changed a disk image in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..disk.host.restore import restore
+from . import render
+
+_EXAMPLES = """\b
+Examples:
+  drypoint restore balena.img
+  drypoint restore /dev/sdX
+"""
+
+
+@click.command("restore", epilog=_EXAMPLES)
+@click.argument("base", type=click.Path(path_type=Path))
+@render.output_options
+def command(base: Path, quiet: bool, verbose: int) -> None:
+    """Put back what the disk image BASE, a file or block device, held before preload --in-place.
+
+    For a run that was killed: one that fails, or ends on Ctrl-C, does this itself. A file comes back from its copy
+    .NAME.XXXXXXXX.before, a block device from a file *.drypoint-undo in TMPDIR or /var/tmp; either is removed then.
+    """
+    render.set_up(verbose)
+    kept = restore(base)
+    if not quiet:
+        render.line(f"{base} is as it was before; {kept} is removed")

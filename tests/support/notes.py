@@ -1,0 +1,25 @@
+"""What a job notes, and what lies in a directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from drypoint.progress import SILENT, Step
+
+
+class Notes:
+    """A progress that keeps the notes as *texts*."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def begin(self, what: str, total: int | None = None) -> Step:
+        return SILENT.begin(what, total)
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def names(directory: Path) -> list[str]:
+    """The names in *directory*, in order."""
+    return sorted(item.name for item in directory.iterdir())
