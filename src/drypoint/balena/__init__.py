@@ -1,1 +1,1 @@
-"""All that is particular to balena: its target state, and where balenaOS keeps things on a disk image."""
+"""Everything specific to balena: target states, the Supervisor, and the layout of balenaOS disk images."""

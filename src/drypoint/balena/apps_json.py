@@ -1,9 +1,9 @@
 """apps.json: the target state that the balena Supervisor reads at first boot.
 
-Format: version 3, as the Supervisor's own types have it (balena-supervisor, src/types/state.ts, ``AppsJsonFormat``, and
-src/types/basic.ts); version 2, see :mod:`.apps_json_v2`; what changed with its versions, see :mod:`.supervisor_rules`. The
-Supervisor passes over the whole file, in silence, when one field is wrong; so each field is checked here, and every fault is
-named by its JSON path. Bytes are written to the device as they came, never serialised anew.
+Format: version 3, by the Supervisor's own types (balena-supervisor, src/types/state.ts, ``AppsJsonFormat``, and
+src/types/basic.ts); version 2, see :mod:`.apps_json_v2`; changes between Supervisors, see :mod:`.supervisor_rules`. The
+Supervisor silently ignores the whole file if one field is wrong; so each field is checked here, and every fault is named by
+its JSON path. The bytes are written to the device as they came, never serialised again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class AppsJson(msgspec.Struct, frozen=True):
     """A checked apps.json; ``content`` is its exact bytes.
 
     Attributes:
-        version: of the format: 3 for Supervisors from 13 on, 2 for 7 to 12.
+        version: of the format: 3 for Supervisor 13 and later, 2 for 7 to 12.
     """
 
     content: bytes
@@ -59,20 +59,20 @@ class AppsJson(msgspec.Struct, frozen=True):
 
     @property
     def images(self) -> tuple[Reference, ...]:
-        """The images of all services, each once, in the order of the file."""
+        """The distinct images of all services, in the order of the file."""
         return tuple(dict.fromkeys(service.image for service in self.services))
 
 
 def read_apps_json(content: bytes, what: str, versions: Collection[AppsJsonVersion] = ONLY_3) -> AppsJson:
-    """Read an apps.json that some Supervisor takes; :func:`.fit` says whether a certain one does.
+    """Read an apps.json that some Supervisor accepts; :func:`.fit` checks it for one Supervisor.
 
     Args:
         content: the file's bytes.
-        what: how errors name the file.
-        versions: those that are taken.
+        what: the file's name in errors.
+        versions: the versions to accept.
 
     Raises:
-        UsageError: it is too large, not JSON, of another version, or no Supervisor takes it; the faults are listed.
+        UsageError: it is too large, not JSON, of another version, or no Supervisor accepts it; the faults are listed.
     """
     state = parse_state(content, what)
     version: AppsJsonVersion = 2 if is_version_2(state) else 3
@@ -90,10 +90,10 @@ def read_apps_json(content: bytes, what: str, versions: Collection[AppsJsonVersi
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """What a check of a state found.
+    """The result of checking a target state.
 
     Attributes:
-        faults: what was expected, by the JSON path of what is wrong; the first of *fault_count* ones.
+        faults: the expected value by the JSON path of each fault; the first ones of *fault_count*.
     """
 
     services: tuple[Service, ...]
@@ -102,7 +102,7 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 def check_state(state: JsonObject, version: AppsJsonVersion, supervisor: SupervisorVersion) -> Checked:
-    """What *supervisor*, which reads *version*, makes of *state*."""
+    """Check *state*, of *version*, by the rules of *supervisor*."""
     rules = rules_of(supervisor)
     walk = StateCheckerV2(rules) if version == 2 else _StateCheckerV3(rules)
     services = tuple(walk.services(state))
@@ -110,7 +110,7 @@ def check_state(state: JsonObject, version: AppsJsonVersion, supervisor: Supervi
 
 
 def first_to_take(state: JsonObject, version: AppsJsonVersion, after: SupervisorVersion) -> SupervisorVersion | None:
-    """The first Supervisor after *after* that takes *state* as it is; None if none does."""
+    """The first Supervisor after *after* that accepts *state* as it is; None if none does."""
     for supervisor in _readers(version):
         if supervisor > after and not check_state(state, version, supervisor).faults:
             return supervisor
@@ -118,7 +118,7 @@ def first_to_take(state: JsonObject, version: AppsJsonVersion, after: Supervisor
 
 
 def listed(checked: Checked) -> str:
-    """The faults, a line each."""
+    """The faults, one a line."""
     shown = "\n".join(f"  {path}: {text}" for path, text in checked.faults.items())
     more = checked.fault_count - len(checked.faults)
     return shown + (f"\n  and {more} more" if more > 0 else "")
@@ -136,10 +136,10 @@ def _readers(version: AppsJsonVersion) -> tuple[SupervisorVersion, ...]:
 
 
 def parse_state(content: bytes, what: str) -> JsonObject:
-    """The object in an apps.json of version 2 or 3, unchecked but for its having apps.
+    """The object in an apps.json of version 2 or 3; only the presence of apps is checked.
 
     Raises:
-        UsageError: it is too large, or something else.
+        UsageError: it is too large, or not an apps.json of these versions.
     """
     if len(content) > MAX_BYTES:
         raise UsageError(f"{what} has more than {MAX_BYTES} bytes, too many for an apps.json")
@@ -154,14 +154,14 @@ def parse_state(content: bytes, what: str) -> JsonObject:
     if not isinstance(state, dict) or "apps" not in state:
         hint = ""
         if isinstance(state, dict) and len(state) == 1 and isinstance(inner := next(iter(state.values())), dict):
-            # The answer of the API, as it is.
+            # The unchanged answer of the API.
             hint = "; what is under its only key may be one" if "apps" in inner else ""
         raise UsageError(f"{what} is not an apps.json: expected an object with 'apps' and 'config' at the top{hint}")
     return state
 
 
 class _StateCheckerV3(StateChecker):
-    """Goes through a state of version 3 once, gathering services and faults."""
+    """Checks a state of version 3 in one pass, collecting services and faults."""
 
     def services(self, state: JsonObject) -> Iterator[Service]:
         self.boolean(state, "pinDevice", "")

@@ -1,9 +1,9 @@
-"""apps.json of version 2: what the Supervisors 7 to 12 read.
+"""apps.json of version 2, which the Supervisors 7 to 12 read.
 
 Format: balena-supervisor at v12.11.43, src/types/state.ts and src/types/basic.ts (``TargetApps``), and before 12.11.15
-src/lib/validation.ts: apps by id, each with one release, its services by id with the composition's fields among their own. What
-newer Supervisors make of it: src/lib/legacy.ts, ``fromV2TargetApps``. What the API makes of a release: open-balena-api,
-src/features/device-state/routes/state-get-v2.ts: composition first, the service's own fields over it.
+src/lib/validation.ts: apps by id, each with one release, its services by id with the composition's fields among their own.
+Conversion by newer Supervisors: src/lib/legacy.ts, ``fromV2TargetApps``. Conversion by the API: open-balena-api,
+src/features/device-state/routes/state-get-v2.ts: the composition first, overridden by the service's own fields.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _SETTING = re.compile(r"(?:RESIN_|BALENA_)?HOST_(?:CONFIG|EXTLINUX|ODMDATA|SPLAS
 
 
 def is_version_2(state: JsonObject) -> bool:
-    """Whether a Supervisor takes *state* for one of version 2: an app is keyed by a number."""
+    """Whether a Supervisor takes *state* for version 2: an app's key is a number."""
     apps = state.get("apps")
     return isinstance(apps, dict) and any(is_identifier_text(key) for key in apps)
 
 
 def to_version_2(state: JsonObject) -> JsonObject:
-    """The state of version 2 for *state*, a checked one of version 3. Nothing of *state* is shared with it but its leaves.
+    """The state of version 2 for *state*, a checked one of version 3. It shares no objects with *state*.
 
     Raises:
-        UsageError: version 2 has no words for it: it holds more than one app or one release, or an app that is no fleet's.
+        UsageError: version 2 cannot express it: there is more than one app or release, or the app is not a fleet's.
     """
     apps = _object(state.get("apps"))
     if len(apps) > 1:
@@ -89,18 +89,18 @@ def _object(value: Json) -> JsonObject:
 
 
 def _decimal(identifier: Json) -> str:
-    """An identifier, a checked one, as a key."""
+    """A checked identifier as a key."""
     return str(integer_of(identifier))
 
 
 class StateCheckerV2(StateChecker):
-    """Goes through a state of version 2 once, gathering services and faults."""
+    """Checks a state of version 2 in one pass, collecting services and faults."""
 
     def services(self, state: JsonObject) -> Iterator[Service]:
         if "name" in state and "\n" in self.short_text(state, "name", ""):
             self.fault("name", "expected a text without line breaks")
         config = state.get("config")
-        # Whatever else is in it, the Supervisor does without.
+        # The Supervisor ignores all other names.
         settings = (
             {key: value for key, value in config.items() if _SETTING.match(key)} if isinstance(config, dict) else {}
         )

@@ -1,4 +1,4 @@
-"""The Supervisor that apps.json is written for."""
+"""Finding the Supervisor that apps.json is written for."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Warn: TypeAlias = Callable[[str], None]
 def supervisor_of(
     given: str | None, base: Device | None, target: Target, known: StoreContents | None, warn: Warn, *, comes: bool
 ) -> RunningSupervisor:
-    """The Supervisor that reads apps.json: the one that is *given*, or else the one that *base* starts.
+    """The Supervisor that reads apps.json: the *given* version, or else the one that *base* starts.
 
     Args:
-        known: the store on a base that cannot be read, if it was read before.
-        warn: takes what is wrong but stops nothing, a sentence.
-        comes: whether the one that is given is put in.
+        known: the store of a base that cannot be read, if its manifest has it.
+        warn: gets each warning, a sentence.
+        comes: whether the given Supervisor is preloaded.
 
     Raises:
-        UsageError: what is given is not a version; or nothing is given, and it is not known.
+        UsageError: *given* is not a version; or it is None, and the version is unknown.
         DiskImageError, StoreError: the store cannot be read.
     """
     found = _supervisor_on(base, target, given) if known is None else supervisor_by(None, known.names)
@@ -65,14 +65,14 @@ def _supervisor_on(base: Device | None, target: Target, given: str | None) -> Ru
         return None
     disk = target_disk(base, target)
     partition = find_data_partition(disk, target).partition
-    # Whether it was unmounted cleanly is reported when the images are planned.
+    # The plan refuses a file system that was not unmounted cleanly.
     try:
         place = find_store(disk, read_table(disk), partition.number, target.data_root)
-        # What keeps the engine from the store is an error when the images are planned.
+        # The plan refuses a store that the engine does not use.
         reader = Ext4Reader(Window(disk, partition.start, partition.size), allow_dirty=True)
         return None if place.obstacles else find_supervisor(disk, reader, place.data_root)
     except (FilesystemError, StoreError) as error:
-        # Damage is an error when the images are planned, or repaired before (--fsck). Until then supervisor.conf has to do.
+        # The plan refuses damage, or it is repaired first (--fsck). Until then only supervisor.conf is used.
         found = supervisor_by(read_supervisor_conf(disk), {})
         if found is None and given is None:
             raise FilesystemError(
@@ -82,7 +82,7 @@ def _supervisor_on(base: Device | None, target: Target, given: str | None) -> Ru
 
 
 def given_supervisor(version: str | None) -> RunningSupervisor | None:
-    """What --supervisor-version means.
+    """The Supervisor of --supervisor-version.
 
     Raises:
         UsageError: *version* is not a version.
@@ -93,10 +93,10 @@ def given_supervisor(version: str | None) -> RunningSupervisor | None:
 def _warn_of_other_supervisor(
     given: SupervisorVersion, found: RunningSupervisor | None, warn: Warn, *, comes: bool
 ) -> None:
-    """Warn that the Supervisor that apps.json is written for is not the one that the disk image starts.
+    """Warn if the Supervisor that apps.json is written for is not the one that the disk image starts.
 
     Args:
-        comes: whether the former is put in.
+        comes: whether the former is preloaded.
     """
     if found is None and not comes:
         warn(

@@ -1,7 +1,7 @@
-"""Whether what is preloaded runs on the device that the disk image is for.
+"""The check that the disk image's device can run the preloaded images.
 
-Source: balena-sdk, src/models/os.ts (``isArchitectureCompatibleWith``): a 64-bit ARM device runs what was built for 32-bit
-ARM, one with ARMv7 what was built for ARMv6; and an amd64 processor runs i386 programs.
+Source: balena-sdk, src/models/os.ts (``isArchitectureCompatibleWith``): a 64-bit ARM device runs programs for 32-bit ARM, an
+ARMv7 device those for ARMv6; and an amd64 processor runs i386 programs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHOWN = 10
 
 
 class NeededArchitecture(msgspec.Struct, frozen=True):
-    """What a fleet is built for: its name, its device type's slug, and that one's processor in balena's words."""
+    """The architecture of a fleet: its name, its device type's slug, and the processor of that in balena's words."""
 
     fleet: str
     device_type: str
@@ -35,17 +35,17 @@ class NeededArchitecture(msgspec.Struct, frozen=True):
 
 
 def runs_on(device: str, program: str) -> bool:
-    """Whether a device of the architecture *device* runs what was built for *program*; both in balena's words."""
+    """Whether a device of architecture *device* runs programs built for *program*; both in balena's words."""
     return device == program or program in _ALSO_RUNS.get(device, frozenset())
 
 
 def check_architecture(
     device_type: DeviceType | None, fleets: Sequence[NeededArchitecture] = (), images: Sequence[Image] = ()
 ) -> None:
-    """Make sure that the device runs the fleets' releases and the images.
+    """Check that the device runs the fleets' releases and the images.
 
-    What is not known is not checked: a disk image without a device type, a fleet without one, an image that names no processor,
-    or an ARM image that does not say of which generation.
+    Unknown architectures are not checked: a disk image or a fleet without a device type, an image that names no processor, or
+    an ARM image without a variant.
 
     Raises:
         UsageError: it does not; everything that does not fit is named.

@@ -1,4 +1,4 @@
-"""The boot partition of a balenaOS disk image: which it is, and the files that the user's changes put into it.
+"""The boot partition of a balenaOS disk image: finding it, and the files for the user's changes.
 
 On a flasher image it is the outer one, flash-boot: the flasher copies config.json (without ``installer``), ``splash/`` and
 ``system-connections/`` to the device that it installs (meta-balena, resin-init-flasher).
@@ -20,13 +20,13 @@ from .splash import SPLASH_DIRECTORY, splash_path
 
 @dataclass(frozen=True, slots=True)
 class BootChanges:
-    """What is to be in the boot partition, each part checked already; None or empty leaves things as they are.
+    """Checked changes of the boot partition; None or empty changes nothing.
 
     Attributes:
-        config: a whole config.json in place of the one there.
-        settings: put into it, or into the one there.
+        config: a whole config.json that replaces the existing one.
+        settings: set in that one, or in the existing one.
         splash_image: a PNG.
-        connections: network connections beside those there; one of the same file name is replaced.
+        connections: network connections to add; an existing one of the same file name is replaced.
     """
 
     config: bytes | None = field(default=None, repr=False)
@@ -40,15 +40,15 @@ class BootChanges:
 
 
 def boot_partition_files(device: Device, changes: BootChanges, *, os_version: str | None = None) -> tuple[FatFile, ...]:
-    """The files that *changes* come to on the disk image *device*, which is only read.
+    """The files to write for *changes* on the disk image *device*, which is only read.
 
     Args:
-        os_version: of the disk image, if it is known; it can decide the splash image's name.
+        os_version: of the disk image, if known; it may decide the splash image's name.
 
     Raises:
         PartitionTableError: there is no boot partition, or more than one.
         FilesystemError: it is not FAT, or damaged.
-        DiskImageError: its config.json is not a JSON object, and something is to be set in it.
+        DiskImageError: its config.json is not a JSON object, and there are settings for it.
         UsageError: the changes contradict each other, or config.json.
         ToolError: mtools is missing.
     """
@@ -92,7 +92,7 @@ def find_boot_partition(device: Device) -> ProbedPartition:
 
     Raises:
         PartitionTableError: there is none, or more than one.
-        FilesystemError: it holds something else than FAT.
+        FilesystemError: it is not FAT.
         DiskImageError: the device cannot be read.
     """
     partitions = probe_partitions(device, read_table(device))
@@ -106,7 +106,7 @@ def find_boot_partition(device: Device) -> ProbedPartition:
 
 
 def _boot_partitions(partitions: tuple[ProbedPartition, ...]) -> list[ProbedPartition]:
-    """Those that bear the first of the labels that any bears."""
+    """The partitions with the first of the labels that any partition has."""
     by_label = [(probed.filesystem.label if probed.filesystem else "", probed) for probed in partitions]
     by_name = [(probed.partition.name, probed) for probed in partitions]
     for named in (by_label, by_name):

@@ -1,8 +1,8 @@
 """config.json of the boot partition: replaced, merged, and compared with the fleet that is preloaded.
 
 Sources: meta-balena's README.md (keys), balena-supervisor's src/config (applicationId), balena-cli's ``config write`` (dotted
-keys). balena's tools write the object on one line; what is there keeps its own layout. The file holds keys that let a device,
-or anybody, act for the fleet: no value of it ever gets into a message.
+keys). balena's tools write the object on one line; an existing file keeps its layout. The file holds API keys of the device
+or the fleet: no value of it ever appears in a message.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAX_INDENT = 8
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A key, from the top of the object down, and its value as JSON."""
+    """A key, as a path from the top of the object, and its value as JSON."""
 
     key: tuple[str, ...]
     value: bytes = field(repr=False)
@@ -39,7 +39,7 @@ class Setting:
 
 
 class ConfigApplication(msgspec.Struct, frozen=True):
-    """The fleet that a config.json makes a device join; *name* is "" where the file gives none."""
+    """The fleet that a device with this config.json joins; *name* is "" if the file has none."""
 
     application_id: int
     name: str
@@ -63,10 +63,10 @@ class _RawApps(msgspec.Struct):
 
 
 def parse_setting(text: str) -> Setting:
-    r"""``key=value`` as ``--set`` takes it.
+    r"""Parse ``key=value``, the argument of ``--set``.
 
-    The value is JSON if it parses as such, else it is a text. Dots lead into objects, ``os.network.wifi=…``; a dot that
-    belongs to a key is written ``\.``.
+    The value is JSON if it parses as JSON, else a text. Dots separate keys of nested objects, ``os.network.wifi=…``; a dot
+    inside a key is written ``\.``.
 
     Raises:
         UsageError: there is no ``=``, or no key before it. The message does not repeat the text, which may be a secret.
@@ -90,13 +90,13 @@ def parse_setting(text: str) -> Setting:
 
 
 def check_config(content: bytes, what: str) -> bytes:
-    """*content*, which is a config.json.
+    """*content*, checked to be a config.json.
 
     Args:
-        what: how errors name the file.
+        what: the file's name in errors.
 
     Raises:
-        UsageError: it is too large, or no JSON object.
+        UsageError: it is too large, or not a JSON object.
     """
     if len(content) > MAX_CONFIG_BYTES:
         raise UsageError(f"{what} has more than {MAX_CONFIG_BYTES} bytes, too many for a {CONFIG_FILE}")
@@ -107,14 +107,14 @@ def check_config(content: bytes, what: str) -> bytes:
 
 
 def merge_config(content: bytes | None, settings: Sequence[Setting]) -> bytes:
-    """The config.json *content* with *settings* put in, one after the other; keys that they do not name stay as they are.
+    """The config.json *content* with *settings* set, in order; other keys stay as they are.
 
-    Values, and numbers in them, keep their spelling; keys their order, new ones come last. The layout is that of *content*, a
-    single line or an indentation; balena's, a single line without spaces, if there is none.
+    Values keep their spelling, numbers too; keys keep their order, and new ones come last. The layout is that of *content*,
+    one line or indented; if there is none, one line without spaces, as balena's tools write it.
 
     Raises:
         DiskImageError: *content* is not a JSON object.
-        UsageError: a setting leads into a value that is not an object, or the result would be too large.
+        UsageError: a setting's path goes through a value that is not an object, or the result would be too large.
     """
     if not settings:
         return content or b"{}"
@@ -136,7 +136,7 @@ def merge_config(content: bytes | None, settings: Sequence[Setting]) -> bytes:
 
 
 def config_application(config: bytes) -> ConfigApplication | None:
-    """The fleet that *config*, a config.json, names; None if it names none, or is none."""
+    """The fleet in *config*, a config.json; None if it names none, or is not a config.json."""
     try:
         raw = json_decoder(_RawConfig).decode(config)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
@@ -147,9 +147,9 @@ def config_application(config: bytes) -> ConfigApplication | None:
 
 
 def other_fleet_warning(config: bytes | None, apps: AppsJson) -> str | None:
-    """What happens at first boot when *config* belongs to another fleet than the one that *apps* preloads; None if it does not.
+    """A warning if *config* belongs to another fleet than the one that *apps* preloads, else None.
 
-    Without an API to register with (``apiEndpoint``) a device goes on with what is preloaded, whatever fleet is named.
+    Without an API to register with (``apiEndpoint``), a device keeps running what is preloaded, whatever fleet is named.
     """
     joined = config_application(config) if config is not None else None
     if config is None or joined is None:
@@ -175,9 +175,9 @@ def other_fleet_warning(config: bytes | None, apps: AppsJson) -> str | None:
 
 
 def plain_http_warning(config: bytes | None) -> str | None:
-    """What happens with a *config* whose server is named by plain http; None for all others.
+    """A warning if *config* names its server with plain http, else None.
 
-    Supervisor 16.12.9 was seen to end at it.
+    Supervisor 16.12.9 was observed to exit with it.
     """
     try:
         raw = json_decoder(_RawConfig).decode(config or b"{}")
@@ -193,7 +193,7 @@ def plain_http_warning(config: bytes | None) -> str | None:
 
 
 def _fault(content: bytes) -> str | None:
-    """Why *content* is not JSON, by position only: what msgspec says repeats nothing of it."""
+    """Why *content* is not JSON, by position only: msgspec's message repeats none of its text."""
     try:
         msgspec.json.decode(content)
     except RecursionError:
@@ -213,7 +213,7 @@ def _set(raw: msgspec.Raw, setting: Setting, depth: int) -> msgspec.Raw:
     try:
         fields = json_decoder(dict[str, msgspec.Raw]).decode(raw)
     except msgspec.MsgspecError as error:
-        # A value that is not an object; which one is told by the key alone.
+        # A value on the path is not an object; the message names its key only.
         raise UsageError(
             f"{setting.name} cannot be set in {CONFIG_FILE}: {'.'.join(setting.key[:depth])} exists and is not an object"
         ) from error
@@ -226,29 +226,29 @@ def _set(raw: msgspec.Raw, setting: Setting, depth: int) -> msgspec.Raw:
 
 
 def _indentation(content: bytes | None) -> int:
-    """What :func:`msgspec.json.format` takes: spaces a level, or on one line with or without them."""
+    """The indent for :func:`msgspec.json.format`: spaces a level, 0 for one line with spaces, -1 for one without."""
     match = _LAYOUT.match(content or b"{}")
     if match is None:
         return _COMPACT
     if match[1] is not None:
-        # A tab is no choice.
+        # msgspec cannot indent with tabs.
         return min(max(match[2].count(b" "), 2 if b"\t" not in match[2] else 4), _MAX_INDENT)
     return _ONE_LINE if match[3] else _COMPACT
 
 
 def _plain(raw: msgspec.Raw) -> object:
-    """The value of a field; None where it is missing, or wrong in a way that passing over it did not show."""
+    """The value of a field; None if it is missing or malformed."""
     return msgspec.json.decode(raw) if bytes(raw) and _fault(bytes(raw)) is None else None
 
 
 def _app_number(key: str, app: _RawApp) -> int | None:
-    """Version 3 is keyed by uuid and has the id inside, version 2 is keyed by the id."""
+    """The id of an app: version 3 has uuids as keys and the id inside, version 2 has ids as keys."""
     inside = _number(app.id)
     return _number(key) if inside is None else inside
 
 
 def _number(value: object) -> int | None:
-    """A number, or the decimal text of one, as the Supervisor takes it."""
+    """A number, or the decimal text of one, which the Supervisor accepts too."""
     match value:
         case bool():
             return None

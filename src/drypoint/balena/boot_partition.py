@@ -1,4 +1,4 @@
-"""Boot partitions as balenaOS labels them: FAT, with config.json and device-type.json."""
+"""Finding boot partitions by balenaOS's labels: FAT, with config.json and device-type.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOOT_LABELS = ("resin-boot", "flash-boot", "balena-boot")
 
 
 class _Seen(Protocol):
-    """A partition, and what was found in it."""
+    """A partition and the file system in it."""
 
     @property
     def partition(self) -> Partition: ...
@@ -26,9 +26,9 @@ _SeenT = TypeVar("_SeenT", bound=_Seen)
 
 
 def boot_partitions(partitions: Iterable[_SeenT], labels: Collection[str] = BOOT_LABELS) -> Iterator[_SeenT]:
-    """All that may be meant, for who only reads: FAT with one of *labels*, or without a label, but with such a name in a GPT.
+    """All candidates, for reading: FAT with one of *labels*, or without a label but with such a name in a GPT.
 
-    Who writes needs the one: :func:`.boot.find_boot_partition`.
+    For writing there must be exactly one: :func:`.boot.find_boot_partition`.
     """
     for seen in partitions:
         filesystem = seen.filesystem

@@ -1,4 +1,4 @@
-"""What a user wants in the boot partition, and the files that this makes."""
+"""A request for changes of the boot partition, and the files to write for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class BootRequest:
     """Changes of the boot partition.
 
     Attributes:
-        config: a config.json that replaces the one there.
+        config: a config.json that replaces the existing one.
         settings: KEY=VALUE each, set in config.json; VALUE is JSON or else text.
         splash_image: a PNG.
         network_connections: NetworkManager connection profiles, written under their file names.
@@ -35,19 +35,19 @@ class BootRequest:
 
 
 def boot_files(request: BootRequest, device: Device, *, os_version: str | None = None) -> tuple[FatFile, ...]:
-    """The files that *request* write to the boot partition of the disk image *device*, which is only read.
+    """The files to write for *request* to the boot partition of the disk image *device*, which is only read.
 
     Args:
-        os_version: of the disk image, if it is known.
+        os_version: of the disk image, if known.
 
     Raises:
-        UsageError: a file cannot be read or is not what it should be, or the options contradict each other.
-        DiskImageError: there is no boot partition with an undamaged FAT file system, or its config.json is not one.
+        UsageError: a file cannot be read or is malformed, or the options contradict each other.
+        DiskImageError: there is no boot partition with an undamaged FAT file system, or its config.json is malformed.
         ToolError: mtools is missing.
     """
     if request.is_empty:
         return ()
-    # With all of config.json, networks and PNG, which a job without changes there has no use for.
+    # Imported late: a job without changes of the boot partition does not need it.
     from .boot import BootChanges, boot_partition_files
     from .boot_config import MAX_CONFIG_BYTES, check_config, parse_setting
     from .input_files import read_file

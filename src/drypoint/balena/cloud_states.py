@@ -1,4 +1,4 @@
-"""Target states from an API server, and its tokens for the registries that their images are in."""
+"""Target states from an API server, and tokens for the registries of their images."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _OWN_REGISTRY = "registry2."
 
 @dataclass(frozen=True, slots=True)
 class CloudServer:
-    """Which API server is asked, and who asks.
+    """An API server and a login.
 
     Attributes:
-        token: a session token or an API key; None: of BALENA_API_TOKEN, else of the login of balena-cli.
-        api_url: None: of the environment or ~/.balenarc.yml, else https://api.balena-cloud.com.
+        token: a session token or an API key; None for BALENA_API_TOKEN, else balena-cli's login.
+        api_url: None for the environment's or ~/.balenarc.yml's, else https://api.balena-cloud.com.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -41,13 +41,13 @@ class CloudServer:
 
 
 class CloudStates(msgspec.Struct, frozen=True):
-    """What is wanted of the server, and of files.
+    """The merged target states of the server and of files.
 
     Attributes:
-        apps: all apps.json in one; None if neither fleet, device nor file was named.
-        needs: what the fleets are built for.
-        notes: where the apps come from, a line each.
-        token_provider: for :class:`RegistryOptions`; serves as long as the block lasts.
+        apps: all of them in one apps.json; None if no fleet, device or file was named.
+        needs: the architectures of the fleets.
+        notes: the sources of the apps, a line each.
+        token_provider: for :class:`RegistryOptions`; valid inside the block.
     """
 
     apps: AppsJson | None
@@ -64,15 +64,15 @@ def cloud_states(
     files: Sequence[tuple[str, AppsJson]] = (),
     progress: Progress = SILENT,
 ) -> Iterator[CloudStates]:
-    """Ask *server* for what *request* names, and put it together with *files*.
+    """Get the target states of *request* from *server*, and merge them with *files*.
 
     Args:
-        options: how the network is reached; the same are for the registries, with the token provider that comes of this.
+        options: the network's options, also for the registries, there with the resulting token provider.
         files: apps.json files, each with its name.
 
     Raises:
-        UsageError: *files* contradict the fleets, or a name means nothing.
-        SourceError: the server does not give it; the kind of error tells why.
+        UsageError: *files* contradict the fleets, or a name is malformed.
+        SourceError: the server does not answer with it; the class of the error says why.
     """
     from .cloud import RegistryTokens, gather_states
 
@@ -93,10 +93,10 @@ def cloud_states(
 
 
 def cloud_client(server: CloudServer, options: RegistryOptions) -> CloudClient:
-    """A client for the server that *server*, the environment and the user's files name.
+    """A client for the server and login in *server*, the environment or the user's files.
 
     Raises:
-        UsageError, AuthenticationError: one of them says what cannot be.
+        UsageError, AuthenticationError: one of these is malformed.
     """
     from .cloud import CloudClient
 
@@ -116,10 +116,10 @@ def _settings(server: CloudServer, options: RegistryOptions) -> CloudSettings:
 
 
 class _LaterTokens:
-    """Registry tokens for when no fleet is named, but an apps.json or image of a server's own registry may be.
+    """Registry tokens if no fleet is named: an apps.json or an image may still be from balena's registry.
 
-    The login is looked up when a registry asks for a token, and not before. Who does without balena's server shall not hear of
-    its settings: what is wrong with them is an error only for a registry that is called as balena's are.
+    The login is only looked up when a registry asks for a token. Faults in its settings are an error only for registries
+    with a name like balena's: users of other registries must not see them.
     """
 
     def __init__(self, server: CloudServer, options: RegistryOptions) -> None:
@@ -158,7 +158,7 @@ class _LaterTokens:
         return self._tokens(registry, scopes, refused, realm)
 
     def advice(self, registry: str, realm: str) -> str | None:
-        """How to log in where no token was given."""
+        """How to log in, for a registry for which there is no token."""
         with self._lock:
             return None if self._settings is None else self._settings.login_advice(registry, realm)
 
@@ -167,5 +167,5 @@ def _home() -> Path:
     try:
         return Path.home()
     except RuntimeError:
-        # A user id without a home directory: nobody has logged in there.
+        # A user id without a home directory has no login.
         return Path(os.devnull)

@@ -1,9 +1,9 @@
-"""Which apps.json the Supervisor on a disk image takes.
+"""Fitting an apps.json to the Supervisor on a disk image.
 
 Sources: balena-supervisor's tags. Up to 6 it reads version 1, one container an app. From 7.0.0 to 12.11.43 it reads version 2;
-``pinDevice`` is heeded from 7.11.0 on. From 13.0.0 on it reads version 3, and version 2 too, but for that it has to ask the
-API for the uuid of each app, so that an apps.json of version 2 is of no use without a network. For none of them there is a
-version that serves both sides, so the Supervisor's version has to be known.
+``pinDevice`` takes effect from 7.11.0 on. From 13.0.0 on it reads version 3. It reads version 2 too, but then asks the API for
+the uuid of each app, so that version 2 is useless without a network. No version works for all, so the Supervisor's version
+must be known.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .target_state import MAX_FAULTS_SHOWN
 
 
 def version_for(supervisor: SupervisorVersion) -> AppsJsonVersion:
-    """The version of apps.json that *supervisor* reads, without a network too.
+    """The version of apps.json that *supervisor* reads without a network.
 
     Raises:
         UsageError: it is too old.
@@ -41,14 +41,14 @@ def version_for(supervisor: SupervisorVersion) -> AppsJsonVersion:
 
 
 def fit(apps: AppsJson, supervisor: SupervisorVersion, what: str = "apps.json", said_by: str = "") -> AppsJson:
-    """*apps* as *supervisor* takes it: as it is, or made into version 2.
+    """*apps* in the version that *supervisor* reads: unchanged, or converted to version 2.
 
     Args:
-        what: how errors name it.
-        said_by: where the Supervisor's version was read, for errors.
+        what: its name in errors.
+        said_by: the source of the Supervisor's version, for errors.
 
     Raises:
-        UsageError: it cannot be; the message has each fault, and the version that would take the file.
+        UsageError: that is not possible; the message has each fault, and the version that accepts the file.
     """
     wanted = version_for(supervisor)
     reader = f"the disk image's Supervisor {supervisor}" + (f" ({said_by})" if said_by else "")
@@ -90,7 +90,7 @@ def fit(apps: AppsJson, supervisor: SupervisorVersion, what: str = "apps.json", 
 def check_as_it_is(
     apps: AppsJson, supervisor: SupervisorVersion, what: str = "apps.json", said_by: str = ""
 ) -> AppsJson:
-    """Check that *supervisor* takes *apps* as it is, without a network.
+    """Check that *supervisor* accepts *apps* unchanged, without a network.
 
     Args:
         what, said_by: see :func:`fit`.

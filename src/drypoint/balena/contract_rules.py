@@ -1,7 +1,7 @@
-"""What the Supervisor takes for a service's contract, which says what the service needs of a device.
+"""The Supervisor's rules for a service's contract, which lists the service's requirements.
 
 Source: balena-supervisor, src/lib/contracts.ts at 10.4.0, 14.11.0, 17.0.3, 17.0.4, 17.4.0 and 17.4.2: one contract that breaks
-a rule keeps the whole target state from being taken.
+a rule makes it ignore the whole target state.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _TYPE = "sw.container"
 
 
 def contract_faults(contract: JsonObject, rules: ContractRules) -> Iterator[tuple[str, str]]:
-    """What is wrong with *contract*: the path in it, empty for itself, and what was expected."""
+    """The faults of *contract*: the path in it, empty for the contract itself, and the expected value."""
     if rules.needs_slug:
         if not isinstance(contract.get("slug"), str):
             yield "slug", "expected a text"

@@ -1,4 +1,4 @@
-"""Which device a balenaOS disk image is for, as its boot partition says.
+"""The device type of a balenaOS disk image, from its boot partition.
 
 Format: ``device-type.json`` in the root of the boot partition (meta-balena writes it from the device type's contract).
 """
@@ -25,10 +25,10 @@ class DeviceType(msgspec.Struct, frozen=True):
 
     @property
     def platform(self) -> Platform:
-        """The platform whose images the device runs best.
+        """The platform of the images for the device.
 
         Raises:
-            UsageError: ``arch`` is not a name of a processor.
+            UsageError: ``arch`` is unknown.
         """
         try:
             return parse_platform(self.arch)
@@ -48,7 +48,7 @@ def read_device_type(device: Device) -> DeviceType | None:
     """The device type of the disk image *device*; None if it has no boot partition with a usable device-type.json.
 
     Raises:
-        DiskImageError: the partition table is damaged, or ``device-type.json`` is no such file.
+        DiskImageError: the partition table is damaged, or ``device-type.json`` is malformed.
         ToolError: mtools is missing.
     """
     for probed in boot_partitions(probe_partitions(device, read_table(device))):
@@ -59,13 +59,13 @@ def read_device_type(device: Device) -> DeviceType | None:
 
 
 def parse_device_type(content: bytes, what: str) -> DeviceType | None:
-    """Read a ``device-type.json``; None if it does not say the processor.
+    """Read a ``device-type.json``; None if it does not name the processor.
 
     Args:
-        what: how errors name the file.
+        what: the file's name in errors.
 
     Raises:
-        DiskImageError: it is no such file.
+        DiskImageError: it is malformed.
     """
     try:
         raw = json_decoder(_RawDeviceType).decode(content)

@@ -1,6 +1,6 @@
-"""What a Supervisor makes of an apps.json that it takes, where that is not what the file seems to say.
+"""Warnings for an apps.json that a Supervisor accepts, but handles differently than the file suggests.
 
-Sources: balena-supervisor, src/device-state/preload.ts (which release and which app count), src/types/state.ts (from 12.11.15
+Sources: balena-supervisor, src/device-state/preload.ts (which release and app it uses), src/types/state.ts (from 12.11.15
 to 14.0.20 ``false`` is replaced by the default), src/device-state/db-format.ts (apps by id), and deep-object-diff, which
 compares a service with its container.
 """
@@ -22,7 +22,7 @@ _SHOWN_SERVICES = 5
 
 
 def effects(apps: AppsJson, supervisor: SupervisorVersion) -> tuple[str, ...]:
-    """What the user should know before *supervisor* reads *apps*, which it takes; a sentence each."""
+    """Warnings for *apps*, which *supervisor* accepts; a sentence each."""
     state = parse_state(apps.content, "apps.json")
     found = _objects(state, "apps")
     return (
@@ -35,7 +35,7 @@ def effects(apps: AppsJson, supervisor: SupervisorVersion) -> tuple[str, ...]:
 
 
 def starts_all(supervisor: SupervisorVersion) -> bool:
-    """Whether *supervisor* starts a service whose ``running`` is false, too."""
+    """Whether *supervisor* also starts services whose ``running`` is false."""
     return _STARTS_ALL[0] <= supervisor.numbers < _STARTS_ALL[1]
 
 
@@ -101,7 +101,7 @@ def _of_pinning(apps: dict[str, JsonObject], version: int) -> Iterator[str]:
             yield f"of {len(apps)} apps in apps.json, the Supervisor pins the last one: {_name(list(apps.values())[-1])}"
         return
     fleets = [app for app in apps.values() if (app.get("class") or "fleet") == "fleet"]
-    # Without one, first_boot.pinning_warning says so.
+    # For none, first_boot.pinning_warning warns.
     if len(fleets) > 1:
         yield f"of {len(fleets)} apps of class fleet in apps.json, the Supervisor pins the first one: {_name(fleets[0])}"
 

@@ -1,6 +1,6 @@
-"""How a device will behave when it first boots from a preloaded disk image, for the person who made it.
+"""The report on how a device will behave when it first boots from a preloaded disk image.
 
-Sources: balena-supervisor, src/device-state/preload.ts (at v12.11.43 and v13.1.6 too) for what becomes of apps.json,
+Sources: balena-supervisor, src/device-state/preload.ts (at v12.11.43 and v13.1.6 too) for apps.json,
 src/api-binder/index.ts for pinning, src/device-state/target-state.ts and src/local-mode.ts for a device without a server;
 meta-balena, balena.service, start-balena-supervisor (the container's name since 2.78.0), resin-init-flasher and
 resin-device-register.
@@ -36,7 +36,7 @@ _COMMANDS_WIDTH = len("balena-engine logs balena_supervisor") + 2
 
 
 class Fate(Enum):
-    """What a device does about its fleet once it is online."""
+    """What a device does with its fleet once it is online."""
 
     FOLLOWS = "it registers and follows its fleet, and downloads what differs from this release."
     STAYS = "it registers and is pinned: it stays at this release until it is moved."
@@ -73,13 +73,13 @@ def first_boot(
     images: Mapping[Reference, Image] | None = None,
     sizes: Mapping[Digest, int] | None = None,
 ) -> str:
-    """What was preloaded, what happens with it, and where to look if it does not; some lines.
+    """Lines on what was preloaded, what the device does with it, and where to look if it does not.
 
     Args:
         installs: whether the disk image is a flasher, which installs the preloaded one first.
-        config: the config.json that the device boots with; None if it is not known.
-        images: those of the services, by the names that they have in the store.
-        sizes: bytes that layers take in the engine's store, by chain-id.
+        config: the config.json that the device boots with; None if unknown.
+        images: the images of the services, by their names in the store.
+        sizes: bytes of layers in the engine's store, by chain-id.
     """
     lines = [*_contents(apps, images or {}, sizes or {}), "", "What the device will do:"]
     if installs:
@@ -103,16 +103,16 @@ def first_boot(
 
 
 def fate(apps: AppsJson, config: bytes | None) -> Fate:
-    """What becomes of a device that is preloaded with *apps* and boots with the config.json *config*."""
+    """The behaviour of a device that is preloaded with *apps* and boots with the config.json *config*."""
     if other_fleet_warning(config, apps) is not None:
         return Fate.LEAVES
     return Fate.STAYS if pinned_release(apps) is not None else Fate.FOLLOWS
 
 
 def pinned_release(apps: AppsJson) -> int | None:
-    """The id of the release of the app of class fleet, to which *apps* pins the device; None if it pins to nothing.
+    """The id of the release to which *apps* pins the device, that of the app of class fleet; None if it does not pin.
 
-    The flasher's registration service, which heeds it, is older than version 3.
+    For the flasher's registration service, which is older than version 3.
     """
     if not apps.pin_device:
         return None
@@ -133,7 +133,7 @@ def pinned_release(apps: AppsJson) -> int | None:
 
 
 def pinning_warning(apps: AppsJson) -> str | None:
-    """What to know of an apps.json that says pinDevice and pins nothing; None for all others."""
+    """A warning for an apps.json with pinDevice that pins nothing, else None."""
     if not apps.pin_device or pinned_release(apps) is not None:
         return None
     return (
@@ -160,7 +160,7 @@ def _has_server(config: bytes) -> bool:
 
 
 def _contents(apps: AppsJson, images: Mapping[Reference, Image], sizes: Mapping[Digest, int]) -> list[str]:
-    """Each release, and its services below it: name, size, repository."""
+    """Each release, followed by its services: name, size, repository."""
     releases: dict[tuple[str, str], list[Service]] = {}
     for service in apps.services:
         releases.setdefault((service.app_name, service.release_uuid), []).append(service)
@@ -218,12 +218,12 @@ def _log(supervisor: tuple[int, int, int]) -> str:
 
 
 def _stored(image: Reference) -> Reference:
-    """How the store names it: a digest goes without a tag."""
+    """The image's name in the store: with a digest there is no tag."""
     return image if image.digest is None else image.with_digest(image.digest)
 
 
 def _ids(apps: AppsJson, images: Mapping[Reference, Image]) -> str:
-    """The images that a device has to list, by the ids that it shows."""
+    """The short ids of the images that the device must list."""
     ids = dict.fromkeys(
         hex_of(images[one].image_id)[:_ID_DIGITS] if one in images else one.familiar_name
         for one in map(_stored, apps.images)

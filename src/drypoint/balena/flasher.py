@@ -1,6 +1,6 @@
-"""Flasher images: balenaOS disk images that install another one, which lies as a file in their root file system.
+"""Flasher images: balenaOS disk images that install another one, a file in their root file system.
 
-Sources: meta-balena's balena-image-flasher.bb (labels; the image in /opt, its signature beside it), resin-init-flasher and
+Sources: meta-balena's balena-image-flasher.bb (labels; the image in /opt, next to its signature), resin-init-flasher and
 resin-init-flasher.bb (which image is installed, and when its signature is checked), resin-device-register (the pinning file);
 balena-preload's get_inner_image_path for images without either.
 """
@@ -42,14 +42,14 @@ _DATA_LABEL = "resin-data"
 
 
 class Flasher(msgspec.Struct, frozen=True):
-    """Where the disk image lies that is installed; *signed*: with a signature, which no longer fits when it is changed."""
+    """The place of the disk image that is installed; *signed*: it has a signature, which a change invalidates."""
 
     container: Container
     signed: bool
 
     @property
     def note(self) -> str | None:
-        """What the user should know before it is changed, a sentence; None for nothing."""
+        """A warning about changing it, a sentence, or None."""
         if not self.signed:
             return None
         return (
@@ -67,11 +67,11 @@ class _DeviceType(msgspec.Struct):
 
 
 def find_flasher(device: Device) -> Flasher | None:
-    """What the disk image *device* installs, to be changed; None if it is not a flasher.
+    """The image that the disk image *device* installs, for changing it; None if *device* is not a flasher.
 
     Raises:
-        DiskImageError: secure boot is asked for; or there is no one image to install, or it is compressed; or the table or a
-            file system is damaged.
+        DiskImageError: secure boot is configured; or there is not exactly one image to install, or it is compressed; or the
+            table or a file system is damaged.
         FilesystemError: the file system that holds it, or the data partition of a disk image, is encrypted.
         ToolError: mtools is missing.
     """
@@ -96,10 +96,10 @@ def find_flasher(device: Device) -> Flasher | None:
 
 
 def recognise_flasher(device: Device) -> Flasher | None:
-    """What the disk image *device* installs, to be read, whether it may be changed or not; None if it is not a flasher.
+    """The image that the disk image *device* installs, for reading it only; None if *device* is not a flasher.
 
     Raises:
-        DiskImageError: there is no one image to install; or the table or a file system is damaged.
+        DiskImageError: there is not exactly one image to install; or the table or a file system is damaged.
         ToolError: mtools is missing.
     """
     probed = probe_partitions(device, read_table(device))
@@ -110,7 +110,7 @@ def recognise_flasher(device: Device) -> Flasher | None:
 
 
 def installed_image(device: Device) -> Container | None:
-    """Where in *device* the disk image lies that it installs, for :func:`drypoint.verify`; None if it is not a flasher.
+    """The place of the image that *device* installs, for :func:`drypoint.verify`; None if *device* is not a flasher.
 
     Raises:
         DiskImageError, ToolError: as :func:`recognise_flasher`.
@@ -120,10 +120,10 @@ def installed_image(device: Device) -> Container | None:
 
 
 def pinning_file(release_id: int) -> ExtraFile:
-    """What pins a device to a release while it is installed, for the flasher's own root file system.
+    """The file in the flasher's root file system that pins the device to a release during installation.
 
     Raises:
-        UsageError: *release_id* is not a number that a release can have.
+        UsageError: *release_id* is not a valid release id.
     """
     if release_id < 1:
         raise UsageError(f"a device cannot be pinned to the release {release_id}: release numbers start at 1")
@@ -168,7 +168,7 @@ def _refuse_secure_boot(device: Device, boot: Sequence[ProbedPartition]) -> None
 
 
 def _asks_for_secure_boot(content: bytes, what: str) -> bool:
-    """As the flasher's own ``jq .installer.secureboot`` has it: nothing but true counts."""
+    """Whether secure boot is configured: as in the flasher's ``jq .installer.secureboot``, only true counts."""
     try:
         config = msgspec.json.decode(content)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
@@ -210,17 +210,17 @@ def _files(reader: Ext4Reader, device: Device) -> frozenset[bytes]:
 
 
 def _configured(reader: Ext4Reader) -> list[bytes]:
-    """The name that the flasher itself looks for."""
+    """The name of the image in the flasher's own configuration."""
     stat = reader.lookup(_CONFIGURATION)
     if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size > _MAX_BYTES:
         return []
     content = b"".join(bytes(chunk) for chunk in reader.read(stat))
-    # A shell reads the file, and the last assignment counts.
+    # The file is a shell script: the last assignment counts.
     return _CONFIGURED.findall(content)[-1:]
 
 
 def _deployed(device: Device, boot: Sequence[ProbedPartition]) -> list[bytes]:
-    """The name that follows from the flasher's own."""
+    """The name of the image by device-type.json: the flasher's name without ``flasher-``."""
     for item in boot:
         content = read_boot_file(device, item.partition, "device-type.json", _MAX_BYTES)
         if content is None:

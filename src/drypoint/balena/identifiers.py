@@ -1,4 +1,4 @@
-"""Numbers that name apps, releases and services, as the Supervisor's JavaScript reads them.
+"""Numeric identifiers of apps, releases and services, as the Supervisor's JavaScript reads them.
 
 Source: balena-supervisor, src/types/basic.ts (``NumericIdentifier``, ``StringIdentifier``) since 12.11.15, ``checkInt`` of
 src/lib/validation.ts before. ``Number`` and ``parseInt`` are those of ECMA-262.
@@ -27,7 +27,7 @@ _LEAST_WITH_EXPONENT = 10**21
 
 
 def is_identifier(value: Json) -> bool:
-    """Whether *value* is a number, or the text of one, that is whole and not negative."""
+    """Whether *value* is a non-negative integer, or the text of one."""
     match value:
         case bool():
             return False
@@ -40,7 +40,7 @@ def is_identifier(value: Json) -> bool:
 
 
 def is_identifier_text(text: str) -> bool:
-    """Whether ``+text === parseInt(text, 10) && +text >= 0``: ``12``, ``12.0``, ``+5`` and ``0e1`` for some."""
+    """Whether ``+text === parseInt(text, 10) && +text >= 0``, as for ``12``, ``12.0``, ``+5`` and ``0e1``."""
     text = text.strip(_SPACE)
     if _ZERO.fullmatch(text):
         return True
@@ -49,7 +49,7 @@ def is_identifier_text(text: str) -> bool:
 
 
 def is_small(value: Json) -> bool:
-    """Whether an identifier reads the same once it was made a number, and that a text."""
+    """Whether an identifier stays the same when it is converted to a number and back to a text."""
     return not isinstance(value, str) or _ZERO.fullmatch(value.strip(_SPACE)) is not None or float(value) < 1e21
 
 
@@ -59,7 +59,7 @@ def is_zero(value: Json) -> bool:
 
 
 def number_of(value: Json) -> float:
-    """The number that an identifier is; not a number for anything else."""
+    """The number of an identifier; NaN for anything else."""
     if not is_identifier(value):
         return float("nan")
     if isinstance(value, str):
@@ -68,7 +68,7 @@ def number_of(value: Json) -> float:
 
 
 def integer_of(value: Json) -> int:
-    """The whole number that an identifier, a checked one, is."""
+    """The integer of a checked identifier."""
     if isinstance(value, int):
         return value
     if isinstance(value, str) and _CANONICAL.fullmatch(value):
@@ -77,12 +77,12 @@ def integer_of(value: Json) -> int:
 
 
 def begins_with_number(text: str) -> bool:
-    """Whether ``parseInt(text, 10)`` finds a number: ``1f0a`` for one."""
+    """Whether ``parseInt(text, 10)`` finds a number, as in ``1f0a``."""
     return _LEADING_NUMBER.match(text.lstrip(_SPACE)) is not None
 
 
 def is_whole(value: Json) -> bool:
-    """Whether Supervisors before 12.11.15 take *value* for a whole number, which may be negative."""
+    """Whether Supervisors before 12.11.15 accept *value* as an integer, which may be negative."""
     match value:
         case bool():
             return False
@@ -95,15 +95,15 @@ def is_whole(value: Json) -> bool:
 
 
 def is_canonical(text: str) -> bool:
-    """Whether JavaScript writes the number that *text* is as *text*."""
+    """Whether JavaScript prints the number *text* as *text*."""
     return _CANONICAL.fullmatch(text.removeprefix("-")) is not None and len(text) <= 16
 
 
 def is_array_index(key: str) -> bool:
-    """Whether JavaScript lists the key *key* before those that are not numbers, and in numerical order."""
+    """Whether JavaScript lists *key* before keys that are not numbers, in numerical order."""
     return _CANONICAL.fullmatch(key) is not None and len(key) <= 10 and int(key) < 2**32 - 1
 
 
 def first_key(members: JsonObject) -> str:
-    """The key that JavaScript lists first: small whole numbers come before all others."""
+    """The key that JavaScript lists first: small integers come before all others."""
     return min(members, key=lambda key: (0, int(key)) if is_array_index(key) else (1, 0))

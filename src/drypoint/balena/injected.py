@@ -1,4 +1,4 @@
-"""An apps.json that an archive brings, held against the Supervisor of the disk image before it is written."""
+"""The check of an apps.json from an archive, by the rules of the disk image's Supervisor, before it is written."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _PATH = b"apps.json"
 
 
 class AppsJsonCheck:
-    """Refuses an apps.json for the data partition of a balenaOS that its Supervisor would pass over: a
+    """Refuses an apps.json for balenaOS's data partition that its Supervisor would ignore: a
     :class:`~drypoint.injection.file_check.FileCheck`.
 
     Args:
-        supervisor: which reads it; None for the one that the disk image starts, as far as that is known.
+        supervisor: the Supervisor that reads it; None for the one that the disk image starts, if that is known.
     """
 
     paths = frozenset({_PATH})
@@ -28,7 +28,7 @@ class AppsJsonCheck:
         self._supervisor = supervisor
 
     def on(self, device: Device) -> AppsJsonCheck:
-        """The same for the disk image *device*, whose Supervisor is looked up now.
+        """This check for the disk image *device*, whose Supervisor is looked up now.
 
         Raises:
             DiskImageError, StoreError: the store on it cannot be read.
@@ -39,7 +39,7 @@ class AppsJsonCheck:
         """Check an apps.json for the file system called *label*.
 
         Raises:
-            UsageError: the Supervisor would pass over it.
+            UsageError: the Supervisor would ignore it.
         """
         if label != DEFAULT_PARTITION or content.strip() in (b"", b"{}"):
             return

@@ -1,4 +1,4 @@
-"""Small files that a user names."""
+"""Reading small files that the user names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..errors import UsageError
 
 
 def read_file(path: Path, limit: int) -> bytes:
-    """A small file that a user names, with one byte more than *limit* at most, so that its reader sees it is too large.
+    """The content of a small file, at most one byte more than *limit*, so that the caller sees that it is too large.
 
     Raises:
         UsageError: it cannot be read.

@@ -1,4 +1,4 @@
-"""The use case: everything about a disk image, balenaOS or not, that can be told without changing it."""
+"""Inspection of a disk image, balenaOS or not, without changing it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .preloaded import PreloadedApps, SupervisorImage, find_apps, find_superviso
 
 
 class InnerInspection(msgspec.Struct, frozen=True):
-    """What the disk image holds that a flasher installs: the file *path* in the partition of that number."""
+    """The inspection of the disk image that a flasher installs: the file *path* in the partition of that number."""
 
     partition: int
     path: bytes
@@ -32,14 +32,14 @@ class InnerInspection(msgspec.Struct, frozen=True):
 
 
 class Inspection(msgspec.Struct, frozen=True):
-    """What a disk image holds.
+    """The content of a disk image.
 
     Attributes:
-        os: what balenaOS says of itself; None if it is another disk image.
-        data: the partition that was looked into for a store; None if there is none to look into.
-        store: what the engine's store holds; None if there is none.
+        os: balenaOS's description of itself; None for other disk images.
+        data: the partition that was searched for a store; None if there is none.
+        store: the content of the engine's store; None if there is none.
         supervisors: the Supervisor's images in the store.
-        apps: the applications that an apps.json in the data partition names; None if there is none.
+        apps: the applications in the data partition's apps.json; None if there is none.
         notes: what could not be read, a sentence each.
         inner: the disk image that it installs; None if it is not a flasher, or that one cannot be read.
     """
@@ -61,22 +61,22 @@ def inspect(
     data_root: bytes | None = None,
     progress: Progress = SILENT,
 ) -> Inspection:
-    """Say what the disk image *image* holds, and what the one holds that it installs if it is a flasher.
+    """Inspect the disk image *image*, and the one that it installs if it is a flasher.
 
-    Nothing is changed, and neither root nor a mount is needed.
+    Nothing is changed; neither root nor a mount is needed.
 
     Args:
-        image: may be compressed (gzip, xz, zstd, zip); its content tells.
+        image: may be compressed (gzip, xz, zstd, zip), which is detected from its content.
         partition: file-system label, GPT name, or number, of the partition with the engine's store. None: the one labelled
             resin-data, if there is one and it can be read. In an inner disk image it is always that one.
-        data_root: the engine's data root, a clean path in the partition; None for what the system on the disk image says, else
+        data_root: the engine's data root, a clean path in the partition; None for the one configured on the disk image, else
             ``docker``.
-        progress: is told what is being done.
+        progress: gets each step.
 
     Raises:
-        DiskImageError: the disk image cannot be read, its table is damaged beyond use, or *partition* is not there or holds no
-            ext file system.
-        OutputError: there is no room to unpack a compressed one.
+        DiskImageError: the disk image cannot be read, its table is damaged beyond use, or *partition* does not exist or is not
+            an ext file system.
+        OutputError: there is no space to unpack a compressed one.
         StoreError: what is at the data root of *partition* is not a store at all.
     """
     with opened_image(image, progress=progress) as opened:
@@ -87,13 +87,13 @@ def inspect(
 
 
 def inspect_device(device: Device, *, partition: str | int | None = None, data_root: bytes | None = None) -> Inspection:
-    """The same as :func:`inspect`, for a disk image that is open already."""
+    """Like :func:`inspect`, for an open disk image."""
     found = _inspect(device, partition, data_root)
     return _with_inner(device, found, data_root) if found.os is not None and found.os.flasher else found
 
 
 def _with_inner(device: Device, found: Inspection, data_root: bytes | None) -> Inspection:
-    """Adds the disk image that *device* installs. What keeps it from being read is a note."""
+    """*found* with the disk image that *device* installs; if that cannot be read, with a note."""
     try:
         container = installed_image(device)
         if container is None:
@@ -105,7 +105,7 @@ def _with_inner(device: Device, found: Inspection, data_root: bytes | None) -> I
             path = container.path.decode("utf-8", "backslashreplace")
             note = f"the disk image that is installed, /{path}, is {compression}-compressed, and not looked into"
             return replace(found, notes=(*found.notes, note))
-        # One that says that it installs yet another is not followed.
+        # Only one level: an inner flasher is not followed.
         inside = InnerInspection(outer.number, container.path, _inspect(inner, None, data_root))
     except DrypointError as error:
         return replace(found, notes=(*found.notes, f"the disk image that is installed cannot be read: {error}"))
@@ -116,7 +116,7 @@ def _inspect(device: Device, partition: str | int | None, data_root: bytes | Non
     table = read_table(device)
     disk = inspect_disk(device, table)
     os_image = inspect_os(device, disk.partitions)
-    # Of a flasher it is the inner disk image that has one so called.
+    # In a flasher, the inner disk image has the partition of that name.
     if partition is not None and not (partition == DEFAULT_PARTITION and os_image is not None and os_image.flasher):
         data = _asked_for(device, table, partition)
         return _with_data(device, disk, os_image, data, data_root)
@@ -133,7 +133,7 @@ def _inspect(device: Device, partition: str | int | None, data_root: bytes | Non
     try:
         return _with_data(device, disk, os_image, found.partition, data_root)
     except (FilesystemError, StoreError) as error:
-        # Nobody asked for this partition in particular: the rest is told all the same.
+        # The partition was not chosen by the caller: the rest is reported all the same.
         return Inspection(disk, os_image, found.partition, None, (), None, (str(error),))
 
 
@@ -162,7 +162,7 @@ def _asked_for(device: Device, table: PartitionTable, selector: str | int) -> Pa
 
 
 def _other_kinds(disk: InspectedDisk) -> tuple[str, ...]:
-    """Partitions with the usual label that hold something else than an ext file system, a line each."""
+    """A note for each partition with the usual label that is not an ext file system."""
     return tuple(
         f"partition {one.partition.number}, labelled {DEFAULT_PARTITION}, holds {one.filesystem.kind.value}: an engine's store "
         "can only be read in ext4"
@@ -172,7 +172,7 @@ def _other_kinds(disk: InspectedDisk) -> tuple[str, ...]:
 
 
 def _data_partitions(disk: InspectedDisk) -> list[InspectedPartition]:
-    """Those with the usual label and an ext file system, or the file system that is the whole disk image."""
+    """The partitions with the usual label and an ext file system, or the file system that is the whole disk image."""
     return [
         one
         for one in disk.partitions

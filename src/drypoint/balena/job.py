@@ -1,4 +1,4 @@
-"""From what a balena user asks for to a :class:`~drypoint.PreloadRequest`."""
+"""The conversion of a balena user's request to a :class:`~drypoint.PreloadRequest`."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ _APPS_JSON = b"apps.json"
 
 @dataclass(frozen=True, slots=True)
 class FirstBoot:
-    """What a balena device runs when it boots first: apps.json as its Supervisor reads it.
+    """What a balena device runs at first boot: apps.json as its Supervisor reads it.
 
     Attributes:
-        installed: whether a flasher puts it onto the device first.
-        config: the config.json that the device boots with, if it is known.
+        installed: whether a flasher installs it on the device first.
+        config: the config.json that the device boots with, if known.
     """
 
     apps: AppsJson
@@ -59,16 +59,16 @@ class FirstBoot:
 
     @property
     def container_files(self) -> tuple[ExtraFile, ...]:
-        """What a flasher is given in addition."""
+        """Additional files for a flasher."""
         release = pinned_release(self.apps) if self.installed else None
         return () if release is None else (pinning_file(release),)
 
     def report(self, images: Sequence[Image], sizes: Mapping[Digest, int] | None = None) -> str:
-        """What was preloaded, and how the device will behave on first boot.
+        """A text on what was preloaded, and how the device will behave at first boot.
 
         Args:
-            images: what was asked for, resolved.
-            sizes: bytes that layers take in the engine's store, by chain-id, as far as they are known.
+            images: the requested images, resolved.
+            sizes: bytes of layers in the engine's store, by chain-id, as far as known.
         """
         known = {reference: image for image in images for reference in image.references}
         return first_boot(
@@ -82,11 +82,11 @@ class FirstBoot:
 
 
 class UnreadBase(msgspec.Struct, frozen=True):
-    """A disk image that cannot be read before it is passed on: it is compressed, or comes as a stream.
+    """A disk image that cannot be read before it is passed on: it is compressed, or a stream.
 
     Attributes:
-        name: how messages call it.
-        store: the store that its manifest says it holds; None if there is no manifest.
+        name: for messages.
+        store: its store according to its manifest; None without a manifest.
     """
 
     name: str
@@ -94,12 +94,12 @@ class UnreadBase(msgspec.Struct, frozen=True):
 
 
 class BalenaPreload(msgspec.Struct, frozen=True):
-    """What a :class:`BalenaRequest` comes to.
+    """The result of a :class:`BalenaRequest`.
 
     Attributes:
         request: for :func:`~drypoint.preload`, :func:`~drypoint.plan` and :func:`~drypoint.pack`.
         first_boot: how the device will behave; None if only images are preloaded.
-        unseen: for :func:`~drypoint.pack`: whether the store that the disk image may hold is not known.
+        unseen: for :func:`~drypoint.pack`: whether the disk image may hold an unknown store.
     """
 
     request: PreloadRequest
@@ -116,19 +116,19 @@ def preload_request(
     warn: Warn | None = None,
     progress: Progress = SILENT,
 ) -> Iterator[BalenaPreload]:
-    """Find out what *wanted* means on the disk image *base*, asking the API server and the archives that it names.
+    """Resolve *wanted* for the disk image *base*, with the API server and the archives that it names.
 
-    The sources of the request serve as long as the block lasts.
+    The sources of the request are valid inside the block.
 
     Args:
         base: the disk image, which is only read.
-        options: how the network is reached, for the API server and the registries.
-        warn: takes what is wrong but stops nothing; default: as notes of *progress*.
+        options: of the network, for the API server and the registries.
+        warn: gets each warning, a sentence; default: notes of *progress*.
 
     Raises:
-        UsageError: the request contradicts itself or the disk image, or a file or name is not what it should be.
-        SourceError, ContentError: an archive cannot be read, or a server does not give what it is asked for.
-        DiskImageError: the base is not a disk image, or one that must not be changed.
+        UsageError: the request contradicts itself or the disk image, or a file or name is malformed.
+        SourceError, ContentError: an archive cannot be read, or a server refuses a request.
+        DiskImageError: the base is not a disk image, or must not be changed.
         OutputError: the apps.json cannot be saved.
     """
     options = RegistryOptions() if options is None else options
@@ -181,10 +181,10 @@ def preload_request(
 
 
 def _is_unseen(wanted: BalenaRequest, base: UnreadBase, warn: Warn) -> bool:
-    """Whether nothing is known of the store on *base*, and the Supervisor that it may hold is preloaded again.
+    """Whether the store on *base* is unknown, and its Supervisor is preloaded again.
 
     Raises:
-        UsageError: what is wanted takes reading.
+        UsageError: the request needs a base that can be read.
     """
     if wanted.platform is None:
         raise UsageError(f"{base.name} cannot be read before it is passed on: give --platform OS/ARCH")
@@ -204,8 +204,8 @@ def _is_unseen(wanted: BalenaRequest, base: UnreadBase, warn: Warn) -> bool:
 
 @contextmanager
 def _states(wanted: BalenaRequest, options: RegistryOptions, progress: Progress, warn: Warn) -> Iterator[CloudStates]:
-    """The target states that are wanted, of files and of the server."""
-    # With all of the API's client, which a job without a fleet has no use for.
+    """The requested target states, from files and the server."""
+    # Imported late: a job without a fleet does not need the API's client.
     from .cloud import StateRequest
 
     files = [
@@ -225,7 +225,7 @@ def _states(wanted: BalenaRequest, options: RegistryOptions, progress: Progress,
 def _first_boot(
     apps: AppsJson, reads: RunningSupervisor, target: Target, config: bytes | None, warn: Warn
 ) -> FirstBoot:
-    """What *reads* does with *apps*, which is fitted to it."""
+    """The first boot of *apps*, which is fitted to the Supervisor *reads*."""
     fitting = fit(apps, reads.version, said_by=reads.said_by)
     for effect in effects(fitting, reads.version):
         warn(effect)
@@ -236,7 +236,7 @@ def _first_boot(
 
 
 def _container(wanted: BalenaRequest, base: Device | None, warn: Warn) -> Container | None:
-    """Where in a flasher the disk image is that it installs; None if another partition than the default is named."""
+    """The place of the disk image that a flasher installs; None if another partition than the default is requested."""
     if base is None or wanted.data_partition != DEFAULT_PARTITION:
         return None
     flasher = find_flasher(base)
@@ -254,10 +254,10 @@ def _platform(wanted: BalenaRequest, device_type: DeviceType | None) -> Platform
 
 
 def _architecture_check(device_type: DeviceType | None, needs: Sequence[NeededArchitecture]) -> CheckImages:
-    """Check that the device runs the fleets' images: the fleets at once, the images when they are known.
+    """Check the fleets' architectures now; the returned check is for the images, once they are known.
 
     Raises:
-        UsageError: the device does not run what the fleets are built for.
+        UsageError: the device cannot run the fleets' images.
     """
     check_architecture(device_type, needs)
 
@@ -268,13 +268,13 @@ def _architecture_check(device_type: DeviceType | None, needs: Sequence[NeededAr
 
 
 def _coming_config(base: Device | None, fat_files: Iterable[FatFile]) -> bytes | None:
-    """The config.json that the device will boot with, the new or the one there; None if there is none, or it is not known."""
+    """The config.json that the device will boot with, new or existing; None if there is none, or it is unknown."""
     coming = next((file.content for file in fat_files if file.path == CONFIG_FILE), None)
     return coming if coming is not None or base is None else read_config(base)
 
 
 def _warn_of_plain_http(base: Device | None, fat_files: Iterable[FatFile], warn: Warn, *, has_apps: bool) -> None:
-    """Warn when the device's server is named by plain http: in a config.json that is written, or is there when apps are."""
+    """Warn if config.json names the server with plain http: a new one, or the existing one if there are apps."""
     files = tuple(fat_files)
     if not has_apps and not any(file.path == CONFIG_FILE for file in files):
         return

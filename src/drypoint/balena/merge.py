@@ -1,6 +1,6 @@
-"""Several target states made one: the apps of several fleets on one device.
+"""Merging target states: the apps of several fleets on one device.
 
-The Supervisor runs any number of apps, but one of class fleet (balena-supervisor, src/types/state.ts and
+The Supervisor runs any number of apps, but only one of class fleet (balena-supervisor, src/types/state.ts and
 src/device-state/preload.ts: that one is pinned). There is one config for the device, and it is the fleet's: open-balena-api
 (src/features/device-state/state-get-utils.ts, getConfig) takes it from the fleet that the device belongs to. A state that
 was asked for by itself has one for every app, with RESIN_SUPERVISOR_POLL_INTERVAL in it at least.
@@ -20,17 +20,16 @@ _SHOWN = 10
 
 
 def merge_apps_json(states: Sequence[tuple[str, AppsJson]]) -> AppsJson:
-    """One apps.json with the apps and the config of all *states*; a single one stays as it is, byte by byte.
+    """One apps.json with the apps and the config of all *states*; a single one stays the same, byte for byte.
 
-    Where values of config differ, those that come with the app of class fleet count.
+    If values of config differ, those of the state with the app of class fleet are used.
 
     Args:
-        states: each with how errors name it.
+        states: each with its name for errors.
 
     Raises:
-        UsageError: they contradict each other (an app in two of them, other values of one config name and no fleet
-            to decide, other requests to pin), there is more than one app of class fleet, or one of them is of version 2, which
-            knows one app.
+        UsageError: they contradict each other (an app in two of them, different values of config without a fleet to decide,
+            different pinDevice), there is more than one app of class fleet, or one of them is of version 2, which has one app.
     """
     if not states:
         raise ValueError("nothing to merge")
@@ -41,7 +40,7 @@ def merge_apps_json(states: Sequence[tuple[str, AppsJson]]) -> AppsJson:
     conflicts: list[str] = []
     parsed = [(what, _parsed(what, one)) for what, one in states]
     decided: set[str] = set()
-    # The fleet's first, to be what the others are held against.
+    # The fleet's first: the others are compared with it.
     for what, state in sorted(parsed, key=lambda one: not _has_fleet(one[1])):
         conflicts += [
             f"the app {uuid[:80]} is in {apps[uuid][0]} and in {what}, and they differ"
@@ -95,7 +94,7 @@ def _is_fleet(app: JsonObject) -> bool:
 
 
 def _add(known: dict[str, tuple[str, Json]], state: JsonObject, part: str, what: str) -> list[str]:
-    """Take what *state* has in *part* into *known*; the keys of what is there already and differs."""
+    """Add the members of *part* of *state* to *known*; returns the keys that exist already with another value."""
     values = state.get(part)
     differing = []
     for key, value in values.items() if isinstance(values, dict) else ():

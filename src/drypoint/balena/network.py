@@ -1,8 +1,8 @@
 """NetworkManager's connection profiles, which balenaOS copies from ``system-connections/`` of the boot partition at each boot.
 
-Sources: nm-settings-keyfile(5) and nm-settings(5); GLib's key file format; which names NetworkManager passes over from its
-libnm-core (nm_keyfile_utils_ignore_filename); meta-balena's balena-net-config. A profile may hold a password: messages give
-line numbers and names of keys, no values.
+Sources: nm-settings-keyfile(5) and nm-settings(5); GLib's key file format; names that NetworkManager ignores: its libnm-core
+(nm_keyfile_utils_ignore_filename); meta-balena's balena-net-config. A profile may hold a password: messages have line numbers
+and names of keys, never values.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ CONNECTIONS_DIRECTORY = "system-connections"
 MAX_CONNECTION_BYTES = 64 << 10
 STATIC_IP_NAME = "static_ip"
 _GROUP = re.compile(r"\[([^\[\]\x00-\x1f\x7f]+)\]\s*")
-# What g_file_set_contents() leaves behind when it is interrupted. So sample.ignore is passed over, and so is wifi.office.
+# Names that an interrupted g_file_set_contents() leaves. So sample.ignore is ignored, and so is wifi.office.
 _TEMPORARY = re.compile(r".*\.[A-Za-z0-9]{6}", re.DOTALL)
 _NAMELESS = ipaddress.ip_network("0.0.0.0/8")
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConnection:
-    """A connection profile: the name of its file, all of it, and its ``connection.id`` and ``uuid`` ("" for none)."""
+    """A connection profile: its file name, its content, and its ``connection.id`` and ``uuid`` ("" for none)."""
 
     name: str
     content: bytes = field(repr=False)
@@ -35,10 +35,10 @@ class NetworkConnection:
 
 
 def read_connection(name: str, content: bytes, what: str) -> NetworkConnection:
-    """Check a connection profile that is to have the file name *name*.
+    """Check a connection profile for the file name *name*.
 
     Args:
-        what: how errors name the file.
+        what: the file's name in errors.
 
     Raises:
         UsageError: it is not a keyfile, lacks ``id`` or ``type`` in ``[connection]``, or NetworkManager ignores its name.
@@ -63,8 +63,8 @@ def read_connection(name: str, content: bytes, what: str) -> NetworkConnection:
 def static_ip_connection(text: str) -> NetworkConnection:
     """A profile that gives ethernet the address *text*: ``10.0.0.1/24``, with a gateway ``10.0.0.1/24,10.0.0.254``.
 
-    IPv6 is link-local only: with router advertisements a device would find its way to the network that a static address
-    without a gateway keeps it from.
+    IPv6 is link-local only: router advertisements would give the device a route, which a static address without a gateway
+    is meant to prevent.
 
     Raises:
         UsageError: it is not an address that an interface can have.
@@ -92,10 +92,10 @@ def static_ip_connection(text: str) -> NetworkConnection:
 
 
 def check_distinct(connections: Iterable[NetworkConnection]) -> None:
-    """See to it that no profile takes another's place.
+    """Check that no profile replaces another.
 
     Raises:
-        UsageError: two have the same file name (FAT knows no case), or the same uuid.
+        UsageError: two have the same file name (without regard to case, as in FAT), or the same uuid.
     """
     names: set[str] = set()
     uuids: set[str] = set()
@@ -124,7 +124,7 @@ def _passed_over(name: str) -> str | None:
 
 
 def _group(text: str, wanted: str, what: str) -> dict[str, str]:
-    """The keys of one group. Groups that occur twice are one, and the last of equal keys counts, as in GLib."""
+    """The keys of one group. As in GLib, repeated groups are merged, and the last of equal keys counts."""
     found: dict[str, str] = {}
     group: str | None = None
     for number, raw in enumerate(text.split("\n"), 1):

@@ -1,7 +1,7 @@
-"""What a balenaOS disk image says of itself: the OS, the device it is for, what a flasher installs, and the boot configuration.
+"""A balenaOS disk image's own description: the OS, the device type, what a flasher installs, and the boot configuration.
 
 Sources: meta-balena, os-release.bbappend (fields of os-release), balena-supervisor.bb (supervisor.conf),
-balena-image-flasher.bb (the image to install lies in /opt, with its signature beside it), resin-init-flasher
+balena-image-flasher.bb (the image to install is in /opt, next to its signature), resin-init-flasher
 (installer.secureboot), and os-config's and the Supervisor's keys of config.json.
 """
 
@@ -38,10 +38,10 @@ class OperatingSystem(msgspec.Struct, frozen=True):
     Attributes:
         partition: the partition's label.
         name: ``balenaOS``.
-        version: with revision, ``2.98.12+rev1`` for one.
-        variant: ``Production`` and the like, empty where it is not said.
-        path: of the file that says so.
-        supervisor: the version of the Supervisor that it was built with, without a v; None if it does not say.
+        version: with revision, such as ``2.98.12+rev1``.
+        variant: such as ``Production``; empty if unknown.
+        path: of the file with these.
+        supervisor: the version of the Supervisor that the OS was built with, without a v; None if unknown.
     """
 
     partition: str
@@ -55,7 +55,7 @@ class OperatingSystem(msgspec.Struct, frozen=True):
 class InnerImage(msgspec.Struct, frozen=True):
     """A disk image that a flasher installs, a file of *size* bytes.
 
-    *signed* if there is a signature beside it, which nobody looks at without secure boot.
+    *signed* if it has a signature, which is only checked with secure boot.
     """
 
     partition: str
@@ -65,11 +65,11 @@ class InnerImage(msgspec.Struct, frozen=True):
 
 
 class BootConfig(msgspec.Struct, frozen=True):
-    """What config.json says that is not a secret; None where it says nothing.
+    """The values of config.json that are not secret; None for missing ones.
 
     Attributes:
-        has_api_key: whether a key is set with which the device registers itself, or is registered.
-        secure_boot: whether the installer shall set up secure boot.
+        has_api_key: whether a provisioning key or a device's key is set.
+        secure_boot: whether the installer sets up secure boot.
     """
 
     application_id: int | None
@@ -83,11 +83,11 @@ class OsImage(msgspec.Struct, frozen=True):
     """A balenaOS disk image.
 
     Attributes:
-        systems: what the root partitions hold; those without an OS are left out.
-        device_type: None if the boot partition does not tell.
-        flasher: whether it installs another image instead of running itself.
-        inner_images: what it installs.
-        config: config.json, None if there is none that can be read.
+        systems: the systems in the root partitions that have an OS.
+        device_type: None if the boot partition does not name it.
+        flasher: whether it installs another image.
+        inner_images: the images that it installs.
+        config: config.json, None if there is no readable one.
         notes: what could not be read, a sentence each.
     """
 
@@ -100,14 +100,14 @@ class OsImage(msgspec.Struct, frozen=True):
 
     @property
     def secure_boot(self) -> bool:
-        """Whether it is to be installed with secure boot: then an inner image that is changed is not installed any more."""
+        """Whether it is installed with secure boot: then a changed inner image is refused."""
         return self.config is not None and self.config.secure_boot
 
 
 def inspect_os(device: Device, partitions: tuple[InspectedPartition, ...]) -> OsImage | None:
-    """Look for balenaOS on *device*, which has *partitions*; None if none of them is called as balenaOS calls them.
+    """Find balenaOS on *device* with *partitions*; None if none of them has one of balenaOS's labels.
 
-    What is damaged becomes a note.
+    Damage becomes a note.
     """
     labels = {label.lower() for label in (*ROOT_LABELS, *_OTHER_LABELS, *BOOT_LABELS)}
     if not any(one.label.lower() in labels for one in partitions):
@@ -203,7 +203,7 @@ def _boot_config(device: Device, partitions: tuple[InspectedPartition, ...], not
         try:
             return _parse_config(content)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            # Not what it says: a decoder quotes what it stumbles over, and that may be a key.
+            # Without the decoder's message: it may quote a key.
             notes.append(f"config.json in {one.label} is not well formed")
     return None
 

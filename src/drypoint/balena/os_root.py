@@ -1,7 +1,7 @@
-"""The root file system of a balenaOS disk image: where it is, its small files, and supervisor.conf.
+"""The root file system of a balenaOS disk image: its place, its small files, and supervisor.conf.
 
 Sources: meta-balena, balena-supervisor.bb, supervisor.conf and start-balena-supervisor: SUPERVISOR_IMAGE names the image that
-is started. SUPERVISOR_VERSION says its version; before 2022 it was SUPERVISOR_TAG, also the image's tag.
+is started. SUPERVISOR_VERSION is its version; before 2022 it was SUPERVISOR_TAG, also the image's tag.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _ASSIGNMENT = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|
 
 
 class SupervisorConf(msgspec.Struct, frozen=True):
-    """supervisor.conf, which says what is started as the Supervisor.
+    """supervisor.conf, which names the Supervisor that is started.
 
     Attributes:
-        place: the file and its partition, for people.
-        image: the name of the image; with its tag where the file has one besides.
-        version: with its v, empty if the file does not say.
+        place: the file and its partition, for messages.
+        image: the name of the image, with the tag if the file has one.
+        version: with its v; empty if the file has none.
     """
 
     place: str
@@ -56,7 +56,7 @@ def read_supervisor_conf(device: Device) -> SupervisorConf | None:
             reader = Ext4Reader(Window(device, partition.start, partition.size), allow_dirty=True)
             found = find_supervisor_conf(reader, tuple(root_directories(reader)), label)
         except FilesystemError:
-            # The store says which Supervisor there is, if less surely.
+            # The store is the fallback.
             continue
         if found is not None:
             return found
@@ -82,7 +82,7 @@ def find_supervisor_conf(reader: TreeReader, roots: Iterable[bytes], label: str)
 
 
 def root_directories(reader: TreeReader) -> Iterator[bytes]:
-    """Where in the partition a root directory may be: its own, and the layers of a store in it, uppermost first."""
+    """The paths that may be a root directory: the partition's root, and the layers of a store in it, uppermost first."""
     yield b""
     for store in _STORES:
         stat = reader.lookup(store)
@@ -91,7 +91,7 @@ def root_directories(reader: TreeReader) -> Iterator[bytes]:
         layers: list[tuple[int, bytes]] = []
         for child in reader.children(stat.entry):
             if isinstance(child.entry, Directory) and not child.entry.path.endswith(b"/l"):
-                # Each layer names those below: the longest list is the uppermost layer's.
+                # Each layer names those below it: the uppermost layer has the longest list.
                 lower = reader.lookup(join(child.entry.path, b"lower"))
                 size = lower.entry.size if lower is not None and isinstance(lower.entry, Regular) else 0
                 layers.append((-min(size, _MAX_LOWER_BYTES), join(child.entry.path, b"diff")))
@@ -101,7 +101,7 @@ def root_directories(reader: TreeReader) -> Iterator[bytes]:
 
 
 def small_file(reader: TreeReader, path: bytes) -> str:
-    """The text of a small file; nothing if there is none, or it is too large to be what it should."""
+    """The text of a small file; empty if it does not exist or is too large."""
     stat = reader.lookup(path)
     if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size > _MAX_SMALL_BYTES:
         return ""
@@ -109,7 +109,7 @@ def small_file(reader: TreeReader, path: bytes) -> str:
 
 
 def assignments(text: str) -> dict[str, str]:
-    """``NAME=value`` lines as os-release(5) has them: quoted as a shell would, the last of a name counts."""
+    """``NAME=value`` lines in the format of os-release(5): shell quoting, and the last value of a name counts."""
     fields: dict[str, str] = {}
     for line in text.splitlines():
         match = _ASSIGNMENT.fullmatch(line)

@@ -1,7 +1,7 @@
-"""Which application images an earlier preload, or the device itself, has put on the data partition.
+"""The application images of an earlier release on the data partition, by its apps.json.
 
-Only what an apps.json on the partition names counts: that is what a release brought and a later release may take away. Images
-that nobody named there, the Supervisor's first of all, are somebody else's.
+Only images that an apps.json on the partition names belong to a release, and may be replaced by a later one. All other images,
+the Supervisor's first of all, stay.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _NAMES = (b"apps.json", b"apps.json.preloaded")
 
 
 def previous_images(reader: TreeReader) -> tuple[Reference, ...]:
-    """The images that the apps.json files in the root of the data partition name, each once; none if there are no such files.
+    """The distinct images that the apps.json files in the root of the data partition name; empty without such files.
 
-    Versions 2 and 3 are understood. Only what leads to images is looked at: the Supervisor may have taken more or less.
+    Versions 2 and 3 are read. Only the fields that lead to images are used.
 
     Raises:
         StoreError: a file is not JSON, or too large.
@@ -48,7 +48,7 @@ def previous_images(reader: TreeReader) -> tuple[Reference, ...]:
             try:
                 found[parse_reference(image)] = None
             except InvalidReferenceError:
-                # No engine can have pulled it.
+                # Not a reference, so no engine can have pulled it.
                 continue
     return tuple(found)
 
@@ -64,7 +64,7 @@ def _images(state: Json) -> Iterator[str]:
 
 
 def _values(owner: Json, key: str) -> list[Json]:
-    """What is in the object, or list, *key* of *owner*."""
+    """The values in the object or list *key* of *owner*."""
     value = owner.get(key) if isinstance(owner, dict) else None
     match value:
         case dict():

@@ -1,4 +1,4 @@
-"""What a balena user asks for, as one value."""
+"""A balena user's request as one value."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ DEFAULT_PLATFORM = "linux/amd64"
 
 
 class BalenaRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A fleet, a device, files and images that are wanted on a disk image, in the words of a balena user.
+    """Fleets, a device, files and images to preload, in the words of a balena user.
 
-    :func:`~drypoint.preload_request` makes a :class:`~drypoint.PreloadRequest` of it.
+    :func:`~drypoint.preload_request` converts it to a :class:`~drypoint.PreloadRequest`.
 
     Attributes:
         fleets: slugs, uuids or ids: the target state of each is preloaded.
@@ -39,13 +39,13 @@ class BalenaRequest(msgspec.Struct, frozen=True, kw_only=True):
         check_architecture: whether the disk image's device type must be able to run the fleets' images.
         save_apps_json: a file to write the apps.json to as well.
         server: the API server, and the login.
-        platform: which image of a multi-platform image is taken; None: that of the disk image's device type, else linux/amd64.
+        platform: chooses the image of a multi-platform image; None: that of the disk image's device type, else linux/amd64.
         data_partition: the partition with the engine's store, by file-system label, GPT name or number.
-        data_root: the engine's data root in it, a clean path; None: as the disk image says.
+        data_root: the engine's data root in it, a clean path; None: the one configured on the disk image.
         additional_space, shrink_to_fit, timestamp, index: as in :class:`~drypoint.PreloadRequest`.
 
     Raises:
-        UsageError: nothing is asked for, or the parts contradict each other.
+        UsageError: nothing is requested, or the parts contradict each other.
     """
 
     fleets: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
-"""What services require of a device by their contracts, as far as the Supervisor's version decides it.
+"""Requirements of services' contracts that the Supervisor's version decides.
 
 Sources: balena-supervisor, src/lib/contracts.ts and what its loaders made of the cases in tests/data/supervisor-verdicts.json:
-since 10.4.0 a service whose requirements are not met keeps its app from running, unless the service has the label
+since 10.4.0 an app does not run if a service's requirements are not met, unless the service has the label
 ``io.balena.features.optional``; before 16.7.0 the whole apps.json is ignored.
 """
 
@@ -26,12 +26,12 @@ _SHOWN = 80
 
 
 class Requirement(msgspec.Struct, frozen=True):
-    """A requirement that is not met, or whose case is not known.
+    """A requirement that is not met, or not decided.
 
     Attributes:
         service: ``app/service``.
         text: what is required: ``sw.supervisor >=99``.
-        met: False, or None where the disk image does not decide it.
+        met: False, or None if the disk image does not decide it.
         optional: whether the app runs without the service.
     """
 
@@ -42,21 +42,20 @@ class Requirement(msgspec.Struct, frozen=True):
 
 
 def open_requirements(state: JsonObject, supervisor: SupervisorVersion) -> tuple[Requirement, ...]:
-    """The requirements in *state*, a checked one, that are not certainly met on a device with *supervisor*."""
+    """The requirements in *state*, a checked one, that are unmet or undecided on a device with *supervisor*."""
     if rules_of(supervisor).contract is None:
         return ()
     return tuple(_open(state, supervisor))
 
 
 def consequence(supervisor: SupervisorVersion) -> str:
-    """What *supervisor* does where a requirement is not met."""
+    """What *supervisor* does if a requirement is not met, as a clause."""
     return "does not run the app" if supervisor.numbers >= _REJECTS_APP else "ignores apps.json"
 
 
 def _open(state: JsonObject, supervisor: SupervisorVersion) -> Iterator[Requirement]:
     for app in _objects(state, "apps").values():
-        # The fields of a release are the app's own in version 2.
-        # Of several releases, the first is looked at.
+        # In version 2 an app has the fields of its release. Of several releases, the first counts.
         releases = _objects(app, "releases")
         for release in (app, *([releases[first_key({**releases})]] if releases else [])):
             for key, service in _objects(release, "services").items():

@@ -1,8 +1,8 @@
-"""The image that a device shows while it boots: a PNG in ``splash/`` of the boot partition.
+"""The splash image, which a device shows while it boots: a PNG in ``splash/`` of the boot partition.
 
 Sources: the PNG specification (ISO/IEC 15948; W3C, third edition) for the format. plymouth reads ``splash/balena-logo.png``;
-before balenaOS 2.53.0 the name was ``resin-logo.png``. `balena preload` goes by the version alone (and takes the old name where
-it does not know it), and skips a disk image that has no ``splash`` directory.
+before balenaOS 2.53.0 the name was ``resin-logo.png``. `balena preload` decides by the version alone (the old name if it is
+unknown), and skips a disk image without a ``splash`` directory.
 
 The file is checked to be complete: signature, header, and the CRC of each chunk. The pixels are not decoded.
 """
@@ -24,18 +24,18 @@ _VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?:\D.*)?", re.ASCII | 
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_SIDE = 8192
-# The bits that a sample may have, by colour type.
+# Valid bit depths by colour type.
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 
 
 def splash_path(present: Collection[str], os_version: str | None) -> str:
-    """Where the splash image goes.
+    """The path of the splash image in the boot partition.
 
-    The name that exists decides; if both or neither exist, the OS version; if that is not known, today's name.
+    The existing name is used; if both or neither exist, the OS version decides; if that is unknown, the current name.
 
     Args:
         present: names in the splash directory.
-        os_version: as os-release has it, ``2.98.12+rev1``.
+        os_version: as in os-release, ``2.98.12+rev1``.
     """
     there = [name for name in (_NEW, _OLD) if name in {other.lower() for other in present}]
     if len(there) == 1:
@@ -46,10 +46,10 @@ def splash_path(present: Collection[str], os_version: str | None) -> str:
 
 
 def check_png(content: bytes, what: str) -> bytes:
-    """*content*, which is a complete PNG image.
+    """*content*, checked to be a complete PNG image.
 
     Args:
-        what: how errors name the file.
+        what: the file's name in errors.
 
     Raises:
         UsageError: it is not a PNG image, is damaged or cut off, or is larger than a splash image may be.

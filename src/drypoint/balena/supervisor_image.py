@@ -1,4 +1,4 @@
-"""The Supervisor's image, named as balenaOS finds it.
+"""The names and the version of the Supervisor's image.
 
 Source: meta-balena, docker-disk/files/entry.sh: the build pulls the image by digest and tags it twice, with its repository's
 name (so ``latest``) and as ``balena_supervisor:VERSION``, where VERSION starts with a v, as SUPERVISOR_VERSION does in
@@ -31,10 +31,10 @@ class _Config(msgspec.Struct):
 
 
 def supervisor_tags(reference: Reference, version: str) -> tuple[Reference, ...]:
-    """The names that the Supervisor's image *reference* has on a device besides its digest.
+    """The tags that the Supervisor's image *reference* has on a device.
 
     Raises:
-        UsageError: *version* is none.
+        UsageError: *version* is not a version.
     """
     match = _VERSION.fullmatch(version)
     if match is None:
@@ -47,27 +47,27 @@ def supervisor_tags(reference: Reference, version: str) -> tuple[Reference, ...]
 
 
 def version_tag(version: str) -> str:
-    """The tag for a *version* without its v: ``v17.0.0_rev1`` for 17.0.0+rev1, since a tag has no plus sign."""
+    """The tag for a *version* without its v: ``v17.0.0_rev1`` for 17.0.0+rev1, because a tag cannot have a plus sign."""
     return f"v{version.replace('+', '_')}"
 
 
 def is_supervisor(repository: str) -> bool:
-    """Whether a repository's name is one that images of the Supervisor have: ``balena/aarch64-supervisor`` for one."""
+    """Whether a repository has the name of Supervisor images, such as ``balena/aarch64-supervisor``."""
     return repository == REPOSITORY or _NAME.fullmatch(repository) is not None
 
 
 def version_of(reference: Reference, image: Image) -> str | None:
-    """The Supervisor's version, as its tag says, or else its image (``ENV VERSION``, its Dockerfile); None if neither does."""
+    """The Supervisor's version from its tag, or else from its image (``ENV VERSION``, by its Dockerfile); None if unknown."""
     return version_in_tag(reference) or version_in_config(image.config.content)
 
 
 def version_in_tag(reference: Reference) -> str | None:
-    """The Supervisor's version, as the tag of its image says; None if it does not."""
+    """The Supervisor's version from the tag of its image, or None."""
     return reference.tag if reference.tag is not None and _VERSION.fullmatch(reference.tag) else None
 
 
 def version_in_config(content: bytes) -> str | None:
-    """The Supervisor's version, as the config of its image says; None if it does not, or is not a config."""
+    """The Supervisor's version from the config of its image, or None."""
     try:
         config = decode_go(content, _Config).config
     except JsonError:

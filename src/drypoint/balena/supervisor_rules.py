@@ -1,6 +1,6 @@
-"""What the Supervisor takes in an apps.json, by its version: a table of changes.
+"""The Supervisor's rules for apps.json by its version: a table of changes.
 
-Source: balena-supervisor's tags, and what their own loaders made of the cases in tests/data/supervisor-verdicts.json:
+Source: balena-supervisor's tags, and the results of their own loaders for the cases in tests/data/supervisor-verdicts.json:
 src/types/state.ts and basic.ts with io-ts since 12.11.15, src/lib/validation.ts before, src/device-state/preload.ts,
 src/lib/contracts.ts since 10.4.0, and deep-object-diff as locked (:attr:`Rules.throws_on_names`).
 """
@@ -24,19 +24,19 @@ FIRST_OF_VERSION_3: Numbers = (13, 0, 0)
 
 
 class Names(msgspec.Struct, frozen=True):
-    """Which names are taken. *allowed* says so in words."""
+    """A rule for names. *allowed* is the rule in words."""
 
     pattern: re.Pattern[str]
     allowed: str
 
 
 class ContractRules(msgspec.Struct, frozen=True):
-    """What a service's contract has to be.
+    """The rules for a service's contract.
 
     Attributes:
-        requirements: the types that a requirement may have.
-        needs_slug: whether it has to have a slug and to be of type ``sw.container``.
-        checks_matchers: whether a requirement's own slug has to be a text, and its data an object.
+        requirements: the valid types of a requirement.
+        needs_slug: whether it must have a slug and the type ``sw.container``.
+        checks_matchers: whether a requirement's slug must be a text, and its data an object.
         alternatives: whether a requirement may be ``{"or": [...]}``.
     """
 
@@ -47,18 +47,18 @@ class ContractRules(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What the Supervisors of one range of versions take.
+    """The rules of one range of Supervisors.
 
     Attributes:
-        typed: whether every field is checked against a type; before, ids may be negative, and volumes, networks, ``running``
-            and a service's name are not checked.
-        empty_is_missing: whether ``false``, 0 and an empty text count as missing where what is missing has a default.
-        digit_is_number: whether an app's key that merely begins with a number is taken for an id, so for version 2.
+        typed: whether every field has a checked type; if not, ids may be negative, and volumes, networks, ``running`` and a
+            service's name are not checked.
+        empty_is_missing: whether ``false``, 0 and an empty text count as missing for fields with a default.
+        digit_is_number: whether an app's key that only begins with a number is taken for an id, and so for version 2.
         label_names: names of labels.
         config_names: names in ``config``.
-        throws_on: names of members that it fails on, in an app or a service, and in the file itself.
-        throws_on_names: names of labels and variables that it fails on.
-        contract: None where it is not looked at.
+        throws_on: names of members of an app, a service or the file on which it fails.
+        throws_on_names: names of labels and variables on which it fails.
+        contract: None if contracts are not checked.
     """
 
     typed: bool = False
@@ -117,7 +117,7 @@ _CHANGES: tuple[tuple[Numbers, dict[str, object]], ...] = (
 
 
 def rules_of(supervisor: SupervisorVersion) -> Rules:
-    """What *supervisor* takes."""
+    """The rules of *supervisor*."""
     rules = _FIRST
     for since, changed in _CHANGES:
         if supervisor.numbers >= since:
@@ -126,7 +126,7 @@ def rules_of(supervisor: SupervisorVersion) -> Rules:
 
 
 def versions_with_changes(*, since: Numbers) -> tuple[SupervisorVersion, ...]:
-    """The first version of each range of equal rules, oldest first, from the range of *since* on."""
+    """The first version of each range of equal rules, oldest first, starting with the range of *since*."""
     firsts = [numbers for numbers, _ in _CHANGES if numbers > since]
     return tuple(SupervisorVersion(*numbers) for numbers in (since, *firsts))
 

@@ -1,4 +1,4 @@
-"""The Supervisor's version, as tags, supervisor.conf and people write it."""
+"""The Supervisor's version, as in tags, supervisor.conf and options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VERSION = re.compile(r"v?([0-9]{1,6})\.([0-9]{1,6})\.([0-9]{1,6})(?:[-+_.].*)?"
 
 
 class SupervisorVersion(msgspec.Struct, frozen=True, order=True):
-    """A release of the Supervisor; what follows the three numbers does not matter here."""
+    """A version of the Supervisor; what follows the three numbers is ignored."""
 
     major: int
     minor: int
@@ -27,7 +27,7 @@ class SupervisorVersion(msgspec.Struct, frozen=True, order=True):
 
 
 def version_in(text: str) -> SupervisorVersion | None:
-    """The version that *text* is, ``v16.1.10`` or ``16.1.10``; None if it is not one."""
+    """The version *text*, ``v16.1.10`` or ``16.1.10``; None if it is not a version."""
     match = _VERSION.fullmatch(text.strip())
     return None if match is None else SupervisorVersion(int(match[1]), int(match[2]), int(match[3]))
 

@@ -1,6 +1,6 @@
-"""What the versions of apps.json have in common: services, and the checks that the Supervisor makes of names and values.
+"""The common parts of all versions of apps.json: services, and the Supervisor's checks of names and values.
 
-Source: balena-supervisor, src/types/basic.ts. What depends on the Supervisor's version is in :mod:`.supervisor_rules`.
+Source: balena-supervisor, src/types/basic.ts. Rules that depend on the Supervisor's version: :mod:`.supervisor_rules`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _SHOWN_KEY = 80
 
 
 class Service(msgspec.Struct, frozen=True):
-    """One container to be: its place in the target state and the image it runs.
+    """A service: its place in the target state, and the image that it runs.
 
     Attributes:
-        app_uuid: of version 2, which has no uuids, the app's id.
+        app_uuid: in version 2, which has no uuids, the app's id.
         running: whether the Supervisor starts the container, or only creates it.
     """
 
@@ -37,9 +37,9 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class StateChecker:
-    """Goes through a target state and notes what the Supervisor would not take, each fault by its JSON path.
+    """Checks a target state by the Supervisor's rules and collects the faults by their JSON paths.
 
-    Of the faults the first :data:`MAX_FAULTS_SHOWN` are kept, by their paths; ``fault_count`` counts all.
+    The first :data:`MAX_FAULTS_SHOWN` faults are kept; ``fault_count`` counts all.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -53,7 +53,7 @@ class StateChecker:
             self.faults.setdefault(path, text)
 
     def or_default(self, owner: JsonObject, key: str) -> Json:
-        """The member *key*, or an empty object for what the Supervisor takes for missing."""
+        """The member *key*, or an empty object if it counts as missing."""
         value = owner.get(key)
         missing = value is None or (self.rules.empty_is_missing and _is_empty(value))
         return {} if missing else value
@@ -61,7 +61,7 @@ class StateChecker:
     def objects(
         self, value: Json, path: str, names: Names, *, or_lists: bool = False
     ) -> Iterator[tuple[str, JsonObject]]:
-        """The members of *value*, which has to be an object of objects; *or_lists*: lists are taken too, but not given."""
+        """The members of *value*, which must be an object of objects; with *or_lists*, lists are valid too, but not yielded."""
         if not isinstance(value, dict):
             self.fault(path, f"expected an object, found {kind(value)}")
             return
@@ -73,7 +73,7 @@ class StateChecker:
                 self.fault(at(path, key), f"expected an object, found {kind(item)}")
 
     def texts(self, value: Json, path: str, names: Names) -> None:
-        """*value* has to be an object whose values are texts."""
+        """Check that *value* is an object whose values are texts."""
         if not isinstance(value, dict):
             self.fault(path, f"expected an object whose values are texts, found {kind(value)}")
             return
@@ -83,7 +83,7 @@ class StateChecker:
                 self.fault(at(path, key), f"expected a text, found {kind(item)}")
 
     def labels_or_variables(self, value: Json, path: str, names: Names) -> None:
-        """As *texts*, for what the Supervisor compares with a container's."""
+        """Like *texts*, for labels and variables, which the Supervisor compares with a container's."""
         self.texts(value, path, names)
         for key in self.rules.throws_on_names.intersection(value) if isinstance(value, dict) else ():
             self.fault(at(path, key), "the Supervisor fails on this name when it compares it with a container's")
@@ -95,7 +95,7 @@ class StateChecker:
             self.fault(at(path, key), f"the name has more than {MAX_TEXT} characters")
 
     def short_text(self, owner: JsonObject, key: str, path: str) -> str:
-        """The text *key* of *owner*; empty when it has a fault."""
+        """The text *key* of *owner*; empty if it has a fault."""
         value = owner.get(key)
         if isinstance(value, str) and _utf16_length(value) <= MAX_TEXT:
             return value
@@ -116,7 +116,7 @@ class StateChecker:
             self.fault(at(path, key), f"expected an object, found {kind(owner[key])}")
 
     def members(self, owner: JsonObject, path: str) -> None:
-        """No member of *owner*, an app or a service, has a name that the Supervisor fails on."""
+        """Check that no member of *owner*, an app or a service, has a name on which the Supervisor fails."""
         for key in self.rules.throws_on.intersection(owner):
             self.fault(at(path, key), "the Supervisor fails on a member of this name")
 
@@ -140,7 +140,7 @@ class StateChecker:
             self.fault(at(at(path, "contract"), part), text)
 
     def image(self, owner: JsonObject, path: str) -> Reference | None:
-        """The image that a service runs, None when it is none."""
+        """The image of a service; None if it is not a reference."""
         text = self.short_text(owner, "image", path)
         try:
             return parse_reference(text) if text else None
@@ -150,13 +150,13 @@ class StateChecker:
 
 
 def at(path: str, key: str) -> str:
-    """The path of the member *key*; long keys are cut off."""
+    """The path of the member *key*; long keys are truncated."""
     shown = key if len(key) <= _SHOWN_KEY else key[:_SHOWN_KEY] + "…"
     return f"{path}.{shown}" if path else shown
 
 
 def kind(value: Json) -> str:
-    """What *value* is, in words."""
+    """The JSON type of *value* in words."""
     match value:
         case None:
             return "null"
@@ -173,15 +173,15 @@ def kind(value: Json) -> str:
 
 
 def is_truthy(value: Json) -> bool:
-    """Whether JavaScript takes *value* for true."""
+    """Whether *value* is truthy in JavaScript."""
     return bool(value) or isinstance(value, (dict, list))
 
 
 def _is_empty(value: Json) -> bool:
-    """Whether *value* is false, 0 or an empty text: what JavaScript calls falsy, besides null."""
+    """Whether *value* is false, 0 or an empty text: falsy in JavaScript, but not null."""
     return not value and not isinstance(value, (dict, list))
 
 
 def _utf16_length(text: str) -> int:
-    """Length as the Supervisor counts it, in UTF-16 code units."""
+    """The length in UTF-16 code units, as in JavaScript."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2

@@ -1,6 +1,6 @@
-"""Ranges of versions as npm writes them, for versions of three numbers.
+"""Version ranges in npm's syntax, for versions of three numbers.
 
-Format: node-semver, README "Ranges" and "Range Grammar". Pre-releases and build metadata are not read.
+Format: node-semver, README "Ranges" and "Range Grammar". Pre-releases and build metadata are not supported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _Interval: TypeAlias = "tuple[Numbers, Numbers | None]"
 
 
 def satisfies(version: Numbers, text: str) -> bool | None:
-    """Whether *version* is in the range *text*; None if *text* is more than is read here, or is not a range."""
+    """Whether *version* is in the range *text*; None if *text* is not a range, or uses unsupported syntax."""
     if len(text) > _MAX_LENGTH:
         return None
     verdicts = [_satisfies_all(version, part) for part in text.split("||")]
@@ -50,7 +50,7 @@ def _interval(operator: str, partial: str) -> _Interval | None:
     if partial.count(".") > 2:
         return None
     if not given:
-        # None: ``>*`` and ``<*`` hold for nothing that has a name here.
+        # None: no supported version satisfies ``>*`` or ``<*``.
         return None if operator in ("<", ">") else _ALL
     low = _filled(given)
     after = _next(given, len(given) - 1)
@@ -64,7 +64,7 @@ def _interval(operator: str, partial: str) -> _Interval | None:
         case "<=":
             return (0, 0, 0), after
         case "^":
-            # Up to the next of the first number that is not 0, or the last that is given.
+            # Below the next value of the first number that is not 0, or of the last given number.
             return low, _next(given, next((at for at, number in enumerate(given) if number), len(given) - 1))
         case "~" | "~>":
             return low, _next(given, min(1, len(given) - 1))
@@ -73,7 +73,7 @@ def _interval(operator: str, partial: str) -> _Interval | None:
 
 
 def _next(given: list[int], at: int) -> Numbers:
-    """The first version after all that begin as *given* does, up to its number *at*."""
+    """The first version after all that start with the numbers of *given* up to index *at*."""
     return _filled([*given[:at], given[at] + 1])
 
 

@@ -1,4 +1,4 @@
-"""The images that a user names, and the sources that have them."""
+"""The images that a user names, and their sources."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .supervisor_image import supervisor_tags, version_of
 
 
 class AtHand:
-    """Which images of apps.json are in OCI layouts on this machine, by their digest; the others are the registry's to give."""
+    """The images of apps.json that OCI layouts on this machine have, by digest; the others come from the registry."""
 
     def __init__(self, wanted: Sequence[Reference], registry: ImageSource, platform: Platform) -> None:
         self._wanted = wanted
@@ -53,7 +53,7 @@ def image_requests(
     """The images that *images* name, each a reference or a location; *stack* closes the archives.
 
     Raises:
-        UsageError, SourceError, ContentError: a name is not one, or an archive cannot be read.
+        UsageError, SourceError, ContentError: a name is malformed, or an archive cannot be read.
     """
     for text in images:
         location = parse_location(text)
@@ -63,7 +63,7 @@ def image_requests(
         archive = open_archive(location)
         stack.callback(archive.close)
         if location.name is None and isinstance(archive, OciLayoutSource) and at_hand.look_in(archive):
-            # What else is in it was not asked for.
+            # Other images in it were not requested.
             continue
         for reference in archive.references:
             yield ImageRequest(reference, archive)
@@ -72,7 +72,7 @@ def image_requests(
 def supervisor_request(
     wanted: BalenaRequest, registry: ImageSource, platform: Platform, stack: ExitStack
 ) -> ImageRequest | None:
-    """The Supervisor's image that is to be put in, with the names that balenaOS gives it; None if none is."""
+    """The Supervisor's image to preload, with the names that balenaOS gives it, or None."""
     if wanted.supervisor_image is None:
         return None
     found = list(image_requests([wanted.supervisor_image], registry, AtHand((), registry, platform), stack))
@@ -93,7 +93,7 @@ def compose_images(path: Path | None, warn: Warn) -> tuple[Reference, ...]:
     """The images of the services of the Compose file *path*, with its .env and the environment.
 
     Raises:
-        UsageError, ContentError: one of them cannot be read, or is not what it should be.
+        UsageError, ContentError: one of them cannot be read, or is malformed.
     """
     if path is None:
         return ()
