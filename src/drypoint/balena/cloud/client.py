@@ -1,10 +1,10 @@
-"""Asking the API of balenaCloud or openBalena, and what its refusals mean.
+"""A client for the API of balenaCloud or openBalena, with its errors.
 
 Sources: open-balena-api (``src/infra/auth/middleware.ts``, ``src/infra/rate-limiting``) and pinejs
-(``src/sbvr-api/errors.ts``): a missing, lapsed or unknown token answers 401 where a login is needed, but OData resources are
-answered to a stranger too, with what is public; 429 comes with Retry-After in seconds. The body of a refusal is empty or a
-text in JSON that says what is wrong with the request. 500 is the server's own failure, also at a query that it cannot
-translate or a number that its database cannot hold.
+(``src/sbvr-api/errors.ts``): without a token, or with an expired or unknown one, the answer is 401 where a login is needed,
+but OData resources answer anonymous requests too, with what is public; 429 comes with Retry-After in seconds. The body of an
+error is empty or a text in JSON that names the fault of the request. 500 is a failure of the server, also for a query that it
+cannot translate or a number that its database cannot hold.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CloudAnswer:
-    """What came, with a status that the asker said it can deal with."""
+    """An answer with status 200 or one that the caller expects."""
 
     status: int
     body: bytes = field(repr=False)
 
 
 class CloudClient:
-    """Asks one server on behalf of one user; used by several threads at once. A context manager.
+    """Sends one user's requests to one server. Thread-safe. A context manager.
 
     The token goes to that server only: a redirect to another host is followed without it.
 
     Args:
-        options: how the network is reached; its credentials and its token provider are not used.
+        options: of the network; its credentials and its token provider are not used.
     """
 
     def __init__(self, settings: CloudSettings, options: RegistryOptions | None = None) -> None:
-        # With all of HTTP and TLS, which a job that asks no server has no use for so soon.
+        # Imported late: HTTP and TLS are slow to import, and most jobs need no API server.
         from ...http.transport import Transport
 
         self.settings = settings
@@ -72,7 +72,7 @@ class CloudClient:
         self.close()
 
     def close(self) -> None:
-        """Let go of all connections and end all waits."""
+        """Close all connections and end all waits."""
         self._closing.set()
         self._transport.close()
 
@@ -82,9 +82,9 @@ class CloudClient:
         """The answer to a GET of *path*: 200, or a status among *expected*.
 
         Raises:
-            AuthenticationError: the server wants another login, or does not let this one do that.
-            TransferError: the server failed, or cannot be reached, and trying again did not help.
-            SourceError: any other refusal.
+            AuthenticationError: the server needs another login, or does not permit this request.
+            TransferError: the server failed, or cannot be reached, after all retries.
+            SourceError: any other error.
         """
         url = f"{self.settings.api_url}{path}"
         if query:
@@ -93,25 +93,25 @@ class CloudClient:
         while True:
             try:
                 with closing(self._fetch(url)) as answer:
-                    # Without the query, which names what is the user's own affair.
+                    # Without the query, which may have private names.
                     _log.debug("%s: status %d", shown(answer.url), answer.status)
                     return self._taken(answer, {200, *expected})
             except TransientError as failure:
                 patience.failed(failure)
 
     def get_json(self, path: str, shape: type[_Shape], query: Sequence[tuple[str, str]] = ()) -> _Shape:
-        """The same, read as *shape*, a type that msgspec knows.
+        """The answer to a GET of *path*, decoded as *shape*, a type for msgspec.
 
         Raises:
-            AuthenticationError, TransferError, SourceError: as above.
+            AuthenticationError, TransferError, SourceError: as :meth:`get`.
         """
         return self.read(self.get(path, query), shape, path)
 
     def read(self, answer: CloudAnswer, shape: type[_Shape], path: str) -> _Shape:
-        """*answer* as *shape*.
+        """*answer* decoded as *shape*.
 
         Raises:
-            SourceError: it is not.
+            SourceError: it does not have that shape.
         """
         try:
             return json_decoder(shape).decode(answer.body)
@@ -122,7 +122,7 @@ class CloudClient:
             ) from None
 
     def not_logged_in(self) -> AuthenticationError:
-        """The error for a server that knows nobody by this token."""
+        """The error for a server that does not accept the token, or needs one."""
         host, place = self.settings.host, self.settings.token_origin
         if not self.settings.token:
             return AuthenticationError(self.settings.not_logged_in())
@@ -132,10 +132,10 @@ class CloudClient:
         )
 
     def check_login(self) -> None:
-        """Make sure that the server knows who asks.
+        """Check that the server accepts the login.
 
-        Source: ``GET /actor/v1/whoami`` (open-balena-api 14.1.0 and later, ``src/features/auth``): 200, or 401; a server
-        older than that has no such path and answers 404, which tells nothing.
+        Source: ``GET /actor/v1/whoami`` (open-balena-api 14.1.0 and later, ``src/features/auth``): 200, or 401; older servers
+        do not have this path and answer 404, which is accepted.
 
         Raises:
             AuthenticationError: it does not.
@@ -146,7 +146,7 @@ class CloudClient:
         headers = {"Accept": "application/json"}
         if self.settings.token:
             headers["Authorization"] = f"Bearer {self.settings.token}"
-        # With all of HTTP and TLS, see above.
+        # Imported late, see above.
         from ...http.transport import PlainHttpError
 
         try:
@@ -192,7 +192,7 @@ class CloudClient:
                 )
 
     def _said(self, answer: Answer) -> str:
-        """The text in the body of a refusal, for a message: ``: Malformed url: …``; empty if there is none."""
+        """The text in the body of an error, for a message: ``: Malformed url: …``; empty if there is none."""
         try:
             body = answer.read_all(_MAX_REFUSAL_BYTES)
         except (TransientError, TransferError):

@@ -1,11 +1,11 @@
-"""Fleets, their releases and devices: looking them up as people name them.
+"""Looking up fleets, releases and devices by the names that users give.
 
 Sources: balena-sdk (``src/models/application.ts``, ``release.ts``), balena-cli (``src/utils/sdk.ts``) and open-balena-api's
 model (``src/balena.sbvr``). A fleet is an ``application``, found by slug (``org/fleet``, lower case), uuid, id, or by its name
-alone among those that the login has direct access to (balena-sdk, ``getAppByName``); what its devices run is
-``should_be_running__release``. A release that was built has the status ``success``, and of those with one commit a fleet has at
-most one. A commit may be shortened, as long as it stays unambiguous. The model is served as ``/v7/`` from open-balena-api
-26.4.0 on and as ``/v6/`` before, alike in all that is asked here.
+alone among those that the login has direct access to (balena-sdk, ``getAppByName``); the release of its devices is
+``should_be_running__release``. A successfully built release has the status ``success``; a fleet has at most one such release
+of a commit. A commit may be shortened if it stays unambiguous. The model is ``/v7/`` from open-balena-api 26.4.0 on and
+``/v6/`` before, equal in everything that is used here.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class CloudDeviceType(msgspec.Struct, frozen=True):
 
 
 class Fleet(msgspec.Struct, frozen=True):
-    """A fleet, block or app as the server knows it.
+    """A fleet, block or app on the server.
 
     Attributes:
         slug: ``org/fleet``.
-        running: the commit of the release that its devices shall run, if that is said.
+        running: the commit of the release that its devices should run, if set.
     """
 
     id: int
@@ -60,7 +60,7 @@ class Fleet(msgspec.Struct, frozen=True):
 
 
 class Device(msgspec.Struct, frozen=True):
-    """A registered device, what kind it is, and the fleet that it belongs to."""
+    """A registered device, its type, and the fleet that it belongs to."""
 
     uuid: str
     name: str
@@ -112,14 +112,14 @@ class _RawRows(msgspec.Struct):
 
 
 class CloudModel:
-    """The server's OData model: rows of a resource that a filter chooses."""
+    """The server's OData model: filtered rows of a resource."""
 
     def __init__(self, client: CloudClient) -> None:
         self.client = client
         self._version = 0
 
     def rows(self, resource: str, shape: type[_Row], query: Sequence[tuple[str, str]]) -> list[_Row]:
-        """Rows of *resource*, each read as *shape*.
+        """Rows of *resource*, each decoded as *shape*.
 
         Raises:
             SourceError: the server refuses (AuthenticationError), cannot be reached (TransferError) or has no such model.
@@ -129,7 +129,7 @@ class CloudModel:
             older = self._version + 1 < len(_MODELS)
             answer = self.client.get(path, query, expected=frozenset((401, 404) if older else (401,)))
             if answer.status == 401:
-                # Said of a login that is not known, and of a resource that is not there.
+                # The status for an unknown login, and for a resource that does not exist.
                 self.client.check_login()
                 raise SourceError(
                     f"{self.client.settings.host}{path}: the server has no such resource, or none for this login (status 401)"
@@ -148,12 +148,12 @@ class CloudModel:
 
 
 def find_fleet(model: CloudModel, name: str) -> Fleet:
-    """The fleet that *name* means: its slug, its uuid, its id, or its name alone when only one fleet has it.
+    """The fleet *name*: its slug, uuid, id, or its name alone if only one fleet has it.
 
     Raises:
         UsageError: several fleets have that name; they are listed.
-        SourceError: there is none, as far as this login can see.
-        AuthenticationError: the server does not know the login.
+        SourceError: there is none that this login can see.
+        AuthenticationError: the server does not accept the login.
     """
     text = name.strip()
     lower = text.lower()
@@ -170,7 +170,7 @@ def find_fleet(model: CloudModel, name: str) -> Fleet:
         found = [] if number is None else _fleets(model, f"id eq {number}")
     if found:
         return found[0]
-    # What is not public is not there for a stranger, who has to know that first.
+    # Without a login, only public fleets are visible: report a bad login first.
     model.client.check_login()
     hint = ""
     if _NUMBER.fullmatch(text) and int(text[:_UUID_LENGTH]) > _LARGEST_ID:
@@ -182,7 +182,7 @@ def find_fleet(model: CloudModel, name: str) -> Fleet:
 
 
 def _fleets(model: CloudModel, chosen: str) -> list[Fleet]:
-    """Those fleets for which the filter *chosen* holds."""
+    """The fleets that the filter *chosen* selects."""
     found = model.rows(
         "application",
         _RawFleet,
@@ -205,12 +205,12 @@ def _fleets(model: CloudModel, chosen: str) -> list[Fleet]:
 
 
 def _by_name(model: CloudModel, name: str) -> int | None:
-    """The id of the one fleet called *name*: spelled so, or else in any case; None if there is none.
+    """The id of the one fleet named *name*, by exact spelling, else in any case; None if there is none.
 
-    Public fleets of others are not taken, only listed: anybody could give one a name that somebody else means.
+    Public fleets of other owners are never chosen, only listed: anyone can create one with a given name.
 
     Raises:
-        UsageError: several fleets have the name, or only one that is not the login's own.
+        UsageError: several fleets have the name, or only one of another owner.
     """
     chosen = f"tolower(app_name) eq {odata_text(name.lower())}"
     query = [("$select", "id,slug,app_name"), ("$orderby", "slug asc"), ("$top", "100")]
@@ -228,15 +228,15 @@ def _by_name(model: CloudModel, name: str) -> int | None:
 
 
 def find_release(model: CloudModel, fleet: Fleet, wanted: str = CURRENT) -> str:
-    """The commit of the release of *fleet* that *wanted* means.
+    """The commit of a release of *fleet*.
 
     Args:
-        wanted: ``current`` is what the fleet's devices shall run, or else the latest; ``latest`` is the newest that was
-            built, is final and was not invalidated, even if the fleet is pinned to another; all else is a commit, or how one
-            begins.
+        wanted: ``current`` is the release that the fleet's devices should run, or else the latest; ``latest`` is the newest
+            one that was built, is final and was not invalidated, even if the fleet is pinned to another; anything else is a
+            commit or its first digits.
 
     Raises:
-        UsageError: *wanted* is none of these, or begins the commits of several releases.
+        UsageError: *wanted* is malformed, or matches the commits of several releases.
         SourceError: there is no such release.
     """
     if wanted == CURRENT and fleet.running is not None:
@@ -267,10 +267,10 @@ def find_release(model: CloudModel, fleet: Fleet, wanted: str = CURRENT) -> str:
 
 
 def release_note(model: CloudModel, fleet: Fleet, commit: str) -> str | None:
-    """What a user should know of a release that is not one which *latest* would choose: a draft, or an invalidated one.
+    """A note about a release that *latest* would not choose, a draft or an invalidated one; else None.
 
     Raises:
-        SourceError: the server does not say.
+        SourceError: the server does not answer.
     """
     chosen = f"(belongs_to__application eq {fleet.id}) and (commit eq {odata_text(commit)}) and (status eq 'success')"
     query = [("$select", "is_final,is_invalidated"), ("$filter", chosen), ("$top", "1")]
@@ -284,11 +284,11 @@ def release_note(model: CloudModel, fleet: Fleet, commit: str) -> str | None:
 
 
 def find_device(model: CloudModel, uuid: str) -> Device:
-    """The device that *uuid*, or how it begins, means.
+    """The device with *uuid*, or whose uuid starts with it.
 
     Raises:
-        UsageError: it is no uuid, or begins those of several devices.
-        SourceError: there is no such device, as far as this login can see.
+        UsageError: it is not a uuid, or matches several devices.
+        SourceError: there is no such device that this login can see.
     """
     text = uuid.strip().lower()
     if _DEVICE_UUID.fullmatch(text) is None:

@@ -1,4 +1,4 @@
-"""The use case: which apps.json a device starts with, of fleets or a device on a server and of files, and what it needs."""
+"""The target state for a device, merged from fleets or a device on a server and from files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .state import device_state, fleet_state, make_apps_json
 
 
 class StateRequest(msgspec.Struct, frozen=True):
-    """Whose target states are wanted.
+    """A request for target states.
 
     Attributes:
         fleets: slugs, uuids or ids.
-        commit: which release of the fleet; a commit belongs to one fleet only.
+        commit: the release of the fleet; a commit belongs to one fleet only.
         device: the uuid of a registered device, in place of fleets.
         pin_device: whether the device stays at that release; None leaves files as they are, and does not pin to a fleet's.
     """
@@ -49,10 +49,12 @@ class StateRequest(msgspec.Struct, frozen=True):
 
 
 class GatheredState(msgspec.Struct, frozen=True):
-    """Attributes:
-    apps: everything in one apps.json.
-    needs: what the fleets are built for, to be held against the disk image's device type.
-    notes: where it came from, a line each, for people.
+    """A merged target state.
+
+    Attributes:
+        apps: everything in one apps.json.
+        needs: the architectures of the fleets, to be compared with the disk image's device type.
+        notes: its sources, a line each, for users.
     """
 
     apps: AppsJson
@@ -63,15 +65,15 @@ class GatheredState(msgspec.Struct, frozen=True):
 def gather_states(
     request: StateRequest, client: CloudClient | None, files: Sequence[tuple[str, AppsJson]] = ()
 ) -> GatheredState | None:
-    """What *request* and *files* come to; None if there is neither.
+    """The merged target state of *request* and *files*; None if there is neither.
 
     Args:
-        client: asked for fleets and devices; may be None when *request* has none.
+        client: for fleets and devices; may be None if *request* has none.
         files: apps.json files, each with its name.
 
     Raises:
-        UsageError: they contradict each other, a name means nothing, or the Supervisor would not take what came.
-        SourceError: the server does not give it; the kind of error tells why.
+        UsageError: they contradict each other, a name is malformed, or the Supervisor would not accept the result.
+        SourceError: the server does not answer with it; the class of the error says why.
     """
     if request.pin_device is not None:
         files = [(what, _pinned(apps, what, request.pin_device)) for what, apps in files]

@@ -1,9 +1,9 @@
-"""Queries of the API's addresses, spelled as its parser reads them.
+"""The query part of the API's URLs, encoded for its parser.
 
-Format: OData 4.01 URL conventions, as ``@balena/odata-parser`` (its grammar, ``odata-parser.pegjs``) reads them: the parser
-gets the address as it was sent. Outside quoted text it knows ``%20``, ``%24``, ``%27`` and ``%2B`` only, so
-``, ( ) = ; : /`` have to be literal; inside quoted text everything may be encoded, and a quote is doubled. Other queries
-(``service``, ``scope``) are decoded before they are read, so either spelling serves.
+Format: OData 4.01 URL conventions, by the grammar of ``@balena/odata-parser`` (``odata-parser.pegjs``), which parses the URL as
+it was sent. Outside quoted text it only accepts ``%20``, ``%24``, ``%27`` and ``%2B``, so ``, ( ) = ; : /`` must be literal;
+inside quoted text everything may be encoded, and a quote is doubled. Other queries (``service``, ``scope``) are decoded first,
+so both spellings work.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _MAX_TEXT = 255
 
 
 def encoded_query(query: Sequence[tuple[str, str]]) -> str:
-    """*query* as it stands in an address, without the question mark.
+    """*query* encoded for a URL, without the question mark.
 
     Args:
-        query: names and values, not encoded; text of users stands in literals that :func:`odata_text` made.
+        query: names and values, not encoded; users' text is in literals from :func:`odata_text`.
     """
     return "&".join(f"{quote(name, safe='$')}={_encoded(value)}" for name, value in query)
 
@@ -32,7 +32,7 @@ def odata_text(text: str) -> str:
     """*text* as a literal of an OData filter.
 
     Raises:
-        UsageError: no name on the server is like that.
+        UsageError: it cannot be a name on the server.
     """
     if not text.isprintable() or len(text) > _MAX_TEXT:
         raise UsageError(f"{text[:100]!r} is not a valid name on a balena server")
@@ -41,6 +41,6 @@ def odata_text(text: str) -> str:
 
 
 def _encoded(value: str) -> str:
-    # Odd parts are the quoted ones; an apostrophe that opens nothing is encoded with the rest.
+    # Odd parts are the quoted ones; an unpaired apostrophe is encoded with the rest.
     parts = _QUOTED.split(value)
     return "".join(quote(part, safe="'/" if number % 2 else _STRUCTURE) for number, part in enumerate(parts))

@@ -1,11 +1,12 @@
-"""Who asks and which server is asked: what ``balena login`` left on this machine, and what the caller says instead.
+"""The API server and the login: from the caller, the environment, or the files of ``balena login``.
 
 Sources: balena-settings-client (``lib/defaults.ts``, ``settings.ts``, ``environment.ts``): ``balenaUrl`` is
 ``balena-cloud.com`` unless ``~/.balenarc.yml`` or ``BALENARC_BALENA_URL`` says otherwise, ``apiUrl`` is
-``https://api.<balenaUrl>`` unless set itself, ``dataDirectory`` is ``~/.balena``; the environment goes before the file.
+``https://api.<balenaUrl>`` unless set itself, ``dataDirectory`` is ``~/.balena``; the environment overrides the file.
 balena-settings-storage: the token is the content of the file ``token`` in the data directory.
 
-Unlike balena's own tools, no ``balenarc.yml`` of the current directory is read: it would choose whom the token goes to.
+Unlike with balena's own tools, a ``balenarc.yml`` in the current directory is not read: it would choose the server that gets
+the token.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ _DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?
 
 @dataclass(frozen=True, slots=True)
 class CloudSettings:
-    """A server and who asks it.
+    """A server and a login.
 
     Attributes:
         api_url: ``https://api.balena-cloud.com``, without a path.
-        token: a session token or an API key; empty when nobody is logged in, which suffices for what is public.
+        token: a session token or an API key; empty without a login, which suffices for public data.
         token_origin: where the token was found, for messages.
     """
 
@@ -50,7 +51,7 @@ class CloudSettings:
 
     @property
     def registry(self) -> str | None:
-        """The domain of the server's own registry, by balena's naming; None when the server is named otherwise."""
+        """The domain of the server's own registry, by balena's naming; None if the server's name is not like that."""
         first, _, domain = self.host.partition(".")
         return f"registry2.{domain}" if first == "api" and domain else None
 
@@ -66,14 +67,14 @@ class CloudSettings:
         return registry == self.registry or self.gives_tokens_at(realm)
 
     def not_logged_in(self) -> str:
-        """What to say to a user who needs a login and has none."""
+        """The advice for a user who needs a login and has none."""
         return (
             f"not logged in to {self.host}: run 'balena login', or give a token with --token or {TOKEN_VARIABLE} "
             "(dashboard: Preferences, Access tokens)"
         )
 
     def login_advice(self, registry: str, realm: str) -> str | None:
-        """The same for *registry*; None if the user has a login, or the server has no part in that registry."""
+        """That advice for *registry*; None if there is a login, or the registry is not the server's."""
         return None if self.token or not self.serves(registry, realm) else self.not_logged_in()
 
 
@@ -85,17 +86,17 @@ def find_settings(
     api_url: str | None = None,
     insecure_hosts: tuple[str, ...] = (),
 ) -> CloudSettings:
-    """What is set: the arguments go before the environment, the environment before the files in *home*.
+    """The settings: arguments override the environment, which overrides the files in *home*.
 
     Args:
         token: given by the caller.
         api_url: given by the caller: ``https://api.example.com``, or only the host.
-        insecure_hosts: servers (``host[:port]``) that may be asked by plain http; this machine always may.
+        insecure_hosts: servers (``host[:port]``) for which plain http is allowed; this machine always is.
 
     Raises:
-        UsageError: an address is none, would send the token in the clear, or ``~/.balenarc.yml`` is more than lines of
-            ``key: value``.
-        AuthenticationError: the token cannot be read, or cannot be one.
+    UsageError: an address is malformed or would send the token unencrypted, or ``~/.balenarc.yml`` has more than lines of
+        ``key: value``.
+    AuthenticationError: the token cannot be read, or is malformed.
     """
     file = _LazyFile(home / _FILE)
     found, place = _token(token, environment, home, file)
@@ -103,7 +104,7 @@ def find_settings(
 
 
 class _LazyFile:
-    """``~/.balenarc.yml``, read when something is not set elsewhere."""
+    """``~/.balenarc.yml``, only read if a value is not set elsewhere."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -117,10 +118,10 @@ class _LazyFile:
 
 
 def read_plain_yaml(content: bytes, what: str) -> dict[str, str]:
-    """Lines of ``key: value``, which are all that ``.balenarc.yml`` needs; comments and quotes are understood.
+    """Parse lines of ``key: value``, which suffices for ``.balenarc.yml``; comments and quotes are supported.
 
     Raises:
-        UsageError: there is more in it than that.
+        UsageError: there is other YAML in it.
     """
     try:
         lines = content.decode().splitlines()
@@ -143,7 +144,7 @@ def read_plain_yaml(content: bytes, what: str) -> dict[str, str]:
 
 
 def _scalar(text: str) -> str | None:
-    """The text that a plain or quoted scalar on one line stands for; None if it is anything else."""
+    """The value of a plain or quoted scalar on one line; None for anything else."""
     quote = text[:1]
     if quote in ("'", '"'):
         inner, closing, rest = text[1:].partition(quote)
@@ -173,7 +174,7 @@ def _token(given: str | None, environment: Mapping[str, str], home: Path, file: 
 def _checked_token(text: str, where: str) -> str:
     token = text.strip()
     if len(token) > _MAX_TOKEN_BYTES or _TOKEN.fullmatch(token) is None:
-        # Not quoted: it may be a token with something stuck to it.
+        # Not quoted: it may contain a token.
         raise AuthenticationError(f"{where} does not hold a token: expected one line without spaces")
     return token
 
@@ -203,7 +204,7 @@ def _checked_url(text: str, where: str, insecure: tuple[str, ...]) -> str:
         scheme, host, _ = origin(url)
         parts = urlsplit(url)
     except ValueError:
-        # Not quoted: there may be a password in it.
+        # Not quoted: it may contain a password.
         raise UsageError(f"{where} is not a server's address; one looks like https://api.{DEFAULT_DOMAIN}") from None
     if parts.path or parts.query or parts.fragment:
         raise UsageError(f"{where}: expected a server's address without a path, such as https://api.{DEFAULT_DOMAIN}")

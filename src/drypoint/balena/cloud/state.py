@@ -1,9 +1,9 @@
-"""Target states, and the apps.json that is made of one.
+"""Target states from the server, and apps.json made from them.
 
 Source: open-balena-api, ``src/features/device-state``. ``GET /device/v3/fleet/<fleet uuid>/state?releaseUuid=<commit>`` answers
-``{"<fleet uuid>": {"name", "apps", "config"}}``, from version 7.13.1 on (7.13.0 mixed releases up); 401 is said for a fleet
-or release that the login may not read, as well as for no login. ``GET /device/v3/<device uuid>/state`` answers the same,
-keyed by the device's uuid; 304 is said for a device that is deleted, was never there, or is frozen.
+``{"<fleet uuid>": {"name", "apps", "config"}}``, from version 7.13.1 on (7.13.0 mixed up releases); the status is 401
+for a fleet or release that the login may not read, and without a login. ``GET /device/v3/<device uuid>/state`` answers the same
+with the device's uuid as key; the status is 304 for a device that is deleted, never existed, or is frozen.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNKNOWN_DEVICE = frozenset((304, 401, 404))
 
 
 def fleet_state(client: CloudClient, fleet: Fleet, commit: str) -> _Object:
-    """What a new device of *fleet* would be told to run, were the fleet at the release *commit*: apps and config.
+    """The target state, apps and config, for a new device of *fleet* if the fleet runs the release *commit*.
 
     Raises:
         AuthenticationError: the login may not read it.
@@ -47,15 +47,15 @@ def fleet_state(client: CloudClient, fleet: Fleet, commit: str) -> _Object:
 
 
 def device_state(client: CloudClient, device: Device) -> _Object:
-    """What the registered *device* is to run: the app of the fleet that it belongs to, and its config.
+    """The target state of the registered *device*: the app of its fleet, and its config.
 
-    The releases of the host OS and of the Supervisor, which a server may add, are left out: the device has both, and asks for
-    newer ones itself. apps.json is read whole or not at all, so their images would have to be preloaded as well. They are
-    known by not being the device's fleet alone: on a server of one's own, their class may be any.
+    Releases of the host OS and of the Supervisor, which a server may add, are left out: the device has both, and gets newer
+    ones itself. The Supervisor needs all images of apps.json, so their images would have to be preloaded too. Every app that
+    is not the device's fleet counts as such: on a private server, their class may be any.
 
     Raises:
         AuthenticationError: the login may not read it.
-        SourceError: the device is gone, its fleet has no release, the server is too old, or cannot be reached.
+        SourceError: the device is deleted, its fleet has no release, the server is too old, or cannot be reached.
     """
     path = f"/device/v3/{quote(device.uuid, safe='')}/state"
     answer = client.get(path, expected=_UNKNOWN_DEVICE)
@@ -86,12 +86,12 @@ def device_state(client: CloudClient, device: Device) -> _Object:
 
 
 def make_apps_json(state: _Object, what: str, *, pin_device: bool = False) -> AppsJson:
-    """The apps.json for *state*: its apps and config, and whether the device stays at the release that it starts with.
+    """The apps.json for *state*: its apps and config; with *pin_device* the device stays at that release.
 
-    The same state gives the same bytes, in whichever order the server lists it.
+    The same state gives the same bytes, whatever the order of the server's answer.
 
     Raises:
-        UsageError: the Supervisor would not take it; the faults are listed.
+        UsageError: the Supervisor would not accept it; the faults are listed.
     """
     whole = {"apps": state.get("apps"), "config": state.get("config"), "pinDevice": pin_device}
     return read_apps_json(msgspec.json.encode(whole, order="sorted"), what)

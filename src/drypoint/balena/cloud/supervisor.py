@@ -1,9 +1,9 @@
-"""Which image the Supervisor of a version is.
+"""Finding the image of a version of the Supervisor.
 
 Sources: open-balena-api, ``src/features/supervisor-app``: a Supervisor is a release of a public app ``balena_os/…-supervisor``
 whose device type has the architecture; it is found by its semantic version, so that ``17.0.0`` means all revisions of it:
-final ones first, then the highest revision, then the newest. Releases that were invalidated are passed over (balena-sdk,
-``getSupervisorReleasesForCpuArchitecture``). Before 0.88.0, and on balenaCloud as ``/v6/`` still, there was a resource
+final ones first, then the highest revision, then the newest. Invalidated releases are ignored (balena-sdk,
+``getSupervisorReleasesForCpuArchitecture``). Before 0.88.0, and still in ``/v6/`` of balenaCloud, there was a resource
 ``supervisor_release`` for that, by ``supervisor_version`` (with its v); meta-balena's ``balena-supervisor.bb`` takes
 ``image_name`` from there.
 """
@@ -50,10 +50,10 @@ class _RawRelease(msgspec.Struct):
 
 
 def check_supervisor_version(version: str, arch: str) -> str:
-    """*version* without its v, when it and *arch* look like what they should be.
+    """*version* without its v, after a check of its form and of *arch*.
 
     Raises:
-        UsageError: one of the two does not.
+        UsageError: one of the two is malformed.
     """
     match = _VERSION.fullmatch(version.strip())
     if match is None:
@@ -67,12 +67,12 @@ def find_supervisor_image(client: CloudClient, version: str, arch: str) -> Refer
     """The image of the Supervisor *version* (``v16.1.10``) for *arch* (``aarch64``), with the version as its tag.
 
     Raises:
-        UsageError: one of the two is none.
-        SourceError: the server knows no such Supervisor, or cannot be asked.
+        UsageError: one of the two is malformed.
+        SourceError: the server has no such Supervisor, or cannot be reached.
     """
     number = check_supervisor_version(version, arch)
     tag = version_tag(number)
-    # A tag has no plus sign: v17.0.0_rev1 is 17.0.0+rev1.
+    # A tag cannot have a plus sign: v17.0.0_rev1 is 17.0.0+rev1.
     spelled = number.replace("_", "+", 1)
     name = _by_release(client, spelled, arch) or _by_supervisor_release(client, spelled, arch)
     if name is None:
@@ -88,12 +88,11 @@ def find_supervisor_image(client: CloudClient, version: str, arch: str) -> Refer
             f"{client.settings.host} gives a Supervisor image name that is not a reference: {error}"
         ) from error
     if reference.domain == DEFAULT_DOMAIN and reference.digest is None and reference.tag == "latest":
-        # Of releases before those in balena's own registry, only the repository on Docker Hub is noted; it is tagged by
-        # version.
+        # Releases from before balena's own registry only have a repository on Docker Hub, with the version as tag.
         return Reference(reference.domain, reference.path, tag)
     if reference.digest is not None and reference.tag is None:
-        # The digest alone chooses the image. The tag tells people and --supervisor-image the version, which the image itself
-        # need not.
+        # The digest chooses the image. The tag is for users, and for --supervisor-image: the image itself may lack the
+        # version.
         return replace(reference, tag=tag)
     return reference
 
@@ -115,7 +114,7 @@ def _by_supervisor_release(client: CloudClient, version: str, arch: str) -> str 
 
 def _by_release(client: CloudClient, version: str, arch: str) -> str | None:
     literal = odata_text(version)
-    # The semantic version of a revision is without it, so that a given one is found by the raw version.
+    # The semantic version does not contain the revision, so a given revision is found by the raw version.
     app = (
         "(startswith(a/slug,'balena_os/')) and (endswith(a/slug,'-supervisor')) and (a/is_public eq true) "
         "and (a/is_host eq false) "

@@ -1,9 +1,8 @@
-"""Tokens for the registry, from the API server.
+"""Registry tokens from the API server.
 
 Source: open-balena-api, ``src/features/registry``. ``GET /auth/v1/token?service=<registry>&scope=repository:<path>:pull``,
-with one scope for each image, answers ``{"token": <JWT>}``, whose claim ``access`` lists what was granted: a scope that was
-refused is in it with no actions. The token lives for hours (REGISTRY_TOKEN_EXPIRY_SECONDS, 4 h), but a server may be set to
-less.
+with one scope for each image, answers ``{"token": <JWT>}``, whose claim ``access`` lists the grants: a refused scope is in it
+with no actions. The token is valid for hours (REGISTRY_TOKEN_EXPIRY_SECONDS, 4 h), less on some servers.
 """
 
 from __future__ import annotations
@@ -54,16 +53,15 @@ class _RawClaims(msgspec.Struct):
 
 
 class RegistryTokens:
-    """Gives the registry's tokens for all images together; a :data:`~drypoint.sources.registry.TokenProvider`.
+    """Provides registry tokens for all images together; a :data:`~drypoint.sources.registry.TokenProvider`.
 
-    The login goes to the server and nowhere else, whatever a registry says. Registry tokens are given to the registries that
-    *images* name, to those that name the server as their token server, whatever they are called, and to the one that is the
-    server's by balena's naming. Any other registry is left to the common dialogue; so are all but the first while nobody is
-    logged in.
+    The login goes to the server only, whatever a registry says. Registry tokens go to the registries of *images*, to those
+    that name the server as their token server, and to the server's own by balena's naming. All other registries use the
+    common token protocol; without a login, so do all but the first.
 
     Args:
-        images: what will be asked for.
-        clock: seconds, never going back.
+        images: the images that will be requested.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -80,11 +78,11 @@ class RegistryTokens:
             self._paths.setdefault(image.domain, {})[image.path] = None
 
     def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None, realm: str, /) -> str | None:
-        """A token for *scopes* of *registry*, or None when it is not for this server to give one.
+        """A token for *scopes* of *registry*, or None if the registry does not use this server's tokens.
 
         Raises:
             AuthenticationError: the server refuses.
-            SourceError: it cannot be asked.
+            SourceError: it cannot be reached.
         """
         wanted = [match[1] for scope in scopes if (match := _SCOPE.fullmatch(scope)) is not None]
         if len(wanted) != 1 or len(scopes) != 1:
@@ -92,7 +90,7 @@ class RegistryTokens:
         settings = self._client.settings
         if registry not in self._named and not (settings.serves(registry, realm) and settings.token):
             return None
-        # Held during the request, so that threads that need the same token wait for it instead of asking too.
+        # Held during the request, so that threads that need the same token wait for it.
         with self._lock:
             known = self._paths.setdefault(registry, {})
             known.setdefault(wanted[0])
@@ -103,7 +101,7 @@ class RegistryTokens:
             return token.text
 
     def advice(self, registry: str, realm: str) -> str | None:
-        """How to log in where no token was given; see :class:`~drypoint.sources.registry.auth.AdvisingTokenProvider`."""
+        """How to log in, for a registry without a token; see :class:`~drypoint.sources.registry.auth.AdvisingTokenProvider`."""
         return self._client.settings.login_advice(registry, realm)
 
     def _ask(self, registry: str, paths: frozenset[str], wanted: str) -> _Token:
@@ -121,7 +119,7 @@ class RegistryTokens:
 
 
 def _groups(paths: Iterable[str]) -> Iterator[frozenset[str]]:
-    """*paths*, in their order, as many together as fit into one request."""
+    """*paths* in their order, grouped by what fits into one request."""
     group: list[str] = []
     length = 0
     for path in paths:
@@ -136,7 +134,7 @@ def _groups(paths: Iterable[str]) -> Iterator[frozenset[str]]:
 
 
 def _claims(token: str) -> _RawClaims:
-    """What a JWT says (RFC 7519); its signature is the registry's to check. Nothing, for a token of another kind."""
+    """The claims of a JWT (RFC 7519), whose signature the registry checks. Empty for another kind of token."""
     parts = token.split(".")
     if len(parts) != 3:
         return _RawClaims()
@@ -148,7 +146,7 @@ def _claims(token: str) -> _RawClaims:
 
 
 def _lifetime(claims: _RawClaims) -> float:
-    """Seconds from being given to lapsing, both by the server's clock: this machine's may be wrong."""
+    """Seconds from issue to expiry, both by the server's clock, because this machine's may be wrong."""
     if claims.exp is None or claims.iat is None:
         return _UNKNOWN_LIFETIME
     return max(claims.exp - claims.iat, 0.0)
