@@ -1,4 +1,4 @@
-"""Where images come from: a registry, an OCI layout, a docker archive."""
+"""Sources of images: registries, OCI layouts, docker archives."""
 
 from .docker_archive import DockerArchiveSource
 from .location import ArchiveKind, ArchiveLocation, Location, open_archive, parse_location

@@ -1,7 +1,7 @@
-"""Named files in a directory or in a tar archive, read in any order, nothing unpacked.
+"""Random access to the files of a directory or a tar archive, without unpacking.
 
-Of a tar the offsets are remembered; content is then read straight from the archive. Everything in it is hostile: sizes and link
-depths are bounded, and no name leads outside.
+A tar is indexed once; then content is read directly from the archive. Everything in it is hostile: sizes and link depths are
+bounded, and no name leads outside.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _MAX_LINKS = 16
 
 
 class Files(Protocol):
-    """Regular files by relative name. Reading is safe from several threads at once."""
+    """Regular files by relative name. Thread-safe."""
 
     def size(self, name: str) -> int | None:
-        """The length of the file *name* in bytes; None if there is none."""
+        """The length of the file *name* in bytes; None if it does not exist."""
 
     def stream(self, name: str) -> Iterator[bytes]:
         """The content of *name* in chunks of 1 MiB.
@@ -34,14 +34,14 @@ class Files(Protocol):
         """
 
     def part(self, name: str, offset: int, size: int) -> bytes:
-        """The *size* bytes of *name* from *offset* on; fewer where it ends before.
+        """The *size* bytes of *name* from *offset* on; fewer if the file ends before.
 
         Raises:
             SourceError: there is no such file, or it cannot be read.
         """
 
     def close(self) -> None:
-        """Let go of descriptors."""
+        """Close the descriptors."""
 
 
 def open_files(path: Path) -> Files:
@@ -68,7 +68,7 @@ def open_files(path: Path) -> Files:
 
 
 def read_file(files: Files, name: str, limit: int, what: str) -> bytes:
-    """The whole of *name*, at most *limit* bytes.
+    """The content of *name*, at most *limit* bytes.
 
     Raises:
         SourceError: there is no such file.
@@ -83,7 +83,7 @@ def read_file(files: Files, name: str, limit: int, what: str) -> bytes:
 
 
 class DirectoryFiles:
-    """Files below a directory. No symbolic link is followed, not even one that stays inside."""
+    """Files below a directory. Symbolic links are not followed, not even those that stay inside."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
@@ -214,7 +214,7 @@ class TarFiles:
 
 
 def _parts(name: str) -> list[str]:
-    """The parts of *name*, which is relative to the archive even if it begins with a slash, as for docker load."""
+    """The parts of *name*, which is relative to the archive even if it starts with a slash, as for docker load."""
     parts: list[str] = []
     for part in name.split("/"):
         if part == "..":

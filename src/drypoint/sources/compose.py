@@ -1,8 +1,8 @@
 """The images that a Compose file names.
 
 Format: the Compose Specification (docs.docker.com/reference/compose-file): ``services.NAME.image``, with variables expanded.
-What only Compose can resolve (``extends``, ``include``) is refused where it matters; ``docker compose config`` writes a file
-without it.
+What only Compose can resolve (``extends``, ``include``) is refused if it affects an image; ``docker compose config`` writes a
+file without it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ComposeImages(msgspec.Struct, frozen=True):
 
 
 def read_compose(content: bytes, what: str, environment: Mapping[str, str]) -> ComposeImages:
-    """Read a Compose file; *what* names it in messages, *environment* has the values of its variables.
+    """Parse a Compose file; *what* is its name in messages, *environment* has the values of variables.
 
     Raises:
         UsageError: it is too large, is not YAML, or is not a Compose file; a service has no image, or one that only Compose can

@@ -1,8 +1,8 @@
-"""Images from what ``docker save`` writes, of any engine version, and of podman, buildx, kaniko and Bazel.
+"""Images in archives of ``docker save``, of any engine version, and of podman, buildx, kaniko and Bazel.
 
 Format: moby, image/tarexport: ``manifest.json`` lists configs, names and layers by member name. Up to 24 the layers are
-``ID/layer.tar``, symbolic links where two images share one; from 25 on ``blobs/sha256/…``. What ``docker load`` makes of it
-is followed: images are stored by their tags alone, with no manifest digest and no record of a registry.
+``ID/layer.tar``, symbolic links if two images share one; from 25 on ``blobs/sha256/…``. As with ``docker load``, images are
+stored by their tags alone, without a manifest digest and without a record of a registry.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class DockerArchiveSource:
 
     Args:
         path: the archive.
-        image: narrow it to one image: one of its RepoTags, its image id, or ``@N``, the N-th from 0. None with *name* given
-            means the only one.
-        name: what that one image is to be called, whatever the archive calls it.
+        image: selects one image: one of its RepoTags, its image id, or ``@N``, the N-th from 0. None with *name* given means
+            the only one.
+        name: the name of that image in the store, in place of the archive's.
 
     Raises:
-        SourceError: *path* cannot be read or is no such archive; ImageNotFoundError when *image* is not in it.
+        SourceError: *path* cannot be read or is not such an archive; ImageNotFoundError if *image* is not in it.
         ContentError: it is malformed, or a config is damaged.
-        UsageError: *image* is missing though *name* was given and there are several.
+        UsageError: *name* is given without *image*, and there are several images.
     """
 
     def __init__(self, path: Path, image: str | None = None, name: Reference | None = None) -> None:
@@ -83,7 +83,7 @@ class DockerArchiveSource:
 
     @property
     def references(self) -> tuple[Reference, ...]:
-        """What can be resolved here, in the archive's order; of a narrowed source, the names of its image.
+        """The names that can be resolved, in the archive's order; with *image*, the names of that image.
 
         Raises:
             UsageError: no image has a name.
@@ -96,10 +96,10 @@ class DockerArchiveSource:
         return names
 
     def resolve(self, reference: Reference, platform: Platform) -> Image:
-        """See :class:`~drypoint.sources.ImageSource`. An archive has one platform a name, so *platform* chooses nothing.
+        """See :class:`~drypoint.sources.ImageSource`. An archive has one platform a name, so *platform* is ignored.
 
-        As after ``docker load``, the image is stored by *reference* alone. A reference by manifest digest is never found:
-        the archive has no such digests.
+        As after ``docker load``, the image is stored by *reference* alone. A reference with a manifest digest is never found,
+        because the archive has no such digests.
         """
         # Of several images with one name the last wins, as when they are loaded one after another.
         item = next((item for item in reversed(self._items) if reference in item.names), None)
@@ -151,7 +151,7 @@ class DockerArchiveSource:
             raise ManifestError(f"{what} has {len(layers)} layers, more than {MAX_LAYERS}")
         if not raw.config:
             raise ManifestError(f"{what}: manifest.json names no Config for it")
-        # The image id is the digest of the content, whatever the file is called, as for docker load.
+        # The image id is the digest of the content, whatever the file's name, as for docker load.
         config = parse_config(read_file(self._files, raw.config, MAX_CONFIG_BYTES, what), what)
         if len(layers) != len(config.diff_ids):
             raise ManifestError(
@@ -181,10 +181,10 @@ class DockerArchiveSource:
         return found[0]
 
     def _descriptor(self, member: str, diff_id: Digest) -> Descriptor:
-        """What the layer's bytes are called, so that whoever reads them can check them.
+        """The descriptor of the layer's bytes.
 
-        A bare tar is its own diff-id. A compressed member has another digest: in ``blobs/sha256/`` its name tells it;
-        elsewhere it has to be computed, which proves nothing by itself, but the diff-id still does.
+        For a bare tar the digest is the diff-id. For a compressed member it is the member's name in ``blobs/sha256/``;
+        elsewhere it is computed, and only the diff-id protects the content.
         """
         size = self._files.size(member)
         if size is None:
@@ -205,7 +205,7 @@ class DockerArchiveSource:
 
 
 def _is_compressed(first: bytes) -> bool:
-    """Whether the content is anything that a layer reader would decompress, or refuse by name; a bare tar has none of these."""
+    """Whether the content has a compression that a layer reader decompresses or refuses by name; false for a bare tar."""
     return first.startswith((b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00")) or (
         first[1:4] == b"\x2a\x4d\x18" and first[:1] != b"" and 0x50 <= first[0] <= 0x5F
     )

@@ -1,6 +1,6 @@
-"""The variables of a ``.env`` file, as Compose reads it.
+"""Parsing ``.env`` files as Compose does.
 
-Format: compose-go's dotenv/parser.go, with which `docker compose` reads the file: ``NAME=VALUE`` or ``NAME: VALUE``, ``export``
+Format: compose-go's dotenv/parser.go, which `docker compose` uses: ``NAME=VALUE`` or ``NAME: VALUE``, ``export``
 before the name, values in single quotes (literal) or double quotes (escapes and variables are expanded) over several lines,
 comments after `` #``. A name alone takes its value from the environment. Other dialects differ: docs/adr/0013-libraries.md.
 """
@@ -16,7 +16,7 @@ from .interpolation import interpolate
 
 MAX_ENVIRONMENT_BYTES = 1 << 20
 _MAX_CHARACTERS = 1 << 20
-# What Go's unicode.IsSpace accepts, and the part of it that the parser takes for space within a line.
+# The characters of Go's unicode.IsSpace, and those that the parser takes for space within a line.
 _WHITE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 _INLINE = "\t\v\f\r \x85\xa0"
 _SKIPPED = re.compile(rf"(?:[{_WHITE}]|\#[^\n]*)*+")
@@ -45,7 +45,7 @@ def read_environment(content: bytes, what: str, environment: Mapping[str, str]) 
     """The variables of a ``.env`` file; *what* names it in messages.
 
     Args:
-        environment: where a value names a variable, this counts before the lines above it, as in Compose.
+        environment: for variables in values; as in Compose, it takes precedence over the lines above.
 
     Raises:
         UsageError: the file is too large, is not UTF-8 text, or Compose refuses it. No value is quoted: it may be a secret.
@@ -108,7 +108,7 @@ class _Reader:
         return quoted[1]
 
     def _take(self, pattern: re.Pattern[str]) -> re.Match[str]:
-        """The match of a pattern that matches anywhere, if only the empty text."""
+        """The match of a pattern that always matches, maybe the empty text."""
         found = pattern.match(self._text, self._position)
         assert found is not None
         self._position = found.end()

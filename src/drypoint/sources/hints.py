@@ -1,10 +1,10 @@
-"""The length fields of compressed data: its length before compression.
+"""The uncompressed length of a blob by its own length fields.
 
 Formats: RFC 1952, section 2.3.1 (gzip's ISIZE: the last four bytes, modulo 4 GiB, of the last member only); RFC 8878, section
 3.1.1.1 (zstd's Frame_Content_Size: optional, of the first frame only).
 
-Neither is sure to be there, or right: a blob of several members or frames tells the length of one of them. What cannot be
-right for all of it is not returned.
+They may be missing or wrong: in a blob of several members or frames they are the length of one of them. Values that are
+impossible for the whole blob are not returned.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _USUAL_RATIO = 8
 
 
 def blob_hint(compressed: int, read: Callable[[int, int], bytes]) -> int | None:
-    """What a blob of *compressed* bytes tells that can be looked at: *read* gives bytes from an offset, and how many."""
+    """The length by the fields of a blob of *compressed* bytes, or None; *read* takes an offset and a size."""
     head = read(0, min(ZSTD_HEAD_BYTES, compressed))
     if head.startswith(_GZIP_MAGIC):
         return gzip_hint(read(max(0, compressed - GZIP_TAIL_BYTES), GZIP_TAIL_BYTES), compressed)
@@ -32,20 +32,20 @@ def blob_hint(compressed: int, read: Callable[[int, int], bytes]) -> int | None:
 
 
 def gzip_hint(tail: bytes, compressed: int) -> int | None:
-    """What the last four bytes say of a blob of *compressed* bytes; None if they say nothing plausible."""
+    """The length by the last four bytes of a blob of *compressed* bytes; None if it is not plausible."""
     if len(tail) != GZIP_TAIL_BYTES:
         return None
     length = int.from_bytes(tail, "little")
     least = _least(compressed)
     if length >= least:
         return length if length <= compressed * _HIGHEST_RATIO else None
-    # Either multiples of 4 GiB are missing, or other members.
+    # Either multiples of 4 GiB are missing, or there are other members.
     length += -(-(least - length) // _MODULUS) * _MODULUS
     return length if length <= compressed * _USUAL_RATIO else None
 
 
 def zstd_hint(head: bytes, compressed: int) -> int | None:
-    """What the frame header at the beginning of a blob of *compressed* bytes says; None if it says nothing plausible."""
+    """The length by the frame header at the start of a blob of *compressed* bytes; None if it is not plausible."""
     if len(head) < ZSTD_HEAD_BYTES or not head.startswith(_ZSTD_MAGIC):
         return None
     descriptor = head[4]
@@ -59,5 +59,5 @@ def zstd_hint(head: bytes, compressed: int) -> int | None:
 
 
 def _least(compressed: int) -> int:
-    """The shortest content that makes so many bytes: what cannot be compressed becomes longer by headers only."""
+    """The shortest content of so many compressed bytes: incompressible content only grows by headers."""
     return compressed - compressed // 1000 - 64

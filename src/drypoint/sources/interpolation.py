@@ -1,7 +1,7 @@
-"""Variables in the text of a Compose file or of its ``.env`` file.
+"""Expanding variables in a Compose file or its ``.env`` file.
 
 Format: the Compose Specification, "Interpolation": ``$VAR``, ``${VAR}`` and the ``:-`` ``-`` ``:?`` ``?`` ``:+`` ``+`` forms,
-nested too; ``$$`` is a dollar sign. What the specification leaves open is as in compose-go's template/template.go.
+nested too; ``$$`` is a dollar sign. Where the specification is silent, compose-go's template/template.go decides.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def interpolate(text: str, environment: Mapping[str, str], where: str, longest: 
     """*text* with its variables expanded; a variable that is not set is empty, as in Compose.
 
     Args:
-        where: what messages name.
-        longest: characters that the result may have.
+        where: the place, for messages.
+    longest: characters that the result may have.
 
     Raises:
-        UsageError: a form that Compose does not have, a required variable that is not set, or too long a result. The message
-            quotes *text*.
+    UsageError: a form that Compose does not have, a required variable that is not set, or a result that is too long. The
+        message quotes *text*.
     """
     return _Expansion(environment, where, longest).expand(text, 0)
 
@@ -72,7 +72,7 @@ class _Expansion:
         yield text[position:]
 
     def _closing(self, text: str, start: int) -> int:
-        """Where the brace that opened before *start* closes; where the braces in between do not pair, it is the last one."""
+        """The offset of the brace that closes the one before *start*; the last one if the braces in between do not pair."""
         depth = 1
         for brace in _BRACE.finditer(text, start):
             depth += 1 if brace[0] == "{" else -1

@@ -1,12 +1,12 @@
-"""Where a user says an image is: in a registry, an OCI layout, or a docker archive.
+"""Parsing the location of an image: in a registry, an OCI layout, or a docker archive.
 
     alpine:3.20                            a registry, as for docker pull
     oci:PATH[:IMAGE]                       an OCI image layout, directory or tar (oci-archive: is the same)
     docker-archive:PATH[:IMAGE]            what docker save wrote
     NAME=oci:PATH[:IMAGE]                  the same, stored on the device as NAME
 
-The prefixes are skopeo's and podman's; as there, PATH ends at its first colon. IMAGE picks one of several: a name or tag that
-the archive has for it, or its digest. NAME is needed when the archive has no full name for the image, and replaces what it has.
+The prefixes are skopeo's and podman's; as there, PATH ends at its first colon. IMAGE selects one of several, by a name or
+tag that the archive has for it, or by digest. NAME is needed if the archive has no full name for the image, and replaces one.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ArchiveLocation(msgspec.Struct, frozen=True):
     """An image, or all images, of a local archive.
 
     Attributes:
-        image: which one, as the archive calls it; None for the only one, or all.
-        name: what the store is to call it; None for what the archive says.
+        image: the one to take, by the archive's name; None for the only one, or all.
+        name: its name in the store; None for the archive's.
     """
 
     kind: ArchiveKind
@@ -49,7 +49,7 @@ _PREFIXES = {"oci": ArchiveKind.OCI, "oci-archive": ArchiveKind.OCI, "docker-arc
 
 
 def parse_location(text: str) -> Location:
-    """Read what the module's text describes; the file system is not looked at.
+    """Parse a location, see the module; the file system is not accessed.
 
     Raises:
         UsageError: no path, or a ``NAME=`` before a registry's reference.
@@ -75,7 +75,7 @@ def parse_location(text: str) -> Location:
 
 
 def open_archive(location: ArchiveLocation) -> OciLayoutSource | DockerArchiveSource:
-    """The source that *location* describes; its ``references`` are what can be resolved.
+    """The source for *location*; its ``references`` can be resolved.
 
     Raises:
         SourceError, ContentError: as the sources' constructors.

@@ -1,4 +1,4 @@
-"""Images from an OCI image layout, a directory or a tar of one.
+"""Images in an OCI image layout, a directory or a tar.
 
 Format: OCI image-spec, image-layout.md. Images are named by annotations in ``index.json``: ``io.containerd.image.name``
 (BuildKit, containerd, Docker 25) or ``org.opencontainers.image.ref.name`` (skopeo, podman, crane), which is a full reference
@@ -56,12 +56,11 @@ class OciLayoutSource:
 
     Args:
         path: the directory or tar archive.
-        image: narrow it to one image: a full name, a tag or a digest of ``index.json``. None with *name* given means the
-            only one.
-        name: what that one image is to be called, whatever the layout calls it.
+        image: selects one image: a full name, a tag or a digest of ``index.json``. None with *name* given means the only one.
+        name: the name of that image in the store, in place of the layout's.
 
     Raises:
-        SourceError: *path* cannot be read or is not a layout; ImageNotFoundError when *image* is not in it.
+        SourceError: *path* cannot be read or is not a layout; ImageNotFoundError if *image* is not in it.
         ContentError: it is malformed.
         UsageError: *image* or *name* does not decide between several images.
     """
@@ -82,10 +81,10 @@ class OciLayoutSource:
 
     @property
     def references(self) -> tuple[Reference, ...]:
-        """What can be resolved here: *name* if it was given, else every full name in the layout, in its order.
+        """The names that can be resolved: *name* if given, else every full name in the layout, in its order.
 
         Raises:
-            UsageError: an image that was asked for, or the only one, has no full name.
+            UsageError: the selected image, or the only one, has no full name.
         """
         if self._name is not None:
             return (self._name,)
@@ -100,7 +99,7 @@ class OciLayoutSource:
     def resolve(self, reference: Reference, platform: Platform) -> Image:
         """See :class:`~drypoint.sources.ImageSource`. A reference with a digest is found by that digest, whatever its name.
 
-        The image is stored by the reference given and, as after a pull, by the digest of what it names.
+        The image is stored by the given reference and, as after a pull, by the digest that this resolves to.
         """
         entry = self._entry(reference, platform)
         what = f"{reference} in {self._path}"
@@ -154,7 +153,7 @@ class OciLayoutSource:
         return index.manifests
 
     def _matching(self, image: str) -> tuple[IndexEntry, ...]:
-        """The entries that *image* means: by exact annotation or digest, else by full name, else by tag."""
+        """The entries for *image*: by exact annotation or digest, else by full name, else by tag."""
         digest = image.removeprefix("@")
         exact = [e for e in self._entries if image in (e.reference_name, e.image_name) or digest == e.descriptor.digest]
         if exact:
@@ -177,7 +176,7 @@ class OciLayoutSource:
             raise ImageNotFoundError(f"{self._path} holds no image {reference}; it has {self._shown_names()}")
         if len({entry.descriptor.digest for entry in entries}) == 1:
             return entries[0]
-        # One name on several manifests: an index written flat, one entry a platform.
+        # One name on several manifests: a flat index with one entry a platform.
         return self._choose(entries, platform, f"{reference} in {self._path}")
 
     def _several(self) -> bool:
@@ -194,13 +193,13 @@ class OciLayoutSource:
         return None in platforms or len({platform.normalized() for platform in platforms if platform}) < len(platforms)
 
     def _choose(self, entries: Sequence[IndexEntry], platform: Platform, what: str) -> IndexEntry:
-        """The entry that serves *platform* best. Where a descriptor does not say which it is for, the image's config does."""
+        """The best entry for *platform*. If a descriptor has no platform, that of the image's config counts."""
         if len(entries) > 1:
             entries = [entry if entry.platform else replace(entry, platform=self._platform(entry)) for entry in entries]
         return choose_platform(Index(MEDIA_TYPE_OCI_INDEX, tuple(entries)), platform, what)
 
     def _platform(self, entry: IndexEntry) -> Platform | None:
-        """What an image's config says it is for; None for what is not an image, a signature say, or is not there."""
+        """The platform in an image's config; None if it is not an image (a signature, for example) or is missing."""
         what = f"{entry.descriptor.digest} in {self._path}"
         try:
             manifest = self._manifest(entry.descriptor, what)
@@ -239,7 +238,7 @@ def _shown(entry: IndexEntry) -> str:
 
 
 def _full_name(entry: IndexEntry) -> Reference | None:
-    """The name to store the image under: a full reference. A lone tag (``latest``) is none, though it would parse as one."""
+    """The full reference of the image for the store. A lone tag (``latest``) does not count, though it would parse."""
     for text in (entry.image_name, entry.reference_name):
         if text and ("/" in text or ":" in text) and (name := _reference_or_none(text)) is not None:
             return name if name.digest is None else None

@@ -1,4 +1,4 @@
-"""What a source can do: say what an image is, and give its layers' bytes."""
+"""The protocols of sources: resolving images and streaming layers."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from ..oci import Image, Layer, Platform, Reference
 
 class BlobSource(Protocol):
     def open_layer(self, image: Image, layer: Layer) -> Iterator[bytes]:
-        """The bytes of ``layer.blob`` as they are stored, in chunks of about 1 MiB; nothing is checked here.
+        """The bytes of ``layer.blob`` as stored, unchecked, in chunks of about 1 MiB.
 
-        A transfer that breaks is resumed inside. May be called from several threads at once, for different layers.
-        Closing the iterator (``close()`` on the generator) lets go of the connection.
+        Broken transfers are resumed. May be called from several threads, for different layers. Closing the iterator
+        (``close()`` on the generator) closes the connection.
 
         Raises:
-            SourceError: the bytes cannot be had.
+            SourceError: the bytes are not available.
         """
 
 
 class ImageSource(BlobSource, Protocol):
     def resolve(self, reference: Reference, platform: Platform) -> Image:
-        """What *reference* names, for *platform*: manifest and config fetched and checked against their digests.
+        """The image that *reference* names, for *platform*: manifest and config, checked against their digests.
 
         Raises:
-            SourceError: it cannot be had (ImageNotFoundError, AuthenticationError, TransferError tell why).
-            ContentError: what was had is not what it claims to be.
+            SourceError: it is not available (ImageNotFoundError, AuthenticationError, TransferError say why).
+            ContentError: manifest or config is malformed or has a wrong digest.
         """
 
     def close(self) -> None:
-        """Let go of connections and files."""
+        """Close connections and files."""
 
 
 @runtime_checkable
 class SizeHints(Protocol):
-    """What a source may do besides: tell without much effort how long layers are when they are not compressed."""
+    """An optional ability of sources: the uncompressed length of layers, at little cost."""
 
     def uncompressed_hint(self, image: Image, layer: Layer) -> int | None:
-        """The length of the layer's tar as the compressed blob itself tells it, or None. A hint: it may be wrong.
+        """The length of the layer's tar by the blob's own length field, or None. It may be wrong.
 
-        May be called from several threads at once.
+        May be called from several threads.
 
         Raises:
-            SourceError: the blob cannot be looked at.
+            SourceError: the blob cannot be read.
         """

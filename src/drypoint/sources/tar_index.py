@@ -1,4 +1,4 @@
-"""Where the members of a tar file lie: it is walked once, header by header.
+"""The index of a tar file: the offsets of its members, from one pass over the headers.
 
 Everything in it is hostile: counts and header sizes are bounded.
 
@@ -43,11 +43,11 @@ def read_index(path: Path, end: int, read: Read) -> dict[str, Content | Link]:
     """The members of a tar of *end* bytes, by clean name. A later one of the same name replaces the earlier one.
 
     Args:
-        path: what messages call it.
-        read: gives *size* bytes at an offset; the third argument is what messages call them.
+        path: for messages.
+        read: returns *size* bytes at an offset; the third argument is their name in messages.
 
     Raises:
-        ContentError: it is not a tar archive, or is compressed, damaged or truncated, or has more members than anybody needs.
+        ContentError: it is not a tar archive, or is compressed, damaged or truncated, or has too many members.
         SourceError: it cannot be read.
     """
     members: dict[str, Content | Link] = {}
@@ -75,7 +75,7 @@ def read_index(path: Path, end: int, read: Read) -> dict[str, Content | Link]:
             case b"x":
                 long.update(_pax_records(_header_body(path, read, body, size), path))
             case b"g":
-                # Global records name no member, and nothing in a global header concerns where content lies.
+                # Global records name no member, and none of them changes the place of content.
                 pass
             case b"L":
                 long["path"] = _text(_header_body(path, read, body, size).rstrip(b"\0"))
@@ -130,7 +130,7 @@ def _not_a_tar(path: Path, position: int, header: bytes) -> str:
 
 
 def _clean(name: str) -> str:
-    """*name* relative to the archive's root. Above that is the root again: docker load unpacks with it as its ``/``."""
+    """*name* relative to the archive's root. ``..`` at the root is the root, which docker load uses as ``/``."""
     parts: list[str] = []
     for part in name.split("/"):
         if part == "..":
@@ -153,7 +153,7 @@ def _checksum_fits(header: bytes) -> bool:
 
 
 def _number(field: bytes, path: Path) -> int:
-    """A size: octal text, or GNU's base 256 when the first bit is set."""
+    """A size: octal text, or GNU's base 256 if the first bit is set."""
     if field[0] & 0x80:
         number = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     else:
@@ -167,7 +167,7 @@ def _number(field: bytes, path: Path) -> int:
 
 
 def _pax_records(body: bytes, path: Path) -> dict[str, str]:
-    """The records that say where content lies and what it is called; the rest is passed over."""
+    """The records for a member's size and names; others are ignored."""
     found: dict[str, str] = {}
     while body:
         digits, _, _ = body[:20].partition(b" ")

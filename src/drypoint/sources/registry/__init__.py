@@ -1,4 +1,4 @@
-"""The client for OCI and Docker registries: auth as a dialogue, transfers that survive what connections do."""
+"""The client for OCI and Docker registries: auth as a generator, transfers that resume."""
 
 from ...http.retry import RetryPolicy
 from .auth import TokenProvider

@@ -1,10 +1,10 @@
-"""Proving who asks: the dialogue with a registry's token server, without I/O, and the cache of what came of it.
+"""Authentication: the dialogue with a registry's token server, without I/O, and a cache of tokens.
 
 Formats: Docker Registry v2 token authentication (``spec/auth/token.md`` and ``oauth.md`` of distribution), RFC 7617.
 
-Where the credentials go is what docker does: to the realm that the registry names, on whatever host, since token servers
-commonly live elsewhere (docker.io's is auth.docker.io). Stricter than docker, a realm has to be https, but for a
-registry which is itself reached by plain http (see :func:`realm_is_safe`).
+As with docker, credentials go to the realm that the registry names, on any host, because token servers are often elsewhere
+(docker.io's is auth.docker.io). Stricter than docker, a realm must be https, unless the registry itself is reached by plain
+http (see :func:`realm_is_safe`).
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,131072}")
 
 
 class TokenProvider(Protocol):
-    """A caller's own way to bearer tokens, such as a service that gives one token for many repositories.
+    """A caller's own source of bearer tokens, such as a service that issues one token for many repositories.
 
     Args:
         registry: the domain that asks for a token.
-        scopes: what for, as ``repository:PATH:pull``.
-        refused: a token of this provider that the registry no longer takes: give another one.
-        realm: the token server that the registry names, which may be anybody's.
+        scopes: each ``repository:PATH:pull``.
+        refused: a token of this provider that the registry no longer accepts, or None.
+        realm: the token server that the registry names, which is untrusted.
 
-    Returns None to leave the registry to the common dialogue. Called for each request, so that it can renew a token before it
-    lapses, and from several threads: it keeps its tokens itself.
+    Returns None to use the common dialogue for the registry. Called for each request, from several threads; it caches its
+    tokens itself, and renews them before they expire.
     """
 
     def __call__(self, registry: str, scopes: tuple[str, ...], refused: str | None, realm: str, /) -> str | None: ...
@@ -52,16 +52,16 @@ class TokenProvider(Protocol):
 
 @runtime_checkable
 class AdvisingTokenProvider(TokenProvider, Protocol):
-    """A token provider that knows which login is missing where it gave no token."""
+    """A token provider that can say which login is missing if it returned no token."""
 
     def advice(self, registry: str, realm: str) -> str | None:
-        """What the user can do to log in to *registry*, for the end of a message; None if the provider has no part in it."""
+        """How to log in to *registry*, for the end of a message; None if the provider does not serve it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What to ask a token server."""
+    """A request to a token server."""
 
     method: str
     url: str = field(repr=False)
@@ -77,7 +77,7 @@ class TokenAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """A value for the Authorization header, and for how many seconds it serves; None is for ever."""
+    """A value for the Authorization header, and its lifetime in seconds; None means unlimited."""
 
     header: str = field(repr=False)
     lifetime: float | None = None
@@ -98,14 +98,14 @@ def authorize(
     plain_http: bool,
     advice: str = "",
 ) -> Generator[TokenRequest, TokenAnswer, Authorization]:
-    """The dialogue that answers a registry's 401: yields what to ask, is sent the answers, returns the header's value.
+    """The dialogue after a registry's 401: yields token requests, is sent the answers, returns the header's value.
 
     Args:
         plain_http: whether the registry itself was reached by plain http.
         advice: how to log in, for messages; ``docker login`` if empty.
 
     Raises:
-        AuthenticationError: no challenge can be met with these credentials, or the token server refuses.
+        AuthenticationError: these credentials do not fit any challenge, or the token server refuses.
     """
     if credentials is not None and credentials.registry_token:
         return Authorization(f"Bearer {_checked(credentials.registry_token, registry)}")
@@ -125,8 +125,8 @@ def authorize(
 
 
 def realm_is_safe(realm: str, registry: str, *, plain_http: bool) -> bool:
-    """Whether a token server may be asked: by https always; by plain http only where the registry itself is reached so,
-    and on its own host, or from loopback to loopback."""
+    """Whether credentials may be sent to a token server: by https always; by plain http only if the registry itself is
+    reached so, and on its own host, or from loopback to loopback."""
     try:
         scheme, host, _ = origin(realm)
     except ValueError:
@@ -148,7 +148,7 @@ def _bearer(
 ) -> Generator[TokenRequest, TokenAnswer, Authorization]:
     realm, service = challenge.parameters["realm"], challenge.parameters.get("service", "")
     if realm.startswith(("/", "./", "../")):
-        # Some servers behind a proxy know only their own path.
+        # Some servers behind a proxy only know their own path.
         realm = urljoin(f"{'http' if plain_http else 'https'}://{registry}/v2/", realm)
     if not realm_is_safe(realm, registry, plain_http=plain_http):
         raise AuthenticationError(
@@ -168,7 +168,7 @@ def _bearer(
     try:
         raw = decode_go(answer.body, _RawToken, first=True)
     except JsonError:
-        # The parser's words may quote the answer, which is a secret.
+        # Without the parser's message, which may quote the answer, a secret.
         raise AuthenticationError(f"token server {shown(realm)} gave an answer that is not JSON with a token") from None
     token = _checked(raw.access_token or raw.token, shown(realm))
     lifetime = raw.expires_in if raw.expires_in > 0 else _DEFAULT_LIFETIME
@@ -216,11 +216,11 @@ class _Cached(msgspec.Struct):
 
 
 class Authenticator:
-    """What one registry has to be shown, by scope; asked by several threads at once.
+    """The Authorization headers for one registry, by scope. Thread-safe.
 
     Args:
-        registry: the domain, as references and credential stores name it.
-        clock: seconds, never going back.
+        registry: the domain, as in references and credential stores.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -243,7 +243,7 @@ class Authenticator:
         self._problem = ""
 
     def learn(self, challenges: tuple[Challenge, ...]) -> None:
-        """Keep what the registry asks for, so that the next scope needs no refusal first."""
+        """Store the registry's challenges, so that the next scope does not need a 401 first."""
         if challenges:
             with self._lock:
                 self._challenges = challenges
@@ -256,16 +256,16 @@ class Authenticator:
         plain_http: bool,
         refused: str | None = None,
     ) -> str | None:
-        """The Authorization header for *scope*; None as long as the registry has not asked for any.
+        """The Authorization header for *scope*; None as long as the registry has not sent a challenge.
 
         Args:
-            exchange: carries one request to a token server.
-            refused: a header that the registry has just refused; another one is got.
+            exchange: sends one request to a token server.
+            refused: a header that the registry has just refused, so that a new one is needed.
 
         Raises:
-            AuthenticationError: none can be had.
+            AuthenticationError: there is no valid login.
         """
-        # Held during the exchange, so that threads that need the same token wait for it instead of asking too.
+        # Held during the exchange, so that threads that need the same token wait for it.
         with self._lock:
             cached = self._cached.get(scope)
             if cached is not None and cached.header != refused and self._clock() < cached.until:
@@ -279,12 +279,12 @@ class Authenticator:
             return found.header
 
     def knows(self) -> bool:
-        """Whether there are credentials to show, or the provider gives the tokens, so that nothing else is of use."""
+        """Whether there are credentials, or the provider issues the tokens."""
         with self._lock:
             return self._is_provided or bool(self._look_up())
 
     def advice(self) -> str:
-        """Why there were no credentials to show, and what would help, for the end of a message."""
+        """Why there are no credentials, and how to log in, for the end of a message."""
         with self._lock:
             if self._problem:
                 return f"credentials could not be looked up: {self._problem}"
@@ -301,12 +301,12 @@ class Authenticator:
         realm = self._realm()
         if self._provider is not None and realm is not None:
             known = refused.removeprefix("Bearer ") if refused else None
-            # Before the call: a provider that raises takes care of the registry, too.
+            # Before the call: a provider that raises is responsible for the registry, too.
             self._is_provided = True
             token = self._provider(self._registry, (scope,), known, realm)
             self._is_provided = token is not None
             if token is not None:
-                # Asked for again each time: only the provider knows when its tokens lapse.
+                # Not cached: only the provider knows when its tokens expire.
                 return Authorization(f"Bearer {_checked(token, 'the token provider')}", 0.0)
         credentials = self._look_up()
         dialogue = authorize(
@@ -325,7 +325,7 @@ class Authenticator:
             raise
 
     def _realm(self) -> str | None:
-        """The token server that the registry names, empty if it names none; None if it does not ask for tokens."""
+        """The token server that the registry names, empty if it names none; None if it does not use tokens."""
         bearer = next((challenge for challenge in self._challenges if challenge.scheme == "bearer"), None)
         return None if bearer is None else bearer.parameters.get("realm", "")
 
@@ -340,7 +340,7 @@ class Authenticator:
             try:
                 self._credentials = self._store.get(self._registry)
             except AuthenticationError as error:
-                # Public images need no credentials, so a broken helper must not stand in their way.
+                # Public images need no credentials, so a broken helper must not prevent their use.
                 self._problem = str(error)
             self._looked_up = True
         return self._credentials

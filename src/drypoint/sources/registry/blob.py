@@ -1,4 +1,4 @@
-"""Blobs of a registry: whole, as a stream that survives what connections do, and small parts of them.
+"""Reading blobs of a registry: whole, as a stream that resumes, and small parts of them.
 
 Protocol: OCI distribution-spec 1.1, "Pulling blobs".
 """
@@ -22,14 +22,14 @@ _PART_SECONDS = 10.0
 
 
 def read_blob(client: RegistryClient, repository: str, blob: Descriptor) -> Iterator[bytes]:
-    """The bytes of *blob* in chunks of about 1 MiB, ``blob.size`` of them in all; their digest is the caller's to check.
+    """The ``blob.size`` bytes of *blob* in chunks of about 1 MiB; the caller checks the digest.
 
-    A connection that breaks, stalls or ends early is replaced: the registry is asked anew, since the signed addresses that it
-    redirects to lapse, for the bytes from where the last connection ended.
+    A connection that breaks, stalls or ends early is replaced. The registry itself is asked again, because the signed URLs
+    that it redirects to expire, for the bytes from where the last connection ended.
 
     Raises:
-        SourceError: the bytes cannot be had.
-        ContentError: there are more or fewer of them than ``blob.size``.
+        SourceError: the bytes are not available.
+        ContentError: there are more or fewer than ``blob.size``.
     """
     where = f"{client.domain}/v2/{repository}/blobs/{blob.digest}"
     body = Body(where, blob.size, "the blob", "its descriptor says", vouched=True)
@@ -41,10 +41,10 @@ def read_blob(client: RegistryClient, repository: str, blob: Descriptor) -> Iter
 
 
 def read_part(client: RegistryClient, repository: str, blob: Descriptor, offset: int, size: int) -> bytes | None:
-    """The *size* bytes of *blob* from *offset* on, few of them; None where the server gives no parts of blobs.
+    """The *size* bytes of *blob* from *offset* on, a small number; None if the server does not support ranges.
 
     Raises:
-        SourceError: they cannot be had.
+        SourceError: they are not available.
     """
     patience = client.patience(f"{client.domain}/v2/{repository}/blobs/{blob.digest}", _PART_ATTEMPTS)
     while True:

@@ -1,7 +1,7 @@
 """The challenges of a WWW-Authenticate header.
 
-Format: RFC 7235, sections 2.1 and 4.1: a header may hold several challenges, parted by the same commas that part a
-challenge's parameters; a registry may also send the header several times.
+Format: RFC 7235, sections 2.1 and 4.1: a header may hold several challenges, separated by commas like the parameters of a
+challenge; a registry may also send the header several times.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _BLANKS = re.compile(r"[ \t]+")
 
 
 class Challenge(msgspec.Struct, frozen=True):
-    """One way in: its scheme and parameter names in lower case."""
+    """One challenge; its scheme and the names of parameters are in lower case."""
 
     scheme: str
     parameters: Mapping[str, str]
 
 
 def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
-    """Read WWW-Authenticate headers; what cannot be read ends its header, what came before it counts."""
+    """Parse WWW-Authenticate headers; a malformed part ends its header, the challenges before it count."""
     found: list[Challenge] = []
     for header in headers:
         found.extend(_challenges(header[:_MAX_HEADER]))
@@ -50,7 +50,7 @@ def _challenges(header: str) -> list[Challenge]:
             value, position = _value(header, equals.end())
             if value is None:
                 return found
-            # The first of two equal names wins, so that a second cannot redirect what the first said.
+            # The first of two equal names counts, so that a second cannot override it.
             parameters.setdefault(name[0].lower(), value)
             continue
         parameters = {}
@@ -58,7 +58,7 @@ def _challenges(header: str) -> list[Challenge]:
         position = name.end()
         blanks = _BLANKS.match(header, position)
         if blanks is not None and (token68 := _TOKEN68.match(header, blanks.end())) is not None:
-            # A lone word after the scheme: token68 ("Negotiate dGV4dA=="). No scheme that we answer uses it.
+            # A lone word after the scheme: token68 ("Negotiate dGV4dA=="). No supported scheme uses it.
             position = token68.end()
 
 

@@ -1,4 +1,4 @@
-"""One registry: where it is, proving who asks, and what its answers mean.
+"""The client for one registry: base URL, authentication, requests and errors.
 
 Protocol: OCI distribution-spec 1.1, "Pull"; Docker Registry HTTP API V2.
 """
@@ -45,13 +45,13 @@ _SCHEMA_1_TYPES = (
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
     "application/vnd.docker.distribution.manifest.v1+json",
 )
-# Schema 1 is accepted here so that it can be refused by name: registries say "unknown manifest" otherwise.
+# Schema 1 is accepted here so that it can be refused by name: otherwise registries answer "unknown manifest".
 _ACCEPT = ", ".join((*ACCEPTED_MANIFEST_TYPES, *_SCHEMA_1_TYPES))
 _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{1,39}")
 
 
 class FetchedManifest(msgspec.Struct, frozen=True):
-    """A manifest's exact bytes, checked against ``digest``, and the media type they were served with."""
+    """A manifest's exact bytes, checked against ``digest``, and the media type of the answer."""
 
     content: bytes
     media_type: str
@@ -67,15 +67,15 @@ class _RawErrors(msgspec.Struct):
 
 
 class _BusyError(TransientError):
-    """There is a server, so that no other one need be looked for."""
+    """A server answered, so that no other base is tried."""
 
 
 class RegistryClient:
-    """Asks one registry, for several threads at once.
+    """Sends requests to one registry. Thread-safe.
 
     Args:
         domain: as in references.
-        closing: set when no further waiting is wanted.
+        closing: set to end all waits.
     """
 
     def __init__(self, domain: str, options: RegistryOptions, closing: threading.Event) -> None:
@@ -93,7 +93,7 @@ class RegistryClient:
         self._transport.close()
 
     def patience(self, what: str, attempts: int | None = None) -> Patience:
-        """A count of failures for one job at this registry; *attempts*: no more than so many in a row."""
+        """A counter of failures for one transfer; *attempts*: the most failures in a row."""
         policy = self._options.retry
         if attempts is not None:
             policy = replace(policy, attempts=min(attempts, policy.attempts))
@@ -103,8 +103,8 @@ class RegistryClient:
         """The manifest that *tag_or_digest* names in *repository* (a path).
 
         Raises:
-            SourceError: it cannot be had.
-            DigestMismatchError: it is not what its digest says.
+            SourceError: it is not available.
+            DigestMismatchError: it has another digest.
             ManifestError: it is of schema 1.
         """
         path = f"/v2/{repository}/manifests/{tag_or_digest}"
@@ -125,7 +125,7 @@ class RegistryClient:
         if not content or (_DIGEST.fullmatch(said) is not None and said != digest):
             if not answer.has_end:
                 raise TransientError(f"the answer, without a length, ended after {len(content)} bytes, too early")
-            # The digest of a signed manifest is that of its payload, without the signatures.
+            # The digest of a signed manifest (schema 1) is that of its payload without the signatures.
             refuse_schema_1(content, media_type, where)
             raise DigestMismatchError(
                 f"{where}: the manifest's digest is {digest}, expected {said or 'some content'}: "
@@ -134,33 +134,33 @@ class RegistryClient:
         return FetchedManifest(content, media_type, digest)
 
     def open_blob(self, repository: str, blob: Descriptor, offset: int) -> Answer:
-        """Ask for a blob's bytes from *offset* on; answers 200, and to an offset also 206 or one of ODD_STATUSES.
+        """Request a blob's bytes from *offset* on; the status is 200, with an offset also 206 or one of ODD_STATUSES.
 
         Raises:
-            TransientError: worth another try.
-            SourceError: it cannot be had.
+            TransientError: a retry may help.
+            SourceError: it is not available.
         """
         if offset == 0:
             return self._open(f"/v2/{repository}/blobs/{blob.digest}", repository, {}, frozenset((200,)))
         return self.open_range(repository, blob.digest, offset, blob.size - offset)
 
     def open_range(self, repository: str, digest: Digest, offset: int, size: int) -> Answer:
-        """Ask for *size* bytes of a blob from *offset* on; answers 206, or 200 or one of ODD_STATUSES where that cannot be had.
+        """Request *size* bytes of a blob from *offset* on; the status is 206, or 200 or one of ODD_STATUSES without ranges.
 
         Raises:
-            TransientError: worth another try.
-            SourceError: it cannot be had.
+            TransientError: a retry may help.
+            SourceError: it is not available.
         """
-        # Never without an end: go-containerregistry's registry refuses that.
+        # Always with an end: go-containerregistry's registry refuses open ranges.
         headers = {"Range": f"bytes={offset}-{offset + size - 1}"}
         return self._open(f"/v2/{repository}/blobs/{digest}", repository, headers, ODD_STATUSES | {200, 206})
 
     def _open(self, path: str, repository: str, headers: dict[str, str], wanted: frozenset[int]) -> Answer:
-        """One GET, authorized here and at other registries that it is redirected to; a token that has lapsed is renewed once.
+        """One GET, authorized here and at other registries that it is redirected to; an expired token is renewed once.
 
         Raises:
-            TransientError: worth another try.
-            SourceError: not worth one.
+            TransientError: a retry may help.
+            SourceError: a retry would not help.
         """
         url = self._base() + path
         answer = self._get(url, headers)
@@ -181,9 +181,9 @@ class RegistryClient:
         return self._transport.fetch("GET", url, {**headers, **extra}, elsewhere=self._authorization)
 
     def _authorization(self, url: str) -> str | None:
-        """What to show at *url*; None for nothing, as to hosts that are no registries.
+        """The Authorization header for *url*; None for none, as for hosts that are not registries.
 
-        Without credentials a registry that refuses even a token is asked all the same: what it holds may be for everybody.
+        Without credentials, a registry that refuses an anonymous token is asked all the same: its images may be public.
         """
         login, scope = self._login(url), _SCOPE.fullmatch(urlsplit(url).path)
         if login is None or scope is None:
@@ -196,7 +196,7 @@ class RegistryClient:
             return None
 
     def _renew(self, answer: Answer) -> None:
-        """Get what *answer*, a refusal, asks for; the next request shows it."""
+        """Get a new token after *answer*, a refusal, for the next request."""
         login, scope = self._login(answer.url), _SCOPE.fullmatch(urlsplit(answer.url).path)
         if login is not None and scope is not None:
             self._header(login, answer.url, scope[1], answer.authorization or "")
@@ -210,9 +210,9 @@ class RegistryClient:
             return self._logins.get(origin(url))
 
     def _learn(self, answer: Answer) -> bool:
-        """Note what the registry that gave *answer*, a 401, asks for; whether it is one.
+        """Store the challenges of *answer*, a 401; returns whether it is from a registry.
 
-        Another registry, to which this one redirects, is shown the credentials for itself, never those for this one.
+        Another registry, to which this one redirects, gets the credentials for itself, never those for this one.
         """
         if answer.foreign and _API.match(urlsplit(answer.url).path) is None:
             return False
@@ -239,7 +239,7 @@ class RegistryClient:
             )
         login = self._login(answer.url)
         if answer.foreign and login is None and answer.status in (401, 403):
-            # A signed address that has lapsed; the registry gives a new one when it is asked again.
+            # An expired signed URL; the registry gives a new one on the next request.
             return TransientError(f"{where} answers {status}")
         if answer.status in (401, 403):
             return AuthenticationError(
@@ -271,7 +271,7 @@ class RegistryClient:
                 patience.failed(failure)
 
     def _base(self) -> str:
-        """Scheme and host of the registry; found out once, where plain http is possible at all."""
+        """Scheme and host of the registry; probed once if plain http is allowed."""
         with self._lock:
             if self._found_base is None:
                 self._found_base = self._find_base()
@@ -283,8 +283,8 @@ class RegistryClient:
         host = urlsplit(f"//{self.domain}").hostname or ""
         https, http = f"https://{self.domain}", f"http://{self.domain}"
         if is_loopback(host):
-            # http first: nothing leaves the machine, no secret is sent yet, and a server of plain http may wait for
-            # the end of a line that a TLS greeting does not have.
+            # http first: nothing leaves the machine, no secret is sent yet, and a plain http server may wait for a line end
+            # that a TLS handshake does not have.
             return self._first_that_answers(http, https)
         if is_listed(self.domain, self._options.insecure_registries):
             return self._first_that_answers(https, http)
@@ -313,12 +313,12 @@ class RegistryClient:
         raise TransientError("; ".join(reasons))
 
     def _greet(self, base: str) -> None:
-        """Ask *base* for ``/v2/``, as docker does first, and note how it wants to be asked: the rest some registries answer
-        with 404 or 403 to anonymous users. A redirect to another registry is followed.
+        """Request ``/v2/`` of *base*, as docker does first, and store its challenges: for other paths some registries answer
+        404 or 403 to anonymous users. A redirect to another registry is followed.
 
         Raises:
-            TransientError: it is not a registry (a server that wants https answers 400).
-            _BusyError: it is one that cannot answer now.
+            TransientError: it is not a registry (an https server answers 400).
+            _BusyError: it is a registry that cannot answer now.
         """
         answer = self._transport.fetch("GET", f"{base}/v2/", {})
         learned = answer.status == 401 and self._learn(answer)
@@ -326,7 +326,7 @@ class RegistryClient:
         if answer.status == 400 or (answer.foreign and answer.status != 200 and not learned):
             raise TransientError(f"no registry answers there (status {answer.status})")
         if answer.status >= 500 or answer.status in _PASSING:
-            # A registry whose other pages are in order is used without.
+            # A registry that answers other requests is used all the same.
             self._greetings += 1
             if self._greetings < _GREETINGS:
                 raise _BusyError(
@@ -335,7 +335,7 @@ class RegistryClient:
 
 
 def _domain_of(url: str) -> str:
-    """What references, and logins, call the registry at *url*."""
+    """The domain of the registry at *url*, as in references and logins."""
     _, host, port = origin(url)
     if host == _DOCKER_HUB:
         return DEFAULT_DOMAIN
@@ -344,7 +344,7 @@ def _domain_of(url: str) -> str:
 
 
 def _codes(answer: Answer) -> str:
-    """The registry's own error codes. Its messages are left out: they are free text, which may repeat a token."""
+    """The registry's error codes. Without its messages: free text, which may repeat a token."""
     try:
         raw = decode_go(answer.read_all(_MAX_ERROR_BYTES, 10.0), _RawErrors, first=True)
     except (TransientError, TransferError, JsonError):

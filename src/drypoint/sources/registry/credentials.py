@@ -1,4 +1,4 @@
-"""Credentials for registries, from where ``docker login`` keeps them.
+"""Credentials for registries, from the files and helpers of ``docker login``.
 
 Format: the Docker command line's config.json (``auths``, ``credHelpers``, ``credsStore``) and the protocol of
 docker-credential-helpers: the server's address on standard input, JSON on standard output.
@@ -33,8 +33,8 @@ _IDENTITY_TOKEN_USER = "<token>"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What proves who asks: a user name with a password, or an identity token (an OAuth2 refresh token), or a
-    registry token, which is sent as it is."""
+    """A user name with a password, or an identity token (an OAuth2 refresh token), or a registry token, which is sent as
+    it is."""
 
     username: str = ""
     password: str = field(default="", repr=False)
@@ -50,13 +50,13 @@ class CredentialStore(Protocol):
         """The credentials for *registry* (a reference's domain: ``docker.io``, ``localhost:5000``), or None.
 
         Raises:
-            AuthenticationError: the store cannot be read. The registry is then asked without credentials, and the
-                message comes up if it insists on some.
+            AuthenticationError: the store cannot be read. The registry is then asked without credentials, and the message is
+                    shown if it requires some.
         """
 
 
 class StaticCredentials(msgspec.Struct, frozen=True):
-    """Credentials given by the caller, by domain; *otherwise* is asked for all other registries."""
+    """Credentials given by the caller, by domain; *otherwise* is the store for all other registries."""
 
     by_registry: Mapping[str, Credentials]
     otherwise: CredentialStore | None = None
@@ -90,7 +90,7 @@ class _RawHelperAnswer(msgspec.Struct):
 class DockerConfigStore(msgspec.Struct, frozen=True):
     """The file that ``docker login`` writes: ``$DOCKER_CONFIG/config.json``, else ``~/.docker/config.json``.
 
-    As with docker, a registry that has a credential helper is looked up there and nowhere else.
+    As with docker, a registry with a credential helper is only looked up there.
     """
 
     path: Path | None = None
@@ -105,7 +105,7 @@ class DockerConfigStore(msgspec.Struct, frozen=True):
         auths = config.auths or {}
         entry = auths.get(key)
         if entry is None and registry != "docker.io":
-            # Older logins were keyed by URL.
+            # Older logins have URLs as keys.
             entry = next((auth for name, auth in auths.items() if _hostname(name) == registry), None)
         return _from_entry(entry, registry, path) if entry is not None else None
 
@@ -132,10 +132,10 @@ def _read(path: Path) -> _RawConfig:
     if len(content) > _MAX_CONFIG_BYTES:
         raise AuthenticationError(f"{path} has more than the {_MAX_CONFIG_BYTES} bytes allowed")
     try:
-        # The Docker command line takes an empty file, too.
+        # The Docker command line accepts an empty file, too.
         return decode_go(content, _RawConfig, first=True) if content.strip() else _RawConfig()
     except JsonError:
-        # The parser's own words may quote the file, which holds passwords.
+        # Without the parser's message, which may quote the file and its passwords.
         raise AuthenticationError(f"{path} is not a Docker configuration file; fix it or log in again") from None
 
 
@@ -154,7 +154,7 @@ def _from_entry(entry: _RawAuth, registry: str, path: Path) -> Credentials | Non
             raise AuthenticationError(
                 f"{path}: the 'auth' of {registry} is not NAME:PASSWORD; run: docker login {registry}"
             )
-        # Logins of old padded the password.
+        # Old logins padded the password.
         password = password.strip("\0")
     found = Credentials(username, password, entry.identitytoken, entry.registrytoken)
     return found or None
@@ -169,7 +169,7 @@ def _ask_helper(name: str, key: str) -> Credentials | None:
     if _HELPER_NAME.fullmatch(name) is None:
         raise AuthenticationError(f"{program!r} is not a credential helper's name")
     try:
-        # A program of the user's own choice, named in the user's own file, found on PATH: as docker does it.
+        # As with docker: a program that the user names in the configuration, found on PATH.
         process = subprocess.Popen(
             [program, "get"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -188,13 +188,13 @@ def _ask_helper(name: str, key: str) -> Credentials | None:
                 f"credential helper {program} gave no answer for {key} in {_HELPER_SECONDS:g} seconds"
             ) from None
         finally:
-            # Does nothing to one that has ended.
+            # No effect on a process that has ended.
             process.kill()
     current().check()
     if process.returncode != 0:
         if _NOT_FOUND in answered:
             return None
-        # What it printed may hold a secret, so it is not quoted.
+        # Its output may hold a secret, so it is not quoted.
         raise AuthenticationError(
             f"credential helper {program} failed for {key} with exit status {process.returncode}; "
             f"try it by hand: echo {key} | {program} get"

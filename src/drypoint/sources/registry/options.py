@@ -1,4 +1,4 @@
-"""How a registry is to be reached: everything a caller may choose."""
+"""Options for registries."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .credentials import CredentialStore, DockerConfigStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryOptions(HttpOptions):
-    """Options of registries; the defaults do what ``docker pull`` does on this machine.
+    """Options for registries; the defaults are those of ``docker pull`` on this machine.
 
     Attributes:
-        credentials: where user names and passwords come from.
-        token_provider: asked for bearer tokens before the common dialogue.
+        credentials: the store of user names and passwords.
+        token_provider: provides bearer tokens before the common dialogue is used.
     """
 
     credentials: CredentialStore = field(default_factory=DockerConfigStore)

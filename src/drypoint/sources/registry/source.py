@@ -28,14 +28,14 @@ from .options import RegistryOptions
 if TYPE_CHECKING:
     from .client import RegistryClient
 
-# An estimate for less is as good as any hint.
+# For smaller layers an estimate is good enough.
 _HINT_BYTES = 1 << 20
 
 
 class RegistrySource:
     """Images from any registry that a reference names; an :class:`~drypoint.sources.ImageSource`.
 
-    Used by several threads at once. Connections are kept between requests until :meth:`close`.
+    Thread-safe. Connections are kept between requests until :meth:`close`.
     """
 
     def __init__(self, options: RegistryOptions | None = None) -> None:
@@ -51,22 +51,22 @@ class RegistrySource:
         self.close()
 
     def close(self) -> None:
-        """Let go of all connections, and end all waits; transfers that run fail at their next trouble."""
+        """Close all connections and end all waits; running transfers fail at their next retry."""
         self._closing.set()
         with self._lock:
             for client in self._clients.values():
                 client.close()
 
     def resolve(self, reference: Reference, platform: Platform) -> Image:
-        """What *reference* names, for *platform*.
+        """The image that *reference* names, for *platform*.
 
-        ``references`` is what the engine notes in repositories.json: the tag, if one was asked for, and the digest of what
-        the reference named, which is the index's if it is one. A tag beside a digest is dropped, as the engine does.
-        An image without an index is taken whatever platform it says it is for, as the engine does.
+        ``references`` is what the engine records in repositories.json: the tag, if one was requested, and the digest that the
+        reference resolves to, which is the index's if it is one. As in the engine, a tag next to a digest is dropped, and an
+        image without an index is taken whatever its platform.
 
         Raises:
-            SourceError: it cannot be had (ImageNotFoundError, AuthenticationError, TransferError tell why).
-            ContentError: what was had is not what it claims to be.
+            SourceError: it is not available (ImageNotFoundError, AuthenticationError, TransferError say why).
+            ContentError: manifest or config is malformed or has a wrong digest.
         """
         client = self._client(reference.domain)
         what = reference.familiar
@@ -96,12 +96,12 @@ class RegistrySource:
         )
 
     def open_layer(self, image: Image, layer: Layer) -> Iterator[bytes]:
-        """The bytes of ``layer.blob`` in chunks of about 1 MiB, ``layer.blob.size`` of them in all; their digest is not
-        checked here. The first request is sent when the first chunk is asked for.
+        """The ``layer.blob.size`` bytes of ``layer.blob`` in chunks of about 1 MiB; the digest is not checked. The first
+        request is sent when the first chunk is read.
 
         Raises:
-            SourceError: they cannot be had, or *image* did not come from a registry.
-            ContentError: there are more or fewer of them than the descriptor says.
+            SourceError: they are not available, or *image* is not from a registry.
+            ContentError: there are more or fewer than the descriptor says.
         """
         if image.repository is None:
             raise SourceError(
@@ -142,7 +142,7 @@ class RegistrySource:
         return parsed
 
     def _client(self, domain: str) -> RegistryClient:
-        # With all of HTTP and TLS it takes 50 ms to import, while a disk image is being copied already.
+        # Imported late: HTTP and TLS take 50 ms, during which a disk image is being copied already.
         from .client import RegistryClient
 
         with self._lock:
