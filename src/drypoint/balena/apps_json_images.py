@@ -1,8 +1,8 @@
-"""How the Supervisor finds the images of an apps.json in the engine, at first boot and without a network.
+"""The images of an apps.json, looked up in the store as the Supervisor does at first boot without a network.
 
 Source: balena-supervisor, src/device-state/preload.ts (loadTargetFromFile) and src/compose/images.ts (inspectByName): the exact
-reference; else whatever image lies in the same repository; else an image that it has noted under the same digest. It
-looks up all images before it takes any of them, and gives up on the file with the first that it does not find.
+reference; else any image of the same repository; else an image that it has recorded with the same digest. It looks up all
+images first, and ignores the file if one of them is missing.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ PATHS = (b"apps.json", b"apps.json.preloaded")
 
 
 class AppsJsonImages:
-    """What the services of an apps.json will ask for: a :data:`~drypoint.verification.RequiredImagesReader`.
+    """The images that the services of an apps.json need: a :data:`~drypoint.verification.RequiredImagesReader`.
 
     Args:
-        apps: the one to go by; None for that which is in the partition, if any.
-        supervisor: which reads it; None for the one that the disk image starts, as far as that is known.
+        apps: the apps.json; None for the one in the partition, if there is one.
+        supervisor: the Supervisor that reads it; None for the one that the disk image starts, if that is known.
     """
 
     def __init__(self, apps: AppsJson | None = None, supervisor: RunningSupervisor | None = None) -> None:
@@ -43,7 +43,7 @@ class AppsJsonImages:
         self._conf: SupervisorConf | None = None
 
     def on(self, device: Device) -> AppsJsonImages:
-        """The same for the disk image *device*, whose root file system says which Supervisor starts."""
+        """This reader for the disk image *device*, whose root file system names the Supervisor that starts."""
         found = AppsJsonImages(self._apps, self._supervisor)
         found._conf = read_supervisor_conf(device)
         return found
@@ -63,13 +63,13 @@ class AppsJsonImages:
             except UsageError as error:
                 return RequiredImages(path, findings=(finding("bad-apps-json", path, str(error)),))
             required = _required_images(path, apps, names)
-            # What a Supervisor has taken already, this one need not take.
+            # A Supervisor has accepted that file already, so it is not checked.
             return required if path == PATHS[1] else _with_faults(required, apps, supervisor)
         return RequiredImages()
 
 
 def look_up(reference: Reference, names: Names) -> tuple[Digest | None, bool]:
-    """The image that the Supervisor finds for *reference*, and whether the reference is what found it."""
+    """The image that the Supervisor finds for *reference*, and whether it is found by the exact reference."""
     known = names.get(reference.familiar_name, {})
     exact = known.get(_looked_up(reference))
     if exact is not None:
@@ -80,8 +80,8 @@ def look_up(reference: Reference, names: Names) -> tuple[Digest | None, bool]:
 
 
 def images_not_there(apps: AppsJson, names: Names, coming: Collection[Reference] = ()) -> tuple[Service, ...]:
-    """The services of *apps* that the Supervisor could not start offline: the exact reference of their image is neither in
-    *names*, the store's, nor among those *coming*."""
+    """The services of *apps* that the Supervisor could not start offline: their image's exact reference is neither in
+    *names*, those of the store, nor in *coming*."""
     written = {_looked_up(reference) for reference in coming}
     return tuple(
         service
@@ -91,7 +91,7 @@ def images_not_there(apps: AppsJson, names: Names, coming: Collection[Reference]
 
 
 def _looked_up(reference: Reference) -> str:
-    """How the Supervisor asks for *reference*: a tag beside a digest is dropped."""
+    """The text by which the Supervisor looks up *reference*: with a digest, the tag is dropped."""
     return (reference if reference.digest is None else reference.with_digest(reference.digest)).familiar
 
 
@@ -119,7 +119,7 @@ def _required_images(path: bytes, apps: AppsJson, names: Names) -> RequiredImage
 
 
 def _with_faults(required: RequiredImages, apps: AppsJson, supervisor: RunningSupervisor | None) -> RequiredImages:
-    """*required* with what keeps *supervisor* from taking *apps*, which may have to be made into another version first."""
+    """*required* with the faults for which *supervisor* would ignore *apps*, converted to its version first if needed."""
     if supervisor is None:
         return required
     check = check_as_it_is if required.path else fit
@@ -150,7 +150,7 @@ def _at_most(chunks: Iterator[memoryview], limit: int) -> Iterator[bytes]:
 
 
 def _is_version_1(content: bytes) -> bool:
-    """Whether it is a list, as the Supervisor recognises version 1."""
+    """Whether *content* is a list, which is how the Supervisor recognises version 1."""
     try:
         state: object = msgspec.json.decode(content[: MAX_BYTES + 1])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):

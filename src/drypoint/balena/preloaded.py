@@ -1,4 +1,4 @@
-"""What of balena's lies in a data partition: the Supervisor's images, and the applications that an apps.json names."""
+"""The Supervisor's images and the applications of apps.json in a data partition."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .supervisor_image import REPOSITORY, is_supervisor, version_in_config, vers
 
 
 class SupervisorImage(msgspec.Struct, frozen=True):
-    """An image of the Supervisor in the store; *version*, without a v, is None where neither a tag nor the image says it."""
+    """An image of the Supervisor in the store; *version*, without a v, is None if neither a tag nor the image has it."""
 
     image_id: Digest
     version: str | None
@@ -26,8 +26,8 @@ class PreloadedService(msgspec.Struct, frozen=True):
     """A service of an apps.json.
 
     Attributes:
-        image: the reference by which the Supervisor will look its image up.
-        image_id: what it finds in the store, None if nothing.
+        image: the reference by which the Supervisor looks up the image.
+        image_id: the image that it finds in the store, or None.
         usable: whether the engine can load that image.
     """
 
@@ -46,8 +46,8 @@ class PreloadedApps(msgspec.Struct, frozen=True):
     Attributes:
         path: of the file; ``apps.json.preloaded`` once a Supervisor has taken it.
         pin_device: whether the device stays on that release.
-        services: those of all apps, in the order of the file.
-        notes: what is wrong with the file.
+        services: of all apps, in the order of the file.
+        notes: faults of the file.
     """
 
     path: bytes
@@ -57,13 +57,13 @@ class PreloadedApps(msgspec.Struct, frozen=True):
 
 
 def find_supervisors(reader: TreeReader, store: ReadStore) -> tuple[SupervisorImage, ...]:
-    """The Supervisor's images in *store*, which lies in the tree *reader*; sorted by version.
+    """The Supervisor's images in *store*, which is in the tree *reader*; sorted by version.
 
     Raises:
         FilesystemError: the tree cannot be read.
     """
     found: dict[Digest, str | None] = {}
-    # Last, so that it counts, what a balenaOS build names it besides: balena_supervisor:VERSION.
+    # The additional name of a balenaOS build, balena_supervisor:VERSION, comes last, so that it takes precedence.
     for name, references in sorted(store.contents.names.items(), key=lambda item: (item[0] == REPOSITORY, item[0])):
         if not is_supervisor(name):
             continue
@@ -76,8 +76,7 @@ def find_supervisors(reader: TreeReader, store: ReadStore) -> tuple[SupervisorIm
 
 
 def find_apps(device: Device, reader: TreeReader, stored: StoreContents | None) -> PreloadedApps | None:
-    """The applications that the apps.json in the root of *reader*, a partition of *device*, names; None without one, or if it
-    is empty.
+    """The applications of the apps.json in the root of *reader*, a partition of *device*; None if it is missing or empty.
 
     Raises:
         FilesystemError: the tree cannot be read.
@@ -111,7 +110,7 @@ def _apps_json(reader: TreeReader, path: bytes) -> AppsJson | None:
     try:
         return read_apps_json(b"".join(bytes(chunk) for chunk in reader.read(stat)), path.decode("ascii"), ANY_VERSION)
     except UsageError:
-        # A finding of the required images says why.
+        # AppsJsonImages has the finding that says why.
         return None
 
 

@@ -1,4 +1,4 @@
-"""The Supervisor that a device starts with, and where that is written.
+"""Finding the Supervisor that a device starts.
 
 Sources: meta-balena, start-balena-supervisor: it starts the image that supervisor.conf names, whatever else is in the store.
 docker-disk/files/entry.sh tags the image when the OS is built.
@@ -28,8 +28,8 @@ class RunningSupervisor(msgspec.Struct, frozen=True):
     """The Supervisor that reads apps.json.
 
     Attributes:
-        said_by: where its version was read, for people.
-        note: what else says another version, a sentence; empty if nothing does.
+        said_by: the source of its version, for messages.
+        note: a sentence if another source has a different version; else empty.
     """
 
     version: SupervisorVersion
@@ -38,10 +38,10 @@ class RunningSupervisor(msgspec.Struct, frozen=True):
 
 
 def find_supervisor(device: Device, reader: TreeReader, data_root: bytes) -> RunningSupervisor | None:
-    """The Supervisor that the balenaOS on *device* starts; None if it cannot be told.
+    """The Supervisor that the balenaOS on *device* starts; None if unknown.
 
-    supervisor.conf of the root file system decides, and without one what the store at *data_root* of the tree *reader*, the
-    data partition's, holds.
+    supervisor.conf of the root file system decides; without one, the store at *data_root* of *reader*, the tree of the data
+    partition.
 
     Raises:
         DiskImageError: the partition table is damaged.
@@ -61,13 +61,13 @@ def supervisor_by(
     names: Names,
     configs: Mapping[str, bytes] | None = None,
 ) -> RunningSupervisor | None:
-    """The Supervisor that *conf* starts, or without it the one in a store; None if neither tells.
+    """The Supervisor that *conf* starts, or without it the one in a store; None if neither names one.
 
-    The version of the image that *conf* names counts where the store has it, and else what *conf* says itself.
+    The version is that of the image that *conf* names, if the store has it, else the one in *conf*.
 
     Args:
         names: those in the store.
-        configs: configs of images by image id, as far as they are at hand.
+        configs: configs of images by image id, as far as available.
     """
     stored = supervisor_in_store(names, configs)
     named = None if conf is None else _image_of(conf, names)
@@ -86,7 +86,7 @@ def supervisor_by(
 
 
 def _image_of(conf: SupervisorConf, names: Names) -> str | None:
-    """The id of the image that *conf* names, None if the store does not have it."""
+    """The id of the image that *conf* names; None if the store does not have it."""
     try:
         reference = parse_reference(conf.image)
     except InvalidReferenceError:
@@ -96,17 +96,16 @@ def _image_of(conf: SupervisorConf, names: Names) -> str | None:
 
 
 def _version_of(image_id: str, names: Names, configs: Mapping[str, bytes]) -> SupervisorVersion | None:
-    """The version of one image: by its own config, else by its tags."""
+    """The version of an image, from its config, else from its tags."""
     tags = [text for references in names.values() for text, one in references.items() if one == image_id]
     return max(_tagged(tags), default=None) or _in_config(configs.get(image_id, b""))
 
 
 def supervisor_in_store(names: Names, configs: Mapping[str, bytes] | None = None) -> SupervisorVersion | None:
-    """The version of the Supervisor in a store, None if it cannot be told.
+    """The version of the Supervisor in a store; None if unknown.
 
-    balenaOS tags the image as ``balena_supervisor:v<version>``. Where it does not (before 2.89.13), a tag of the repository
-    that the image comes from tells; then the image's config: ``ENV VERSION``, or a label. Of several Supervisors the newest is
-    meant.
+    balenaOS tags the image as ``balena_supervisor:v<version>``. If it does not (before 2.89.13), the version is from a tag of
+    the image's repository, else from its config: ``ENV VERSION``, or a label. Of several Supervisors, the newest counts.
 
     Args:
         names, configs: see :func:`supervisor_by`.
@@ -147,7 +146,7 @@ class _RawConfig(msgspec.Struct):
 
 
 def _in_config(content: bytes) -> SupervisorVersion | None:
-    # The Supervisor's Dockerfile sets the variable. A label comes second: it may be that of the image it was built on.
+    # The Supervisor's Dockerfile sets the variable. A label comes second: it may be from the base image.
     for text in (version_in_config(content) or "", _label(content)):
         if (version := version_in(text)) is not None:
             return version
