@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .balena.job import BalenaPreload, FirstBoot, UnreadBase, preload_request
     from .balena.previous import previous_images
     from .balena.request import BalenaRequest
-    from .concurrency.pull import pulled
+    from .concurrency.stage import pulled
     from .disk.formats import opened_image
     from .disk.host.workspace import Destination
     from .errors import (
@@ -156,7 +156,7 @@ _HOMES = {
     "jobs.base_stream": "BaseStream",
     "jobs.inject": "InjectRequest Injected inject",
     "jobs.pack": "Packed pack",
-    "concurrency.pull": "pulled",
+    "concurrency.stage": "pulled",
     "progress": "Progress Step",
     "sources": "DockerArchiveSource ImageSource OciLayoutSource",
     "sources.registry": "RegistryOptions RegistrySource",

@@ -21,6 +21,7 @@ from tests.support.ext4_images import judge_ext4, make_ext4
 from tests.support.stores import fill_store
 
 import drypoint
+from drypoint.concurrency.stage import Stage
 from drypoint.disk import FileDevice
 from drypoint.disk.ext4.read.reader import Ext4Reader
 from drypoint.disk.ext4.write import filesystem
@@ -133,19 +134,21 @@ def counts(layer: BuiltLayer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, l
     )  # fmt: skip
     writes: list[int] = []
     handed: list[int] = []
-    pwritev, put = os.pwritev, pipeline._Stage._put
+    pwritev = os.pwritev
 
     def counted_pwritev(fd: int, parts: list[bytes | memoryview], offset: int) -> int:
         writes.append(sum(map(len, parts)))
         return pwritev(fd, parts, offset)
 
-    def counted_put(stage: pipeline._Stage, chunk: bytes) -> None:
-        handed.append(len(chunk))
-        put(stage, chunk)
+    class CountingStage(Stage):
+        def __next__(self) -> bytes:
+            chunk = super().__next__()
+            handed.append(len(chunk))
+            return chunk
 
     monkeypatch.setattr("drypoint.disk.ext4.write.filesystem.library", lambda: counting)
     monkeypatch.setattr(os, "pwritev", counted_pwritev)
-    monkeypatch.setattr(pipeline._Stage, "_put", counted_put)
+    monkeypatch.setattr(pipeline, "Stage", CountingStage)
     chunks = list(blob_of(layer))
     described = Layer(layer.descriptor, layer.diff_id, layer.diff_id, None)
     with (

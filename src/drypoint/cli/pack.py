@@ -13,7 +13,7 @@ import click
 from ..balena.boot_request import BootRequest
 from ..balena.input_files import read_file
 from ..balena.job import UnreadBase, preload_request
-from ..concurrency.pull import Write
+from ..concurrency.stage import Write
 from ..disk import Device, FileDevice, whole_file
 from ..disk.formats import ImageFormat, format_of_content
 from ..disk.tables.tail import pad_missing_tail

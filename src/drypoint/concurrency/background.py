@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 
 from ..progress import Progress, Step
-from .tasks import Task, current, spawn
+from .pool import thread_pool
+from .tasks import current
 
 
 class _StoppingProgress:
@@ -46,28 +45,8 @@ def background(work: Callable[[Progress], None], progress: Progress) -> Iterator
     is dropped. It is waited for, since it uses files that are closed or removed behind the block. Otherwise what the work
     raises is raised at the block's end.
     """
-    stopping = _StoppingProgress(progress)
-    done: Future[None] = Future()
-    task = Task(current())
-
-    def run() -> None:
-        try:
-            work(stopping)
-        except BaseException as error:  # noqa: BLE001 - it is raised again, where the work is waited for
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-
-    thread: threading.Thread | None = None
-    try:
-        thread = spawn(run, "background", task)
+    with thread_pool(1, "background") as pool:
+        done = pool.submit(work, _StoppingProgress(progress))
         yield done.result
         # An interrupt may well come here, where all that is left is to wait.
         done.result()
-    except BaseException:
-        task.cancel()
-        raise
-    finally:
-        task.end()
-        if thread is not None:
-            thread.join()

@@ -16,17 +16,12 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import TypeVar
 
 FAREWELL_SECONDS = 0.8
 """How long closing waits for a thread that has been cancelled."""
 
 _LOOK_SECONDS = 0.1
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 class Cancelled(BaseException):
@@ -140,77 +135,11 @@ def spawn(work: Callable[[], None], name: str, task: Task) -> threading.Thread:
     return thread
 
 
-def farewell(task: Task, threads: Sequence[threading.Thread], seconds: float = FAREWELL_SECONDS) -> None:
-    """Cancel *task*, and wait for *threads* to end, all together no longer than *seconds*."""
+def farewell(task: Task, threads: Sequence[threading.Thread], seconds: float | None = FAREWELL_SECONDS) -> None:
+    """Cancel *task*, and wait for *threads* to end, all together no longer than *seconds*; None: as long as they take."""
     task.cancel()
-    deadline = time.monotonic() + seconds
+    deadline = None if seconds is None else time.monotonic() + seconds
     for thread in threads:
         if thread is not threading.current_thread():
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
     task.end()
-
-
-@contextmanager
-def thread_pool(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """A pool for work that computes, or reads and writes local files, and checks its task. When the block raises, what waits
-    is dropped, and what runs is cancelled; it has ended in any case when the block is left.
-    """
-    task = Task(current())
-
-    def adopt() -> None:
-        _threads.task = task
-
-    with ThreadPoolExecutor(workers, f"drypoint-{name}", adopt) as pool:
-        try:
-            yield pool
-        except BaseException:
-            task.cancel()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            task.end()
-
-
-def ask_at_once(ask: Callable[[_Item], _Result], items: Sequence[_Item], workers: int, name: str) -> list[_Result]:
-    """What *ask* answers to each of *items*, in their order, asked by *workers* threads. For what waits for other machines.
-
-    An interrupt or the first failure ends it within a second, and is raised.
-    """
-    changed = threading.Condition()
-    waiting = list(reversed(range(len(items))))
-    answers: dict[int, _Result] = {}
-    failures: list[BaseException] = []
-    task = Task(current())
-
-    def work() -> None:
-        while not task.cancelled:
-            with changed:
-                if not waiting:
-                    return
-                number = waiting.pop()
-            try:
-                answer = ask(items[number])
-            except BaseException as error:  # noqa: BLE001 - it is raised again, where the answers are awaited
-                with changed:
-                    failures.append(error)
-                    changed.notify_all()
-                return
-            with changed:
-                answers[number] = answer
-                changed.notify_all()
-
-    def wake() -> None:
-        with changed:
-            changed.notify_all()
-
-    threads = [spawn(work, f"{name}-{number}", task) for number in range(min(workers, len(items)))]
-    try:
-        with current().waker(wake), changed:
-            while len(answers) < len(items) and not failures and not task.cancelled:
-                changed.wait()
-        current().check()
-        if failures:
-            raise failures[0]
-    finally:
-        farewell(task, threads)
-    return [answers[number] for number in range(len(items))]

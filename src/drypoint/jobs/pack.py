@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..concurrency.pull import Write
+from ..concurrency.stage import Write
 from ..disk import FileDevice
 from ..disk.formats import ImageFormat, claim_image, format_of_content
 from ..disk.tables.tail import pad_missing_tail

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..concurrency.tasks import ask_at_once
+from ..concurrency.pool import ordered_map
+from ..concurrency.tasks import FAREWELL_SECONDS
 from ..oci import Image, Platform
 from .request import ImageRequest
 
@@ -23,4 +24,4 @@ def resolve_all(requests: Sequence[ImageRequest], platform: Platform) -> list[Im
     def resolve(request: ImageRequest) -> Image:
         return request.source.resolve(request.reference, platform)
 
-    return ask_at_once(resolve, requests, _AT_ONCE, "resolve")
+    return list(ordered_map(resolve, requests, _AT_ONCE, "resolve", patience=FAREWELL_SECONDS))

@@ -8,7 +8,8 @@ from enum import Enum
 
 import msgspec
 
-from ..concurrency.tasks import ask_at_once
+from ..concurrency.pool import ordered_map
+from ..concurrency.tasks import FAREWELL_SECONDS
 from ..digest import Digest
 from ..disk.ext4.resize.geometry import Geometry
 from ..errors import SourceError
@@ -111,10 +112,13 @@ def find_sizes(
             found[planned.chain_id] = size
         else:
             unknown.append(planned)
-    if unknown:
-        hints = ask_at_once(lambda one: _hint(one, sources[one.image.image_id]), unknown, _ASKED_AT_ONCE, "size")
-        for planned, hint in zip(unknown, hints, strict=True):
-            found[planned.chain_id] = _estimated(planned.layer, hint, geometry.block_size)
+
+    def ask(planned: PlannedLayer) -> int | None:
+        return _hint(planned, sources[planned.image.image_id])
+
+    hints = list(ordered_map(ask, unknown, _ASKED_AT_ONCE, "size", patience=FAREWELL_SECONDS))
+    for planned, hint in zip(unknown, hints, strict=True):
+        found[planned.chain_id] = _estimated(planned.layer, hint, geometry.block_size)
     return found
 
 

@@ -1,6 +1,5 @@
 """Read a finished disk image back and verify it, byte for byte, without changing it."""
 
-from ..concurrency.checks import checkers
 from .container import Container, FindContainer
 from .filesystem import check_file_system
 from .finding import CODES, FileSystemVerdict, Finding, ImageVerdict, Report, ServiceVerdict, finding
@@ -27,7 +26,6 @@ __all__ = [
     "Severity",
     "RequiredImage",
     "check_file_system",
-    "checkers",
     "finding",
     "missing_images",
     "verify",

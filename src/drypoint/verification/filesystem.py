@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 
+from ..concurrency.pool import Pool, thread_pool
 from ..concurrency.tasks import current
 from ..disk.device import Device
 from ..disk.fat.allocation_table import read_fat_table
@@ -24,6 +25,8 @@ from .finding import Finding, finding
 _QUOTED = 2000
 _TIMEOUT = 3600.0
 _ASKED_EVERY = 0.1
+_AT_ONCE = 4
+"""What e2fsck holds in memory grows with the file system."""
 _LARGEST_FAT = 4 << 30
 _DAMAGED_FAT = 1
 _MOST_COPIES = 2
@@ -45,23 +48,25 @@ class _Outcome(msgspec.Struct, frozen=True):
     said: str
 
 
-def check_file_system(
-    device: Device, *, timeout: float = _TIMEOUT, stopped: threading.Event | None = None
-) -> tuple[Finding, ...]:
+def checkers() -> AbstractContextManager[Pool]:
+    """Threads that run checkers: each waits for a child process, which is killed when its task is cancelled."""
+    return thread_pool(min(_AT_ONCE, os.cpu_count() or 1), "checker")
+
+
+def check_file_system(device: Device, *, timeout: float = _TIMEOUT) -> tuple[Finding, ...]:
     """The findings of :func:`judge_ext`."""
-    return judge_ext(device, timeout=timeout, stopped=stopped).findings
+    return judge_ext(device, timeout=timeout).findings
 
 
-def judge_ext(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.Event | None = None) -> Judgement:
+def judge_ext(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
     """Run ``e2fsck -fn``, which changes nothing, on the ext2, ext3 or ext4 file system on *device*.
 
     Args:
         timeout: seconds after which it is stopped; this becomes a finding.
-        stopped: once this is set it is stopped soon, and the result is meaningless.
     """
     with _one_copy(device), in_one_piece(device) as (path, offset):
         place = f"{path}?offset={offset}" if offset else str(path)
-        outcome = _run("e2fsck", ["-fn", place], timeout, stopped)
+        outcome = _run("e2fsck", ["-fn", place], timeout)
     if outcome.status is None:
         return _unfinished("e2fsck", outcome)
     # The file may have no name, and its path in /proc means nothing to the user.
@@ -76,11 +81,11 @@ def _one_copy(device: Device) -> AbstractContextManager[object]:
     return _COPYING if device.location is None else nullcontext()
 
 
-def judge_fat(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.Event | None = None) -> Judgement:
+def judge_fat(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
     """Run ``fsck.vfat -n`` on a copy of the FAT file system on *device*: it takes no offset in a file.
 
     Args:
-        timeout, stopped: as for :func:`judge_ext`.
+        timeout: as for :func:`judge_ext`.
 
     Raises:
         DiskImageError: the device cannot be read.
@@ -94,7 +99,7 @@ def judge_fat(device: Device, *, timeout: float = _TIMEOUT, stopped: threading.E
         return _unfinished("fsck.vfat", _Outcome(None, ""))
     with _COPYING, tempfile.NamedTemporaryFile(prefix="drypoint-", dir=scratch_directory()) as copy:
         copy_out(device, 0, device.size, copy.fileno())
-        outcome = _run("fsck.vfat", ["-n", copy.name], timeout, stopped)
+        outcome = _run("fsck.vfat", ["-n", copy.name], timeout)
         said = outcome.said.replace(f"{copy.name}: ", "").replace(copy.name, "the file system")
     if outcome.status is None:
         return _unfinished("fsck.vfat", outcome)
@@ -127,14 +132,12 @@ def _unfinished(program: str, outcome: _Outcome) -> Judgement:
 _TIMED_OUT = "did not end in time"
 
 
-def _run(program: str, arguments: Sequence[str], timeout: float, stopped: threading.Event | None) -> _Outcome:
+def _run(program: str, arguments: Sequence[str], timeout: float) -> _Outcome:
     """Run a checker. If it cannot be run to its end, the status is None, and *said* is the reason."""
     path = tool_path(program)
     if path is None:
         return _Outcome(None, "")
     deadline = time.monotonic() + timeout
-    if stopped is not None and stopped.is_set():
-        return _Outcome(None, _TIMED_OUT)
     try:
         process = subprocess.Popen(
             [path, *arguments],
@@ -147,7 +150,7 @@ def _run(program: str, arguments: Sequence[str], timeout: float, stopped: thread
         return _Outcome(None, f"{program} cannot be started: {error.strerror}")
     with process:
         try:
-            while (left := deadline - time.monotonic()) > 0 and not (stopped is not None and stopped.is_set()):
+            while (left := deadline - time.monotonic()) > 0:
                 current().check()
                 try:
                     said, _ = process.communicate(timeout=min(left, _ASKED_EVERY))

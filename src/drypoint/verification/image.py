@@ -7,7 +7,6 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ..concurrency.checks import checkers
 from ..disk import Device, Partition, PartitionTable, Window, find_partition, read_table
 from ..disk.ext4.read.reader import Ext4Reader
 from ..disk.formats import opened_image
@@ -16,6 +15,7 @@ from ..oci import Reference
 from ..progress import SILENT, Progress
 from ..system import StorePlace, find_store
 from .container import FindContainer, InnerDisk, open_inner_disk
+from .filesystem import checkers
 from .finding import Finding, Report, by_weight, finding
 from .partitions import DiskCheck
 from .processes import LayerProcesses
@@ -59,23 +59,23 @@ def verify(
         StoreError: what is at the data root is not a store.
         ToolError: one of the processes was killed.
     """
-    with opened_image(image, progress=progress) as opened, checkers() as beside:
+    with opened_image(image, progress=progress) as opened, checkers() as pool:
         outer = opened.device
         table = read_table(outer)
         try:
             inner = _inner_disk(outer, container)
         except FilesystemError as error:
             # The checks of the outer file systems report what is wrong with the one that should hold it.
-            findings, file_systems = DiskCheck(outer, table, b"", beside, progress).result()
+            findings, file_systems = DiskCheck(outer, table, b"", pool, progress).result()
             findings.append(finding("unreadable", b"", str(error)))
             return replace(_NOTHING, findings=_sorted(findings), file_systems=tuple(file_systems))
         # Looked up before the checks, which take minutes: a missing partition is reported at once.
         disk, path = (outer, b"") if inner is None else (inner.device, inner.path)
         inner_table = table if inner is None else read_table(disk)
         found = _ext_partition(disk, inner_table, partition)
-        checks = [DiskCheck(outer, table, b"", beside, progress)]
+        checks = [DiskCheck(outer, table, b"", pool, progress)]
         if inner is not None:
-            checks.append(DiskCheck(disk, inner_table, path, beside, progress))
+            checks.append(DiskCheck(disk, inner_table, path, pool, progress))
         report = _NOTHING
         if checks[-1].is_readable(found.number):
             step = progress.begin("verifying the engine's store")

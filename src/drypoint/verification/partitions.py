@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from functools import partial
 from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
 
-from ..concurrency.checks import Checkers
+from ..concurrency.pool import Pool
 from ..disk import Device, PartitionTable, Window, probe_partitions
 from ..disk.ext4.read.reader import Ext4Reader
 from ..disk.tables.gpt import GptTable
@@ -24,7 +22,7 @@ _UNREADABLE = frozenset({"damaged-superblock", "damaged-group-descriptor"})
 
 
 class _Judge(Protocol):
-    def __call__(self, device: Device, /, *, stopped: threading.Event) -> Judgement: ...
+    def __call__(self, device: Device, /) -> Judgement: ...
 
 
 class _Started(msgspec.Struct, frozen=True):
@@ -51,9 +49,7 @@ class DiskCheck:
         DiskImageError: the device cannot be read.
     """
 
-    def __init__(
-        self, device: Device, table: PartitionTable, path: bytes, checkers: Checkers, progress: Progress
-    ) -> None:
+    def __init__(self, device: Device, table: PartitionTable, path: bytes, checkers: Pool, progress: Progress) -> None:
         self._path = path
         self._table = list(check_table(table))
         self._started: list[_Started] = []
@@ -71,7 +67,7 @@ class DiskCheck:
             if judge is not None:
                 inside = " of the inner disk image" if path else ""
                 what = f"checking the file system of partition {probed.partition.number}{inside}"
-                judgement = checkers.start(partial(_judged, judge, window, what, progress))
+                judgement = checkers.submit(_judged, judge, window, what, progress)
             self._started.append(_Started(verdict, structure, judgement))
 
     def is_readable(self, number: int) -> bool:
@@ -102,9 +98,9 @@ class DiskCheck:
         return [replace(one, disk_image=self._path) for one in findings], verdicts
 
 
-def _judged(judge: _Judge, window: Window, what: str, progress: Progress, stopped: threading.Event) -> Judgement:
+def _judged(judge: _Judge, window: Window, what: str, progress: Progress) -> Judgement:
     step = progress.begin(what)
-    judgement = judge(window, stopped=stopped)
+    judgement = judge(window)
     step.end()
     return judgement
 

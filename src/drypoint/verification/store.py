@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator
 
-from ..concurrency.tasks import thread_pool
+from ..concurrency.pool import ordered_map
 from ..digest import Digest
 from ..fstree import TreeReader, join
 from ..oci import Reference
@@ -87,8 +87,8 @@ def _check_layers(
     tasks.sort(key=lambda task: task.layer.size or 0, reverse=True)
     if processes is not None and processes.worthwhile(tasks):
         return processes.check(state.data_root, tasks)
-    with thread_pool(threads or os.cpu_count() or 1, "layer") as pool:
-        return list(pool.map(lambda task: check_layer(reader, state.data_root, *task), tasks))
+    workers = threads or os.cpu_count() or 1
+    return list(ordered_map(lambda task: check_layer(reader, state.data_root, *task), tasks, workers, "layer"))
 
 
 def _verdicts(state: StoreState) -> tuple[ImageVerdict, ...]:

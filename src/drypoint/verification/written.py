@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterable
-from functools import partial
 from itertools import chain
 
 from ..digest import Digest
@@ -15,7 +13,8 @@ from ..fstree import join
 from ..oci import Reference
 from ..progress import Progress
 from ..stores.overlay2 import paths as layout
-from . import Finding, LayerProcesses, RequiredImagesReader, Severity, check_file_system, checkers, verify_store
+from . import Finding, LayerProcesses, RequiredImagesReader, Severity, check_file_system, verify_store
+from .filesystem import checkers
 from .kinds import SECTIONS
 
 _SHOWN = 3
@@ -50,8 +49,8 @@ def verify_written(
         ToolError: one of the processes was killed.
     """
     step = progress.begin("verifying")
-    with checkers() as beside:
-        checks = [beside.start(partial(_checked, device)) for device in (around, partition) if device is not None]
+    with checkers() as pool:
+        checks = [pool.submit(check_file_system, device) for device in (around, partition) if device is not None]
         report = verify_store(
             Ext4Reader(partition),
             data_root,
@@ -88,7 +87,3 @@ def verify_written(
 
 def _shown(finding: Finding) -> str:
     return f"{finding.path.decode('utf-8', 'backslashreplace')}: {finding.text}"
-
-
-def _checked(device: Device, stopped: threading.Event) -> tuple[Finding, ...]:
-    return check_file_system(device, stopped=stopped)

@@ -7,24 +7,23 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from tests.support.ext4_images import make_ext4
 
 from drypoint.concurrency.background import background
-from drypoint.concurrency.checks import Checkers, checkers
-from drypoint.concurrency.ordered_map import in_order
-from drypoint.concurrency.pull import Write, pulled
+from drypoint.concurrency.pool import Pool, ordered_map, thread_pool
+from drypoint.concurrency.stage import Write, pulled
 from drypoint.concurrency.tasks import (
+    FAREWELL_SECONDS,
     Cancelled,
     Task,
-    ask_at_once,
     current,
     spawn,
-    thread_pool,
     wait_for,
     wait_readable,
 )
@@ -41,11 +40,13 @@ from drypoint.samples.layers import LayerBuilder
 from drypoint.samples.registry import Faults, RegistryContent, serve_registry
 from drypoint.sources.registry import RegistrySource
 from drypoint.sources.registry.credentials import DockerConfigStore
-from drypoint.verification.filesystem import check_file_system
+from drypoint.verification.filesystem import check_file_system, checkers
 from drypoint.volumes.target import Target
 
 PLATFORM = parse_platform("linux/amd64")
 MIB = 1 << 20
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 A_SECOND = 1.0
 
 
@@ -195,7 +196,7 @@ def test_a_client_that_goes_away_holds_no_worker(tmp_path: Path, what: str, how:
                 for _ in chunks:
                     pass
             return
-        reader = threading.Thread(target=lambda: list(chunks), name="reader")
+        reader = threading.Thread(target=read_until_closed, args=[chunks], name="reader")
         reader.start()
         time.sleep(0.5)
         if how == "close":
@@ -206,7 +207,13 @@ def test_a_client_that_goes_away_holds_no_worker(tmp_path: Path, what: str, how:
                 fail(closing)
         reader.join(A_SECOND)
         assert not reader.is_alive()
-        assert list(chunks) == []
+        with pytest.raises(ValueError, match="after they were closed"):
+            next(chunks)
+
+
+def read_until_closed(chunks: Iterator[bytes]) -> None:
+    with pytest.raises(ValueError, match="after they were closed"):
+        list(chunks)
 
 
 @contextmanager
@@ -241,10 +248,14 @@ def computing(_: object = None) -> None:
         current().check()
 
 
+def asked(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    return list(ordered_map(work, items, 4, "ask", patience=FAREWELL_SECONDS))
+
+
 @pytest.mark.parametrize("work", [sleeping, computing])
 def test_asking_ends_with_an_interrupt(work: Callable[[object], None]) -> None:
     with nothing_left() as closing, interrupted(closing, 0.1), pytest.raises(KeyboardInterrupt):
-        ask_at_once(work, range(9), 4, "ask")
+        asked(work, range(9))
 
 
 def test_a_credential_helper_that_does_not_end_is_killed(tmp_path: Path) -> None:
@@ -253,7 +264,7 @@ def test_a_credential_helper_that_does_not_end_is_killed(tmp_path: Path) -> None
     started = tmp_path / "pid"
     with slow_program(tmp_path, "docker-credential-slow", f"echo $$ > {started}"):
         with nothing_left() as closing, interrupted(closing), pytest.raises(KeyboardInterrupt):
-            ask_at_once(store.get, ["example.com"], 1, "ask")
+            asked(store.get, ["example.com"])
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)
 
@@ -267,9 +278,14 @@ def test_asking_ends_with_the_first_failure() -> None:
     with nothing_left() as closing:
         closing()
         with pytest.raises(ZeroDivisionError):
-            ask_at_once(ask, range(9), 4, "ask")
-    assert ask_at_once(lambda number: number * 2, range(9), 4, "ask") == list(range(0, 18, 2))
-    assert ask_at_once(sleeping, [], 4, "ask") == []
+            asked(ask, range(9))
+    assert asked(lambda number: number * 2, range(9)) == list(range(0, 18, 2))
+    assert asked(sleeping, []) == []
+
+
+def all_of(pool: Pool, work: Callable[[object], None]) -> None:
+    for future in [pool.submit(work, number) for number in range(9)]:
+        future.result()
 
 
 @pytest.mark.parametrize("work", [sleeping, computing])
@@ -280,11 +296,11 @@ def test_a_pool_ends_with_an_interrupt(work: Callable[[object], None]) -> None:
         pytest.raises(KeyboardInterrupt),
         thread_pool(2, "x") as pool,
     ):
-        list(pool.map(work, range(9)))
+        all_of(pool, work)
 
 
 def test_pieces_in_order_end_with_their_consumer() -> None:
-    results = in_order(lambda number: computing() if number else number, range(9), 2)
+    results = ordered_map(lambda number: computing() if number else number, range(9), 2, "x", ahead=4)
     with nothing_left() as closing:
         assert next(results) == 0
         closing()
@@ -293,7 +309,7 @@ def test_pieces_in_order_end_with_their_consumer() -> None:
 
 def test_work_in_the_background_ends_with_the_block() -> None:
     def work(progress: Progress) -> None:
-        list(in_order(computing, range(9), 2))
+        list(ordered_map(computing, range(9), 2, "x"))
 
     with nothing_left() as closing, pytest.raises(ZeroDivisionError), background(work, SILENT):
         fail(closing)
@@ -306,8 +322,8 @@ def test_work_in_the_background_ends_with_the_block() -> None:
         done()
 
 
-def check_and_fail(beside: Checkers, device: FileDevice, closing: Callable[[], None]) -> None:
-    beside.start(lambda stopped: check_file_system(device, stopped=stopped))
+def check_and_fail(pool: Pool, device: FileDevice, closing: Callable[[], None]) -> None:
+    pool.submit(check_file_system, device)
     fail(closing)
 
 
@@ -315,8 +331,8 @@ def check_and_fail(beside: Checkers, device: FileDevice, closing: Callable[[], N
 def test_checkers_end_with_the_block(tmp_path: Path) -> None:
     base = make_ext4(tmp_path / "base.img", 8 * MIB)
     with slow_program(tmp_path, "e2fsck"), FileDevice(base) as device, nothing_left() as closing:
-        with pytest.raises(ZeroDivisionError), checkers() as beside:
-            check_and_fail(beside, device, closing)
+        with pytest.raises(ZeroDivisionError), checkers() as pool:
+            check_and_fail(pool, device, closing)
 
 
 def test_a_task_is_cancelled_with_the_one_above() -> None:

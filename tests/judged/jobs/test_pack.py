@@ -391,7 +391,6 @@ def test_pulled_gives_what_is_written_and_raises_what_is_raised(base: Path, sour
     with pulled(lambda write: pack(Path("/nonexistent"), write, PreloadRequest([], PLATFORM))) as chunks:
         with pytest.raises(DiskImageError, match="cannot open /nonexistent"):
             next(chunks)
-        assert list(chunks) == []
 
 
 def test_a_layer_that_is_not_what_it_should_be_ends_it(base: Path, source: OciLayoutSource) -> None:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import msgspec
 
-from ...concurrency.ordered_map import in_order
+from ...concurrency.pool import ordered_map
 from .sparse import image_chunks
 
 PIECE_SIZE = 1 << 20
@@ -50,7 +50,8 @@ class Deflated(msgspec.Struct):
         Raises:
             DiskImageError: the file cannot be read, or is shorter.
         """
-        for compressed, content, length in in_order(_compress, self._pieces(), self.workers):
+        pieces = ordered_map(_compress, self._pieces(), self.workers, "compress", ahead=2 * self.workers)
+        for compressed, content, length in pieces:
             self.crc = zlib.crc32(_zeros(length) if content is None else content, self.crc)
             self.compressed_size += len(compressed)
             yield compressed, length

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import assert_never
 
-from ...concurrency.ordered_map import usable_cores
+from ...concurrency.pool import usable_cores
 from ...errors import OutputError, UsageError
 from ...progress import SILENT, Progress
 from ..host.copies import copy_sparse

@@ -14,7 +14,7 @@ from functools import lru_cache
 import fastcrc
 import msgspec
 
-from ...concurrency.ordered_map import in_order
+from ...concurrency.pool import ordered_map
 from ...concurrency.tasks import current
 from .sparse import image_chunks
 
@@ -45,7 +45,8 @@ def xz_stream(source_fd: int, size: int, level: int, workers: int) -> Iterator[t
     # The index stays small: a TiB has 45,000 blocks.
     index: list[tuple[int, int]] = []
     blocks = (_Block(content, length, level) for content, length in image_chunks(source_fd, size, BLOCK_SIZE))
-    for block, unpadded_size, length in in_order(_compress, blocks, min(workers, _MOST_WORKERS)):
+    workers = min(workers, _MOST_WORKERS)
+    for block, unpadded_size, length in ordered_map(_compress, blocks, workers, "compress", ahead=2 * workers):
         index.append((unpadded_size, length))
         yield block, length
     records = b"".join(_number(unpadded_size) + _number(length) for unpadded_size, length in index)

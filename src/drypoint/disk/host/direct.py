@@ -12,11 +12,11 @@ import mmap
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...concurrency.tasks import thread_pool
+from ...concurrency.pool import Pool, thread_pool
 from ...errors import DiskImageError
 from .read_write import copy_by_hand
 
@@ -39,7 +39,7 @@ _MOUNTS = Path("/proc/self/mountinfo")
 class DirectTarget:
     """A file that is written past the page cache, in whole blocks."""
 
-    def __init__(self, fd: int, writers: ThreadPoolExecutor) -> None:
+    def __init__(self, fd: int, writers: Pool) -> None:
         self._fd = fd
         self._writers = writers
 
