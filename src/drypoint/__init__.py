@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     )
     from .etch.base_manifest import base_manifest
     from .fstree.extra_file import ExtraFile
+    from .http.zones import Zone
     from .jobs.base_stream import BaseStream
     from .jobs.inject import Injected, InjectRequest, inject
     from .jobs.pack import Packed, pack
@@ -115,6 +116,7 @@ __all__ = [
     "UnreadBase",
     "UsageError",
     "VerificationError",
+    "Zone",
     "__version__",
     "base_manifest",
     "inject",
@@ -159,6 +161,7 @@ _HOMES = {
     "concurrency.stage": "pulled",
     "progress": "Progress Step",
     "sources": "DockerArchiveSource ImageSource OciLayoutSource",
+    "http.zones": "Zone",
     "sources.registry": "RegistryOptions RegistrySource",
     "verification": "Report verify",
 }

@@ -29,6 +29,10 @@ OUTPUT = {
 """What ``docker run IMAGE`` prints, by name, of everything that is served here."""
 
 
+LOCAL = ("--allow-host", "127.0.0.0/8")
+"""For an apps.json from a file: its registry is on this machine."""
+
+
 def drypoint(directory: Path, *arguments: str | Path) -> str:
     """Run the program as nobody, in *directory*, and return all that it said."""
     done = run_as_nobody(directory, arguments)

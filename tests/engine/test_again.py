@@ -30,6 +30,7 @@ from tests.support.userland import SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 from .judging import (
+    LOCAL,
     base_with_supervisor,
     check_filesystem,
     data_partition,
@@ -116,7 +117,7 @@ def test_twice_is_once(workplace: Path, served: ServedImages, services: Services
     base = base_with_supervisor(workplace, served)
     apps = services.apps_json(workplace / "apps.json", [ONE], [TWO])
     one, two, three = (workplace / f"{name}.img" for name in ("one", "two", "three"))
-    options = ("--apps-json", apps, "--additional-space", "30M")
+    options = ("--apps-json", apps, *LOCAL, "--additional-space", "30M")
     drypoint(workplace, "preload", base.path, "-o", one, *options)
     said = drypoint(workplace, "preload", one, "-o", two, *options, "--replace")
     assert "0 layers written" in said
@@ -127,7 +128,7 @@ def test_twice_is_once(workplace: Path, served: ServedImages, services: Services
     with mounted_data(one, writable=True) as point, DockerEngine(point / "docker") as engine:
         engine.pull(services.references[ONE_NEXT])
     pulled = services.apps_json(workplace / "pulled.json", [ONE_NEXT])
-    assert "0 layers written" in drypoint(workplace, "preload", one, "-o", three, "--apps-json", pulled)
+    assert "0 layers written" in drypoint(workplace, "preload", one, "-o", three, "--apps-json", pulled, *LOCAL)
 
 
 def test_both_releases_stay_without_replacing(workplace: Path, served: ServedImages, services: Services) -> None:
@@ -135,8 +136,8 @@ def test_both_releases_stay_without_replacing(workplace: Path, served: ServedIma
     first = services.apps_json(workplace / "first.json", [ONE], [TWO])
     second = services.apps_json(workplace / "second.json", [ONE_NEXT], [TWO])
     one, two = workplace / "one.img", workplace / "two.img"
-    drypoint(workplace, "preload", base.path, "-o", one, "--apps-json", first)
-    drypoint(workplace, "preload", one, "-o", two, "--apps-json", second)
+    drypoint(workplace, "preload", base.path, "-o", one, "--apps-json", first, *LOCAL)
+    drypoint(workplace, "preload", one, "-o", two, "--apps-json", second, *LOCAL)
     check_filesystem(two)
     with DockerEngine(workplace / "reference") as engine:
         add_supervisor(engine, served.by_digest(SUPERVISOR), SUPERVISOR_VERSION)
@@ -158,16 +159,18 @@ def test_replaced_release_goes_as_by_rmi(workplace: Path, served: ServedImages, 
     first = services.apps_json(workplace / "first.json", [ONE, TWO])
     second = services.apps_json(workplace / "second.json", [ONE_NEXT], [TWO])
     one, two, beside = (workplace / f"{name}.img" for name in ("one", "two", "beside"))
-    drypoint(workplace, "preload", base.path, "-o", one, "--apps-json", first)
+    drypoint(workplace, "preload", base.path, "-o", one, "--apps-json", first, *LOCAL)
     # The device has booted: the Supervisor has taken the file.
     with mounted_data(one, writable=True) as point:
         (point / "apps.json").rename(point / "apps.json.preloaded")
         (point / "apps.json").write_text("{}\n")
     old = services.images[ONE]
-    planned = json.loads(drypoint(workplace, "plan", one, "--apps-json", second, "--replace", "--json", "--quiet"))
+    planned = json.loads(
+        drypoint(workplace, "plan", one, "--apps-json", second, *LOCAL, "--replace", "--json", "--quiet")
+    )
     assert planned["removal"]["images"] == [{"id": old.image_id, "references": [services.references[ONE]]}]
     assert len(planned["removal"]["layers"]) == 1
-    said = drypoint(workplace, "preload", one, "-o", two, "--apps-json", second, "--replace")
+    said = drypoint(workplace, "preload", one, "-o", two, "--apps-json", second, *LOCAL, "--replace")
     assert f"replaced: {old.image_id[:19]} ({services.references[ONE]})" in said
     check_filesystem(two)
     with DockerEngine(workplace / "reference") as engine:
@@ -179,7 +182,7 @@ def test_replaced_release_goes_as_by_rmi(workplace: Path, served: ServedImages, 
     run_all(two, services, ONE_NEXT, TWO)
     verify_with_engine(two, workplace, served, [SUPERVISOR], [])
     # The room of the old release is used for the new one.
-    drypoint(workplace, "preload", one, "-o", beside, "--apps-json", second)
+    drypoint(workplace, "preload", one, "-o", beside, "--apps-json", second, *LOCAL)
     assert data_partition(two)[1] == data_partition(one)[1] < data_partition(beside)[1]
 
 
@@ -188,11 +191,11 @@ def test_image_of_a_container_is_not_replaced(workplace: Path, served: ServedIma
     first = services.apps_json(workplace / "first.json", [ONE], [TWO])
     second = services.apps_json(workplace / "second.json", [ONE_NEXT])
     one, two = workplace / "one.img", workplace / "two.img"
-    drypoint(workplace, "preload", base.path, "-o", one, "--apps-json", first)
+    drypoint(workplace, "preload", base.path, "-o", one, "--apps-json", first, *LOCAL)
     with mounted_data(one, writable=True) as point, DockerEngine(point / "docker", offline=True) as engine:
         engine.docker("create", "--name=used", "--network=none", services.references[ONE])
         engine.tag(services.references[TWO], "mine:1")
-    said = drypoint(workplace, "preload", one, "-o", two, "--apps-json", second, "--replace")
+    said = drypoint(workplace, "preload", one, "-o", two, "--apps-json", second, *LOCAL, "--replace")
     assert "a container was made from it" in said
     assert "it has another name, mine:1" in said
     with mounted_data(two, writable=True) as point, DockerEngine(point / "docker", offline=True) as engine:

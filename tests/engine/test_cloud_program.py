@@ -34,7 +34,7 @@ from .cloud_server import (
     cloud_server,
     config_json,
 )
-from .judging import OUTPUT, check_filesystem, digest_of_file, drypoint, drypoint_failing, mounted_data
+from .judging import LOCAL, OUTPUT, check_filesystem, digest_of_file, drypoint, drypoint_failing, mounted_data
 from .test_flasher import root_of
 
 pytestmark = [pytest.mark.engine, pytest.mark.needs("e2fsck", "sfdisk", "zstd")]
@@ -262,7 +262,7 @@ def test_what_was_saved_serves_without_the_server(workplace: Path) -> None:
         shutil.rmtree(workplace / ".balena")
         (workplace / ".balenarc.yml").unlink()
         asked = len(cloud.server.requests)
-        drypoint(workplace, "preload", plain, "-o", "saved.img", "--apps-json", "apps.json")
+        drypoint(workplace, "preload", plain, "-o", "saved.img", "--apps-json", "apps.json", *LOCAL)
         assert len(cloud.server.requests) == asked
         assert digest_of_file(workplace / "asked.img") == digest_of_file(workplace / "saved.img")
         images = {name: image for name, image in cloud.images.items() if "demo/" in name}

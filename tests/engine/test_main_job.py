@@ -25,6 +25,7 @@ from tests.support.userland import ALPHA, BETA, SUPERVISOR, SUPERVISOR_VERSION
 
 from .conftest import ServedImages
 from .judging import (
+    LOCAL,
     base_with_supervisor,
     check_filesystem,
     data_partition,
@@ -65,7 +66,7 @@ def test_services_of_an_apps_json(workplace: Path, served: ServedImages) -> None
     apps_json = workplace / "apps.json"
     apps_json.write_text(json.dumps(target_state(served.by_digest(ALPHA), served.by_digest(BETA)), indent=1))
     out = workplace / "out.img"
-    drypoint(workplace, "preload", base.path, "-o", out, "--apps-json", apps_json)
+    drypoint(workplace, "preload", base.path, "-o", out, "--apps-json", apps_json, *LOCAL)
     check_filesystem(out)
 
     reference = workplace / "reference"

@@ -13,8 +13,8 @@ import urllib3
 
 from drypoint.digest import Digest
 from drypoint.errors import AuthenticationError, ContentError, SourceError
+from drypoint.http.answer import Answer
 from drypoint.http.retry import Patience, RetryPolicy, TransientError, parse_retry_after
-from drypoint.http.transport import Answer
 from drypoint.oci import Descriptor
 from drypoint.sources.registry.auth import TokenAnswer, authorize
 from drypoint.sources.registry.blob import read_blob

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..errors import AuthenticationError, UsageError
+from ..http.zones import Zone
 from ..progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from ..sources.registry import RegistryOptions, TokenProvider
     from .apps_json import AppsJson
     from .architecture import NeededArchitecture
-    from .cloud import CloudClient, CloudSettings, StateRequest
+    from .cloud import CloudClient, CloudSettings, RegistryTokens, StateRequest
 
 _log = logging.getLogger(__name__)
 _OWN_REGISTRY = "registry2."
@@ -48,12 +49,15 @@ class CloudStates(msgspec.Struct, frozen=True):
         needs: the architectures of the fleets.
         notes: the sources of the apps, a line each.
         token_provider: for :class:`RegistryOptions`; valid inside the block.
+        named_from: for :class:`RegistrySource`: by the domains of registries that the caller does not name, the zone of the
+            server or file that does.
     """
 
     apps: AppsJson | None
     needs: tuple[NeededArchitecture, ...]
     notes: tuple[str, ...]
     token_provider: TokenProvider
+    named_from: Mapping[str, Zone] = {}
 
 
 @contextmanager
@@ -62,6 +66,7 @@ def cloud_states(
     server: CloudServer,
     options: RegistryOptions,
     files: Sequence[tuple[str, AppsJson]] = (),
+    callers: Collection[str] = (),
     progress: Progress = SILENT,
 ) -> Iterator[CloudStates]:
     """Get the target states of *request* from *server*, and merge them with *files*.
@@ -69,6 +74,7 @@ def cloud_states(
     Args:
         options: the network's options, also for the registries, there with the resulting token provider.
         files: apps.json files, each with its name.
+        callers: registries that the caller names itself, by their domains.
 
     Raises:
         UsageError: *files* contradict the fleets, or a name is malformed.
@@ -77,19 +83,33 @@ def cloud_states(
     from .cloud import RegistryTokens, gather_states
 
     with ExitStack() as stack:
+        zone = Zone.PUBLIC
         if not request.asks_the_server:
             gathered = gather_states(request, None, files)
-            tokens: TokenProvider = stack.enter_context(_LaterTokens(server, options))
+            tokens: TokenProvider = stack.enter_context(_LaterTokens(server, options, callers))
         else:
             client = stack.enter_context(cloud_client(server, options))
             step = progress.begin(f"asking {client.settings.host}")
             gathered = gather_states(request, client, files)
             step.end()
-            tokens = RegistryTokens(client, gathered.apps.images if gathered is not None else ())
+            tokens = RegistryTokens(client, () if gathered is None else gathered.from_server, callers)
+            zone = client.zone
         if gathered is None:
             yield CloudStates(None, (), (), tokens)
             return
-        yield CloudStates(gathered.apps, gathered.needs, gathered.notes, tokens)
+        named_from = {image.domain: Zone.PUBLIC for image in gathered.apps.images}
+        named_from |= {image.domain: zone for image in gathered.from_server}
+        for registry in (*callers, _own_registry(server, options)):
+            named_from.pop(registry, None)
+        yield CloudStates(gathered.apps, gathered.needs, gathered.notes, tokens, named_from)
+
+
+def _own_registry(server: CloudServer, options: RegistryOptions) -> str:
+    """The registry of the server that is set, by balena's naming; empty if that cannot be known."""
+    try:
+        return _settings(server, options).registry or ""
+    except (UsageError, AuthenticationError):
+        return ""
 
 
 def cloud_client(server: CloudServer, options: RegistryOptions) -> CloudClient:
@@ -122,13 +142,14 @@ class _LaterTokens:
     with a name like balena's: users of other registries must not see them.
     """
 
-    def __init__(self, server: CloudServer, options: RegistryOptions) -> None:
+    def __init__(self, server: CloudServer, options: RegistryOptions, callers: Collection[str]) -> None:
         self._server = server
+        self._callers = callers
         self._options = options
         self._lock = threading.Lock()
         self._settings: CloudSettings | None = None
         self._client: CloudClient | None = None
-        self._tokens: TokenProvider | None = None
+        self._tokens: RegistryTokens | None = None
 
     def __enter__(self) -> _LaterTokens:
         return self
@@ -154,13 +175,13 @@ class _LaterTokens:
                 return None
             if self._tokens is None:
                 self._client = CloudClient(self._settings, self._options)
-                self._tokens = RegistryTokens(self._client)
+                self._tokens = RegistryTokens(self._client, callers=self._callers)
         return self._tokens(registry, scopes, refused, realm)
 
     def advice(self, registry: str, realm: str) -> str | None:
         """How to log in, for a registry for which there is no token."""
         with self._lock:
-            return None if self._settings is None else self._settings.login_advice(registry, realm)
+            return None if self._tokens is None else self._tokens.advice(registry, realm)
 
 
 def _home() -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,7 +38,7 @@ from .input_files import read_file
 from .previous import previous_images
 from .request import DEFAULT_PLATFORM, BalenaRequest
 from .running_supervisor import RunningSupervisor
-from .wanted_images import AtHand, compose_images, image_requests, supervisor_request
+from .wanted_images import AtHand, compose_images, image_requests, named_registries, supervisor_request
 
 _APPS_JSON = b"apps.json"
 
@@ -145,15 +145,17 @@ def preload_request(
         target = Target(wanted.data_partition, wanted.data_root, _container(wanted, device, warn))
         device_type = None if device is None else read_device_type(device)
         platform = _platform(wanted, device_type)
-        states = stack.enter_context(_states(wanted, options, progress, warn))
+        composed = compose_images(wanted.compose, warn)
+        callers = named_registries(wanted, composed)
+        states = stack.enter_context(_states(wanted, options, callers, progress, warn))
         check = _architecture_check(device_type, states.needs) if wanted.check_architecture else None
-        registry = RegistrySource(replace(options, token_provider=states.token_provider))
+        registry = RegistrySource(replace(options, token_provider=states.token_provider), states.named_from)
         stack.callback(registry.close)
         supervisor = supervisor_request(wanted, registry, platform, stack)
         requests = [] if supervisor is None else [supervisor]
         at_hand = AtHand(() if states.apps is None else states.apps.images, registry, platform)
         requests += image_requests(wanted.images, registry, at_hand, stack)
-        requests += [ImageRequest(reference, registry) for reference in compose_images(wanted.compose, warn)]
+        requests += [ImageRequest(reference, registry) for reference in composed]
         fat_files = () if device is None else boot_files(wanted.boot, device)
         apps = None
         if states.apps is not None:
@@ -203,7 +205,9 @@ def _is_unseen(wanted: BalenaRequest, base: UnreadBase, warn: Warn) -> bool:
 
 
 @contextmanager
-def _states(wanted: BalenaRequest, options: RegistryOptions, progress: Progress, warn: Warn) -> Iterator[CloudStates]:
+def _states(
+    wanted: BalenaRequest, options: RegistryOptions, callers: Collection[str], progress: Progress, warn: Warn
+) -> Iterator[CloudStates]:
     """The requested target states, from files and the server."""
     # Imported late: a job without a fleet does not need the API's client.
     from .cloud import StateRequest
@@ -212,7 +216,7 @@ def _states(wanted: BalenaRequest, options: RegistryOptions, progress: Progress,
         (str(path), read_apps_json(read_file(path, MAX_BYTES), str(path), ANY_VERSION)) for path in wanted.apps_json
     ]
     asked = StateRequest(wanted.fleets, wanted.commit, wanted.device, wanted.pin_device)
-    with cloud_states(asked, wanted.server, options, files, progress) as found:
+    with cloud_states(asked, wanted.server, options, files, callers, progress) as found:
         if found.apps is not None and wanted.save_apps_json is not None:
             _save(wanted.save_apps_json, found.apps.content)
         for note in found.notes:

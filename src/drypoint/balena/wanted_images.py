@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -45,6 +45,19 @@ class AtHand:
 
     def request(self, reference: Reference) -> ImageRequest:
         return ImageRequest(reference, self._found.get(reference, self._registry))
+
+
+def named_registries(wanted: BalenaRequest, composed: Iterable[Reference]) -> frozenset[str]:
+    """The domains of the registries that the user names: in references, and in the Compose file, whose images are *composed*.
+    An apps.json may come from somewhere.
+
+    Raises:
+        UsageError: a name is not one.
+    """
+    texts = wanted.images if wanted.supervisor_image is None else (*wanted.images, wanted.supervisor_image)
+    locations = [parse_location(text) for text in texts]
+    named = (location for location in locations if isinstance(location, Reference))
+    return frozenset(reference.domain for reference in (*named, *composed))
 
 
 def image_requests(

@@ -54,7 +54,7 @@ def command(directory: Path, quiet: bool, verbose: int) -> None:
         for reference in references:
             render.line(f"     {reference}")
         render.line()
-        render.line(f"3. drypoint preload {base} -o {out} --apps-json {apps_json}")
+        render.line(f"3. drypoint preload {base} -o {out} --apps-json {apps_json} --allow-host {registry.host}")
         options = RegistryOptions(credentials=StaticCredentials({}), environment={})
         with render.progress(quiet=quiet) as progress, RegistrySource(options) as source:
             result = preload(

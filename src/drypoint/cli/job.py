@@ -56,7 +56,11 @@ def balena_request(
 
 def registry_options(inputs: Inputs) -> RegistryOptions:
     """How the network is reached."""
-    return RegistryOptions(insecure_registries=inputs.insecure_registries, ca_files=inputs.certificates)
+    return RegistryOptions(
+        insecure_registries=inputs.insecure_registries,
+        allowed_hosts=inputs.allowed_hosts,
+        ca_files=inputs.certificates,
+    )
 
 
 def _cache_directory() -> Path:

@@ -30,6 +30,7 @@ class Inputs(msgspec.Struct, frozen=True):
     certificates: tuple[Path, ...]
     no_index: bool
     compose: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
 
 
 def input_options(function: Command) -> Command:
@@ -88,6 +89,11 @@ def input_options(function: Command) -> Command:
         click.option(
             "--insecure-registry", "insecure_registries", multiple=True, metavar="HOST[:PORT]",
             help="A registry that may be accessed by plain http. Registries on this machine always may. May be repeated.",
+        ),
+        click.option(
+            "--allow-host", "allowed_hosts", multiple=True, metavar="HOST[:PORT]|CIDR",
+            help="A host in a private network, or on this machine, that a redirect, a token server's address or an apps.json "
+            "may name. What you name yourself always may be there. May be repeated.",
         ),
         click.option(
             "--add-certificate", "certificates", multiple=True, type=click.Path(path_type=Path), metavar="FILE",

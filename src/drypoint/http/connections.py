@@ -1,74 +1,75 @@
-"""urllib3's connections, with three things that it leaves out: an answer that ends inside its header is an error, a
-connection that another thread waits on can be ended, and reading has a bound in all, not only from one byte to the next.
-
-http.client takes the end of the connection for the end of the header (``_read_headers`` stops at an empty line), so an answer
-that was cut there looks like a whole one without a length. urllib3 only logs what is left of a header that cannot be read.
+"""urllib3's connections, with what it leaves out: a connection that another thread waits on can be ended, reading has a bound
+in all (:mod:`.bounded`), and which addresses a host may have is chosen (:mod:`.zones`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import http.client
-import io
 import socket
 import ssl
 import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family, create_connection
 
 from ..concurrency.tasks import current
+from .bounded import BoundedResponse, BoundedStream, waiting
+from .zones import Reach, Zone, zone_of
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, SupportsRead, WriteableBuffer
+    from _typeshed import ReadableBuffer, SupportsRead
 
-_MAX_HEADER_BYTES = 1 << 20
-"""Of all headers before a body, those of answers like ``100 Continue`` included."""
-
-_sockets: weakref.WeakKeyDictionary[BaseHTTPResponse, socket.socket] = weakref.WeakKeyDictionary()
+_sources: weakref.WeakKeyDictionary[BaseHTTPResponse, _Source] = weakref.WeakKeyDictionary()
 """Where responses come from. urllib3 forgets it for an answer that ends with its connection."""
-_streams: weakref.WeakKeyDictionary[BaseHTTPResponse, _Stream] = weakref.WeakKeyDictionary()
-"""What responses are read through."""
 
 
-class _Waiting(threading.local):
-    """What this thread waits for: an answer whose header has to be there at *until*, and what it is read through."""
+class AddressRefusedError(Exception):
+    """A host may not be connected to, because of where it is.
 
-    until = float("inf")
-    stream: _Stream
+    Attributes:
+        address: one of its addresses.
+    """
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.address = address
 
 
-_waiting = _Waiting()
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a response is read through."""
 
-
-@contextlib.contextmanager
-def answered_by(until: float) -> Iterator[None]:
-    """Requests of this thread raise TimeoutError unless the header of their answer is there at *until*, a time of
-    :func:`time.monotonic`; those of proxies before it, too."""
-    _waiting.until = until
-    try:
-        yield
-    finally:
-        _waiting.until = float("inf")
+    connection: socket.socket
+    stream: BoundedStream
+    zone: Zone
 
 
 @contextlib.contextmanager
 def read_by(response: BaseHTTPResponse, until: float) -> Iterator[None]:
     """Reads of *response* raise TimeoutError after *until*, a time of :func:`time.monotonic`, as long as the block lasts.
     A response that did not come from one of these connections has no bound."""
-    stream = _streams.get(response)
-    if stream is not None:
-        stream.until = until
+    source = _sources.get(response)
+    if source is not None:
+        source.stream.until = until
     try:
         yield
     finally:
-        if stream is not None:
-            stream.until = float("inf")
+        if source is not None:
+            source.stream.until = float("inf")
+
+
+def zone_from(response: BaseHTTPResponse) -> Zone:
+    """Where the server is that gave *response*; PUBLIC where that is not known, as behind a proxy."""
+    source = _sources.get(response)
+    return Zone.PUBLIC if source is None else source.zone
 
 
 class OpenSockets:
@@ -95,22 +96,24 @@ class OpenSockets:
             _hang_up(connection)
 
 
-def manager(sockets: OpenSockets, **options: object) -> PoolManager:
-    """A pool manager whose connections are among *sockets*."""
-    return _equipped(PoolManager(**options), sockets)  # type: ignore[arg-type]  # As urllib3 declares them.
+def manager(sockets: OpenSockets, reach: Reach, **options: object) -> PoolManager:
+    """A pool manager whose connections are among *sockets*; AddressRefusedError is raised where *reach* permits none."""
+    return _equipped(PoolManager(**options), sockets, reach)  # type: ignore[arg-type]  # As urllib3 declares them.
 
 
 def proxy_manager(sockets: OpenSockets, url: str, **options: object) -> PoolManager:
-    """The same through a proxy."""
-    return _equipped(ProxyManager(url, **options), sockets)  # type: ignore[arg-type]
+    """The same through a proxy, which may be anywhere, and which connects as it likes."""
+    return _equipped(ProxyManager(url, **options), sockets, None)  # type: ignore[arg-type]
 
 
-def _equipped(made: PoolManager, sockets: OpenSockets) -> PoolManager:
+def _equipped(made: PoolManager, sockets: OpenSockets, permitted: Reach | None) -> PoolManager:
     class Plain(_PlainConnection):
         open_sockets = sockets
+        reach = permitted
 
     class Secure(_SecureConnection):
         open_sockets = sockets
+        reach = permitted
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
@@ -122,82 +125,12 @@ def _equipped(made: PoolManager, sockets: OpenSockets) -> PoolManager:
     return made
 
 
-class _Stream(io.RawIOBase):
-    """A connection's bytes. The timeout of a socket is for each read anew; here all of them together end at ``until``."""
-
-    def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
-        self._raw = raw
-        self._connection = connection
-        self.until = _waiting.until
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int | None:
-        if self.until == float("inf"):
-            return self._raw.readinto(buffer)
-        left = self.until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(errno.ETIMEDOUT, "the answer took too long")
-        usual = self._connection.gettimeout()
-        self._connection.settimeout(left if usual is None else min(left, usual))
-        try:
-            return self._raw.readinto(buffer)
-        finally:
-            with contextlib.suppress(OSError):
-                self._connection.settimeout(usual)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Lines:
-    """A connection's stream, while a header is read from it."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._size = 0
-        self.last = b""
-        self.malformed = False
-
-    def readline(self, limit: int = -1) -> bytes:
-        self.last = line = self._stream.readline(limit)
-        self._size += len(line)
-        if self._size > _MAX_HEADER_BYTES:
-            raise OSError(errno.EBADMSG, f"the answer's header has more than {_MAX_HEADER_BYTES} bytes")
-        if line.strip() and b":" not in line and not line.startswith((b" ", b"\t", b"HTTP/")):
-            self.malformed = True
-        return line
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-class _Response(http.client.HTTPResponse):
-    def __init__(self, connection: socket.socket, debuglevel: int = 0, method: str | None = None) -> None:
-        super().__init__(connection, debuglevel, method)
-        _waiting.stream = _Stream(self.fp.detach(), connection)
-        self.fp = io.BufferedReader(_waiting.stream)
-
-    def begin(self) -> None:
-        stream = self.fp
-        lines = _Lines(stream)
-        self.fp = lines  # type: ignore[assignment]  # begin() reads lines, or closes.
-        try:
-            super().begin()
-        finally:
-            if self.fp is not None:
-                self.fp = stream
-        if lines.last not in (b"\r\n", b"\n"):
-            raise ConnectionResetError(errno.ECONNRESET, "the answer ended inside its header")
-        if lines.malformed:
-            raise OSError(errno.EBADMSG, "the answer's header is malformed")
-
-
 class _PlainConnection(HTTPConnection):
-    response_class = _Response
+    response_class = BoundedResponse
     open_sockets: OpenSockets
+    reach: Reach | None
+    """Where it may lead; None for one to a proxy."""
+    zone = Zone.PUBLIC
 
     def connect(self) -> None:
         with current().waker(lambda: _hang_up(self.sock)):
@@ -208,16 +141,53 @@ class _PlainConnection(HTTPConnection):
         connection = self.sock
         with current().waker(lambda: _hang_up(connection)):
             response = super().getresponse()
-        _sockets[response] = connection
-        _streams[response] = _waiting.stream
-        _waiting.stream.until = float("inf")
+        waiting.stream.until = float("inf")
+        _sources[response] = _Source(connection, waiting.stream, self.zone)
         return response
 
     def _new_conn(self) -> socket.socket:
-        connection = super()._new_conn()
+        connection = self._connected()
         # A tunnel is asked for before connect() ends.
         self.open_sockets.add(connection)
         return connection
+
+    def _connected(self) -> socket.socket:
+        """A connection to the first address that may be reached, and can be. It is looked up here and nowhere else."""
+        try:
+            addresses = self._addresses()
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        failure: Exception = AddressRefusedError(addresses[0])
+        for address in addresses:
+            if self.reach is not None and not self.reach.permits(self.host, self.port, address):
+                continue
+            left = min(self.timeout or float("inf"), max(waiting.until - time.monotonic(), 0.001))
+            try:
+                connection = create_connection(
+                    (address, self.port),
+                    None if left == float("inf") else left,
+                    source_address=self.source_address,
+                    socket_options=self.socket_options,
+                )
+            except TimeoutError as error:
+                failure = ConnectTimeoutError(self, f"connecting to {self.host} took more than {left:g} seconds")
+                failure.__cause__ = error
+            except OSError as error:
+                failure = NewConnectionError(self, f"cannot connect to {self.host}")
+                failure.__cause__ = error
+            else:
+                self.zone = Zone.PUBLIC if self.reach is None else zone_of(address)
+                return connection
+        raise failure
+
+    def _addresses(self) -> list[str]:
+        host = self._dns_host.strip("[]")
+        try:
+            host.encode("idna")
+        except UnicodeError:
+            raise LocationParseError(f"'{host}', label empty or too long") from None
+        found = socket.getaddrinfo(host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class _SecureConnection(_PlainConnection, HTTPSConnection):
@@ -232,7 +202,8 @@ class _SecureConnection(_PlainConnection, HTTPSConnection):
 
 def hang_up(response: BaseHTTPResponse) -> None:
     """End the connection that *response* comes from, if it is one of these. For another thread than the one that reads."""
-    _hang_up(_sockets.get(response))
+    source = _sources.get(response)
+    _hang_up(None if source is None else source.connection)
 
 
 def _hang_up(connection: socket.socket | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..version import __version__
 from .retry import RetryPolicy
+from .zones import Reach, Zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,11 @@ class HttpOptions:
     Attributes:
         insecure_registries: registries (``host[:port]``, or CIDR blocks of addresses) that may be reached by plain http
             when https fails. Certificates are checked for these too. Loopback needs no entry.
+        allowed_hosts: hosts (``host[:port]``, or CIDR blocks of addresses) that others than the caller may name wherever they
+            are; *insecure_registries* are among them. Without an entry, what a redirect, a token server's address or an
+            apps.json names is only reached in a network that is no more private than that of whoever names it.
+        named_from: where those are who name hosts to the caller: a service whose users may be anywhere says ``Zone.PUBLIC``.
+            None: the caller itself names them, and may name any.
         ca_files: PEM files of certificate authorities to trust in addition to the system's.
         certs_directory: docker's directory of certificates by registry.
         environment: where proxies are looked up.
@@ -29,6 +35,8 @@ class HttpOptions:
     """
 
     insecure_registries: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    named_from: Zone | None = None
     ca_files: tuple[Path, ...] = ()
     certs_directory: Path = Path("/etc/docker/certs.d")
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
@@ -37,3 +45,7 @@ class HttpOptions:
     request_timeout: float = 120.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     user_agent: str = f"drypoint/{__version__}"
+
+    def reach(self, named_from: Zone | None) -> Reach:
+        """Which addresses may be connected to for hosts that somebody in *named_from* names."""
+        return Reach(named_from, (*self.allowed_hosts, *self.insecure_registries))

@@ -19,7 +19,7 @@ from ..errors import ContentError
 from .retry import Patience, TransientError
 
 if TYPE_CHECKING:
-    from .transport import Answer
+    from .answer import Answer
 
 CHUNK_BYTES = 1 << 20
 ODD_STATUSES = frozenset((400, 405, 406, 411, 412, 413, 416, 417, 422, 501))

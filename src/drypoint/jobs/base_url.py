@@ -18,8 +18,9 @@ from ..sources.registry import RegistryOptions
 from .base_stream import DEFAULT_NAME, BaseStream
 
 if TYPE_CHECKING:
+    from ..http.answer import Answer
     from ..http.retry import Patience
-    from ..http.transport import Answer, Transport
+    from ..http.transport import Transport
 
 _PLAIN_NAME = re.compile(r"[^/\0]{1,200}")
 _PASSING = frozenset((408, 425, 429))
@@ -97,9 +98,9 @@ class _File:
         return first if first is not None else self._ask(offset, ranged=ranged)
 
     def _ask(self, offset: int, *, ranged: bool) -> Answer:
+        from ..http.failures import PlainHttpError
         from ..http.retry import TransientError, parse_retry_after
         from ..http.transfer import ODD_STATUSES, RangeError
-        from ..http.transport import PlainHttpError
 
         headers = {"Range": f"bytes={offset}-{self.size - 1}"} if ranged else {}
         etag, modified = self._version

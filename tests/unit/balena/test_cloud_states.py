@@ -27,6 +27,7 @@ from drypoint.balena.architecture import NeededArchitecture
 from drypoint.balena.cloud import StateRequest
 from drypoint.balena.cloud_states import CloudServer, CloudStates, cloud_states
 from drypoint.errors import AuthenticationError, DrypointError, UsageError
+from drypoint.http.zones import Zone
 
 from .test_apps_json import STATE
 
@@ -141,27 +142,69 @@ def test_an_apps_json_from_a_file_is_pulled_with_the_login(tmp_path: Path, monke
             )
 
 
-def test_a_registry_that_names_the_server_gets_the_login_whatever_it_is_called(
+def test_a_registry_of_the_callers_that_names_the_server_gets_the_login_whatever_it_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    scope = ("repository:v2/main1:pull",)
+    scope, named = ("repository:v2/main1:pull",), ("any.name:5000",)
     with serve_cloud(content()) as cloud, serve_cloud(content()) as other:
         realm, elsewhere = f"{cloud.url}/auth/v1/token", f"{other.url}/auth/v1/token"
-        with cloud_states(StateRequest(), CloudServer(TOKEN, cloud.url), QUICK) as found:
+        server = CloudServer(TOKEN, cloud.url)
+        with cloud_states(StateRequest(), server, QUICK, callers=named) as found:
             assert found.token_provider("any.name:5000", scope, None, elsewhere) is None
             assert found.token_provider("any.name:5000", scope, None, "nonsense") is None
             assert cloud.requests == []
             token = found.token_provider("any.name:5000", scope, None, realm)
             assert token == cloud.tokens[0]
             assert cloud.requests[-1].query == (("service", "any.name:5000"), ("scope", *scope))
-        with cloud_states(StateRequest(("myorg/lights",)), CloudServer(TOKEN, cloud.url), QUICK) as found:
+        with cloud_states(StateRequest(("myorg/lights",)), server, QUICK, callers=named) as found:
             assert found.token_provider("any.name:5000", scope, None, realm) == cloud.tokens[1]
             assert found.token_provider("any.name:5000", scope, None, elsewhere) is None
-        with cloud_states(StateRequest(), CloudServer(None, cloud.url), QUICK) as found:
+        with cloud_states(StateRequest(), CloudServer(None, cloud.url), QUICK, callers=named) as found:
             # Nobody is logged in: what is public is had by the common dialogue.
             assert found.token_provider("any.name:5000", scope, None, realm) is None
         assert other.requests == []
+
+
+@pytest.mark.parametrize("fleets", [(), ("myorg/lights",)])
+@pytest.mark.parametrize("evil", ["evil.example", "registry2.evil.example"])
+def test_no_token_goes_to_a_registry_that_a_file_alone_names(
+    evil: str, fleets: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = file_naming(evil)
+    with serve_cloud(content()) as cloud:
+        realm, scope = f"{cloud.url}/auth/v1/token", ("repository:v2/main1:pull",)
+        server = CloudServer(TOKEN, cloud.url)
+        with cloud_states(StateRequest(fleets), server, QUICK, [("file", file)]) as found:
+            assert found.token_provider(evil, scope, None, realm) is None
+            assert cloud.tokens == []
+            if fleets:
+                assert found.token_provider(REGISTRY, scope, None, realm) == cloud.tokens[0]
+
+
+def file_naming(registry: str) -> AppsJson:
+    """An apps.json whose image is in *registry*."""
+    app = {**next(iter(STATE["apps"].values())), "class": "app"}
+    text = json.dumps({"apps": {"a" * 32: app}, "config": {}})
+    names = dict.fromkeys(str(image) for image in read_apps_json(text.encode(), "file").images)
+    for name in names:
+        text = text.replace(name, f"{registry}/v2/main1@sha256:{'a' * 64}")
+    return read_apps_json(text.encode(), "file")
+
+
+def test_who_names_a_registry_decides_where_it_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = file_naming("other.example")
+    with serve_cloud(content()) as cloud:
+        asked = StateRequest(("myorg/lights",))
+        with cloud_states(asked, CloudServer(TOKEN, cloud.url), QUICK, [("file", file)]) as found:
+            assert found.named_from == {REGISTRY: Zone.LOOPBACK, "other.example": Zone.PUBLIC}
+        with cloud_states(asked, CloudServer(TOKEN, cloud.url), QUICK, callers=[REGISTRY]) as found:
+            assert found.named_from == {}
+    own = file_naming("registry2.corp.example")
+    with cloud_states(StateRequest(), CloudServer(TOKEN, "https://api.corp.example"), QUICK, [("own", own)]) as found:
+        assert found.named_from == {}
 
 
 def test_nobody_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

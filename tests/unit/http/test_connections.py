@@ -102,7 +102,7 @@ def test_an_answer_that_is_read_whole_has_a_bound(kind: str) -> None:
 def test_the_whole_answer_has_one_bound_with_all_that_it_redirects_to() -> None:
     def respond(request: RawRequest) -> Iterator[bytes]:
         time.sleep(SECONDS * 0.7)
-        yield answer(302, b"", "Location: /again")
+        yield answer(302, b"", "Location: /again", "Connection: close")
 
     with raw_server(respond) as server:
         transport = Transport(server.host, QUICK)

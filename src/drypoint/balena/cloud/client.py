@@ -23,13 +23,14 @@ from ...decoders import json_decoder
 from ...errors import AuthenticationError, SourceError, TransferError
 from ...http.address import is_loopback, shown
 from ...http.retry import Patience, TransientError, parse_retry_after
+from ...http.zones import Zone
 from ...sources.registry import RegistryOptions
 from ...text import printable
 from .query import encoded_query
 from .settings import TOKEN_VARIABLE, CloudSettings
 
 if TYPE_CHECKING:
-    from ...http.transport import Answer
+    from ...http.answer import Answer
 
 MAX_ANSWER_BYTES = 32 << 20
 _MAX_REFUSAL_BYTES = 64 << 10
@@ -64,6 +65,8 @@ class CloudClient:
         self._options = options if options is not None else RegistryOptions()
         self._transport = Transport(settings.host, self._options)
         self._closing = threading.Event()
+        self.zone = Zone.PUBLIC
+        """Where the server is, once it has answered."""
 
     def __enter__(self) -> CloudClient:
         return self
@@ -147,15 +150,17 @@ class CloudClient:
         if self.settings.token:
             headers["Authorization"] = f"Bearer {self.settings.token}"
         # Imported late, see above.
-        from ...http.transport import PlainHttpError
+        from ...http.failures import PlainHttpError
 
         try:
-            return self._transport.fetch("GET", url, headers)
+            answer = self._transport.fetch("GET", url, headers)
         except PlainHttpError as error:
             host = self.settings.host
             allowed = is_loopback(urlsplit(url).hostname or "")
             also = "" if allowed else f", and allow that with --insecure-registry {host} if you trust the network"
             raise TransferError(f"{error}. Give the server's address as http://{host}, with --api-url{also}") from error
+        self.zone = answer.zone
+        return answer
 
     def _taken(self, answer: Answer, wanted: set[int]) -> CloudAnswer:
         if answer.foreign:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ...errors import UsageError
+from ...oci import Reference
 from ..apps_json import AppsJson, parse_state, read_apps_json
 from ..architecture import NeededArchitecture
 from ..merge import merge_apps_json
@@ -55,11 +56,13 @@ class GatheredState(msgspec.Struct, frozen=True):
         apps: everything in one apps.json.
         needs: the architectures of the fleets, to be compared with the disk image's device type.
         notes: its sources, a line each, for users.
+        from_server: the images in the server's own target states.
     """
 
     apps: AppsJson
     needs: tuple[NeededArchitecture, ...] = ()
     notes: tuple[str, ...] = ()
+    from_server: tuple[Reference, ...] = ()
 
 
 def gather_states(
@@ -108,10 +111,11 @@ def gather_states(
             for commit in dict.fromkeys(service.release_uuid for service in apps.services):
                 if (note := release_note(model, device.fleet, commit)) is not None:
                     notes.append(note)
+    from_server = tuple(dict.fromkeys(image for _, apps in states for image in apps.images))
     states += files
     if not states:
         return None
-    return GatheredState(merge_apps_json(states), tuple(needs), tuple(notes))
+    return GatheredState(merge_apps_json(states), tuple(needs), tuple(notes), from_server)
 
 
 def _services(apps: AppsJson) -> str:

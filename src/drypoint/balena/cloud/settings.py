@@ -62,20 +62,12 @@ class CloudSettings:
         except ValueError:
             return False
 
-    def serves(self, registry: str, realm: str) -> bool:
-        """Whether *registry*, which names the token server *realm*, is the server's own: by its name or its realm."""
-        return registry == self.registry or self.gives_tokens_at(realm)
-
     def not_logged_in(self) -> str:
         """The advice for a user who needs a login and has none."""
         return (
             f"not logged in to {self.host}: run 'balena login', or give a token with --token or {TOKEN_VARIABLE} "
             "(dashboard: Preferences, Access tokens)"
         )
-
-    def login_advice(self, registry: str, realm: str) -> str | None:
-        """That advice for *registry*; None if there is a login, or the registry is not the server's."""
-        return None if self.token or not self.serves(registry, realm) else self.not_logged_in()
 
 
 def find_settings(

@@ -12,7 +12,7 @@ import binascii
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -55,19 +55,26 @@ class _RawClaims(msgspec.Struct):
 class RegistryTokens:
     """Provides registry tokens for all images together; a :data:`~drypoint.sources.registry.TokenProvider`.
 
-    The login goes to the server only, whatever a registry says. Registry tokens go to the registries of *images*, to those
-    that name the server as their token server, and to the server's own by balena's naming. All other registries use the
-    common token protocol; without a login, so do all but the first.
+    The login goes to the server only, whatever a registry says. Registry tokens go to the registries of *images*, to the
+    server's own by balena's naming, and to those of *callers* that name the server as their token server. All other
+    registries use the common token protocol, whatever token server they name: an apps.json from anywhere may name the
+    registry, and a token would be valid for an image of the user's. Without a login, so do all but the first.
 
     Args:
-        images: the images that will be requested.
+        images: the images in the server's own target states.
+        callers: the registries that the caller names.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, client: CloudClient, images: Iterable[Reference] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        client: CloudClient,
+        images: Iterable[Reference] = (),
+        callers: Collection[str] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
+        self._callers = callers
         self._clock = clock
         self._lock = threading.Lock()
         self._paths: dict[str, dict[str, None]] = {}
@@ -87,8 +94,7 @@ class RegistryTokens:
         wanted = [match[1] for scope in scopes if (match := _SCOPE.fullmatch(scope)) is not None]
         if len(wanted) != 1 or len(scopes) != 1:
             return None
-        settings = self._client.settings
-        if registry not in self._named and not (settings.serves(registry, realm) and settings.token):
+        if registry not in self._named and not (self._may_have_tokens(registry, realm) and self._client.settings.token):
             return None
         # Held during the request, so that threads that need the same token wait for it.
         with self._lock:
@@ -102,7 +108,21 @@ class RegistryTokens:
 
     def advice(self, registry: str, realm: str) -> str | None:
         """How to log in, for a registry without a token; see :class:`~drypoint.sources.registry.auth.AdvisingTokenProvider`."""
-        return self._client.settings.login_advice(registry, realm)
+        settings = self._client.settings
+        if self._may_have_tokens(registry, realm):
+            return None if settings.token else settings.not_logged_in()
+        if settings.gives_tokens_at(realm):
+            return (
+                f"it names {settings.host} as its token server, but only apps.json names it, so the login is not used there. "
+                f"If it is that server's registry, name an image of it with --image, or run: docker login {registry}"
+            )
+        return None
+
+    def _may_have_tokens(self, registry: str, realm: str) -> bool:
+        settings = self._client.settings
+        if registry in self._named or registry == settings.registry:
+            return True
+        return registry in self._callers and settings.gives_tokens_at(realm)
 
     def _ask(self, registry: str, paths: frozenset[str], wanted: str) -> _Token:
         asked_at = self._clock()

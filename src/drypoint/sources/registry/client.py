@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import closing
+from functools import partial
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,9 +23,12 @@ from ...errors import (
 )
 from ...go_json import JsonError, decode_go
 from ...http.address import is_listed, is_loopback, origin, shown
+from ...http.answer import Answer
+from ...http.failures import PlainHttpError
 from ...http.retry import Patience, TransientError, parse_retry_after
 from ...http.transfer import ODD_STATUSES
-from ...http.transport import Answer, PlainHttpError, Transport
+from ...http.transport import Transport
+from ...http.zones import Zone
 from ...oci import Descriptor
 from ...oci.manifest import ACCEPTED_MANIFEST_TYPES, MAX_MANIFEST_BYTES, refuse_schema_1
 from ...oci.reference import DEFAULT_DOMAIN
@@ -84,6 +88,7 @@ class RegistryClient:
         self._closing = closing
         self._transport = Transport(domain, options)
         self._logins: dict[tuple[str, str, int], Authenticator] = {}
+        self._zones: dict[tuple[str, str, int], Zone] = {}
         self._logins_lock = threading.Lock()
         self._greetings = 0
         self._lock = threading.Lock()
@@ -203,7 +208,10 @@ class RegistryClient:
 
     def _header(self, login: Authenticator, url: str, repository: str, refused: str | None = None) -> str | None:
         plain_http = url.startswith("http:")
-        return login.header(f"repository:{repository}:pull", self._exchange, plain_http=plain_http, refused=refused)
+        with self._logins_lock:
+            named_from = self._zones[origin(url)]
+        exchange = partial(self._exchange, named_from)
+        return login.header(f"repository:{repository}:pull", exchange, plain_http=plain_http, refused=refused)
 
     def _login(self, url: str) -> Authenticator | None:
         with self._logins_lock:
@@ -225,6 +233,7 @@ class RegistryClient:
                 domain = self.domain if not answer.foreign else _domain_of(answer.url)
                 provider = self._options.token_provider if not answer.foreign else None
                 login = self._logins[origin(answer.url)] = Authenticator(domain, self._options.credentials, provider)
+            self._zones[origin(answer.url)] = answer.zone
         login.learn(challenges)
         return True
 
@@ -254,11 +263,13 @@ class RegistryClient:
             )
         return TransferError(f"{where}: the registry answers {status}; a retry would not help")
 
-    def _exchange(self, request: TokenRequest) -> TokenAnswer:
+    def _exchange(self, named_from: Zone, request: TokenRequest) -> TokenAnswer:
         patience = self.patience(shown(request.url))
         while True:
             try:
-                answer = self._transport.fetch(request.method, request.url, request.headers, request.body)
+                answer = self._transport.fetch(
+                    request.method, request.url, request.headers, request.body, named_from=named_from
+                )
                 with closing(answer):
                     if answer.status >= 500 or answer.status in _PASSING:
                         raise TransientError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from ...digest import digest_of
 from ...errors import DigestMismatchError, ManifestError, SourceError
+from ...http.zones import Zone
 from ...oci import (
     Descriptor,
     Image,
@@ -36,10 +38,14 @@ class RegistrySource:
     """Images from any registry that a reference names; an :class:`~drypoint.sources.ImageSource`.
 
     Thread-safe. Connections are kept between requests until :meth:`close`.
+
+    Args:
+        named_from: by registry domain, the zone of who names that registry; default: as *options* say.
     """
 
-    def __init__(self, options: RegistryOptions | None = None) -> None:
+    def __init__(self, options: RegistryOptions | None = None, named_from: Mapping[str, Zone] | None = None) -> None:
         self._options = options if options is not None else RegistryOptions()
+        self._named_from = named_from or {}
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._clients: dict[str, RegistryClient] = {}
@@ -150,5 +156,7 @@ class RegistrySource:
                 raise SourceError("the registry source was closed")
             client = self._clients.get(domain)
             if client is None:
-                client = self._clients[domain] = RegistryClient(domain, self._options, self._closing)
+                named_from = self._named_from.get(domain, self._options.named_from)
+                options = replace(self._options, named_from=named_from)
+                client = self._clients[domain] = RegistryClient(domain, options, self._closing)
             return client

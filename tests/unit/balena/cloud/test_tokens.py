@@ -29,7 +29,7 @@ def tokens_for(
     *images: Reference, faults: CloudFaults | None = None, token: str = TOKEN, clock: Clock | None = None
 ) -> Iterator[tuple[TestCloud, RegistryTokens]]:
     with serve_cloud(content(), faults=faults) as cloud, client_of(cloud, token) as client:
-        yield cloud, RegistryTokens(client, images, clock or Clock())
+        yield cloud, RegistryTokens(client, images, clock=clock or Clock())
 
 
 def scope_of(image: Reference) -> tuple[str, ...]:
@@ -80,6 +80,24 @@ def test_other_registries_and_scopes_get_nothing() -> None:
         assert tokens(REGISTRY, ("registry:catalog:*",), None, "") is None
         assert tokens(REGISTRY, (f"repository:{MAIN.path}:pull,push",), None, "") is None
         assert cloud.requests == []
+
+
+def test_only_who_is_named_by_the_server_or_the_caller_gets_a_token() -> None:
+    """Whoever writes an apps.json may name a registry of theirs, with the path of an image of the user's, and the API server as
+    its token server: the token would be good for that image."""
+    with serve_cloud(content()) as cloud, client_of(cloud) as client:
+        realm = f"{cloud.url}/auth/v1/token"
+        tokens = RegistryTokens(client, [MAIN], ["named.example:5000"], Clock())
+        assert tokens("evil.example", scope_of(MAIN), None, realm) is None
+        assert cloud.requests == []
+        assert tokens.advice("evil.example", realm) == (
+            f"it names {client.settings.host} as its token server, but only apps.json names it, so the login is not used "
+            "there. If it is that server's registry, name an image of it with --image, or run: docker login evil.example"
+        )
+        assert tokens.advice("evil.example", "https://evil.example/token") is None
+        assert tokens("named.example:5000", scope_of(MAIN), None, "https://named.example:5000/token") is None
+        assert tokens("named.example:5000", scope_of(MAIN), None, realm) == cloud.tokens[0]
+        assert tokens(REGISTRY, scope_of(MAIN), None, realm) == cloud.tokens[1]
 
 
 def test_an_image_that_came_later_is_asked_for_too() -> None:
