@@ -49,7 +49,7 @@ def inject_any_archive(data: bytes) -> None:
             trees[member.directory] = tree = _partition()
             injectors[member.directory] = Injector(
                 tree, "partition", known.get(member.directory), 0, settle=False, overwrite=overwrite, present={},
-                merge=lambda old, new: old + new,
+                store=detect(b""),
             )  # fmt: skip
         injectors[member.directory].take(member, content)
     for directory, tree in trees.items():

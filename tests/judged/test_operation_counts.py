@@ -36,8 +36,9 @@ from drypoint.samples.images import BuiltLayer, build_image, build_layer
 from drypoint.samples.layers import LayerBuilder
 from drypoint.samples.tools import run_tool
 from drypoint.sinks import Ext4Sink
+from drypoint.stores import detect
 from drypoint.stores.overlay2.extraction import apply_changes
-from drypoint.verification.layer import LayerResult, LayerTask, check_layer
+from drypoint.verification.layer import LayerResult, check_layer
 
 pytestmark = pytest.mark.needs("mkfs.ext4", "e2fsck", "debugfs")
 
@@ -209,13 +210,11 @@ def test_calls_of_python_for_each_file_read_back(tmp_path: Path) -> None:
     run_tool("debugfs", "-w", "-R", "mkdir docker", image)
     with FileDevice(image, writable=True) as device:
         images = {"demo/small:1": build_image([build_layer(builder.finish())])}
-        (stored,) = fill_store(device, b"docker", images).layers.values()
-        assert stored.diff_id is not None
-        assert stored.cache_id is not None
-        task = LayerTask(stored, stored.diff_id, stored.cache_id)
+        fill_store(device, b"docker", images)
         reader = Ext4Reader(device)
+        (layer,) = detect(b"docker").read(reader).check(reader).layers
         found: list[LayerResult] = []
-        calls = calls_of_python(lambda: found.append(check_layer(reader, b"docker", *task)))
+        calls = calls_of_python(lambda: found.append(check_layer(reader, layer)))
     assert found[0].findings == ()
     entries = DIRECTORIES * (FILES_EACH + 1)
     assert calls <= 64 * entries, calls / entries

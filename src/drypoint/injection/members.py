@@ -6,14 +6,14 @@ only where the manifest says so, or on demand. Symbolic links in the partition a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal, Protocol, TypeAlias, assert_never
 
 from ..errors import FilesystemError
 from ..etch.manifest import Injection
 from ..etch.reader import Member, Removal, Settlement
 from ..fstree import Content, Directory, HardLink, Metadata, Regular, TreeSink, parent_and_name
-from ..stores.overlay2.repositories import MAX_REPOSITORIES_BYTES
+from ..stores import Store
 
 Kind: TypeAlias = Literal["directory", "other"]
 _PARENT_MODE = 0o755
@@ -24,10 +24,6 @@ class InspectableSink(TreeSink, Protocol):
 
     def kind(self, path: bytes) -> Kind | None:
         """What is at *path*, None for nothing. Its parent is a directory."""
-
-
-Merge: TypeAlias = Callable[[bytes, bytes], bytes]
-"""Makes the content of a file from what is there and what comes."""
 
 
 class Injector:
@@ -41,7 +37,7 @@ class Injector:
         settle: whether a directory counts as complete when members of another come; archives of drypoint's own say when.
         overwrite: whether what exists may be replaced, and directories take the members' metadata.
         present: the contents of the files that members add to, as they were before anything was injected.
-        merge: how those go together.
+        store: knows how those are merged.
     """
 
     def __init__(
@@ -54,7 +50,7 @@ class Injector:
         settle: bool,
         overwrite: bool,
         present: Mapping[bytes, bytes],
-        merge: Merge,
+        store: Store,
     ) -> None:
         self._sink = sink
         self._where = where
@@ -63,7 +59,7 @@ class Injector:
         self._timestamp = timestamp
         self._overwrite = overwrite
         self._present = present
-        self._merged = merge
+        self._store = store
         self._parent = b""
         self._settles = settle
 
@@ -108,10 +104,7 @@ class Injector:
         kind = self._sink.kind(path)
         if kind is not None:
             if path in self._merge and isinstance(entry, Regular):
-                if entry.size > MAX_REPOSITORIES_BYTES:
-                    raise FilesystemError(f"it has {entry.size} bytes, too many for a repositories.json")
-                merged = self._merged(self._present.get(path, b""), b"".join(bytes(piece) for piece in content or ()))
-                entry, content = Regular(path, entry.metadata, len(merged)), (merged,)
+                entry, content = self._merged(entry, content)
                 self._sink.remove(path)
             elif path in self._replace:
                 self._sink.remove(path)
@@ -124,6 +117,13 @@ class Injector:
         if isinstance(entry, HardLink):
             self._check_target(entry)
         self._sink.add(entry, content)
+
+    def _merged(self, entry: Regular, content: Content | None) -> tuple[Regular, Content]:
+        if entry.size > self._store.merge_limit:
+            raise FilesystemError(f"it has {entry.size} bytes, too many for a {_name(entry.path)}")
+        added = b"".join(bytes(piece) for piece in content or ())
+        merged = self._store.merge(self._present.get(entry.path, b""), added)
+        return Regular(entry.path, entry.metadata, len(merged)), (merged,)
 
     def _make_way(self, path: bytes, kind: Kind, entry: object) -> None:
         shown = path[:300].decode("utf-8", "backslashreplace")
@@ -180,3 +180,7 @@ class Injector:
             same += 1
         if self._parent and same < len(old):
             self._sink.settle(b"/".join(old[: same + 1]))
+
+
+def _name(path: bytes) -> str:
+    return parent_and_name(path)[1].decode("utf-8", "backslashreplace")

@@ -10,12 +10,11 @@ import msgspec
 
 from ..disk import ProbedPartition
 from ..disk.ext4.write.directory import FT_DIRECTORY
-from ..errors import StoreError
 from ..etch import Injection, Member, PackedStore
 from ..fstree import Content
 from ..progress import Progress
 from ..sinks.ext4 import Ext4Sink
-from ..stores.overlay2.repositories import parse_repositories, repositories_text
+from ..stores import Store
 from ..volumes.growing_partition import GrowingPartition
 from .fat_members import FatInjector
 from .members import Injector, Kind
@@ -44,13 +43,14 @@ class Known(msgspec.Struct, frozen=True):
     Attributes:
         present: the files that members add to.
         findings: code and path of what was wrong with the store already.
-        store: what the manifest says of it.
+        store: the engine's store in it.
+        packed: what the manifest says of that.
     """
 
     present: Mapping[bytes, bytes]
     findings: frozenset[tuple[str, bytes]]
-    data_root: bytes
-    store: PackedStore | None
+    store: Store
+    packed: PackedStore | None
 
 
 class Session(Protocol):
@@ -105,7 +105,7 @@ class Ext4Session:
             settle=options.settle,
             overwrite=options.overwrite,
             present=known.present,
-            merge=merge_repositories_files,
+            store=known.store,
         )
 
     def take(self, member: Member, content: Content | None) -> None:
@@ -138,22 +138,3 @@ class FatSession:
 
     def close(self) -> None:
         return
-
-
-def merge_repositories_files(present: bytes, added: bytes) -> bytes:
-    """One repositories.json of two; a tag that both have moves, as on a pull.
-
-    Raises:
-        StoreError: one is malformed, or a digest would have to name another image than it does.
-    """
-    merged = {name: dict(references) for name, references in parse_repositories(present or b"{}").items()}
-    for name, references in parse_repositories(added).items():
-        known = merged.setdefault(name, {})
-        for reference, image_id in references.items():
-            if "@" in reference and known.get(reference, image_id) != image_id:
-                raise StoreError(
-                    f"{reference} is the image {known[reference]} in the store, and would become {image_id}: the engine "
-                    "cannot change the image of a digest"
-                )
-            known[reference] = image_id
-    return repositories_text(merged)

@@ -14,16 +14,14 @@ from ..disk.ext4.resize.geometry import read_geometry
 from ..disk.ext4.resize.grow import check_unmounted
 from ..errors import ContentError, DiskImageError, FilesystemError, StoreError, VerificationError
 from ..etch import EtchReader, Injection, Member, PackedStore
-from ..fstree import Content, Directory, Regular, TreeReader, join
+from ..fstree import Content, Directory, Regular, TreeReader
 from ..oci import Reference, parse_reference
 from ..progress import Progress
 from ..sinks.ext4 import Ext4Sink
 from ..sizing.space import Space, spare_space
-from ..stores.overlay2 import read_state
-from ..stores.overlay2.paths import REPOSITORIES
-from ..stores.overlay2.repositories import MAX_REPOSITORIES_BYTES
+from ..stores import Severity, Store, detect
 from ..system import DEFAULT_DATA_ROOT, find_store
-from ..verification import LayerProcesses, RequiredImagesReader, Severity, check_file_system, missing_images
+from ..verification import LayerProcesses, RequiredImagesReader, check_file_system, missing_images
 from ..verification.written import verify_written
 from ..volumes.growing_partition import GrowingPartition
 from .fat_members import FatInjector
@@ -241,24 +239,24 @@ class Partitions:
         if number in self._known or found.filesystem is None or not found.filesystem.kind.is_ext:
             return
         reader = Ext4Reader(Window(self._disk, found.partition.start, found.partition.size))
-        store = None if injection is None else injection.store
-        data_root = DEFAULT_DATA_ROOT if store is None else store.data_root
+        packed = None if injection is None else injection.store
+        data_root = DEFAULT_DATA_ROOT if packed is None else packed.data_root
         findings: frozenset[tuple[str, bytes]] = frozenset()
         stat = reader.lookup(data_root)
-        if store is not None:
+        if packed is not None:
             self._check_place(number, data_root)
+        store = detect(data_root)
         if stat is not None and isinstance(stat.entry, Directory):
-            state = read_state(reader, data_root)
-            found_before: set[tuple[str, bytes]] = {(one.code, one.path) for one in state.findings}
+            stored = store.read(reader).contents
+            found_before: set[tuple[str, bytes]] = {(one.code, one.path) for one in stored.findings}
             if self._required_images is not None:
                 found_before |= {
-                    (one.code, one.path)
-                    for one in missing_images(self._required_images(reader, state.repositories), state)
+                    (one.code, one.path) for one in missing_images(self._required_images(reader, stored.names), stored)
                 }
             findings = frozenset(found_before)
         merge = () if injection is None else injection.merge
         self._known[number] = Known(
-            {path: _content(reader, path) for path in sorted(merge)}, findings, data_root, store
+            {path: _content(reader, path, store) for path in sorted(merge)}, findings, store, packed
         )
 
     def _check_place(self, number: int, data_root: bytes) -> None:
@@ -288,14 +286,14 @@ class Partitions:
         if known is None:
             return
         reader = Ext4Reader(window)
-        if known.store is None and reader.lookup(join(known.data_root, REPOSITORIES)) is None:
+        if known.packed is None and reader.lookup(known.store.names_path) is None:
             _check(window, self._options.progress)
             return
         verify_written(
             window,
-            known.data_root,
-            references=() if known.store is None else _references(known.store),
-            layers=None if known.store is None else _layers(known.store),
+            known.store.root,
+            references=() if known.packed is None else _references(known.packed),
+            layers=None if known.packed is None else _layers(known.packed),
             known=known.findings,
             required_images=self._required_images,
             processes=LayerProcesses.on(window, self._processes),
@@ -308,12 +306,13 @@ def _label(found: ProbedPartition) -> str:
     return found.partition.name if found.filesystem is None else found.filesystem.label or found.partition.name
 
 
-def _content(reader: TreeReader, path: bytes) -> bytes:
+def _content(reader: TreeReader, path: bytes, store: Store) -> bytes:
     stat = reader.lookup(path)
     if stat is None or not isinstance(stat.entry, Regular):
         return b""
-    if stat.entry.size > MAX_REPOSITORIES_BYTES:
-        raise StoreError(f"{path!r} has {stat.entry.size} bytes, too many for a repositories.json")
+    if stat.entry.size > store.merge_limit:
+        name = path.rpartition(b"/")[2].decode("utf-8", "backslashreplace")
+        raise StoreError(f"{path!r} has {stat.entry.size} bytes, too many for a {name}")
     return b"".join(bytes(piece) for piece in reader.read(stat))
 
 

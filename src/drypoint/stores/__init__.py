@@ -3,8 +3,10 @@
 Only :mod:`.detect` knows the kinds.
 """
 
+from .checked import KeptLayer, StoreCheck
 from .contents import Names, Orphans, StoreContents, StoredImage, StoreFinding
-from .detect import detect, load_store
+from .detect import FINDING_KINDS, detect, load_store
+from .finding_kinds import Kind, Severity
 from .interface import LayerStream, OnLayer, OpenLayer, ReadStore, Store, StorePlan, TarSplitContent
 from .listing import ListedContainer, ListedImage, ListedLayer, StoreListing
 from .planned import (
@@ -20,8 +22,11 @@ from .planned import (
 )
 
 __all__ = [
+    "FINDING_KINDS",
     "AppliedLayer",
     "KeptImage",
+    "KeptLayer",
+    "Kind",
     "LayerRecords",
     "LayerStream",
     "ListedContainer",
@@ -36,8 +41,10 @@ __all__ = [
     "ReadStore",
     "Removal",
     "RemovedImage",
+    "Severity",
     "SharedLayer",
     "Store",
+    "StoreCheck",
     "StoreContents",
     "StoreFinding",
     "StoreListing",

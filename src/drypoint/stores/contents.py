@@ -43,6 +43,7 @@ class StoreContents(msgspec.Struct, frozen=True):
     Attributes:
         root: the directory that all of it is in, a path of the tree that was read.
         exists: whether there is a store at all.
+        names_path: the file that gives images their names.
         names: what its images are called.
         images: by image id; one whose config is damaged is not here.
         findings: everything that is wrong, sorted by path.
@@ -50,6 +51,7 @@ class StoreContents(msgspec.Struct, frozen=True):
 
     root: bytes
     exists: bool = False
+    names_path: bytes = b""
     names: Names = msgspec.field(default_factory=dict)
     images: Mapping[Digest, StoredImage] = msgspec.field(default_factory=dict)
     findings: tuple[StoreFinding, ...] = ()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from .finding_kinds import Kind
 from .interface import ReadStore, Store
+from .overlay2.findings import KINDS
 from .overlay2.state_json import load_state
 from .overlay2.store import Overlay2, Overlay2Store
+
+FINDING_KINDS: dict[str, Kind] = KINDS
+"""The kinds of findings of all kinds of stores."""
 
 
 def detect(data_root: bytes) -> Store:

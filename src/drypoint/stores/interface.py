@@ -14,6 +14,7 @@ from ..digest import Digest
 from ..fstree import Content, Directory, TreeReader, TreeSink
 from ..layers.change import Change
 from ..oci import Image, Reference
+from .checked import StoreCheck
 from .contents import Orphans, StoreContents
 from .listing import StoreListing
 from .planned import AppliedLayer, PlannedFile, PlannedLayer, Removal, SharedLayer, StoreSpace
@@ -139,6 +140,10 @@ class ReadStore(Protocol):
     def config(self, reader: TreeReader, image_id: Digest) -> bytes | None:
         """The config of an image in the store, which *reader* gives again; None if it cannot be read."""
 
+    def check(self, reader: TreeReader) -> StoreCheck:
+        """What is wrong with the store's own files, which *reader* gives again, and the layers whose content can be
+        verified."""
+
     def list(self, reader: TreeReader) -> StoreListing:
         """All of it for people, with what *reader*, which gives the store again, has besides."""
 
@@ -153,6 +158,10 @@ class Store(Protocol):
     def root(self) -> bytes:
         """The directory that all of it is in, a clean path."""
 
+    @property
+    def names_path(self) -> bytes:
+        """The file that gives images their names."""
+
     def read(self, reader: TreeReader) -> ReadStore:
         """What is there. Nothing at *root*, or an empty directory, is an empty store.
 
@@ -162,3 +171,14 @@ class Store(Protocol):
 
     def unread(self) -> ReadStore:
         """The same as an empty store, where the tree cannot be read."""
+
+    @property
+    def merge_limit(self) -> int:
+        """Most bytes of a file that is merged."""
+
+    def merge(self, present: bytes, added: bytes) -> bytes:
+        """The content of a file of :attr:`StorePlan.merged_paths`, of what is there, if anything, and what comes.
+
+        Raises:
+            StoreError: one is malformed, or they contradict each other.
+        """

@@ -1,10 +1,11 @@
 """Read a finished disk image back and verify it, byte for byte, without changing it."""
 
+from ..stores import Kind, Severity
 from .container import Container, FindContainer
 from .filesystem import check_file_system
 from .finding import CODES, FileSystemVerdict, Finding, ImageVerdict, Report, ServiceVerdict, finding
 from .image import verify
-from .kinds import KINDS, Kind, Severity
+from .kinds import KINDS
 from .processes import LayerProcesses
 from .required_images import RequiredImage, RequiredImages, RequiredImagesReader
 from .store import missing_images, verify_store

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ..digest import Digest
-from .kinds import KINDS, Severity
+from ..stores import Severity
+from .kinds import KINDS
 
 CODES = frozenset(KINDS)
 """Every code that a finding can have."""

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import msgspec
 
 from ..concurrency.tasks import Cancelled, current
-from ..digest import Digest
 from ..errors import FilesystemError, LayerError
 from ..fstree import Content, Regular, TreeReader, join
 from ..layers.assemble import FileRecord, read_tar_split
 from ..layers.change import Change, change_of
 from ..layers.tar import TarEntry, TarReader
 from ..layers.tarsplit import crc_of
-from ..stores.overlay2 import StoredLayer, apply_changes
-from ..stores.overlay2 import paths as layout
+from ..stores import KeptLayer
 from .comparison import compare
 from .expectation import ANY_TIME, Expectation
 from .finding import Finding, finding
@@ -29,36 +26,21 @@ class LayerResult(msgspec.Struct, frozen=True):
     tar_bytes: int
 
 
-class LayerTask(NamedTuple):
-    """A layer to verify, with the identifiers that this takes."""
-
-    layer: StoredLayer
-    diff_id: Digest
-    cache_id: str
-
-
-def check_layer(
-    reader: TreeReader, data_root: bytes, layer: StoredLayer, diff_id: Digest, cache_id: str
-) -> LayerResult:
-    """Rebuild the tar of *layer* and compare it with *diff_id*; compare the files in its ``diff/`` with the tar.
+def check_layer(reader: TreeReader, layer: KeptLayer) -> LayerResult:
+    """Rebuild the tar of *layer* and compare it with its diff-id; compare its files with the tar.
 
     Damage never raises; it becomes findings.
     """
-    return _LayerCheck(reader, data_root, layer, diff_id, cache_id).run()
+    return _LayerCheck(reader, layer).run()
 
 
 class _LayerCheck:
     """The tar is never held as a whole: its pieces go into the hash, and only those without content are parsed."""
 
-    def __init__(
-        self, reader: TreeReader, data_root: bytes, layer: StoredLayer, diff_id: Digest, cache_id: str
-    ) -> None:
+    def __init__(self, reader: TreeReader, layer: KeptLayer) -> None:
         self._reader = reader
         self._layer = layer
-        self._diff_id = diff_id
-        self._tree = LayerTree(reader, join(data_root, layout.cache_path(cache_id), b"diff"))
-        self._tar_split = join(data_root, layout.layer_path(layer.chain_id), b"tar-split.json.gz")
-        self._size_file = join(data_root, layout.layer_path(layer.chain_id), b"size")
+        self._tree = LayerTree(reader, layer.files)
         self._what = f"layer {layer.chain_id}"
         self._findings: list[Finding] = []
         self._faithful = True
@@ -75,35 +57,39 @@ class _LayerCheck:
         except FilesystemError as error:
             self._report("unreadable", self._tree.diff, str(error))
         except LayerError as error:
-            self._report("damaged-tar-split", self._tar_split, str(error))
+            self._report("damaged-tar-split", self._layer.tar_split, str(error))
         return LayerResult(tuple(self._findings), self._tar_bytes)
 
     def _check(self) -> None:
         expectation = Expectation()
-        applied = apply_changes(self._changes(), expectation, b"", ANY_TIME, self._what)
+        applied = self._layer.unpack(self._changes(), expectation, ANY_TIME)
         self._findings.extend(compare(self._tree, expectation))
         self._report_changed({join(self._tree.diff, path) for path in expectation.replaced})
         found = f"sha256:{self._sha256.hexdigest()}"
         if self._loss is not None:
-            self._report("not-rebuildable", self._tar_split, self._loss)
-        elif self._faithful and found != self._diff_id:
+            self._report("not-rebuildable", self._layer.tar_split, self._loss)
+        elif self._faithful and found != self._layer.diff_id:
             self._report_wrong_diff_id(found)
         if self._layer.size is not None and self._layer.size != applied.size:
             self._report(
-                "wrong-layer-size", self._size_file, f"it says {self._layer.size}, but the layer takes {applied.size}"
+                "wrong-layer-size",
+                self._layer.size_file,
+                f"it says {self._layer.size}, but the layer takes {applied.size}",
             )
 
     def _report_wrong_diff_id(self, found: str) -> None:
         # The tar may have had a part of the missing padding: engines record none of it.
         for count in range(1, self._tar.missing_padding):
             self._sha256.update(b"\0")
-            if f"sha256:{self._sha256.hexdigest()}" == self._diff_id:
+            if f"sha256:{self._sha256.hexdigest()}" == self._layer.diff_id:
                 text = (
                     f"the tar was cut off {self._tar.missing_padding - count} bytes before the end of its last padding"
                 )
-                self._report("cut-off-tar", self._tar_split, text)
+                self._report("cut-off-tar", self._layer.tar_split, text)
                 return
-        self._report("wrong-diff-id", self._tar_split, f"the rebuilt tar hashes to {found}, not to {self._diff_id}")
+        self._report(
+            "wrong-diff-id", self._layer.tar_split, f"the rebuilt tar hashes to {found}, not to {self._layer.diff_id}"
+        )
 
     def _report_changed(self, replaced: set[bytes]) -> None:
         """Content that a later entry of the same layer replaced is not damage: engines cannot rebuild such a tar either."""
@@ -129,7 +115,7 @@ class _LayerCheck:
 
     def _headers(self) -> Iterator[bytes]:
         """The tar without contents. When the parser asks for the next piece, the content of the current entry is hashed."""
-        stat = self._reader.lookup(self._tar_split)
+        stat = self._reader.lookup(self._layer.tar_split)
         if stat is None or not isinstance(stat.entry, Regular):
             raise LayerError(f"{self._what}: there is no tar-split")
         chunks = (bytes(chunk) for chunk in self._reader.read(stat))

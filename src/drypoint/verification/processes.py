@@ -23,7 +23,8 @@ from ..disk import Device, FileDevice, Window
 from ..disk.ext4.read.file_device import open_ext4_file
 from ..disk.ext4.read.reader import Ext4Reader
 from ..errors import ToolError
-from .layer import LayerResult, LayerTask, check_layer
+from ..stores import KeptLayer
+from .layer import LayerResult, check_layer
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -77,11 +78,11 @@ class LayerProcesses(msgspec.Struct, frozen=True):
             return None
         return cls(outer.name, location[0], offset, size, count, OuterPlace(location[1], outer.size, path))
 
-    def worthwhile(self, tasks: Sequence[LayerTask]) -> bool:
-        """Whether several processes pay off for *tasks*, the largest first: all but the largest count."""
-        return self.count > 1 and sum(task.layer.size or 0 for task in tasks[1:]) >= _WORTHWHILE
+    def worthwhile(self, layers: Sequence[KeptLayer]) -> bool:
+        """Whether several processes pay off for *layers*, the largest first: all but the largest count."""
+        return self.count > 1 and sum(layer.size or 0 for layer in layers[1:]) >= _WORTHWHILE
 
-    def check(self, data_root: bytes, tasks: Sequence[LayerTask]) -> list[LayerResult]:
+    def check(self, layers: Sequence[KeptLayer]) -> list[LayerResult]:
         """Verify each layer.
 
         Raises:
@@ -92,13 +93,13 @@ class LayerProcesses(msgspec.Struct, frozen=True):
 
         with uninterrupted():
             context = _started()
-        workers = min(self.count, len(tasks), _MOST_PROCESSES)
+        workers = min(self.count, len(layers), _MOST_PROCESSES)
         wanted, want = context.Pipe(duplex=False)
         with wanted, want, ProcessPoolExecutor(workers, context, _begin, (wanted,)) as pool:
             try:
                 # A process interrupted while it starts would be orphaned and print a traceback.
                 with uninterrupted():
-                    futures = [pool.submit(self._check, data_root, task) for task in tasks]
+                    futures = [pool.submit(self._check, layer) for layer in layers]
                 with current().waker(want.close):
                     return [future.result() for future in futures]
             except (BrokenProcessPool, EOFError, ConnectionError) as error:
@@ -111,9 +112,9 @@ class LayerProcesses(msgspec.Struct, frozen=True):
                 want.close()
                 raise
 
-    def _check(self, data_root: bytes, task: LayerTask) -> LayerResult:
+    def _check(self, layer: KeptLayer) -> LayerResult:
         with FileDevice(self.path, name=self.name) as device:
-            return check_layer(Ext4Reader(self._window(device), allow_dirty=True), data_root, *task)
+            return check_layer(Ext4Reader(self._window(device), allow_dirty=True), layer)
 
     def _window(self, device: FileDevice) -> Window:
         if self.within is None:

@@ -9,10 +9,9 @@ from ..digest import Digest
 from ..disk import Device
 from ..disk.ext4.read.reader import Ext4Reader
 from ..errors import VerificationError
-from ..fstree import join
 from ..oci import Reference
 from ..progress import Progress
-from ..stores.overlay2 import paths as layout
+from ..stores import detect
 from . import Finding, LayerProcesses, RequiredImagesReader, Severity, check_file_system, verify_store
 from .filesystem import checkers
 from .kinds import SECTIONS
@@ -66,7 +65,7 @@ def verify_written(
         if finding.severity is Severity.ERROR and (finding.code, finding.path) not in known
     ]
     step.end()
-    own_names = join(data_root, layout.REPOSITORIES)
+    own_names = detect(data_root).names_path
     for one in [finding for finding in report.findings if finding.code in _NOT_SAVED][:_SHOWN]:
         progress.note(
             f"warning: {_shown(one)}. The image runs, but saves, pushes and deltas of that layer fail on any engine"

@@ -20,9 +20,10 @@ from drypoint.disk.ext4.read.file_device import Ext4FileDevice
 from drypoint.disk.ext4.read.reader import Ext4Reader
 from drypoint.errors import FilesystemError, ToolError
 from drypoint.samples.tools import missing_tools
-from drypoint.stores.overlay2 import StoredLayer, read_state
+from drypoint.stores import KeptLayer, detect
+from drypoint.stores.overlay2.kept_layers import KeptLayer as Overlay2Layer
 from drypoint.verification import processes, verify_store
-from drypoint.verification.layer import LayerResult, LayerTask
+from drypoint.verification.layer import LayerResult
 from drypoint.verification.processes import LayerProcesses
 
 pytestmark = pytest.mark.skipif(bool(missing_tools(["mkfs.ext4", "debugfs"])), reason="needs e2fsprogs")
@@ -31,6 +32,12 @@ pytestmark = pytest.mark.skipif(bool(missing_tools(["mkfs.ext4", "debugfs"])), r
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_flawed_store(tmp_path_factory.mktemp("store") / "image")
+
+
+def layers_of(image: Path) -> tuple[KeptLayer, ...]:
+    with FileDevice(image) as device:
+        reader = Ext4Reader(device)
+        return detect(b"docker").read(reader).check(reader).layers
 
 
 def test_processes_find_what_threads_find(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,22 +59,19 @@ def test_a_device_in_one_piece_is_shared_and_no_other(image: Path) -> None:
 
 
 def test_little_work_is_not_worth_a_process(image: Path) -> None:
-    with FileDevice(image) as device:
-        layers = read_state(Ext4Reader(device), b"docker").layers.values()
-    tasks = [LayerTask(layer, layer.diff_id, layer.cache_id) for layer in layers if layer.diff_id and layer.cache_id]
-    assert not LayerProcesses(str(image), image, 0, 0, 2).worthwhile(tasks)
+    assert not LayerProcesses(str(image), image, 0, 0, 2).worthwhile(layers_of(image))
 
 
 def test_messages_have_the_name_that_the_caller_knows(tmp_path: Path) -> None:
     path = tmp_path / ".out.img.part"
     path.write_bytes(bytes(1 << 20))
     chain_id = Digest("sha256:" + 64 * "1")
-    layer = StoredLayer(chain_id, chain_id, None, "1", None, (), None, False, True, True, True)
+    layer = Overlay2Layer(chain_id, chain_id, None, b"docker/diff", b"docker/tar-split.json.gz", b"docker/size")
     with FileDevice(path, name="/home/me/out.img") as device:
         shared = LayerProcesses.on(device, 2)
     assert shared is not None
     with pytest.raises(FilesystemError, match=r"^/home/me/out\.img "):
-        shared._check(b"docker", LayerTask(layer, chain_id, "1"))
+        shared._check(layer)
 
 
 _MASKED = """
@@ -98,18 +102,14 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 class _Dying(LayerProcesses, frozen=True):
     """Its processes end as if killed for lack of memory."""
 
-    def _check(self, data_root: bytes, task: LayerTask) -> LayerResult:
+    def _check(self, layer: KeptLayer) -> LayerResult:
         os._exit(1)
 
 
 @pytest.mark.usefixtures("importable")
 def test_a_process_that_dies_is_an_error(image: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with FileDevice(image) as device:
-        (layer, *_) = read_state(Ext4Reader(device), b"docker").layers.values()
-    assert layer.diff_id is not None
-    assert layer.cache_id is not None
     with pytest.raises(ToolError, match="was killed"):
-        _Dying(str(image), image, 0, 0, 2).check(b"docker", [LayerTask(layer, layer.diff_id, layer.cache_id)])
+        _Dying(str(image), image, 0, 0, 2).check(layers_of(image)[:1])
     # It is what was asked for that ends it, not some error before.
     assert "Error" not in capfd.readouterr().err
 
@@ -144,7 +144,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 class _Slow(LayerProcesses, frozen=True):
     """Its processes take their time."""
 
-    def _check(self, data_root: bytes, task: LayerTask) -> LayerResult:
+    def _check(self, layer: KeptLayer) -> LayerResult:
         time.sleep(60)
         raise AssertionError("it was not stopped")
 
@@ -155,21 +155,16 @@ class _InterruptError(Exception):
 
 @pytest.mark.usefixtures("importable")
 def test_processes_are_not_waited_for_once_nobody_wants_them(image: Path) -> None:
-    with FileDevice(image) as device:
-        (layer, *_) = read_state(Ext4Reader(device), b"docker").layers.values()
-    assert layer.diff_id is not None
-    assert layer.cache_id is not None
-
     def interrupt(*_: object) -> None:
         raise _InterruptError
 
-    task = LayerTask(layer, layer.diff_id, layer.cache_id)
+    layer = layers_of(image)[0]
     before = signal.signal(signal.SIGALRM, interrupt)
     began = time.monotonic()
     try:
         signal.setitimer(signal.ITIMER_REAL, 2)
         with pytest.raises(_InterruptError):
-            _Slow(str(image), image, 0, 0, 2).check(b"docker", [task] * 3)
+            _Slow(str(image), image, 0, 0, 2).check([layer] * 3)
     finally:
         signal.signal(signal.SIGALRM, before)
     assert time.monotonic() - began < 20

@@ -20,8 +20,8 @@ from drypoint.progress import SILENT
 from drypoint.samples.applications import sample_images
 from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, DiskImage, Sizes, build_disk_image
 from drypoint.samples.images import write_oci_layout
+from drypoint.stores import KeptLayer
 from drypoint.verification import LayerProcesses, filesystem, processes
-from drypoint.verification.layer import LayerTask
 from drypoint.verification.written import verify_written
 from drypoint.volumes.target import Container
 
@@ -51,8 +51,8 @@ def only_processes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     shared: list[int] = []
     check = LayerProcesses.check
 
-    def counted(self: LayerProcesses, data_root: bytes, tasks: list[LayerTask]) -> object:
-        results = check(self, data_root, tasks)
+    def counted(self: LayerProcesses, layers: list[KeptLayer]) -> object:
+        results = check(self, layers)
         assert all(result.tar_bytes for result in results)
         shared.append(len(results))
         return results

@@ -29,7 +29,6 @@ from drypoint.etch.base_manifest import parse_base_manifest
 from drypoint.etch.records import records_of, xattrs_of
 from drypoint.fstree import Directory, HardLink, Metadata, Regular, Symlink
 from drypoint.injection.members import Injector, Kind
-from drypoint.injection.sessions import merge_repositories_files
 from drypoint.sinks import MemoryTree
 from drypoint.sinks.tar import END_OF_ARCHIVE, entry_header, padding, pax_header, ustar_header
 from drypoint.stores import detect
@@ -202,15 +201,15 @@ def test_repositories_are_merged() -> None:
     other = DIGEST.replace("ab", "cd")
     old = {"Repositories": {"app": {"app:1": DIGEST, f"app@{DIGEST}": DIGEST}, "kept": {"kept:1": DIGEST}}}
     new = {"Repositories": {"app": {"app:1": other, f"app@{other}": other}}}
-    merged = json.loads(merge_repositories_files(json.dumps(old).encode(), json.dumps(new).encode()))["Repositories"]
+    merged = json.loads(detect(b"").merge(json.dumps(old).encode(), json.dumps(new).encode()))["Repositories"]
     assert merged == {
         "app": {"app:1": other, f"app@{DIGEST}": DIGEST, f"app@{other}": other},
         "kept": {"kept:1": DIGEST},
     }
     new["Repositories"]["app"][f"app@{DIGEST}"] = other
     with pytest.raises(StoreError, match="the engine cannot change the image of a digest"):
-        merge_repositories_files(json.dumps(old).encode(), json.dumps(new).encode())
-    assert json.loads(merge_repositories_files(b"", b"{}")) == {"Repositories": {}}
+        detect(b"").merge(json.dumps(old).encode(), json.dumps(new).encode())
+    assert json.loads(detect(b"").merge(b"", b"{}")) == {"Repositories": {}}
 
 
 class Tree(MemoryTree):
@@ -233,7 +232,7 @@ def inject(content: bytes, injection: Injection | None = None, *, settle: bool =
     tree.add(Regular(b"repositories.json", Metadata(0o600), 2), (b"{}",))
     injector = Injector(
         tree, "p", injection, 9, settle=settle, overwrite=False, present={b"repositories.json": b"{}"},
-        merge=merge_repositories_files,
+        store=detect(b""),
     )  # fmt: skip
     for member, data in read(content).members():
         injector.take(member, data)

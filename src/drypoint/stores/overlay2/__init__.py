@@ -5,7 +5,6 @@ from .identity import choose_cache_id, choose_link
 from .layerdb import StoredLayer
 from .placement import PlacedLayer
 from .planned_store import StorePlan
-from .reading import FindingCode
 from .state import StoreState, read_state
 from .store import Overlay2
 from .store_plan import MAX_LAYERS, plan_store
@@ -13,7 +12,6 @@ from .store_write import remove_replaced, write_store
 
 __all__ = [
     "MAX_LAYERS",
-    "FindingCode",
     "Overlay2",
     "PlacedLayer",
     "StorePlan",

@@ -3,36 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
 
 from ...digest import Digest, parse_digest
 from ...errors import ContentError, FilesystemError, StoreError
 from ...fstree import Directory, Regular, Stat, TreeReader, join
 from ..contents import StoreFinding
-
-FindingCode: TypeAlias = Literal[
-    "missing-file",
-    "bad-content",
-    "oversized-file",
-    "wrong-type",
-    "unreadable",
-    "unreadable-json",
-    "damaged-config",
-    "image-without-layer",
-    "reference-without-image",
-    "wrong-chain-id",
-    "layer-without-parent",
-    "shared-cache-id",
-    "wrong-lower",
-    "missing-committed",
-    "dangling-link",
-    "orphan-link",
-    "orphan-cache-directory",
-    "half-written-layer",
-    "half-removed-layer",
-    "unknown-name",
-]
-"""Stable names of what can be wrong with a store."""
+from .findings import FindingCode
 
 MAX_SMALL_FILE_BYTES = 64 << 10
 MAX_NAMES = 1 << 18

@@ -76,3 +76,22 @@ def _check_digest(reference: Reference, old: str | None, new: Digest, usable: Ma
             f"{reference.familiar} is the image {old} in the store, and would become {new}: the engine cannot change the image "
             "of a digest. The store has it for another platform; choose the same one, or remove that image"
         )
+
+
+def merge_repositories_files(present: bytes, added: bytes) -> bytes:
+    """One repositories.json of two; a tag that both have moves, as on a pull.
+
+    Raises:
+        StoreError: one is malformed, or a digest would have to name another image than it does.
+    """
+    merged = {name: dict(references) for name, references in parse_repositories(present or b"{}").items()}
+    for name, references in parse_repositories(added).items():
+        known = merged.setdefault(name, {})
+        for reference, image_id in references.items():
+            if "@" in reference and known.get(reference, image_id) != image_id:
+                raise StoreError(
+                    f"{reference} is the image {known[reference]} in the store, and would become {image_id}: the engine "
+                    "cannot change the image of a digest"
+                )
+            known[reference] = image_id
+    return repositories_text(merged)

@@ -10,8 +10,8 @@ from ...decoders import json_decoder
 from ...digest import parse_digest
 from ...errors import ContentError
 from ...fstree import clean_path
+from .findings import FindingCode
 from .identity import CACHE_ID, LINK
-from .reading import FindingCode
 from .state import StoreState
 
 _CODES = frozenset(get_args(FindingCode))

@@ -7,15 +7,19 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from ...digest import Digest
-from ...fstree import TreeReader
+from ...fstree import TreeReader, join
 from ...oci import Image, Reference
 from ...oci.manifest import MAX_CONFIG_BYTES
+from ..checked import StoreCheck
 from ..contents import StoreContents
 from ..listing import StoreListing
 from . import paths as layout
+from .kept_layers import kept_layers
 from .listed import list_store
 from .planned_store import StorePlan
 from .reading import StoreReader
+from .record_checks import check_records
+from .repositories import MAX_REPOSITORIES_BYTES, merge_repositories_files
 from .state import StoreState, read_state
 from .state_json import dump_state
 from .store_plan import plan_store
@@ -26,8 +30,19 @@ class Overlay2(msgspec.Struct, frozen=True):
 
     root: bytes
 
+    @property
+    def names_path(self) -> bytes:
+        return join(self.root, layout.REPOSITORIES)
+
     def read(self, reader: TreeReader) -> Overlay2Store:
         return Overlay2Store.of(read_state(reader, self.root))
+
+    @property
+    def merge_limit(self) -> int:
+        return MAX_REPOSITORIES_BYTES
+
+    def merge(self, present: bytes, added: bytes) -> bytes:
+        return merge_repositories_files(present, added)
 
     def unread(self) -> Overlay2Store:
         return Overlay2Store.of(StoreState(self.root))
@@ -41,14 +56,24 @@ class Overlay2Store(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, state: StoreState) -> Overlay2Store:
-        exists = bool(state.directories - {b""})
-        return cls(StoreContents(state.data_root, exists, state.repositories, state.images, state.findings), state)
+        contents = StoreContents(
+            root=state.data_root,
+            exists=bool(state.directories - {b""}),
+            names_path=Overlay2(state.data_root).names_path,
+            names=state.repositories,
+            images=state.images,
+            findings=state.findings,
+        )
+        return cls(contents, state)
 
     def plan(self, images: Sequence[Image], *, timestamp: int, replaced: Iterable[Reference] = ()) -> StorePlan:
         return plan_store(self.state, images, timestamp=timestamp, replaced=replaced)
 
     def config(self, reader: TreeReader, image_id: Digest) -> bytes | None:
         return StoreReader(reader, self.state.data_root).content(layout.config_path(image_id), MAX_CONFIG_BYTES)
+
+    def check(self, reader: TreeReader) -> StoreCheck:
+        return StoreCheck((*self.state.findings, *check_records(reader, self.state)), kept_layers(self.state))
 
     def list(self, reader: TreeReader) -> StoreListing:
         return list_store(reader, self.state)

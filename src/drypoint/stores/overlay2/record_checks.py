@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..digest import Digest, hex_of
-from ..errors import FilesystemError
-from ..fstree import Directory, Regular, Stat, TreeReader, join
-from ..stores.overlay2 import StoreState
-from ..stores.overlay2 import paths as layout
-from .finding import Finding, finding
+from ...digest import Digest, hex_of
+from ...errors import FilesystemError
+from ...fstree import Directory, Regular, Stat, TreeReader, join
+from ..contents import StoreFinding
+from . import paths as layout
+from .findings import FindingCode
+from .state import StoreState
 
 _CACHE_MODES: tuple[tuple[bytes, type[Directory | Regular], int], ...] = (
     (b"", Directory, layout.CACHE_DIRECTORY_MODE),
@@ -25,13 +26,12 @@ _LAYER_MODES: tuple[tuple[bytes, type[Directory | Regular], int], ...] = (
 """Modes that are the same in all engines; all of it belongs to root."""
 _EMPTY_BLOB = "sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1"
 """1,024 zeros as Go's gzip compresses them."""
-_METADATA = b"image/overlay2/imagedb/metadata/sha256"
 _NO_CACHE_NAMES = frozenset({"l", "backingFsBlockDev"})
 _CACHE_NAME_LENGTHS = frozenset({64, 69})
 """64 digits, with ``-init`` behind them or not: those are judged with the layers."""
 
 
-def check_records(reader: TreeReader, state: StoreState) -> Iterator[Finding]:
+def check_records(reader: TreeReader, state: StoreState) -> Iterator[StoreFinding]:
     """All findings of this module. What cannot be read is skipped: reading the state has reported it."""
     yield from _modes(reader, state)
     yield from _distribution(state)
@@ -39,12 +39,12 @@ def check_records(reader: TreeReader, state: StoreState) -> Iterator[Finding]:
     yield from _unnamed(reader, state)
     for name in sorted(state.cache_names - _NO_CACHE_NAMES):
         if len(name) not in _CACHE_NAME_LENGTHS:
-            yield finding(
+            yield _finding(
                 "unknown-name", join(state.data_root, layout.cache_path(name)), "expected a layer's directory"
             )
 
 
-def _modes(reader: TreeReader, state: StoreState) -> Iterator[Finding]:
+def _modes(reader: TreeReader, state: StoreState) -> Iterator[StoreFinding]:
     wanted: list[tuple[bytes, type[Directory | Regular], int]] = [
         (layout.REPOSITORIES, Regular, layout.PRIVATE_FILE_MODE),
         *((layout.config_path(image_id), Regular, layout.PRIVATE_FILE_MODE) for image_id in state.images),
@@ -61,14 +61,14 @@ def _modes(reader: TreeReader, state: StoreState) -> Iterator[Finding]:
             continue
         metadata = stat.entry.metadata
         if (metadata.mode, metadata.uid, metadata.gid) != (mode, 0, 0):
-            yield finding(
+            yield _finding(
                 "wrong-store-mode",
                 stat.entry.path,
                 f"expected mode {mode:04o} and owner 0:0, found {metadata.mode:04o} and {metadata.uid}:{metadata.gid}",
             )
 
 
-def _distribution(state: StoreState) -> Iterator[Finding]:
+def _distribution(state: StoreState) -> Iterator[StoreFinding]:
     """Each blob that a layer's record names must be recorded as that layer.
 
     The blob of an empty layer stands for any unchanged layer in a delta, so the engine records it as the last of them.
@@ -78,7 +78,7 @@ def _distribution(state: StoreState) -> Iterator[Finding]:
             known = state.diff_ids.get(Digest(digest))
             # Empty: a damaged record, reported already.
             if known not in (diff_id, ""):
-                yield finding(
+                yield _finding(
                     "placeholder-record" if digest == _EMPTY_BLOB and known is not None else "inconsistent-record",
                     join(state.data_root, layout.metadata_record_path(diff_id)),
                     f"it says that the layer came as the blob {digest[:100]}, but that blob is recorded as "
@@ -86,17 +86,17 @@ def _distribution(state: StoreState) -> Iterator[Finding]:
                 )
 
 
-def _metadata(reader: TreeReader, state: StoreState) -> Iterator[Finding]:
+def _metadata(reader: TreeReader, state: StoreState) -> Iterator[StoreFinding]:
     known = {hex_of(image_id).encode("ascii") for image_id in (*state.images, *state.damaged_configs)}
-    for stat in _children(reader, join(state.data_root, _METADATA)):
+    for stat in _children(reader, join(state.data_root, layout.ANNOTATIONS)):
         if stat.entry.path.rpartition(b"/")[2] not in known:
-            yield finding("orphan-metadata", stat.entry.path, "there is no image with this id")
+            yield _finding("orphan-metadata", stat.entry.path, "there is no image with this id")
 
 
-def _unnamed(reader: TreeReader, state: StoreState) -> Iterator[Finding]:
+def _unnamed(reader: TreeReader, state: StoreState) -> Iterator[StoreFinding]:
     named = {image_id for references in state.repositories.values() for image_id in references.values()}
     for image_id in sorted(state.images.keys() - named):
-        yield finding("unnamed-image", join(state.data_root, layout.config_path(image_id)), "no reference names it")
+        yield _finding("unnamed-image", join(state.data_root, layout.config_path(image_id)), "no reference names it")
     used = {chain_id for image in state.images.values() for chain_id in image.chain_ids}
     pending = list(_mounted(reader, state))
     while pending:
@@ -109,7 +109,7 @@ def _unnamed(reader: TreeReader, state: StoreState) -> Iterator[Finding]:
     if not state.damaged_configs:
         for chain_id in sorted(state.layers.keys() - used):
             path = join(state.data_root, layout.layer_path(chain_id))
-            yield finding("unused-layer", path, "no image and no container uses it")
+            yield _finding("unused-layer", path, "no image and no container uses it")
 
 
 def _mounted(reader: TreeReader, state: StoreState) -> Iterator[Digest]:
@@ -135,3 +135,7 @@ def _children(reader: TreeReader, path: bytes) -> list[Stat]:
         return list(reader.children(stat.entry))
     except FilesystemError:
         return []
+
+
+def _finding(code: FindingCode, path: bytes, text: str) -> StoreFinding:
+    return StoreFinding(code, path, text)
