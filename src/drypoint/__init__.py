@@ -1,4 +1,4 @@
-"""Put container images into a disk image: the files that Docker or balenaEngine would have written, without an engine.
+"""drypoint puts container images into a disk image: the files that Docker or balenaEngine would write, without an engine.
 
     from pathlib import Path
     import drypoint
@@ -8,7 +8,7 @@
         request = drypoint.PreloadRequest([alpine], drypoint.parse_platform("linux/arm64"))
         drypoint.preload(Path("base.img"), Path("out.img"), request)
 
-Everything public is named here and loaded when it is first used, so that importing the package costs nothing.
+All public names are here; each is loaded at its first use, so that importing the package costs nothing.
 """
 
 from __future__ import annotations

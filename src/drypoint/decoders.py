@@ -1,7 +1,7 @@
 """JSON decoders, made by one thread at a time.
 
-msgspec notes what a Struct holds when the first decoder for it is made, and other threads see that before it is complete: two
-that decode the same kind for the first time at once crash the process (seen with 0.22).
+msgspec caches the fields of a Struct when the first decoder for it is made, and other threads see that cache before it is
+complete: two that decode the same type for the first time at once crash the process (observed with 0.22).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _made: dict[object, msgspec.json.Decoder[object]] = {}
 
 
 def json_decoder(shape: type[_Shape]) -> msgspec.json.Decoder[_Shape]:
-    """The decoder of *shape*, a type as msgspec knows them; the same one for all who ask."""
+    """The one decoder of *shape*, a type for msgspec."""
     decoder = _made.get(shape)
     if decoder is None:
         with _making:

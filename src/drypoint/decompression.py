@@ -1,6 +1,6 @@
-"""Compressed streams undone, member after member, with bounded memory: what layers and disk images have in common.
+"""Decompressing streams, member after member, with bounded memory, for layers and disk images.
 
-Formats: gzip (RFC 1952), zstd (RFC 8878), bzip2, xz, and bare deflate (RFC 1951) as it lies in zip archives.
+Formats: gzip (RFC 1952), zstd (RFC 8878), bzip2, xz, and raw deflate (RFC 1951) as in zip archives.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FALLBACK_STEP = 64 << 10
 
 
 class _Decompressor(Protocol):
-    """One member's worth of decompression, as bz2, lzma, zstd and igzip_lib all offer it."""
+    """The decompression of one member: the interface of bz2, lzma, zstd and igzip_lib."""
 
     @property
     def eof(self) -> bool: ...
@@ -53,7 +53,7 @@ class _Decompressor(Protocol):
 
 
 class _Zlib:
-    """gzip or bare deflate by zlib, for machines without ISA-L."""
+    """gzip or raw deflate by zlib, for machines without ISA-L."""
 
     def __init__(self, wbits: int) -> None:
         self._inner = zlib.decompressobj(wbits=wbits)
@@ -75,7 +75,7 @@ class _Zlib:
     def decompress(self, data: bytes, max_length: int) -> bytes:
         if data:
             self._pending = memoryview(self._pending.tobytes() + data)
-        # zlib hands back what it could not take, copying it each time: small steps keep that cheap.
+        # zlib returns a copy of the input that it did not take: small steps keep that cheap.
         step = self._inner.unconsumed_tail
         if not step:
             step, self._pending = self._pending[:_FALLBACK_STEP].tobytes(), self._pending[_FALLBACK_STEP:]
@@ -123,7 +123,7 @@ _NEW: dict[str, Callable[[], _Decompressor]] = {
 
 
 def compression_of(start: bytes) -> str | None:
-    """The compression that a stream's first bytes announce: ``gzip``, ``zstd``, ``bzip2``, ``xz``, or None for none.
+    """The compression of a stream by its first bytes: ``gzip``, ``zstd``, ``bzip2``, ``xz``, or None.
 
     Args:
         start: the first ten bytes, fewer only if the stream has no more.
@@ -150,23 +150,22 @@ def members(
     ended: Callable[[int], None] | None = None,
     on_trailing: Callable[[], None] | None = None,
 ) -> Iterator[bytes]:
-    """The bytes that the compressed *chunks* hold, at most 1 MiB at a time.
+    """The decompressed bytes of *chunks*, at most 1 MiB at a time.
 
     A deflate stream has no second member.
 
     Args:
         chunks: the stream, in pieces of any size.
-        kind: as :func:`compression_of` names it, or ``deflate``.
-        what: how errors name the stream.
-        error: the class to raise.
-        ended: called when a member has ended and all of it was yielded, with the number of bytes that follow it in the chunks
-            taken so far.
-        on_trailing: called when what follows the last member is not another one; it is read and ignored then, as gzip and bzip2
-            do, and zeros alone are ignored in silence. None makes both an error, as they are to Go's readers.
+        kind: a name from :func:`compression_of`, or ``deflate``.
+    what: the stream's name in errors.
+    error: the class to raise.
+    ended: called when a member has ended and was yielded, with the number of bytes that follow it in the chunks read so
+        far.
+    on_trailing: called if the data after the last member is not another one; it is then read and ignored, as by gzip and
+        bzip2, and zeros alone are silently ignored. None makes both an error, as in Go's readers.
 
     Raises:
-        DrypointError: as *error* says; damaged, truncated, followed by bytes that are no further member, or wanting absurd
-            memory.
+    DrypointError: of class *error*: damaged, truncated, followed by other data, or needing too much memory.
     """
     new = _NEW[kind]
     member = new()
@@ -220,7 +219,7 @@ def members(
 def _next_member(
     data: bytes, chunks: Iterator[bytes], kind: str, what: str, error: type[DrypointError]
 ) -> bytes | None:
-    """The start of the member that follows, without the zeros before it; nothing at the end, None before something else."""
+    """The start of the next member, without zeros before it; b"" at the end, None before other data."""
     padding = 0
     while True:
         rest = data.lstrip(b"\0")
@@ -237,13 +236,13 @@ def _next_member(
     if not padding or (kind == "xz" and padding % 4 == 0):
         return data
     if kind == "gzip":
-        # gzip itself takes whatever follows zeros for garbage.
+        # gzip takes any data after zeros for garbage.
         return None
     raise error(f"{what}: another {kind} stream follows {padding} zero bytes, and {kind} does not read on there")
 
 
 def _skip_padding(data: bytes, padding: int, what: str, error: type[DrypointError]) -> tuple[bytes, int]:
-    """What follows the zeros at the start of *data*, and the zeros so far."""
+    """*data* without the zeros at its start, and the number of zeros so far."""
     rest = data.lstrip(b"\0")
     padding += len(data) - len(rest)
     if rest and padding % 4:

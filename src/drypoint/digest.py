@@ -1,6 +1,6 @@
 """Content digests, ``sha256:<64 lower-case hex digits>``.
 
-Format: OCI image-spec, descriptor.md, "Digests". Only sha256 is taken: the engine's store is keyed by it.
+Format: OCI image-spec, descriptor.md, "Digests". Only sha256 is supported: it is the key of the engine's store.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _PREFIX_LENGTH = len("sha256:")
 
 
 def parse_digest(text: str) -> Digest:
-    """Check that *text* is a sha256 digest and return it as one.
+    """*text*, checked to be a sha256 digest.
 
     Raises:
-        ContentError: it is not.
+        ContentError: it is not one.
     """
     if _PATTERN.fullmatch(text) is None:
         shown = text if len(text) <= 100 else text[:100] + "…"
@@ -36,5 +36,5 @@ def digest_of(content: bytes | memoryview) -> Digest:
 
 
 def hex_of(digest: Digest) -> str:
-    """The 64 hexadecimal digits of *digest*, as the store's file names use them."""
+    """The 64 hexadecimal digits of *digest*, as in the store's file names."""
     return digest[_PREFIX_LENGTH:]

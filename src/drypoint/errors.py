@@ -1,7 +1,7 @@
-"""Everything drypoint raises on purpose.
+"""The errors that drypoint raises.
 
-One tree, rooted in :class:`DrypointError`. A class owns the exit code of the command line; the message owns the story: what
-failed, on which object, what was expected and found, and the next step. Messages are whole sentences without a final
+One tree, rooted in :class:`DrypointError`. A class has the exit code of the command line; the message says what failed, on
+which object, what was expected and found, and the next step. Messages are whole sentences without a final
 newline and never contain a credential.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 
 class DrypointError(Exception):
-    """Base of every error that drypoint raises on purpose."""
+    """The base class of all errors of drypoint."""
 
     exit_code = 1
 
 
 class UsageError(DrypointError):
-    """The caller asked for something that cannot be meant."""
+    """The request is malformed or contradicts itself."""
 
     exit_code = 2
 
@@ -27,31 +27,31 @@ class InvalidReferenceError(UsageError):
 
 
 class SourceError(DrypointError):
-    """An image could not be had from where it should be."""
+    """A source does not provide an image."""
 
     exit_code = 10
 
 
 class ImageNotFoundError(SourceError):
-    """The source does not hold the image, or not for the wanted platform."""
+    """The source does not have the image, or not for the requested platform."""
 
     exit_code = 11
 
 
 class AuthenticationError(SourceError):
-    """The registry wants other credentials than the ones at hand."""
+    """The registry requires other credentials."""
 
     exit_code = 12
 
 
 class TransferError(SourceError):
-    """The network or the registry failed, and trying again did not help."""
+    """The network or the registry failed, after all retries."""
 
     exit_code = 13
 
 
 class ContentError(DrypointError):
-    """Bytes from a source are not what they claim to be."""
+    """Content from a source is damaged or malformed."""
 
     exit_code = 20
 
@@ -63,31 +63,31 @@ class DigestMismatchError(ContentError):
 
 
 class ManifestError(ContentError):
-    """A manifest, index or config is malformed, oversized or of a kind that is not supported."""
+    """A manifest, index or config is malformed, oversized or of an unsupported kind."""
 
     exit_code = 22
 
 
 class LayerError(ContentError):
-    """A layer cannot be decompressed, is not a tar archive, or holds an entry that the engine would refuse."""
+    """A layer cannot be decompressed, is not a tar archive, or has an entry that the engine would refuse."""
 
     exit_code = 23
 
 
 class StoreError(DrypointError):
-    """The engine's store on the disk image is damaged, or cannot take what is to be added."""
+    """The engine's store on the disk image is damaged, or the images cannot be added to it."""
 
     exit_code = 30
 
 
 class DiskImageError(DrypointError):
-    """The disk image, its partition table or a partition is not what the job needs."""
+    """The disk image, its partition table or a partition is damaged or unsuitable for the job."""
 
     exit_code = 40
 
 
 class PartitionTableError(DiskImageError):
-    """The partition table is missing, inconsistent or of a kind that is not supported."""
+    """The partition table is missing, inconsistent or of an unsupported kind."""
 
     exit_code = 41
 
@@ -105,7 +105,7 @@ class NoSpaceError(DiskImageError):
 
 
 class OutputError(DrypointError):
-    """The result cannot be written where it should go."""
+    """The output cannot be written."""
 
     exit_code = 50
 
@@ -117,6 +117,6 @@ class ToolError(DrypointError):
 
 
 class VerificationError(DrypointError):
-    """A finished disk image does not hold what it should."""
+    """The verification of a finished disk image failed."""
 
     exit_code = 60

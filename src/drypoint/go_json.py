@@ -1,11 +1,11 @@
-"""JSON as Go's encoding/json reads it into a struct. Registries, engines and their tools are written in Go and judge by it.
+"""Decoding JSON as Go's encoding/json decodes it into a struct, because registries, engines and their tools are in Go.
 
-Rules: the documentation of encoding/json.Unmarshal, and decode.go of Go 1.19, where documentation is silent:
+Rules: the documentation of encoding/json.Unmarshal, and decode.go of Go 1.19 where that is silent:
 
 - A key is matched exactly, else without regard to case (U+017F is an "s", U+212A a "k"). Unknown keys are ignored.
-- null leaves a scalar or a struct as it was, so at first it is the zero value; it empties a list, a map or a pointer.
-- A key that comes twice is read into what the first one left: structs and maps are merged, scalars replaced, and the
-  elements of a list are read into those of the list before.
+- null leaves a scalar or a struct unchanged, at first as the zero value; it empties a list, a map or a pointer.
+- A repeated key is decoded into the value of the first: structs and maps are merged, scalars replaced, and the elements of a
+  list are decoded into those of the list before.
 - An integer has no fraction and no exponent, and fits 64 bits.
 - Each byte that is not UTF-8 becomes U+FFFD, and so does a lone surrogate.
 
@@ -43,11 +43,11 @@ _ESCAPE = re.compile(
 
 
 class JsonError(ValueError):
-    """Go would refuse the text. The message quotes nothing from it."""
+    """Go would refuse the text. The message does not quote it."""
 
 
 class _MismatchError(Exception):
-    """A value of another kind than its field; *path* grows from its end on the way out."""
+    """A value of another type than its field; *path* is built from its end while the exception propagates."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -56,7 +56,7 @@ class _MismatchError(Exception):
 
 
 class _Key:
-    """A member's name; different from every other one, so that a dictionary keeps both of two equal names."""
+    """A member's name; never equal to another one, so that a dictionary keeps repeated names."""
 
     __slots__ = ("name",)
 
@@ -65,10 +65,10 @@ class _Key:
 
 
 def decode_go(content: bytes, shape: type[_Shape], *, first: bool = False) -> _Shape:
-    """*content* as *shape*.
+    """*content* decoded as *shape*.
 
     Args:
-        first: read only the first value, as Go's Decoder does, and ignore what follows; else that is an error.
+        first: decode only the first value, as Go's Decoder does, and ignore what follows; else that is an error.
 
     Raises:
         JsonError: Go refuses it, or it is nested too deeply or holds too many values.
@@ -80,7 +80,7 @@ def decode_go(content: bytes, shape: type[_Shape], *, first: bool = False) -> _S
         try:
             value = reader.read(content, None)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            # Seldom needed, so not done in advance: msgspec refuses what Go replaces.
+            # Rarely needed, so not done in advance: msgspec refuses bytes that Go replaces.
             value = reader.read(_first_value(_replaced(content)) if first else _replaced(content), None)
     except _MismatchError as error:
         raise JsonError(f"{error.reason} - at `${error.path}`" if error.path else error.reason) from None
@@ -92,18 +92,18 @@ def decode_go(content: bytes, shape: type[_Shape], *, first: bool = False) -> _S
 
 
 class _Reader(Protocol):
-    """Reads one kind of value."""
+    """Decodes one type of value."""
 
     def read(self, raw: bytes | msgspec.Raw, held: object) -> object:
-        """The value after *raw* was read into *held*, what was there before; None for nothing, and then that is the result.
+        """The value after decoding *raw* into *held*, the value before it; the result may be None.
 
         Raises:
-            _MismatchError: *raw* is another kind of value.
+            _MismatchError: *raw* is of another type.
             msgspec.DecodeError: it is not JSON.
         """
 
     def zero(self) -> object:
-        """Go's zero value of the kind."""
+        """Go's zero value of the type."""
 
 
 class _Scalar:
@@ -141,7 +141,7 @@ class _Bytes(_Scalar):
 
 
 class _Struct:
-    """A struct; *fields* are its attributes' names and readers by key."""
+    """A struct; *fields* has the attribute's name and reader by key."""
 
     def __init__(self, made: type[msgspec.Struct], fields: dict[str, tuple[str, _Reader]]) -> None:
         self._made = made
@@ -176,7 +176,7 @@ class _Struct:
 
 
 class _Elements(list[object]):
-    """A list that is shorter than one which was read before it; *beyond* are the elements that Go keeps in reserve."""
+    """A list that is shorter than one decoded before it; *beyond* are the elements that Go keeps in the capacity."""
 
     beyond: list[object]
 
@@ -245,7 +245,7 @@ class _Optional:
 
 
 class _StringOrStrings:
-    """``strslice.StrSlice``, which reads itself: a list of strings, or one string."""
+    """``strslice.StrSlice``, which has its own decoder: a list of strings, or one string."""
 
     def __init__(self, text: _Reader, texts: _Reader) -> None:
         self._text, self._texts = text, texts
@@ -261,7 +261,7 @@ class _StringOrStrings:
 
 
 def decode_base64(text: str) -> bytes:
-    """What Go's base64.StdEncoding makes of *text*: line breaks are ignored, and no other character.
+    """*text* decoded like Go's base64.StdEncoding: only line breaks are ignored.
 
     Raises:
         JsonError: it is not base64.
@@ -273,7 +273,7 @@ def decode_base64(text: str) -> bytes:
 
 
 def _fold(key: str) -> str:
-    """*key* in the case in which fields' names are compared; they are ASCII, so that nothing else can match."""
+    """*key* folded for comparison with the names of fields, which are ASCII."""
     return (key if key.isascii() else key.replace("\u017f", "s").replace("\u212a", "k")).lower()
 
 
@@ -288,7 +288,7 @@ def _key(_kind: type, name: object) -> object:
     return _Key(str(name))
 
 
-# No struct is among these types, so that any thread may make them (see decoders.py).
+# Without structs, so that any thread may make them (see decoders.py).
 _members: Callable[[bytes | msgspec.Raw], dict[_Key, msgspec.Raw] | None] = msgspec.json.Decoder(
     dict[_Key, msgspec.Raw] | None, dec_hook=_key
 ).decode
@@ -334,7 +334,7 @@ def _reader(kind: inspect.Type) -> _Reader:
 
 
 def _replaced(content: bytes) -> bytes:
-    """*content* with U+FFFD where Go puts it."""
+    """*content* with U+FFFD where Go inserts it."""
     text = content.decode("utf-8", _ONE_FOR_EACH_BYTE)
     return _ESCAPE.sub(lambda found: found[1] or "\ufffd", text).encode()
 
@@ -352,6 +352,6 @@ def _first_value(content: bytes) -> bytes:
     try:
         _, end = json.JSONDecoder().raw_decode(text)
     except ValueError:
-        # What is wrong with it is said by the decoder that reads it next.
+        # The next decoder raises the error.
         return content
     return text[:end].encode()

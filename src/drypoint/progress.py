@@ -1,4 +1,4 @@
-"""Progress reports of long work. Steps are reported from several threads."""
+"""Progress reports, from several threads."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Protocol
 
 
 class Step(Protocol):
-    """One piece of work under way."""
+    """One running step."""
 
     def advance(self, amount: int) -> None:
-        """*amount* more of it is done, in the step's unit."""
+        """Report that *amount* more is done, in the step's unit."""
 
     def end(self) -> None:
-        """The step is done; nothing more is reported of it."""
+        """Report the end of the step."""
 
 
 class Progress(Protocol):
     def begin(self, what: str, total: int | None = None) -> Step:
-        """A step begins: *what* in a few words, *total* in bytes, or None when it is not known."""
+        """Start a step: *what* in a few words, *total* in bytes, or None if unknown."""
 
     def note(self, text: str) -> None:
-        """Something happened that the user may want to know; one line."""
+        """Report a message for the user; one line."""
 
 
 class _Nothing:
@@ -44,7 +44,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def human_size(amount: int) -> str:
-    """*amount* bytes for people: ``1.5 GiB``."""
+    """*amount* bytes with a unit: ``1.5 GiB``."""
     value = float(amount)
     unit = 0
     while abs(value) >= 1024 and unit < len(_UNITS) - 1:

@@ -1,16 +1,16 @@
-"""Text from a disk image, made safe to show: it is untrusted."""
+"""Making untrusted text from a disk image safe to print."""
 
 from __future__ import annotations
 
 
 def printable(text: str, keep: str = "") -> str:
-    """*text* with everything that is not meant to be seen written as an escape, ``\\x1b`` and the like.
+    """*text* with every unprintable character as an escape, such as ``\\x1b``.
 
-    Control characters steer terminals and have no place in XML; invisible ones and those that turn the direction of writing
-    make one name look like another; lone surrogates cannot be encoded.
+    Control characters steer terminals and are invalid in XML; invisible ones and those that change the writing direction make
+    one name look like another; lone surrogates cannot be encoded.
 
     Args:
-        keep: characters that stay as they are all the same, newlines for one.
+        keep: characters that stay unchanged, such as newlines.
     """
     if text.isprintable():
         return text

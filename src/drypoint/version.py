@@ -1,3 +1,3 @@
-"""The version, as sent to registries and recorded in archives."""
+"""The version of drypoint."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The .etch archive: a disk image, and what goes into its partitions, in one stream."""
+"""The .etch archive: a disk image and the files for its partitions in one stream."""
 
 from .manifest import FORMAT, Injection, Manifest, PackedImage, PackedStore, SpaceNeeded, manifest_text, parse_manifest
 from .reader import EtchReader, Member, Removal, Settlement

@@ -1,7 +1,7 @@
-"""What a base disk image holds, written down when it was built, so that an archive can be made while the image streams by.
+"""The manifest of a base disk image, made when that is built, so that an archive can be packed while the image streams by.
 
 One JSON object: ``format``, ``partition`` and ``partitionName`` (its number and label), ``blockSize``, ``freeBytes``,
-``freeInodes``, and ``store``, what the engine's store holds as that kind of store writes it down.
+``freeInodes``, and ``store``, the engine's store in that kind's own format.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ MAX_BYTES = 256 << 20
 
 
 class BaseManifest(msgspec.Struct, frozen=True):
-    """What is known of a base.
+    """The known facts about a base.
 
     Attributes:
         partition: number of the partition with the store.
         label: its file system's label, or its GPT name.
         block_size: bytes of a block.
-        free_bytes: what is free for everybody.
-        free_inodes: inodes that are free.
+        free_bytes: free bytes, without those reserved for root.
+        free_inodes: free inodes.
         store: the engine's store.
     """
 
@@ -52,15 +52,15 @@ class _Document(msgspec.Struct, rename="camel"):
 
 
 def base_manifest(device: Device, partition: str | int, data_root: bytes | None) -> bytes:
-    """Write down what the disk image *device* holds; the same disk image gives the same bytes.
+    """The manifest of the disk image *device* as JSON; the same disk image gives the same bytes.
 
     Args:
-        partition: label, GPT name or number of the one with the engine's store.
-        data_root: where the store is in it, a clean path; None for what the system on the disk image says, else ``docker``.
+        partition: label, GPT name or number of the partition with the engine's store.
+        data_root: the data root in it, a clean path; None for the one configured on the disk image, else ``docker``.
 
     Raises:
-        DiskImageError: there is no such partition, or no sound ext file system in it.
-        StoreError: what is at the data root is not a store, or not one that the engine reads.
+        DiskImageError: there is no such partition, or no undamaged ext file system in it.
+        StoreError: there is no store at the data root, or the engine does not use it.
     """
     table = read_table(device)
     found = find_partition(device, table, partition)
@@ -86,7 +86,7 @@ def base_manifest(device: Device, partition: str | int, data_root: bytes | None)
 
 
 def parse_base_manifest(content: bytes, name: str) -> BaseManifest:
-    """Read what :func:`base_manifest` has written.
+    """Parse a manifest from :func:`base_manifest`.
 
     Raises:
         ContentError: *content* is something else, or damaged.
@@ -114,7 +114,7 @@ def parse_base_manifest(content: bytes, name: str) -> BaseManifest:
 
 
 def _check(document: _Document) -> None:
-    """What is counted with is what it should be."""
+    """Check the numbers."""
     numbers = (document.partition, document.block_size, document.free_bytes, document.free_inodes)
     if min(numbers) < 0 or max(numbers) >= 1 << 62 or not 1024 <= document.block_size <= 1 << 16:
         raise ValueError("a number in it is out of range")

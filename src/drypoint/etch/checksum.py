@@ -1,4 +1,4 @@
-"""The checksum that ends an archive, taken while it passes."""
+"""The checksum at the end of an archive, computed while it streams by."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastcrc import crc64
 
 
 class RunningSum:
-    """Chunks on their way, and the CRC-64 (XZ) of what has passed."""
+    """An iterator of chunks that computes the CRC-64 (XZ) of all it has yielded."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -27,5 +27,5 @@ class RunningSum:
         return chunk
 
     def up_to(self, position: int) -> int:
-        """The sum of the first *position* bytes, of which the last lies in the present chunk."""
+        """The sum of the first *position* bytes, the last of which is in the current chunk."""
         return crc64.xz(self._chunk[: position - self._start], self._before)

@@ -1,4 +1,4 @@
-"""manifest.json: what an .etch archive says of itself before anything else.
+"""manifest.json, the first member of an .etch archive.
 
 The first keys are those of the format's first description, ``{"image": …, "inject": [{"partition": 6, "partitionName":
 "resin-data", "inject": 6}]}``; ``format`` and all others are drypoint's. docs/etch.md describes every key.
@@ -22,7 +22,7 @@ _DIRECTORY = re.compile(r"[^/\0]{1,255}")
 
 
 class PackedImage(msgspec.Struct, frozen=True):
-    """An image that is found in the store after injecting, by each of its names."""
+    """An image that the store has after injecting, with all its names."""
 
     image_id: Digest
     references: tuple[str, ...]
@@ -38,12 +38,12 @@ class SpaceNeeded(msgspec.Struct, frozen=True):
 
 
 class PackedStore(msgspec.Struct, frozen=True):
-    """The engine's store that the members make or add to.
+    """The engine's store that the members create or extend.
 
     Attributes:
         data_root: a clean path in the partition.
-        images: all that were asked for.
-        layers: chain-ids of those that the archive brings.
+        images: all requested images.
+        layers: chain-ids of the layers in the archive.
     """
 
     data_root: bytes
@@ -52,18 +52,18 @@ class PackedStore(msgspec.Struct, frozen=True):
 
 
 class Injection(msgspec.Struct, frozen=True):
-    """What goes into one partition. All paths are clean ones in it.
+    """The changes of one partition. All paths are clean paths in it.
 
     Attributes:
-        directory: where its members lie, ``inject/<directory>/``.
-        partition: its number; None if it is to be found by its label.
-        label: its file-system label (or GPT name); empty if that does not matter.
-        remove: what is removed first of all, in this order.
+        directory: its members are in ``inject/<directory>/``.
+        partition: its number; None to find it by its label.
+        label: its file-system label (or GPT name); empty for any.
+        remove: paths that are removed first, in this order.
         space: what must be free then.
-        replace: members that take the place of what is there, if anything is.
-        merge: members that are repositories.json, and add to the one that is there.
-        additional_space: bytes that are to be free in the end.
-        shrink: whether what the partition's growth has left over beyond that is given back.
+        replace: members that replace existing files, if there are any.
+        merge: members that are a repositories.json, to be merged with the existing one.
+        additional_space: bytes that must be free at the end.
+        shrink: whether unused space beyond that is given back.
     """
 
     directory: bytes
@@ -79,16 +79,16 @@ class Injection(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """All of it.
+    """The content of manifest.json.
 
     Attributes:
-        image: what the disk image is called.
+        image: the name of the disk image.
         injections: one for each directory in ``inject/``.
         format: the version of drypoint's format; None in a manifest that is not drypoint's.
-        program: which version of drypoint made it.
-        timestamp: seconds since the epoch, the time of changes to the file systems; None if nothing says so.
-        image_bytes: length of the disk image as it lies in the archive.
-        image_sha256: its digest where that was known.
+        program: the version of drypoint that made it.
+        timestamp: seconds since the epoch, the time of changes to the file systems; None if missing.
+        image_bytes: length of the disk image in the archive.
+        image_sha256: its digest, if known.
     """
 
     image: str
@@ -145,7 +145,7 @@ def manifest_text(manifest: Manifest) -> bytes:
     """The content of manifest.json; equal values give equal bytes.
 
     Raises:
-        UsageError: a path in it is not UTF-8, which JSON cannot say.
+        UsageError: a path in it is not UTF-8, which JSON cannot express.
     """
     document = _Manifest(
         image=msgspec.Raw(msgspec.json.encode(manifest.image)),
@@ -160,10 +160,10 @@ def manifest_text(manifest: Manifest) -> bytes:
 
 
 def parse_manifest(content: bytes, what: str) -> Manifest:
-    """Read manifest.json of the archive *what*.
+    """Parse manifest.json of the archive *what*.
 
     Raises:
-        ContentError: it is malformed, or of a format that is not known yet.
+        ContentError: it is malformed, or of an unknown format.
     """
     try:
         raw = json_decoder(_Manifest).decode(content)

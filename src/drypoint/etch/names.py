@@ -1,4 +1,4 @@
-"""How the members of an .etch archive are called, in the order in which they come."""
+"""The names of the members of an .etch archive, in the order of the archive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading an .etch archive, once, as it comes: drypoint's own, or one that tar has made by hand."""
+"""Reading an .etch archive as a stream: drypoint's own, or one made by hand with tar."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ _CONTIGUOUS, _OLD_SPARSE = b"7", b"S"
 _REGULAR_KINDS = frozenset((REGULAR, _CONTIGUOUS, _OLD_SPARSE))
 _MAX_PATH = 4096
 _MAX_ID = (1 << 32) - 1
-# tar fills its last record up, to 10 KiB by default and to 4 MiB at most in practice.
+# tar pads its last record, to 10 KiB by default and to 4 MiB at most in practice.
 _MAX_FILLING = 16 << 20
 
 
 class Removal(msgspec.Struct, frozen=True):
-    """What is at *path* of the partition goes."""
+    """Remove *path* of the partition."""
 
     path: bytes
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """Nothing more comes at or below *path* of the partition."""
+    """No more members follow at or below *path* of the partition."""
 
     path: bytes
 
@@ -62,12 +62,12 @@ class Member(msgspec.Struct, frozen=True):
     """One member below ``inject/``.
 
     Attributes:
-        name: how it is called in the archive, for messages.
-        directory: which of those in ``inject/`` it lies in.
-        entry: what it is; paths are those of the partition, ``b""`` its root. A hard link's target too.
-        metadata: what its header says, also where the entry is a hard link.
-        before: what comes first, in order.
-        amends: it only gives what is there other metadata.
+        name: its name in the archive, for messages.
+        directory: its directory in ``inject/``.
+        entry: the entry; its path and a hard link's target are those in the partition, ``b""`` is the root.
+        metadata: of its header, also if the entry is a hard link.
+        before: commands to run first, in order.
+        amends: whether it only changes the metadata of an existing file.
     """
 
     name: bytes
@@ -79,20 +79,20 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class EtchReader:
-    """An archive, opened up to the disk image: that is read first, with :meth:`image`, then the :meth:`members`.
+    """An archive, read up to the disk image. Read the :meth:`image` first, then the :meth:`members`.
 
     Attributes:
-        manifest: what manifest.json says; None without one.
-        image_name: how the disk image is called in the archive.
-        image_size: its length, as it lies there.
-        timestamp: seconds since the epoch that stand for the archive: the manifest's, else the disk image's in it.
+        manifest: the content of manifest.json; None without one.
+        image_name: the disk image's name in the archive.
+        image_size: its length in the archive.
+        timestamp: seconds since the epoch, the manifest's, else that of the disk image in the archive.
 
     Args:
-        chunks: the archive, in pieces of any size; large ones are fast. It may be compressed as a whole.
-        name: how errors call it.
+        chunks: the archive, in pieces of any size; large ones are faster. It may be compressed as a whole.
+        name: for errors.
 
     Raises:
-        ContentError: it is no such archive: no tar, no disk image first, a manifest that is malformed.
+        ContentError: it is not such an archive: not a tar, not a disk image first, or a malformed manifest.
     """
 
     def __init__(self, chunks: Iterator[bytes], name: str) -> None:
@@ -111,7 +111,7 @@ class EtchReader:
             self.timestamp = self.manifest.timestamp
 
     def image(self) -> Iterator[memoryview]:
-        """The disk image's bytes, as they lie in the archive: to be read before the members, and once.
+        """The disk image's bytes as they are in the archive; must be read once, before the members.
 
         Raises:
             ContentError: the archive ends early, or is damaged.
@@ -120,10 +120,10 @@ class EtchReader:
             yield from self._tar.content()
 
     def members(self) -> Iterator[tuple[Member, Content | None]]:
-        """What is to be injected, in order; a regular file comes with its content, valid until the next one is asked for.
+        """The members to inject, in order; a regular file comes with its content, which is valid until the next member is read.
 
         Raises:
-            ContentError: the archive ends early or is damaged, or a member is nothing that can be injected.
+            ContentError: the archive ends early or is damaged, or a member cannot be injected.
         """
         is_first = True
         with self._as_content_error():
@@ -145,10 +145,10 @@ class EtchReader:
             self._check_end()
 
     def _is_top(self, name: bytes) -> bool:
-        """Whether the directory *name*, the first thing behind the disk image, is the inject/ of an archive made by hand.
+        """Whether the directory *name*, the first member after the disk image, is the inject/ of an archive made by hand.
 
-        ``tar cf ARCHIVE /path/to/disk.img /path/to/inject`` strips the first slash only. That it stands for itself in the
-        archive leaves no doubt which of the names in its path is meant.
+        ``tar cf ARCHIVE /path/to/disk.img /path/to/inject`` only strips the first slash. Since the directory is a member
+        itself, it is clear which part of the path is inject/.
         """
         return not self._is_own and name.endswith(b"/" + INJECT)
 
@@ -157,7 +157,7 @@ class EtchReader:
         return self.manifest is not None and self.manifest.format is not None
 
     def _open(self) -> tuple[Manifest | None, TarEntry]:
-        """The manifest, if there is one, and the disk image."""
+        """The manifest, if there is one, and the disk image's entry."""
         manifest: Manifest | None = None
         for entry in self._entries:
             if self._is_passed_over(entry):
@@ -178,7 +178,7 @@ class EtchReader:
         raise ContentError(f"{self._name} holds no disk image: it is to be the archive's first file")
 
     def _is_passed_over(self, entry: TarEntry) -> bool:
-        """Global headers that say nothing of the entries, and the archive's own root."""
+        """Whether *entry* is ignored: a global header without records for entries, or the archive's root."""
         if entry.typeflag == GLOBAL_HEADER:
             said = [key for key in records_of(entry.raw, is_global=True) if key != b"comment"]
             if said:
@@ -267,7 +267,7 @@ class EtchReader:
         raise self._refusal(name, f"wants {what[:50]!r} to be done before it, which is not known")
 
     def _place(self, name: bytes) -> tuple[bytes, bytes]:
-        """The directory in inject/, and the path in the partition, of a clean name."""
+        """For a clean name, the directory in inject/ and the path in the partition."""
         directory, _, path = name[len(self._top) + 1 :].partition(b"/")
         if not name.startswith(self._top + b"/") or not directory:
             below = _shown(self._top)
@@ -294,7 +294,7 @@ class EtchReader:
         self._checked = True
 
     def _check_end(self) -> None:
-        """Nothing may be missing, and nothing else follow: that has been no archive then, or two."""
+        """Check that the end is not missing, and that nothing follows it."""
         end = self._tar.end
         if not end.endswith(ZERO_BLOCK) or (self._is_own and not self._checked):
             raise ContentError(
@@ -311,7 +311,7 @@ class EtchReader:
 
     @contextmanager
     def _as_content_error(self) -> Iterator[None]:
-        """The reader of layers speaks of layers."""
+        """Turn errors of the tar reader, which are about layers, into errors about the archive."""
         try:
             yield
         except LayerError as error:

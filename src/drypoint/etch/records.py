@@ -1,4 +1,4 @@
-"""What the extended headers of a tar entry say besides what every reader of tar looks at.
+"""Records of a tar entry's extended headers: extended attributes and access lists.
 
 Formats: POSIX.1-2001 pax interchange; star's and GNU tar's ``SCHILY.xattr.`` and ``SCHILY.acl.``, libarchive's
 ``LIBARCHIVE.xattr.`` (name percent-encoded, value base64), GNU tar's ``RHT.security.selinux``.
@@ -37,15 +37,15 @@ _MINIMAL_ACL = 3
 
 
 def records_of(raw: bytes, *, is_global: bool = False) -> dict[bytes, bytes]:
-    """The records of the last extended header among an entry's *raw* bytes (padding and headers), as its reader took them.
+    """The records of the last extended header in an entry's *raw* bytes (padding and headers), as the tar reader returns them.
 
     Args:
-        is_global: the entry is a global header, whose own padding counts to the next entry.
+        is_global: the entry is a global header, whose own padding belongs to the next entry.
 
     Raises:
         ContentError: they are malformed.
     """
-    # Padding is less than a block of zeros, and all else is whole blocks.
+    # Padding is less than a block of zeros; everything else is whole blocks.
     position = len(raw) - len(raw.lstrip(b"\0")) if is_global else len(raw) % BLOCK
     records: dict[bytes, bytes] = {}
     try:
@@ -63,17 +63,17 @@ def records_of(raw: bytes, *, is_global: bool = False) -> dict[bytes, bytes]:
 
 
 def xattrs_of(records: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
-    """The extended attributes that *records* stand for, sorted by name.
+    """The extended attributes in *records*, sorted by name.
 
     Raises:
-        ValueError: one cannot be understood; the message says why.
+        ValueError: one is malformed; the message says why.
     """
     found: dict[bytes, bytes] = {}
     for key, value in records.items():
         if key.startswith(_LIBARCHIVE_XATTR):
             name = unquote_to_bytes(key[len(_LIBARCHIVE_XATTR) :])
             try:
-                # libarchive leaves the padding away.
+                # libarchive omits the padding.
                 found[name] = binascii.a2b_base64(value + b"=" * (-len(value) % 4), strict_mode=True)
             except binascii.Error as error:
                 raise ValueError(f"the value of its extended attribute {name[:100]!r} is not base64") from error
@@ -83,7 +83,7 @@ def xattrs_of(records: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
             acl = _acl(value)
             if acl is not None:
                 found[_ACLS[key]] = acl
-    # After the others: bsdtar says each attribute twice, and this way without encoding.
+    # After the others: bsdtar writes each attribute twice, this time without encoding.
     for key, value in records.items():
         if key.startswith(_SCHILY_XATTR):
             found[key[len(_SCHILY_XATTR) :]] = value

@@ -18,13 +18,13 @@ _MODE = 0o644
 
 
 class EtchWriter:
-    """Writes an archive through *write*: manifest, disk image, members, and the checksum that ends it, in this order.
+    """Writes an archive through *write*: manifest, disk image, members, and the checksum at the end, in this order.
 
-    Small pieces are gathered into some of 256 KiB; large ones go through as they come. Nothing else is held.
+    Small pieces are collected into pieces of 256 KiB; large ones are written as they come. Nothing else is buffered.
 
     Args:
-        write: takes the next bytes, and has done with them when it returns: whoever reads slowly slows all down. What it
-            raises goes to the caller.
+        write: takes the next bytes, and is done with them when it returns, so that a slow reader slows everything down. Its
+            exceptions go to the caller.
         timestamp: seconds since the epoch, the time of the manifest and the disk image in the archive.
     """
 
@@ -36,7 +36,7 @@ class EtchWriter:
         self._checksum = 0
 
     def manifest(self, manifest: Manifest) -> None:
-        """Write the manifest, and let it go at once.
+        """Write the manifest, and flush it at once.
 
         Raises:
             UsageError: see :func:`~drypoint.etch.manifest.manifest_text`.
@@ -64,7 +64,7 @@ class EtchWriter:
         self._put(padding(size))
 
     def sink(self, directory: bytes) -> TarSink:
-        """Takes what goes into the partition of ``inject/<directory>``. Finish one before the next is asked for."""
+        """The sink for the partition of ``inject/<directory>``. Finish one before requesting the next."""
         return TarSink(self._put, join(INJECT, directory), end_of_archive=False)
 
     def finish(self) -> None:
@@ -76,7 +76,7 @@ class EtchWriter:
         self.flush()
 
     def flush(self) -> None:
-        """Let go of what is gathered."""
+        """Write out what is collected."""
         if self._gathered:
             data = b"".join(self._gathered)
             self._gathered.clear()
@@ -96,7 +96,7 @@ class EtchWriter:
             self._checksum = crc64.xz(data, self._checksum)
             self._write(data)
             return
-        # A view is only valid until its owner goes on.
+        # A copy: a view is only valid until its owner continues.
         self._gathered.append(bytes(data))
         self._gathered_bytes += size
         if self._gathered_bytes >= _GATHERED_BYTES:

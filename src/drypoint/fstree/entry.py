@@ -1,4 +1,4 @@
-"""The kinds of thing a file system holds, as values.
+"""The entries of a file system as values: files, directories, links, devices.
 
 Paths are bytes, relative to the tree's root, without leading, trailing or doubled slashes and without ``.`` or ``..``
 parts; the root itself is ``b""`` (see :mod:`drypoint.fstree.path`). Modes are the permission bits only (``0o7777``): the
@@ -16,9 +16,9 @@ Content: TypeAlias = Iterable[bytes | memoryview]
 """A regular file's bytes, in order. A chunk is only valid until the next one is requested: copy it to keep it."""
 
 
-# Made for every file, and never part of a reference cycle: the garbage collector need not know them.
+# gc=False: there are many, and none is part of a reference cycle.
 class Metadata(msgspec.Struct, frozen=True, gc=False):
-    """What an inode carries besides its content.
+    """The metadata of an inode.
 
     Attributes:
         mode: permission bits with setuid, setgid and sticky, 0 to 0o7777.
@@ -41,7 +41,7 @@ class Directory(msgspec.Struct, frozen=True, gc=False):
 
 
 class Regular(msgspec.Struct, frozen=True, gc=False):
-    """A regular file; ``size`` is its length in bytes. Its content travels beside it, never inside it."""
+    """A regular file; ``size`` is its length in bytes. Its content is passed separately."""
 
     path: bytes
     metadata: Metadata
@@ -55,7 +55,7 @@ class Symlink(msgspec.Struct, frozen=True, gc=False):
 
 
 class HardLink(msgspec.Struct, frozen=True, gc=False):
-    """One more name for the inode at ``target``, a path in the same tree. Metadata is the inode's own."""
+    """Another name of the inode at ``target``, a path in the same tree. The metadata is the inode's."""
 
     path: bytes
     target: bytes

@@ -1,4 +1,4 @@
-"""A small file that is written next to a store."""
+"""A small file to write in addition to a store."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import msgspec
 
 
 class ExtraFile(msgspec.Struct, frozen=True):
-    """A small file that goes into the partition beside the store, owned by root; one that is there already is replaced.
+    """A small file to write to the partition in addition to the store, owned by root; it replaces an existing one.
 
     Attributes:
-        path: clean path from the partition's root; its directory exists.
-        content: all of it.
+        path: clean path from the partition's root; its directory must exist.
+        content: the whole content.
         mode: permission bits.
     """
 

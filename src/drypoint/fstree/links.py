@@ -1,4 +1,4 @@
-"""Symbolic links followed inside a tree, as a kernel follows them below a root directory (path_resolution(7))."""
+"""Following symbolic links inside a tree, as the kernel does below a root directory (path_resolution(7))."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _MAX_LINKS = 40
 
 
 class FollowedPath(msgspec.Struct, frozen=True):
-    """Where a path leads.
+    """The result of following a path.
 
     Attributes:
-        path: without symbolic links in it, relative to the tree's root; nothing need exist there. None for a loop.
-        link: the first symbolic link on the way, None if there is none.
-        leaves: whether a link is absolute or leads above the tree's root, so that what it means depends on the place where the
-            tree is mounted. *path* is then right for a tree that is mounted at ``/``.
+        path: the path without symbolic links, relative to the tree's root; it need not exist. None for a loop.
+        link: the first symbolic link on the way, or None.
+        leaves: whether a link is absolute or leads above the tree's root, so that its target depends on where the tree is
+            mounted. *path* is then valid for a tree that is mounted at ``/``.
     """
 
     path: bytes | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def clean_path(name: bytes) -> bytes:
-    """Reduce *name* to the form entries use, reading it as if the tree's root were ``/``.
+    """Reduce *name* to the form of paths in entries, with the tree's root as ``/``.
 
     ``/a``, ``./a``, ``a/`` and ``x/../a`` all give ``a``; ``.`` and ``/`` give ``b""``. As everywhere on Unix, and in the
     engine's filepath.Clean, ``/..`` is ``/``, so that ``/../a`` gives ``a`` too.
@@ -41,5 +41,5 @@ def parent_and_name(path: bytes) -> tuple[bytes, bytes]:
 
 
 def join(*parts: bytes) -> bytes:
-    """Join clean paths; empty ones (the root) are passed over."""
+    """Join clean paths; empty ones (the root) are ignored."""
     return b"/".join(filter(None, parts))

@@ -1,4 +1,4 @@
-"""Who takes a tree and who gives one. Implementers give the minimum; everything else is built on it."""
+"""The protocols for writing and reading a tree. They have the minimum; everything else is built on them."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from .entry import Content, Directory, Entry, Metadata
 
 
 class TreeSink(Protocol):
-    """Takes entries into a tree that may already hold others.
+    """Writes entries to a tree, which may hold others.
 
-    The caller keeps the order sane: a directory before what it holds, a hard link after its target. The root exists.
+    The caller keeps the order: a directory before its entries, a hard link after its target. The root exists.
     """
 
     def add(self, entry: Entry, content: Content | None = None) -> None:
-        """Create *entry*; *content* goes with :class:`Regular` and with nothing else.
+        """Create *entry*; *content* is only for :class:`Regular`.
 
-        The parent directory exists and nothing exists at the path yet.
+        The parent directory must exist, and nothing may exist at the path.
 
         Raises:
-            FilesystemError: the parent is missing, the path is taken, *content* is not exactly ``entry.size`` bytes long, or
-                the file system cannot hold such an entry.
-            NoSpaceError: no free block or inode, after whatever growth the sink can do.
+            FilesystemError: the parent is missing, the path exists, *content* is not exactly ``entry.size`` bytes long, or the
+                file system cannot hold such an entry.
+            NoSpaceError: there is no free block or inode, even after growth if the sink can grow.
         """
 
     def amend(self, path: bytes, metadata: Metadata) -> None:
         """Give the existing inode at *path* exactly this metadata, xattrs included."""
 
     def remove(self, path: bytes) -> None:
-        """Remove what is at *path*, with everything below it. An inode goes with its last name."""
+        """Remove *path*, with everything below it. An inode is removed with its last name."""
 
     def settle(self, path: bytes) -> None:
-        """Nothing more will be added at or below the directory *path*: the sink may write it out and forget it."""
+        """Declare that nothing more is added at or below the directory *path*: the sink may write it out and forget it."""
 
     def finish(self) -> None:
-        """Write out what is still pending. Called once, last, and only when everything went well."""
+        """Write out what is pending. Called once, last, and only on success."""
 
 
 class Stat(msgspec.Struct, frozen=True):
-    """What is found at a path: the entry (never a :class:`HardLink`), its inode's number, and how many names it has."""
+    """The entry at a path (never a :class:`HardLink`), its inode number, and its number of names."""
 
     entry: Entry
     inode: int
@@ -49,13 +49,13 @@ class Stat(msgspec.Struct, frozen=True):
 
 
 class TreeReader(Protocol):
-    """Gives a tree. Symbolic links are never followed."""
+    """Reads a tree. Symbolic links are never followed."""
 
     def lookup(self, path: bytes) -> Stat | None:
-        """What is at the clean *path*, or None. A part of the path that is not a directory counts as absent."""
+        """The entry at the clean *path*, or None. Below a part that is not a directory, nothing exists."""
 
     def children(self, directory: Directory) -> Iterator[Stat]:
-        """What lies directly in *directory*, without ``.`` and ``..``, in any order."""
+        """The entries of *directory*, without ``.`` and ``..``, in any order."""
 
     def read(self, stat: Stat) -> Iterator[memoryview]:
-        """The content of the regular file *stat*, in chunks that are valid until the next one is asked for."""
+        """The content of the regular file *stat*, in chunks that are valid until the next one is read."""

@@ -1,1 +1,1 @@
-"""HTTP as registries, clouds and base images by URL need it: one transport with retries, proxies and TLS."""
+"""HTTP for registries, clouds and base images by URL: one transport with retries, proxies and TLS."""

@@ -1,4 +1,4 @@
-"""Hosts, origins and what of an URL may be shown."""
+"""Hosts and origins of URLs, and URLs in messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN_LENGTH = 300
 
 
 def is_loopback(host: str) -> bool:
-    """Whether *host*, a name or an address without a port, is this machine by its spelling alone; no name is resolved."""
+    """Whether *host*, a name or an address without a port, is loopback by its spelling; no name is resolved."""
     if host.lower() == "localhost":
         return True
     try:
@@ -40,12 +40,12 @@ def is_listed(domain: str, entries: Iterable[str]) -> bool:
 
 
 def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port: what two URLs must share for a secret to pass from one to the other.
+    """Scheme, host and port: a secret for one URL may go to another one only if they are equal.
 
     Raises:
-        ValueError: no URL of http or https with a host, or one with a user name in it.
+        ValueError: not an http or https URL with a host, or one with a user name in it.
     """
-    # urlsplit ignores blanks before an address and line breaks inside; an HTTP client may read another address.
+    # urlsplit ignores blanks before a URL and line breaks inside; an HTTP client may then use another URL.
     if url[:1] <= " " or any(blank in url for blank in "\t\r\n"):
         raise ValueError("not an address: it has blanks in it")
     parts = urlsplit(url)
@@ -55,7 +55,7 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 def shown(url: str) -> str:
-    """Host and path of *url* for a message: queries of signed addresses are secrets, and so are names before an @."""
+    """Host and path of *url* for a message: queries of signed URLs are secrets, and so are names before an @."""
     try:
         parts = urlsplit(url)
     except ValueError:

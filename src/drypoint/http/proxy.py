@@ -1,4 +1,4 @@
-"""Which proxy a request takes, from the environment.
+"""The choice of a proxy, from the environment.
 
 The rules are those of Go's golang.org/x/net/http/httpproxy, which docker follows.
 """
@@ -18,7 +18,7 @@ from .address import is_loopback, origin
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy's address, without the user name and password that it wants."""
+    """A proxy's URL, and separately its user name and password."""
 
     url: str
     username: str = ""
@@ -26,14 +26,14 @@ class Proxy:
 
 
 class ProxyRules(msgspec.Struct, frozen=True):
-    """The proxies for plain http and for https, and the hosts that are reached without."""
+    """The proxies for plain http and for https, and the hosts without a proxy."""
 
     http: Proxy | None = None
     https: Proxy | None = None
     no_proxy: tuple[str, ...] = ()
 
     def proxy_for(self, url: str) -> Proxy | None:
-        """The proxy for *url*, an absolute address; None is a direct connection."""
+        """The proxy for the absolute URL *url*; None for a direct connection."""
         scheme, host, port = origin(url)
         proxy = self.https if scheme == "https" else self.http
         if proxy is None or is_loopback(host) or any(_matches(entry, host, port) for entry in self.no_proxy):
@@ -45,9 +45,9 @@ def proxy_rules(environment: Mapping[str, str]) -> ProxyRules:
     """Read HTTP_PROXY, HTTPS_PROXY and NO_PROXY, or their lower-case spellings.
 
     Raises:
-        UsageError: a proxy's address cannot be read, or is of a kind that is not supported.
+        UsageError: a proxy's URL is malformed, or of an unsupported kind.
     """
-    # In a CGI program HTTP_PROXY is the request's header "Proxy", that is the attacker's.
+    # In a CGI program HTTP_PROXY is the request's header "Proxy", which an attacker controls.
     upper_http = "" if "REQUEST_METHOD" in environment else environment.get("HTTP_PROXY", "")
     no_proxy = environment.get("NO_PROXY") or environment.get("no_proxy", "")
     return ProxyRules(

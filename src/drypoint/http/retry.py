@@ -1,4 +1,4 @@
-"""When to retry, how long to wait, and when to give up."""
+"""Retries: when, how long to wait, and when to give up."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _log = logging.getLogger(__name__)
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """How often a request is tried in a row without progress, and the seconds between tries.
+    """The number of attempts in a row without progress, and the seconds between them.
 
     Attributes:
-        attempts: tries in a row, the first one included.
-        first_wait: the wait after the first failure; doubles with each further one.
-        longest_wait: bound of every wait, and of what a registry's Retry-After may ask for.
+        attempts: attempts in a row, the first one included.
+        first_wait: the wait after the first failure; it doubles with each further one.
+        longest_wait: bound of every wait, also of those by Retry-After.
     """
 
     attempts: int = 6
@@ -35,7 +35,7 @@ class TransientError(Exception):
 
     Attributes:
         reason: what failed, without any secret.
-        retry_after: seconds to wait, as the server asks.
+        retry_after: seconds to wait, by the server's Retry-After.
         advice: what to do if it keeps failing.
         status: the status of the server's answer; None without an answer.
     """
@@ -55,11 +55,11 @@ class TransientError(Exception):
 
 
 class Patience:
-    """Counts the failures of one job.
+    """Counts the failures of one transfer.
 
     Args:
-        what: the host and path of what is fetched.
-        closing: set when the source is closed; no wait outlasts it.
+        what: its host and path.
+        closing: set when the source is closed; ends every wait.
     """
 
     def __init__(self, policy: RetryPolicy, what: str, closing: threading.Event) -> None:
@@ -70,17 +70,17 @@ class Patience:
         self._altogether = 0
 
     def progress(self) -> None:
-        """Forget the failures so far: something got through."""
+        """Reset the count of failures: there was progress."""
         self._in_a_row = 0
 
     def failed(self, failure: TransientError, received: str = "") -> None:
         """Wait before the retry after *failure*.
 
         Args:
-            received: what has come so far, for the message.
+            received: what has been received, for the message.
 
         Raises:
-            TransferError: it is time to give up.
+            TransferError: there were too many failures.
         """
         current().check()
         self._in_a_row += 1
@@ -92,7 +92,7 @@ class Patience:
                 f"{self._what}: {failure.reason}; failed {times}{so_far}. {failure.advice}"
             ) from failure
         wait = min(self._policy.first_wait * 2.0 ** (self._in_a_row - 1), self._policy.longest_wait)
-        # Half of it at random, so that many clients that failed together don't come back together.
+        # Half of it at random, so that many clients that failed together do not retry together.
         wait *= random.uniform(0.5, 1.0)
         if failure.retry_after is not None:
             wait = min(max(wait, failure.retry_after), self._policy.longest_wait)
@@ -102,7 +102,7 @@ class Patience:
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """The seconds of a Retry-After header, a number or a date (RFC 9110, section 10.2.3); None if it says neither."""
+    """The seconds of a Retry-After header, a number or a date (RFC 9110, section 10.2.3); None if it is neither."""
     if value is None or len(value) > 100:
         return None
     text = value.strip()

@@ -1,4 +1,4 @@
-"""Certificates that TLS trusts: the system's, the user's, and those of docker's directory. Checks are never off.
+"""TLS contexts: they trust the system's certificates, the user's, and those in docker's directory. Checks are never off.
 
 Format: /etc/docker/certs.d/HOST[:PORT]/, where ``*.crt`` are certificate authorities and ``NAME.cert`` with ``NAME.key``
 is a client's certificate ("Verify repository client with certificates" in Docker's documentation).
@@ -49,7 +49,7 @@ def _listed(directory: Path) -> list[Path]:
 
 
 def _no_password() -> str:
-    # Without it OpenSSL would ask on the terminal.
+    # Without this OpenSSL would ask on the terminal.
     raise ValueError("the key is encrypted")
 
 

@@ -1,8 +1,8 @@
-"""A body of known length as one stream, whatever happens to the connections that bring it.
+"""A body of known length as one stream that resumes after broken connections.
 
-Protocol: RFC 9110, section 14 (Range). Servers differ in what they make of a range: some answer with the whole body, as 200 or
-as 206, with 206 and no Content-Range, in multipart/byteranges, or with an error. What is not clearly the range is not used: the
-body is then asked for from its start, and what was passed on before is skipped.
+Protocol: RFC 9110, section 14 (Range). Servers answer ranges differently: some with the whole body, as 200 or as 206, with 206
+and no Content-Range, in multipart/byteranges, or with an error. An answer that is not clearly the range is not used: the body
+is then requested from its start, and what was passed on before is skipped.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,19})")
 
 
 class RangeError(TransientError):
-    """A range was not answered with that range."""
+    """The server did not answer with the requested range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What is fetched.
+    """The body to fetch.
 
     Attributes:
         where: host and path, for messages.
-        size: bytes of the whole.
-        what: the field's word for it.
-        says: who says that it has *size* bytes.
-        vouched: whether the reader checks its digest. Else what is skipped is compared with what was passed on.
+        size: bytes of the whole body.
+        what: its name in messages, such as the blob.
+        says: the source of *size*, as a clause for messages.
+        vouched: whether the reader checks a digest. If not, skipped bytes are compared with those passed on before.
     """
 
     where: str
@@ -61,16 +61,16 @@ class Body:
 
 
 def transfer(body: Body, open_at: Callable[[int, bool], Answer], patience: Patience) -> Iterator[bytes]:
-    """The bytes of *body* in chunks of about 1 MiB, ``body.size`` of them in all.
+    """The ``body.size`` bytes of *body* in chunks of about 1 MiB.
 
     Args:
-        open_at: asks for the bytes from an offset on, as a range or, if the second argument is False, for the whole body.
-            Returns an answer with status 200, or to a range also 206 or one of ODD_STATUSES. Raises TransientError where
-            another try may help.
+        open_at: requests the bytes from an offset on, as a range or, if the second argument is False, the whole body.
+            Returns an answer with status 200, for a range also 206 or one of ODD_STATUSES. Raises TransientError if a retry
+            may help.
 
     Raises:
-        SourceError: the bytes cannot be had.
-        ContentError: there are more or fewer of them than ``body.size``, or the body changed between two tries.
+        SourceError: the bytes are not available.
+        ContentError: there are more or fewer than ``body.size``, or the body changed between two attempts.
     """
     offset = milestone = 0
     ranges, failures = True, 0
@@ -95,7 +95,7 @@ def transfer(body: Body, open_at: Callable[[int, bool], Answer], patience: Patie
                     yield chunk
         except TransientError as failure:
             if offset == body.size and offset > milestone:
-                # Only the end of the message was lost.
+                # The body is complete; only the end of the message was lost.
                 return
             failures += ranged and failure.status is not None
             ranges = ranges and not isinstance(failure, RangeError) and failures < _FAILURES_OF_RANGES
@@ -106,7 +106,7 @@ def transfer(body: Body, open_at: Callable[[int, bool], Answer], patience: Patie
         else:
             if offset == body.size:
                 return
-            # A server that gives less than it was asked for: go on, as long as it gives enough.
+            # The server sent less than requested: continue if there was enough progress.
             if offset - start < _PROGRESS_BYTES:
                 patience.failed(
                     TransientError("the server sends too little at a time"), f"{offset} of {body.size} bytes received"
@@ -116,7 +116,7 @@ def transfer(body: Body, open_at: Callable[[int, bool], Answer], patience: Patie
 
 
 def _extent(answer: Answer, offset: int, body: Body, *, ranged: bool) -> tuple[int, int]:
-    """How many bytes of *answer* come before *offset*, and where in the body it ends."""
+    """The number of bytes of *answer* before *offset*, and its end in the body."""
     content_range = answer.header("Content-Range") or ""
     length = answer.header("Content-Length") or ""
     if answer.status == 206:
@@ -134,7 +134,7 @@ def _extent(answer: Answer, offset: int, body: Body, *, ranged: bool) -> tuple[i
         if answer.status == 416 and unsatisfied is not None:
             _check_size(unsatisfied[1], body)
         raise RangeError(f"the server answers status {answer.status} to the range from byte {offset} on")
-    # The server does not know ranges, or was not asked for one.
+    # The server does not support ranges, or none was requested.
     if length.isascii() and length.isdecimal():
         if ranged and length != str(body.size):
             raise RangeError(f"the server answers with {length[:_MAX_DIGITS]} bytes to the range from byte {offset} on")
@@ -143,7 +143,7 @@ def _extent(answer: Answer, offset: int, body: Body, *, ranged: bool) -> tuple[i
 
 
 def _after(pieces: Iterator[bytes], skip: int, digest: bytes | None, body: Body) -> Iterator[bytes]:
-    """*pieces* without their first *skip* bytes, whose digest has to be *digest* if that is given."""
+    """*pieces* without their first *skip* bytes, whose digest must be *digest* if that is given."""
     skipped = hashlib.sha256()
     for piece in pieces:
         if not skip:
@@ -160,7 +160,7 @@ def _after(pieces: Iterator[bytes], skip: int, digest: bytes | None, body: Body)
 
 
 def _chunks(answer: Answer, size: int) -> Iterator[bytes]:
-    """What *answer* brings, *size* bytes or more, gathered to chunks; all that came is given before an error is raised."""
+    """The body of *answer*, *size* bytes or more, in chunks of about 1 MiB; received bytes come before an error is raised."""
     left = size
     gathered: list[bytes] = []
     gathered_bytes = 0
@@ -181,7 +181,7 @@ def _chunks(answer: Answer, size: int) -> Iterator[bytes]:
             if gathered_bytes >= CHUNK_BYTES:
                 yield b"".join(gathered)
                 gathered, gathered_bytes = [], 0
-                # How long the caller took for it is not the connection's fault.
+                # The caller's time does not count for the connection.
                 window_bytes, window_start = 0, time.monotonic()
         if left > 0:
             raise TransientError("the connection ended early")
@@ -194,6 +194,6 @@ def _chunks(answer: Answer, size: int) -> Iterator[bytes]:
 
 
 def _check_size(said: str, body: Body) -> None:
-    # A header can hold more digits than Python converts.
+    # A header may hold more digits than Python converts.
     if len(said) > _MAX_DIGITS or int(said) != body.size:
         raise ContentError(f"{body.where}: {body.what} has {said[:_MAX_DIGITS]} bytes, but {body.says} {body.size}")

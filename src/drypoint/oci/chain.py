@@ -1,4 +1,4 @@
-"""Layer chains: what a layer is depends on all the layers below it.
+"""Chain-ids: the identity of a layer together with all layers below it.
 
 Format: OCI image-spec, config.md, "Layer ChainID".
 """

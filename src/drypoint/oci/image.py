@@ -1,6 +1,6 @@
-"""An image as planning needs it: what it is called, its config's exact bytes, and its layers with their chain-ids.
+"""Images as values: names, the exact bytes of the config, and layers with their chain-ids.
 
-Format of the config: OCI image-spec, config.md. The bytes are kept as they came, since the image id is their digest.
+Format of the config: OCI image-spec, config.md. Its bytes are kept as they came, because the image id is their digest.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _DELTA_BASE, _DELTA_CONFIG = "io.resin.delta.base", "io.resin.delta.config"
 
 
 class Delta(msgspec.Struct, frozen=True):
-    """What a delta of balenaEngine says of itself; its layers are patches.
+    """The labels of a balenaEngine delta, whose layers are patches.
 
     Source: balena-engine, distribution/pull_v2.go and daemon/images/image_delta.go.
 
     Attributes:
-        base: id of the image that it changes; empty if it names none.
-        target: id of the image that it makes; None if it has no config for it.
+        base: id of the image that the delta applies to; empty if it names none.
+        target: id of the resulting image; None if it has no config for it.
     """
 
     base: str
@@ -43,10 +43,10 @@ class Delta(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True):
-    """The part of an image config that the store depends on; ``content`` is the whole of it, byte for byte.
+    """The fields of an image config that the store needs; ``content`` is the whole config, byte for byte.
 
     Attributes:
-        delta: set if this is not an image's config but a delta's.
+        delta: set if this is the config of a delta and not of an image.
     """
 
     content: bytes
@@ -58,14 +58,14 @@ class Config(msgspec.Struct, frozen=True):
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """One layer in its place in the chain.
+    """One layer at its position in the chain.
 
     Attributes:
         blob: the descriptor of the compressed blob, or of the bare tar in a docker archive.
         diff_id: digest of the uncompressed tar.
-        chain_id: identity of the layer together with all below it.
+        chain_id: the identity of the layer together with all below it.
         parent: chain-id of the layer below; None for the base.
-        distributable: whether ``blob`` is what a registry calls it, so that the engine's distribution records may name it.
+        distributable: whether ``blob`` is the registry's descriptor, so that the engine's distribution records may name it.
     """
 
     blob: Descriptor
@@ -76,12 +76,12 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 class Image(msgspec.Struct, frozen=True):
-    """An image, resolved: everything but the layers' bytes.
+    """A resolved image: everything but the layers' bytes.
 
     Attributes:
         references: every name that repositories.json must have for it, each with a tag or a digest, never both.
-        tags: more names that it shall have, given as ``docker tag`` gives them.
-        repository: where its blobs came from, for the engine's distribution records; None when no registry was asked.
+        tags: additional names, as made by ``docker tag``.
+        repository: the repository of its blobs, for the engine's distribution records; None if it is not from a registry.
     """
 
     references: tuple[Reference, ...]
@@ -99,7 +99,7 @@ _StringOrStrings: TypeAlias = str | list[str] | None
 
 
 class _Empty(msgspec.Struct):
-    """The value of a member of a set, ``struct{}``: any object."""
+    """A value of a set's members, Go's ``struct{}``: any object."""
 
 
 _Set: TypeAlias = dict[str, _Empty] | None
@@ -156,8 +156,8 @@ class _RawContainerConfig(msgspec.Struct, rename="pascal"):
 
 
 class _RawConfig(msgspec.Struct, rename={"size": "Size", "os_version": "os.version", "os_features": "os.features"}):
-    """What the engine reads, with its types, also of what is not used here: an engine that cannot read a config drops the image
-    in silence when it starts.
+    """All fields that the engine reads, with its types, even those not used here: an engine silently drops an image at start
+    if it cannot read the config.
 
     Format: moby 20.10, image/image.go (V1Image, Image), api/types/container/config.go.
     """
@@ -182,11 +182,11 @@ class _RawConfig(msgspec.Struct, rename={"size": "Size", "os_version": "os.versi
 
 
 def parse_config(content: bytes, what: str) -> Config:
-    """Read an image config, as strictly as the engine does that will have to.
+    """Parse an image config as strictly as the engine will.
 
     Raises:
-        ManifestError: malformed, oversized, without a rootfs of layers, for another system than Linux, or with a history that
-            tells of more layers than there are.
+        ManifestError: malformed, oversized, without a rootfs of layers, for another system than Linux, or with more layers in
+            its history than there are.
     """
     if len(content) > MAX_CONFIG_BYTES:
         raise ManifestError(f"{what}: the config has {len(content)} bytes, more than the {MAX_CONFIG_BYTES} allowed")

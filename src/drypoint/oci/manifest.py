@@ -1,7 +1,7 @@
 """Descriptors, manifests and indexes, OCI and Docker schema 2.
 
 Formats: OCI image-spec, descriptor.md, manifest.md, image-index.md; Docker's "Image Manifest Version 2, Schema 2".
-Everything read here is hostile: sizes and counts are bounded before anything is believed.
+All input is hostile: sizes and counts are bounded first.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FOREIGN = ("foreign", "nondistributable")
 _CONFIG_TYPES = (
     MEDIA_TYPE_OCI_CONFIG,
     MEDIA_TYPE_DOCKER_CONFIG,
-    # What old registries and tools wrote; engines still take them for images (moby, distribution/registry.go, ImageTypes).
+    # From old registries and tools; engines still accept them as images (moby, distribution/registry.go, ImageTypes).
     "application/octet-stream",
     "application/json",
     "text/html",
@@ -47,7 +47,7 @@ _MAX_OFFERED = 20
 
 
 class Descriptor(msgspec.Struct, frozen=True):
-    """What a blob is called, what it is, and how many bytes it has."""
+    """The media type, digest and size in bytes of a blob."""
 
     media_type: str
     digest: Digest
@@ -72,7 +72,7 @@ class IndexEntry(msgspec.Struct, frozen=True):
 
 
 class Index(msgspec.Struct, frozen=True):
-    """Several images, usually one a platform."""
+    """Several images, usually one for each platform."""
 
     media_type: str
     manifests: tuple[IndexEntry, ...]
@@ -102,14 +102,14 @@ class _RawManifest(msgspec.Struct, rename={"schema_version": "schemaVersion", "m
 
 
 def parse_manifest(content: bytes, media_type: str, what: str, *, by_descriptor: bool = False) -> Manifest | Index:
-    """Read a manifest or an index.
+    """Parse a manifest or an index.
 
     Args:
-        content: the exact bytes; their digest is the caller's to check.
-        media_type: the Content-Type they came with, possibly empty; parameters are passed over.
-        what: how errors name the object.
-        by_descriptor: *media_type* is a descriptor's. What the manifest says of itself counts then, as long as both are
-            manifests or both are indexes: tools that convert one kind to the other leave the old type in the descriptor.
+        content: the exact bytes; the caller checks their digest.
+        media_type: the Content-Type of the answer, possibly empty; parameters are ignored.
+        what: its name in errors.
+        by_descriptor: *media_type* is a descriptor's. Then the manifest's own media type takes precedence, if both are
+            manifests or both are indexes: tools that convert between OCI and Docker leave the old type in the descriptor.
 
     Raises:
         ManifestError: schema 1, an unknown kind, malformed, or over the limits.
@@ -125,7 +125,7 @@ def parse_manifest(content: bytes, media_type: str, what: str, *, by_descriptor:
         raise ManifestError(f"{what}: the manifest is not well formed: {error}") from error
     if given.startswith(_SCHEMA_1) or raw.schema_version == 1:
         raise _schema_1(what)
-    # Engines do not look at the version of what the media type names.
+    # Engines ignore the schema version if the media type is known.
     if raw.schema_version != 2 and not (
         raw.schema_version == 0 and (raw.media_type or given) in ACCEPTED_MANIFEST_TYPES
     ):
@@ -135,7 +135,7 @@ def parse_manifest(content: bytes, media_type: str, what: str, *, by_descriptor:
     if differ and not (by_descriptor and (raw.media_type in _INDEX_TYPES) == (given in _INDEX_TYPES)):
         raise ManifestError(f"{what}: served as {given} but the manifest calls itself {raw.media_type}")
     if raw.manifests is not None and (raw.config is not None or raw.layers is not None):
-        # The confusion that CVE-2021-41190 is about: one text that is a manifest to one reader and an index to another.
+        # CVE-2021-41190: one document that some readers take for a manifest and others for an index.
         raise ManifestError(f"{what}: the manifest has both 'manifests' and 'config' or 'layers', so it is ambiguous")
     if kind in _INDEX_TYPES or (not kind and raw.manifests is not None):
         return _index(raw, kind or MEDIA_TYPE_OCI_INDEX, what)
@@ -145,10 +145,10 @@ def parse_manifest(content: bytes, media_type: str, what: str, *, by_descriptor:
 
 
 def refuse_schema_1(content: bytes, media_type: str, what: str) -> None:
-    """Look only for schema 1, whose digest is not that of *content*.
+    """Refuse schema 1, whose digest is not that of *content*.
 
     Raises:
-        ManifestError: *content*, which came as *media_type*, is of schema 1.
+        ManifestError: *content*, served as *media_type*, is of schema 1.
     """
     if media_type.strip().lower().startswith(_SCHEMA_1):
         raise _schema_1(what)
@@ -161,10 +161,10 @@ def refuse_schema_1(content: bytes, media_type: str, what: str) -> None:
 
 
 def choose_platform(index: Index, wanted: Platform, what: str) -> IndexEntry:
-    """The entry of *index* that serves *wanted* best; of equals, the first.
+    """The best entry of *index* for the platform *wanted*; of equals, the first.
 
     Raises:
-        ImageNotFoundError: none does; the message lists the platforms on offer.
+        ImageNotFoundError: there is none; the message lists the available platforms.
     """
     ranked = [
         (rank, position)
@@ -223,7 +223,7 @@ def _manifest(raw: _RawManifest, media_type: str, what: str) -> Manifest:
         raise ManifestError(f"{what}: the manifest lacks 'config'")
     if raw.config.media_type.partition(";")[0] not in _CONFIG_TYPES:
         raise ManifestError(f"{what}: its config is a {raw.config.media_type[:200]!r}, so it is not a container image")
-    # Without any it is an image of no layers, if its config says so too.
+    # Without layers it is an image of no layers, if its config agrees.
     layers = raw.layers or []
     if len(layers) > MAX_LAYERS:
         raise ManifestError(f"{what}: the manifest lists {len(layers)} layers, more than {MAX_LAYERS}")

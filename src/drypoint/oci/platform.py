@@ -1,6 +1,6 @@
-"""Platforms, and which image of an index serves one.
+"""Platforms, and the choice of an image for one.
 
-Format: OCI image-spec, image-index.md; names are normalised as containerd's platforms package does, which engines use.
+Format: OCI image-spec, image-index.md; names are normalised as in containerd's platforms package, which engines use.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LADDERS = {"arm": (5, 9), "amd64": (1, 4)}
 
 
 class Platform(msgspec.Struct, frozen=True):
-    """An operating system and processor, in the image-spec's words; no variant is the empty string."""
+    """An operating system and architecture, in the image-spec's words; the variant is "" if there is none."""
 
     os: str
     architecture: str
@@ -54,8 +54,8 @@ class Platform(msgspec.Struct, frozen=True):
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
     def normalized(self) -> Platform:
-        """The same platform in the one spelling that can be compared: lower case, aliases resolved, ``arm`` always with its
-        variant, the variants that say nothing (``arm64/v8``, ``amd64/v1``) left out."""
+        """The same platform in canonical spelling: lower case, aliases resolved, ``arm`` always with a variant, default
+        variants (``arm64/v8``, ``amd64/v1``) left out."""
         os, architecture, variant = self.os.lower(), self.architecture.lower(), self.variant.lower()
         alias, alias_variant = _ARCHITECTURE_ALIASES.get(architecture, (architecture, ""))
         variant = alias_variant or variant
@@ -70,10 +70,10 @@ class Platform(msgspec.Struct, frozen=True):
 
 
 def parse_platform(text: str) -> Platform:
-    """Read ``linux/arm64``, ``linux/arm/v7`` or a lone architecture, with the common aliases (``aarch64``, ``armv7hf``).
+    """Parse ``linux/arm64``, ``linux/arm/v7`` or a lone architecture, with the common aliases (``aarch64``, ``armv7hf``).
 
     Raises:
-        UsageError: *text* is none of these.
+        UsageError: *text* is not one of these.
     """
     shown = text if len(text) <= 100 else text[:100] + "…"
     parts = text.split("/")
@@ -88,11 +88,11 @@ def parse_platform(text: str) -> Platform:
 
 
 def preference(wanted: Platform, offered: Platform) -> int | None:
-    """How well *offered* serves *wanted*: 0 is exact, larger is worse, None is not at all.
+    """How well *offered* fits *wanted*: 0 is exact, larger is worse, None is not at all.
 
     A 32-bit ARM machine runs images for older variants, an amd64 machine those for older levels; the newest is the best.
-    Engines differ in the rest, and the strict answer is taken: 20.10 hands an arm/v7 image to an arm/v6 machine, on
-    which it crashes; 23 and later hand arm images to arm64 and 386 images to amd64, which 20.10 refuses to pull.
+    In the rest engines differ, and the strictest rule is used: 20.10 takes an arm/v7 image for an arm/v6 machine, on
+    which it crashes; 23 and later take arm images for arm64 and 386 images for amd64, which 20.10 refuses to pull.
     """
     wanted, offered = wanted.normalized(), offered.normalized()
     if (wanted.os, wanted.architecture) != (offered.os, offered.architecture):
@@ -104,10 +104,10 @@ def preference(wanted: Platform, offered: Platform) -> int | None:
 
 
 def runs(machine: Platform, image: Platform) -> bool:
-    """Whether *machine* runs what is for *image*, if not best.
+    """Whether *machine* can run images for the platform *image*.
 
-    As :func:`preference`, and a 64-bit processor also runs what is for the 32-bit one of its kind (containerd's platforms
-    package, ``compare.go``). An ARM image without a variant may be for any.
+    As :func:`preference`, and a 64-bit processor also runs programs for its 32-bit variant (containerd's platforms package,
+    ``compare.go``). An ARM image without a variant may be for any.
     """
     known, other = machine.normalized(), image.normalized()
     nested = (known.architecture, other.architecture) in (("arm64", "arm"), ("amd64", "386"))
@@ -116,7 +116,7 @@ def runs(machine: Platform, image: Platform) -> bool:
 
 
 def _generation(platform: Platform) -> int | None:
-    """Where the variant stands on its architecture's ladder; None if it is not on it."""
+    """The rank of the variant within its architecture; None if the variant is unknown."""
     oldest, newest = _LADDERS.get(platform.architecture, (1, 0))
     digits = (platform.variant or "v1").removeprefix("v")
     generation = int(digits) if digits.isdecimal() and len(digits) == 1 else 0

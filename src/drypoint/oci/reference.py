@@ -1,7 +1,7 @@
 """Image references, as users write them and as the engine stores them.
 
-Grammar: github.com/distribution/reference, reference.go. A name's familiar form (``alpine``) is what the engine keeps in
-repositories.json; its canonical form (``docker.io/library/alpine``) is what a registry is asked for.
+Grammar: github.com/distribution/reference, reference.go. The familiar form of a name (``alpine``) is the one in
+repositories.json; its canonical form (``docker.io/library/alpine``) is the one in requests to a registry.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _BARE_HEX = re.compile(r"[a-f0-9]{64}")
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """A named image: where (``domain``), which repository (``path``), and which of its images.
+    """A named image: registry (``domain``), repository (``path``), and tag or digest.
 
-    With neither tag nor digest given, ``tag`` is ``latest``. With both, the digest decides what is fetched.
+    If neither is given, ``tag`` is ``latest``. With both, the digest decides what is fetched.
     """
 
     domain: str
@@ -44,7 +44,7 @@ class Reference(msgspec.Struct, frozen=True):
 
     @property
     def familiar_name(self) -> str:
-        """The name as the engine writes it to repositories.json, ``alpine``."""
+        """The name in repositories.json, ``alpine``."""
         if self.domain != DEFAULT_DOMAIN:
             return self.name
         return self.path.removeprefix(_OFFICIAL_PREFIX) if self.path.count("/") == 1 else self.path
@@ -57,7 +57,7 @@ class Reference(msgspec.Struct, frozen=True):
         return f"{self.familiar_name}{tag}{digest}"
 
     def with_digest(self, digest: Digest) -> Reference:
-        """The same repository, by *digest* alone."""
+        """The reference to *digest* in the same repository, without a tag."""
         return replace(self, tag=None, digest=digest)
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 def parse_reference(text: str) -> Reference:
-    """Read *text* the way ``docker pull`` does.
+    """Parse *text* as ``docker pull`` does.
 
     Raises:
         InvalidReferenceError: it breaks the grammar, is too long, or is a bare image id.
@@ -76,7 +76,7 @@ def parse_reference(text: str) -> Reference:
     rest, at, digest_text = text.partition("@")
     digest = None
     if at and not digest_text.startswith("sha256:"):
-        # What stands before it may be a user name and password, as in a URL: not to be repeated.
+        # The text before it may be a user name and password, as in a URL: the message must not repeat it.
         raise InvalidReferenceError(
             "an image reference has '@' only before sha256:DIGEST; user names and passwords belong in ~/.docker/config.json "
             "(docker login)"
@@ -105,8 +105,8 @@ def parse_reference(text: str) -> Reference:
 def _split_domain(name: str) -> tuple[str, str]:
     """Docker's rule: a first part is a domain if it has a dot or a colon, or is ``localhost``.
 
-    Engines from 24 on take upper-case letters for a sign of a domain too; 20.10 calls them an error, as here: ``MyTeam/app``
-    is far more often a slip than a host.
+    Engines from 24 on also take a first part with upper-case letters for a domain; for 20.10 it is an error, and so it is
+    here: ``MyTeam/app`` is far more often a mistake than a host.
     """
     first, slash, rest = name.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):

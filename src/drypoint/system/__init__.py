@@ -1,4 +1,4 @@
-"""What the system on a disk image says of its engine: where its store is, and whether it will read one of overlay2."""
+"""The engine's configuration in the system on a disk image: where its store is, and whether it will use overlay2."""
 
 from .engine import Obstacle, StorePlace, find_store
 from .settings import DEFAULT_DATA_ROOT

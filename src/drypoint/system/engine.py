@@ -1,7 +1,7 @@
-"""Whether the engine of a disk image will read an overlay2 store that is put into one of its partitions.
+"""The check that the engine on a disk image will use an overlay2 store in one of its partitions.
 
-Sources: moby, daemon/graphdriver/driver.go (scanPriorDrivers), daemon/config, daemon/daemon.go; each rule was seen with dockerd
-20.10.24 (tests/engine/test_base_engine.py).
+Sources: moby, daemon/graphdriver/driver.go (scanPriorDrivers), daemon/config, daemon/daemon.go; each rule was observed with
+dockerd 20.10.24 (tests/engine/test_base_engine.py).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MAX_LAYERS = 64
 
 
 class Obstacle(msgspec.Struct, frozen=True):
-    """Why the engine would not read the store: *code* is that of a finding, *text* and *remedy* are clauses."""
+    """A reason why the engine would not use the store: *code* is that of a finding, *text* and *remedy* are clauses."""
 
     code: str
     path: bytes
@@ -47,13 +47,13 @@ class Obstacle(msgspec.Struct, frozen=True):
 
 
 class StorePlace(msgspec.Struct, frozen=True):
-    """Where the store is.
+    """The place of the store.
 
     Attributes:
         data_root: a path in the partition, without symbolic links unless an obstacle says that they cannot be followed.
-        source: the setting that says so; None if it was asked for, or is the default.
-        obstacles: none if the engine reads the store.
-        warnings: what could not be found out, a sentence each.
+        source: the setting that it comes from; None if it was requested, or is the default.
+        obstacles: empty if the engine uses the store.
+        warnings: what is unknown, a sentence each.
     """
 
     data_root: bytes
@@ -76,7 +76,7 @@ def find_store(device: Device, table: PartitionTable, number: int, wanted: bytes
 
     Args:
         number: of a partition with an ext file system.
-        wanted: the data root that was asked for, a clean path in the partition; None for what the disk image says, else
+        wanted: the requested data root, a clean path in the partition; None for the one configured on the disk image, else
             ``docker``.
 
     Raises:
@@ -102,7 +102,7 @@ def _other_systems(
             found = (_system(reader, root, one, table, probed) for root in roots)
             system = next((system for system in found if system is not None), None)
         except DiskImageError:
-            # Not the partition that is written to: what is wrong with it is not this job's.
+            # Damage in a partition that is not written is not this job's concern.
             continue
         if system is not None:
             yield system
@@ -128,7 +128,7 @@ def _system(
 
 
 class _Judge:
-    """One look at one partition."""
+    """The checks for one partition."""
 
     def __init__(self, reader: TreeReader, number: int, own: _System | None, systems: Sequence[_System]) -> None:
         self._reader = reader
@@ -154,7 +154,7 @@ class _Judge:
         return StorePlace(data_root, source, tuple(self._obstacles), tuple(self._warnings))
 
     def _mounted(self, system: _System, wanted: bytes | None) -> bytes | None:
-        """Where the engine's own default is in this partition; None if *system* does not mount it there."""
+        """The path of the engine's default data root in this partition; None if *system* does not mount it there."""
         mount = covering(system.mounts, ENGINES_DEFAULT)
         if mount is None or mount.partition != self._number:
             return None
@@ -167,7 +167,7 @@ class _Judge:
         return inside
 
     def _said(self, system: _System, setting: Setting, wanted: bytes | None) -> bytes | None:
-        """The data root in this partition that *system* names; None if it is elsewhere, or cannot be used."""
+        """The data root in this partition by the settings of *system*; None if it is elsewhere, or cannot be used."""
         where = f"{setting.source} in partition {system.partition} sends the engine to {setting.value!r}"
         if not setting.value.startswith("/"):
             self._warnings.append(f"{where}, which is not an absolute path; nothing is known of where that is")
@@ -201,7 +201,7 @@ class _Judge:
         return follow_links(self._reader, one).path == follow_links(self._reader, other).path
 
     def _followed(self, path: bytes) -> bytes:
-        """*path* without symbolic links, or as it is where they lead out of the partition."""
+        """*path* without symbolic links, or unchanged if they lead out of the partition."""
         followed = follow_links(self._reader, path)
         found = path if followed.path is None else followed.path
         mount = covering(self._own.mounts, found) if self._own is not None else None
@@ -239,7 +239,7 @@ class _Judge:
         return path if self._obstacles else found
 
     def _dangles(self, path: bytes, found: bytes) -> bool:
-        """Whether a link on *path*, which leads to *found*, leads to nothing: where mkdir -p fails."""
+        """Whether a link on *path*, which leads to *found*, is dangling, so that mkdir -p fails."""
         if self._reader.lookup(found) is not None:
             return False
         parent, _, name = path.rpartition(b"/")
@@ -314,7 +314,7 @@ class _Judge:
             )
 
     def _is_in_use(self, path: bytes) -> bool:
-        """Whether there is anything at *path* but an empty directory: then dockerd takes it for a driver's."""
+        """Whether there is anything but an empty directory at *path*: then dockerd counts it as a driver's."""
         stat = self._reader.lookup(path)
         if stat is None:
             return False

@@ -1,4 +1,4 @@
-"""Small files of a root file system, read as the running system finds them: through symbolic links."""
+"""Reading small files of a root file system as the running system would: through symbolic links."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MAX_NAMES = 4096
 
 
 def text_of(reader: TreeReader, root: bytes, path: bytes) -> str | None:
-    """The text of the file *path* below the directory *root*; None if there is none, or it is too large for a setting."""
+    """The text of the file *path* below the directory *root*; None if it does not exist or is too large for a setting."""
     place = follow_links(reader, path, root).path
     stat = None if place is None else reader.lookup(place)
     if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size > _MAX_BYTES:
@@ -18,7 +18,7 @@ def text_of(reader: TreeReader, root: bytes, path: bytes) -> str | None:
 
 
 def names_in(reader: TreeReader, root: bytes, path: bytes) -> list[bytes]:
-    """The names in the directory *path* below *root*, sorted; none if there is no such directory, or far too many."""
+    """The names in the directory *path* below *root*, sorted; empty if it does not exist or has far too many."""
     place = follow_links(reader, path, root).path
     stat = None if place is None else reader.lookup(place)
     if stat is None or not isinstance(stat.entry, Directory):

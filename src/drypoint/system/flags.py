@@ -1,7 +1,7 @@
-"""The flags that a system's init gives its engine.
+"""The command-line flags of the engine, from the system's init configuration.
 
-Formats: systemd.unit(5), systemd.service(5), systemd.exec(5) as far as ExecStart and the variables in it go; the variable
-DOCKER_OPTS of etc/default/docker, as Debian's unit and the init scripts before systemd use it.
+Formats: systemd.unit(5), systemd.service(5), systemd.exec(5) for ExecStart and the variables in it; the variable DOCKER_OPTS
+of etc/default/docker, as in Debian's unit and the init scripts before systemd.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 
 
 def engine_flags(reader: TreeReader, root: bytes, unit: bytes) -> tuple[str, ...]:
-    """The arguments that the engine of the service *unit* is started with; none where that is not known.
+    """The arguments of the engine in the service *unit*; empty if unknown.
 
     Args:
         root: the directory of *reader*'s tree that is the running system's ``/``.
-        unit: ``docker.service`` or the like.
+        unit: such as ``docker.service``.
     """
     commands: list[str] = []
     variables: dict[str, str] = {}
@@ -41,7 +41,7 @@ def engine_flags(reader: TreeReader, root: bytes, unit: bytes) -> tuple[str, ...
         for key, value in _service_lines(text):
             match key:
                 case "ExecStart":
-                    # An empty one takes back those before it.
+                    # An empty one resets those before it.
                     commands = [*commands, value] if value else []
                 case "Environment":
                     variables.update(_assignments(_words(value)))
@@ -56,7 +56,7 @@ def engine_flags(reader: TreeReader, root: bytes, unit: bytes) -> tuple[str, ...
         commands = ["dockerd $DOCKER_OPTS"]
     found = [argument for command in commands for argument in _arguments(command, variables)]
     if "DOCKER_DRIVER" in variables:
-        # It goes before every other setting of the driver.
+        # It takes precedence over every other setting of the driver.
         found.append(f"--storage-driver={variables['DOCKER_DRIVER']}")
     return tuple(found)
 
@@ -91,7 +91,7 @@ def _service_lines(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _arguments(command: str, variables: dict[str, str]) -> Sequence[str]:
-    """What follows the engine's program in *command*. A word that is a variable becomes its words, as systemd has it."""
+    """The words after the engine's program in *command*. As in systemd, a word that is a variable is split into words."""
     words: list[str] = []
     for word in _words(command):
         whole = re.fullmatch(r"\$(\w+)", word)
@@ -120,5 +120,5 @@ def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError:
-        # An open quote: nothing that a shell or systemd would take.
+        # An open quote, which neither a shell nor systemd accepts.
         return []

@@ -1,4 +1,4 @@
-"""Where a system mounts its partitions, as far as its fstab(5) says."""
+"""The mounts of a system by its fstab(5)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Mount(msgspec.Struct, frozen=True):
     """A line of fstab.
 
     Attributes:
-        source: as it is written there.
-        point: a clean path from the system's root.
-        partition: the number of the disk image's partition that *source* means; None where it is not one of them.
+        source: its first field.
+        point: the mount point, a clean path from the system's root.
+        partition: the number of the disk image's partition that *source* names; None if it is not one of them.
     """
 
     source: str
@@ -35,7 +35,7 @@ class Mount(msgspec.Struct, frozen=True):
 def read_mounts(
     reader: TreeReader, root: bytes, table: PartitionTable, probed: Sequence[ProbedPartition]
 ) -> tuple[Mount, ...]:
-    """What the system whose ``/`` is the directory *root* mounts from partitions, the root itself left out."""
+    """The mounts of partitions in the system whose ``/`` is the directory *root*, without the root itself."""
     found: list[Mount] = []
     for line in (text_of(reader, root, b"etc/fstab") or "").splitlines():
         fields = line.split()
@@ -52,7 +52,7 @@ def read_mounts(
 
 
 def covering(mounts: Sequence[Mount], path: bytes) -> Mount | None:
-    """The mount that *path*, clean and from the system's root, is in; None for the root file system itself."""
+    """The mount with *path*, a clean path from the system's root; None for the root file system."""
     holding = [one for one in mounts if (path + b"/").startswith(one.point + b"/")]
     return max(holding, key=lambda one: len(one.point), default=None)
 
@@ -74,7 +74,7 @@ def _partition(source: str, table: PartitionTable, probed: Sequence[ProbedPartit
 
 
 def _names(tag: str, one: ProbedPartition, table: PartitionTable) -> tuple[str, ...]:
-    """What *one* is called by the tag, in lower case: no two file systems differ by case alone."""
+    """The names of *one* for the tag, in lower case: no two file systems differ by case alone."""
     partition, filesystem = one.partition, one.filesystem
     match tag:
         case "LABEL":

@@ -1,7 +1,7 @@
-"""What a system's files tell its engine about its store.
+"""The settings of a system's engine about its store.
 
-Formats: daemon.json (moby, daemon/config) and dockerd's flags (moby, cmd/dockerd), the latter in systemd units. A flag and the
-same key in daemon.json are an error to dockerd; here the flag counts.
+Formats: daemon.json (moby, daemon/config) and dockerd's flags (moby, cmd/dockerd), the latter in systemd units. dockerd refuses
+a flag with the same key in daemon.json; here the flag takes precedence.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _DaemonJson(
     msgspec.Struct,
     rename={"data_root": "data-root", "storage_driver": "storage-driver", "userns_remap": "userns-remap"},
 ):
-    """The directives of daemon.json that matter; ``graph`` is the name of data-root before Docker 23."""
+    """The relevant directives of daemon.json; ``graph`` is the name of data-root before Docker 23."""
 
     graph: str = ""
     data_root: str = ""
@@ -50,21 +50,21 @@ class _DaemonJson(
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What is said, and which file says so, a path from the system's root."""
+    """A value, and the file that it comes from, as a path from the system's root."""
 
     value: str
     source: str
 
 
 class EngineSettings(msgspec.Struct, frozen=True):
-    """What decides where an engine's store is and of which kind; None where nothing is said.
+    """The settings for the place and kind of an engine's store; None where not set.
 
     Attributes:
         data_root: an absolute path on the running system.
-        storage_driver: the graph driver, ``overlay2`` say.
+        storage_driver: the graph driver, such as ``overlay2``.
         userns_remap: the user that containers' root is mapped to.
-        containerd_store: set where images are kept by containerd's snapshotters.
-        unreadable: files that dockerd itself would not start with, with the reason.
+        containerd_store: set if containerd's snapshotters hold the images.
+        unreadable: files with which dockerd would not start, with the reason.
     """
 
     data_root: Setting | None = None
@@ -79,7 +79,7 @@ class EngineSettings(msgspec.Struct, frozen=True):
 
 
 def read_settings(reader: TreeReader, root: bytes) -> EngineSettings:
-    """What the system whose ``/`` is the directory *root* tells its engine, be it Docker or balenaEngine."""
+    """The engine's settings in the system whose ``/`` is the directory *root*, for Docker or balenaEngine."""
     found: dict[str, Setting] = {}
     unreadable: list[str] = []
     for config_file, units in _ENGINES:
@@ -107,7 +107,7 @@ def read_settings(reader: TreeReader, root: bytes) -> EngineSettings:
 
 
 def _directives(text: str) -> Iterator[tuple[str, str]]:
-    """The directives of a daemon.json that matter, empty and null ones left out.
+    """The relevant directives of a daemon.json, without empty and null ones.
 
     Raises:
         JsonError: the engine would refuse it.
@@ -129,7 +129,7 @@ def _directives(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _known_flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The flags that matter, as pflag reads them: ``--name=value``, ``--name value``, ``-n value``, ``-nvalue``."""
+    """The relevant flags, in pflag's forms: ``--name=value``, ``--name value``, ``-n value``, ``-nvalue``."""
     position = 0
     while position < len(arguments):
         argument = arguments[position]
