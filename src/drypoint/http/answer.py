@@ -1,4 +1,4 @@
-"""An answer of a server: its header is there, its body is still to be read."""
+"""A server's answer, whose body has not been read yet."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _GZIP = b"\x1f\x8b\x08"
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A response with its body still to be read, and where it came from in the end.
+    """A response whose body has not been read yet, and its final URL.
 
     Attributes:
-        foreign: whether it comes from another origin than the one asked first.
-        until: when an answer that is read whole has to be complete, on the clock of :func:`time.monotonic`.
+        foreign: whether it is from another origin than that of the first request.
+        until: deadline for :meth:`read_all`, a time of :func:`time.monotonic`.
         patience: seconds for the next bytes of the body.
         authorization: the Authorization header sent to that origin.
     """
@@ -55,7 +55,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def has_end(self) -> bool:
-        """Whether its header says where the body ends; otherwise the body ends with the connection."""
+        """Whether the header gives the end of the body; otherwise the body ends with the connection."""
         return self.header("Content-Length") is not None or self.header("Transfer-Encoding") is not None
 
     def header(self, name: str) -> str | None:
@@ -65,32 +65,32 @@ class Answer(msgspec.Struct, frozen=True):
         return list(self.response.headers.getlist(name))
 
     def close(self) -> None:
-        """Let go of the connection; it is used again only if the body was read to its end."""
+        """Release the connection; it is only reused if the body was read to its end."""
         self.response.close()
         self.response.release_conn()
 
     def discard(self) -> None:
-        """Read past a short body that is not needed, so that the connection can be reused."""
+        """Read and drop a short body, so that the connection can be reused."""
         try:
             self.read_all(_DISCARDED_BYTES, _DISCARD_SECONDS)
         except (TransientError, TransferError):
-            # Not worth reading to its end: closing ends the connection instead.
+            # Too long to read: end the connection.
             self.response.close()
         self.close()
 
     def read_some(self, until: float = float("inf")) -> bytes:
-        """The bytes that are there, up to 1 MiB; empty at the end. What frames the body, such as the sizes of chunks and what
-        follows the last one, is none of it: it may take as long as a connection may stall.
+        """The available bytes, up to 1 MiB; empty at the end. The framing of the body, such as the sizes of chunks and the
+        trailer, does not count as bytes: it may take as long as a connection may stall.
 
         Args:
-            until: when it has to be done, on the clock of :func:`time.monotonic`.
+            until: a deadline, a time of :func:`time.monotonic`.
 
         Raises:
             TransientError: the connection broke, stalled, or ended before Content-Length.
         """
         soon = min(until, time.monotonic() + self.patience)
         try:
-            # read1 gives what has come: nothing that came before a break is lost, as it would be in one large read.
+            # read1 returns what has come: with one large read, the bytes before a broken connection would be lost.
             with current().waker(partial(hang_up, self.response)), read_by(self.response, soon):
                 return self.response.read1(_READ_SIZE, decode_content=False) or b""
         except (exceptions.HTTPError, OSError) as error:
@@ -103,7 +103,7 @@ class Answer(msgspec.Struct, frozen=True):
         """The whole body.
 
         Args:
-            seconds: for the body alone. The whole answer, from the request on, has ``request_timeout`` in any case.
+            seconds: timeout for the body alone; for the whole answer, from the request on, it is ``request_timeout``.
 
         Raises:
             TransientError: the connection broke, or it took too long.
@@ -119,7 +119,7 @@ class Answer(msgspec.Struct, frozen=True):
         return self._decoded(b"".join(pieces), limit)
 
     def _decoded(self, content: bytes, limit: int) -> bytes:
-        """*content*, decompressed if the server compressed it unasked."""
+        """*content*, decompressed if the server compressed it without a request to do so."""
         encoding = (self.header("Content-Encoding") or "").strip().lower()
         if encoding not in ("gzip", "x-gzip") or self.status == 206 or not content.startswith(_GZIP):
             return content

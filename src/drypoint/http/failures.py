@@ -40,7 +40,7 @@ _NOT_TLS = frozenset(("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"
 
 
 class PlainHttpError(TransferError):
-    """The server does not speak TLS; the message ends without the advice, which is the caller's to give."""
+    """The server does not speak TLS; the caller adds the advice to the message."""
 
 
 def failure_of(error: Exception, url: str, certificates: Path) -> TransferError | TransientError:
@@ -102,14 +102,14 @@ def address_failure(url: str, address: str) -> TransferError:
 
 
 def _tls_reason(error: BaseException) -> BaseException:
-    """The error of OpenSSL inside what urllib3 made of it."""
+    """The OpenSSL error inside urllib3's error."""
     while isinstance(error, exceptions.SSLError) and error.args and isinstance(error.args[0], BaseException):
         error = error.args[0]
     return error
 
 
 def reason_of(error: BaseException) -> str:
-    """What failed, without an address: urllib3's own messages may quote a signed one."""
+    """What failed, without the URL: urllib3's own messages may quote a signed one."""
     match error:
         case exceptions.NameResolutionError():
             return "the host's name could not be resolved"

@@ -1,4 +1,4 @@
-"""How a server is reached: what a caller may choose."""
+"""Options for HTTP."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .zones import Reach, Zone
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
-    """The defaults do what ``docker pull`` does on this machine.
+    """Options for HTTP; the defaults are those of ``docker pull`` on this machine.
 
     Attributes:
-        insecure_registries: registries (``host[:port]``, or CIDR blocks of addresses) that may be reached by plain http
-            when https fails. Certificates are checked for these too. Loopback needs no entry.
+        insecure_registries: registries (``host[:port]``, or CIDR blocks of addresses) for which plain http is allowed if https
+            fails. Certificates are checked for these too. Loopback needs no entry.
         allowed_hosts: hosts (``host[:port]``, or CIDR blocks of addresses) that others than the caller may name wherever they
             are; *insecure_registries* are among them. Without an entry, what a redirect, a token server's address or an
             apps.json names is only reached in a network that is no more private than that of whoever names it.
@@ -26,11 +26,11 @@ class HttpOptions:
             None: the caller itself names them, and may name any.
         ca_files: PEM files of certificate authorities to trust in addition to the system's.
         certs_directory: docker's directory of certificates by registry.
-        environment: where proxies are looked up.
-        connect_timeout: seconds to reach a host.
-        read_timeout: seconds without a byte of what is awaited after which a connection counts as broken.
+        environment: the environment with the proxy variables.
+        connect_timeout: seconds to connect to a host.
+        read_timeout: seconds without a byte after which a connection counts as broken.
         request_timeout: seconds for a whole manifest or token, and for the header of any other answer, with all redirects
-            before it. Blobs and disk images have a least rate instead, see :mod:`drypoint.http.transfer`.
+            before it. Blobs and disk images have a minimum rate instead, see :mod:`drypoint.http.transfer`.
         user_agent: the User-Agent header of all requests.
     """
 

@@ -1,4 +1,4 @@
-"""HTTP as registries need it: requests through pools and proxies, redirects that lose secrets, bounded bodies."""
+"""The HTTP transport: connection pools and proxies, redirects without secrets, bounded bodies."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 
 class Transport:
-    """The connections for one registry: to it, to its token server, and to the hosts it redirects to.
+    """The connections for one registry: to itself, its token server, and the hosts that it redirects to.
 
-    One per registry, because docker's certificates are per registry. Thread-safe.
+    One for each registry, because docker's certificates are per registry. Thread-safe.
     """
 
     def __init__(self, domain: str, options: HttpOptions) -> None:
@@ -58,13 +58,13 @@ class Transport:
         ``Authorization`` is dropped for good once a redirect leaves the origin (scheme, host and port).
 
         Args:
-            elsewhere: gives the Authorization header for an address of another origin; None is for none.
+            elsewhere: returns the Authorization header for a URL of another origin, or None.
             named_from: where the server is that named *url*; None: as the options say.
 
         Raises:
-            TransientError: no answer, in a way that may pass; or its header, with all redirects before it, took longer than
+            TransientError: no answer, but a retry may help; or its header, with all redirects before it, took longer than
                 ``request_timeout``.
-            TransferError: no answer in a way that will stay: certificates, no such host, redirects that are refused, a host
+            TransferError: no answer, and a retry would not help: certificates, no such host, refused redirects, a host
                 that only others than the caller name, in a network that is more private than theirs; PlainHttpError: the server
                 does not speak TLS.
         """
@@ -95,7 +95,7 @@ class Transport:
         raise TransferError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
 
     def close(self) -> None:
-        """End all connections, those that other threads wait on too."""
+        """End all connections, including those that other threads wait on."""
         self._sockets.end()
         with self._lock:
             for pools in self._managers.values():
