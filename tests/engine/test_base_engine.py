@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.disk import FileDevice, read_table
+from drypoint.disk import FileDevice
 from drypoint.errors import ToolError
 from drypoint.system import StorePlace, find_store
+from drypoint.volumes.partitioned_disk import PartitionedDisk
 from tests.support.docker_engine import DockerEngine
 from tests.support.ext4_images import make_ext4
 from tests.support.mounts import mounted
@@ -46,7 +47,7 @@ def fill(root: Path, names: tuple[str, ...]) -> None:
 
 def place_of(image: Path) -> StorePlace:
     with FileDevice(image) as device:
-        return find_store(device, read_table(device), 0, b"docker")
+        return find_store(PartitionedDisk(device).volume(0), b"docker")
 
 
 def starts(root: Path, config: Mapping[str, object] | None = None) -> str | None:

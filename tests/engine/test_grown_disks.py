@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from drypoint.disk import FileDevice, Partition, PartitionKind, find_partition, read_table
+from drypoint.disk import FileDevice, Partition, PartitionKind, read_table
 from drypoint.errors import DiskImageError
 from drypoint.progress import SILENT
 from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, PartitionTable, Sizes, build_disk_image
 from drypoint.samples.tools import run_tool
 from drypoint.sizing.space import Space
-from drypoint.volumes.growing_partition import GrowingPartition
+from drypoint.volumes.partitioned_disk import PartitionedDisk
+from drypoint.volumes.writable_volume import WritableVolume
 from tests.support.mounts import mounted
 
 pytestmark = [
@@ -69,9 +70,8 @@ def reading_kernel(tmp_path_factory: pytest.TempPathFactory) -> frozenset[Partit
     return frozenset(kinds)
 
 
-def growing(disk: FileDevice, selector: str | int, directory: Path) -> GrowingPartition:
-    table = read_table(disk)
-    return GrowingPartition(disk, table, find_partition(disk, table, selector).partition, directory, SILENT)
+def growing(disk: FileDevice, selector: str | int, directory: Path) -> WritableVolume:
+    return WritableVolume(disk, PartitionedDisk(disk).volume(selector), directory, SILENT)
 
 
 @pytest.mark.parametrize("table", PartitionTable)

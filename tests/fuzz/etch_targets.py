@@ -10,7 +10,7 @@ from drypoint.errors import ContentError, DrypointError
 from drypoint.etch import EtchReader, EtchWriter, Injection, Manifest, manifest_text, parse_manifest
 from drypoint.etch.base_manifest import _Document, parse_base_manifest
 from drypoint.fstree import Directory, HardLink, Metadata, Regular, Symlink
-from drypoint.injection.members import Injector, Kind
+from drypoint.injection.members import Injector
 from drypoint.sinks import MemoryTree
 from drypoint.sinks.tar import END_OF_ARCHIVE, entry_header, padding
 from drypoint.stores import detect
@@ -25,11 +25,9 @@ _MOST_BYTES = 1 << 20
 class _Tree(MemoryTree):
     """A partition in memory, which can be asked what is there."""
 
-    def kind(self, path: bytes) -> Kind | None:
+    def is_directory(self, path: bytes) -> bool | None:
         found = self.lookup(path)
-        if found is None:
-            return None
-        return "directory" if isinstance(found.entry, Directory) else "other"
+        return None if found is None else isinstance(found.entry, Directory)
 
 
 def inject_any_archive(data: bytes) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ..disk import Device, Window, read_table
-from ..disk.ext4.read.reader import Ext4Reader
+from ..disk import Device
 from ..errors import FilesystemError, StoreError, UsageError
 from ..stores import StoreContents
 from ..system import find_store
-from ..volumes.inner_image import target_disk
-from ..volumes.repair import find_data_partition
+from ..volumes.partitioned_disk import open_disk
 from ..volumes.target import Target
 from .os_root import read_supervisor_conf
 from .running_supervisor import RunningSupervisor, find_supervisor, supervisor_by
@@ -63,13 +61,13 @@ def supervisor_of(
 def _supervisor_on(base: Device | None, target: Target, given: str | None) -> RunningSupervisor | None:
     if base is None:
         return None
-    disk = target_disk(base, target)
-    partition = find_data_partition(disk, target).partition
+    volume = open_disk(base, target.container).volume(target.partition)
+    disk = volume.disk.device
     # The plan refuses a file system that was not unmounted cleanly.
     try:
-        place = find_store(disk, read_table(disk), partition.number, target.data_root)
+        place = find_store(volume, target.data_root)
         # The plan refuses a store that the engine does not use.
-        reader = Ext4Reader(Window(disk, partition.start, partition.size), allow_dirty=True)
+        reader = volume.reader(allow_dirty=True)
         return None if place.obstacles else find_supervisor(disk, reader, place.data_root)
     except (FilesystemError, StoreError) as error:
         # The plan refuses damage, or it is repaired first (--fsck). Until then only supervisor.conf is used.

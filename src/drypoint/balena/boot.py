@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..disk import Device, ProbedPartition, Window, describe, probe_partitions, read_table
+from ..disk import Device, ProbedPartition, Window, describe
 from ..disk.fat.files import list_fat_directory, read_fat_file
-from ..errors import FilesystemError, PartitionTableError
+from ..errors import PartitionTableError
 from ..volumes.fat_files import FatFile
+from ..volumes.partitioned_disk import PartitionedDisk
 from .boot_config import CONFIG_FILE, MAX_CONFIG_BYTES, Setting, merge_config
 from .boot_partition import BOOT_LABELS, read_boot_file
 from .network import CONNECTIONS_DIRECTORY, NetworkConnection, check_distinct
@@ -80,10 +81,11 @@ def read_config(device: Device) -> bytes | None:
         FilesystemError: the boot partition is not FAT, or damaged, or the file is too large.
         ToolError: mtools is missing.
     """
-    found = _boot_partitions(probe_partitions(device, read_table(device)))
+    disk = PartitionedDisk(device)
+    found = _boot_partitions(disk.partitions)
     if not found:
         return None
-    probed = _the_one(device, found)
+    probed = _the_one(disk, found)
     return read_boot_file(device, probed.partition, CONFIG_FILE, MAX_CONFIG_BYTES)
 
 
@@ -95,14 +97,14 @@ def find_boot_partition(device: Device) -> ProbedPartition:
         FilesystemError: it is not FAT.
         DiskImageError: the device cannot be read.
     """
-    partitions = probe_partitions(device, read_table(device))
-    found = _boot_partitions(partitions)
+    disk = PartitionedDisk(device)
+    found = _boot_partitions(disk.partitions)
     if not found:
         raise PartitionTableError(
             f"{device.name} has no boot partition (label {', '.join(BOOT_LABELS[:-1])} or {BOOT_LABELS[-1]}); it has "
-            f"{describe(partitions)}"
+            f"{describe(disk.partitions)}"
         )
-    return _the_one(device, found)
+    return _the_one(disk, found)
 
 
 def _boot_partitions(partitions: tuple[ProbedPartition, ...]) -> list[ProbedPartition]:
@@ -117,15 +119,12 @@ def _boot_partitions(partitions: tuple[ProbedPartition, ...]) -> list[ProbedPart
     return []
 
 
-def _the_one(device: Device, found: list[ProbedPartition]) -> ProbedPartition:
+def _the_one(disk: PartitionedDisk, found: list[ProbedPartition]) -> ProbedPartition:
     if len(found) > 1:
         raise PartitionTableError(
-            f"{device.name} has {len(found)} boot partitions with the same label: {describe(tuple(found))}; expected one"
+            f"{disk.device.name} has {len(found)} boot partitions with the same label: {describe(tuple(found))}; expected one"
         )
     filesystem = found[0].filesystem
     if filesystem is None or not filesystem.kind.is_fat:
-        kind = filesystem.kind.value if filesystem is not None else "no known file system"
-        raise FilesystemError(
-            f"{device.name}: the boot partition, number {found[0].partition.number}, holds {kind}, expected FAT"
-        )
+        raise disk.wrong_kind(found[0], "the boot partition needs FAT")
     return found[0]

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 import msgspec
 
 from ..decoders import json_decoder
-from ..disk import Device, FilesystemKind, ProbedPartition, Window, probe_partitions, read_table
-from ..disk.ext4.read.reader import Ext4Reader
+from ..disk import Device, FilesystemKind, ProbedPartition
 from ..disk.probe import probe_compressed
-from ..disk.tables.tail import open_disk_image_file
 from ..errors import DiskImageError, FilesystemError, UsageError
-from ..fstree import Directory, Regular, join
+from ..fstree import Directory, Regular, TreeReader, join
 from ..fstree.extra_file import ExtraFile
+from ..volumes.partitioned_disk import INNER_IMAGE, PartitionedDisk
 from ..volumes.target import Container
+from ..volumes.volume import PartitionVolume
 from .boot_partition import boot_partitions, read_boot_file
 
 ROOT_LABELS = ("flash-rootA", "flash-root")
@@ -75,23 +75,23 @@ def find_flasher(device: Device) -> Flasher | None:
         FilesystemError: the file system that holds it, or the data partition of a disk image, is encrypted.
         ToolError: mtools is missing.
     """
-    table = read_table(device)
-    probed = probe_partitions(device, table)
-    _refuse_encrypted(device, probed)
-    root = _labelled(probed, ROOT_LABELS)
+    disk = PartitionedDisk(device)
+    _refuse_encrypted(disk)
+    root = _labelled(disk.partitions, ROOT_LABELS)
     if root is None:
         return None
-    boot = tuple(boot_partitions(probed, BOOT_LABELS))
+    boot = tuple(boot_partitions(disk.partitions, BOOT_LABELS))
     _refuse_secure_boot(device, boot)
-    flasher = _flasher(device, root, boot, allow_dirty=False)
-    inner = open_disk_image_file(Window(device, root.partition.start, root.partition.size), flasher.container.path)
+    volume = disk.volume_in(root, INNER_IMAGE)
+    flasher = _flasher(volume, boot, allow_dirty=False)
+    inner = volume.disk_image_file(flasher.container.path)
     compression = probe_compressed(inner)
     if compression is not None:
         raise DiskImageError(
             f"{inner.name}, the disk image to install, is {compression}-compressed and cannot be changed in place; "
             "use a flasher whose image is not compressed, or preload the raw disk image for this device type"
         )
-    _refuse_encrypted(inner, probe_partitions(inner, read_table(inner)))
+    _refuse_encrypted(PartitionedDisk(inner))
     return flasher
 
 
@@ -102,11 +102,12 @@ def recognise_flasher(device: Device) -> Flasher | None:
         DiskImageError: there is not exactly one image to install; or the table or a file system is damaged.
         ToolError: mtools is missing.
     """
-    probed = probe_partitions(device, read_table(device))
-    root = _labelled(probed, ROOT_LABELS)
-    return (
-        None if root is None else _flasher(device, root, tuple(boot_partitions(probed, BOOT_LABELS)), allow_dirty=True)
-    )
+    disk = PartitionedDisk(device)
+    root = _labelled(disk.partitions, ROOT_LABELS)
+    if root is None:
+        return None
+    boot = tuple(boot_partitions(disk.partitions, BOOT_LABELS))
+    return _flasher(disk.volume_in(root, INNER_IMAGE), boot, allow_dirty=True)
 
 
 def installed_image(device: Device) -> Container | None:
@@ -130,26 +131,20 @@ def pinning_file(release_id: int) -> ExtraFile:
     return ExtraFile(PINNING_PATH, b"RELEASE_ID=%d" % release_id)
 
 
-def _flasher(device: Device, root: ProbedPartition, boot: Sequence[ProbedPartition], *, allow_dirty: bool) -> Flasher:
-    if root.filesystem is None or not root.filesystem.kind.is_ext:
-        kind = root.filesystem.kind.value if root.filesystem else "no known file system"
-        raise FilesystemError(
-            f"{device.name}: partition {root.partition.number} of a flasher should be ext4, but is {kind}"
-        )
-    window = Window(device, root.partition.start, root.partition.size)
-    path, signed = _find_image(device, Ext4Reader(window, allow_dirty=allow_dirty), boot)
-    return Flasher(Container(root.partition.number, path), signed)
+def _flasher(volume: PartitionVolume, boot: Sequence[ProbedPartition], *, allow_dirty: bool) -> Flasher:
+    path, signed = _find_image(volume.disk.device, volume.reader(allow_dirty=allow_dirty), boot)
+    return Flasher(Container(volume.number, path), signed)
 
 
-def _refuse_encrypted(device: Device, probed: Sequence[ProbedPartition]) -> None:
-    for item in probed:
+def _refuse_encrypted(disk: PartitionedDisk) -> None:
+    for item in disk.partitions:
         if item.filesystem is None or item.filesystem.kind not in _LUKS:
             continue
         name = item.partition.name or item.filesystem.label
         if name in (*ROOT_LABELS, _DATA_LABEL):
             raise FilesystemError(
-                f"{device.name}: partition {item.partition.number} ({name}) is encrypted ({item.filesystem.kind.value}), and "
-                "only its device has the key; preload the disk image as it was downloaded, before it is "
+                f"{disk.device.name}: partition {item.partition.number} ({name}) is encrypted ({item.filesystem.kind.value}), "
+                "and only its device has the key; preload the disk image as it was downloaded, before it is "
                 "installed with secure boot"
             )
 
@@ -177,7 +172,7 @@ def _asks_for_secure_boot(content: bytes, what: str) -> bool:
     return isinstance(installer, dict) and installer.get("secureboot") is True
 
 
-def _find_image(device: Device, reader: Ext4Reader, boot: Sequence[ProbedPartition]) -> tuple[bytes, bool]:
+def _find_image(device: Device, reader: TreeReader, boot: Sequence[ProbedPartition]) -> tuple[bytes, bool]:
     """The path of the image to install, and whether it is signed."""
     names = _files(reader, device)
     wanted = [name for name in (*_configured(reader), *_deployed(device, boot)) if name in names]
@@ -193,7 +188,7 @@ def _find_image(device: Device, reader: Ext4Reader, boot: Sequence[ProbedPartiti
     return join(_DIRECTORY, wanted[0]), wanted[0] + _SIGNATURE in names
 
 
-def _files(reader: Ext4Reader, device: Device) -> frozenset[bytes]:
+def _files(reader: TreeReader, device: Device) -> frozenset[bytes]:
     """The names of the regular files in /opt."""
     stat = reader.lookup(_DIRECTORY)
     if stat is None or not isinstance(stat.entry, Directory):
@@ -209,7 +204,7 @@ def _files(reader: Ext4Reader, device: Device) -> frozenset[bytes]:
     return frozenset(names)
 
 
-def _configured(reader: Ext4Reader) -> list[bytes]:
+def _configured(reader: TreeReader) -> list[bytes]:
     """The name of the image in the flasher's own configuration."""
     stat = reader.lookup(_CONFIGURATION)
     if stat is None or not isinstance(stat.entry, Regular) or stat.entry.size > _MAX_BYTES:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..disk import Device, Window, find_partition, probe_partitions, read_table
-from ..disk.ext4.read.reader import Ext4Reader
+from ..disk import Device
 from ..system import find_store
+from ..volumes.partitioned_disk import PartitionedDisk
 from ..volumes.target import DEFAULT_PARTITION
 from .apps_json import ANY_VERSION, MAX_BYTES, read_apps_json
 from .compatibility import check_as_it_is
@@ -50,13 +50,12 @@ class AppsJsonCheck:
 
 
 def _supervisor_on(device: Device) -> RunningSupervisor | None:
-    table = read_table(device)
-    labels = [one.filesystem.label for one in probe_partitions(device, table) if one.filesystem is not None]
-    if labels.count(DEFAULT_PARTITION) != 1:
+    disk = PartitionedDisk(device)
+    labelled = [
+        one for one in disk.partitions if one.filesystem is not None and one.filesystem.label == DEFAULT_PARTITION
+    ]
+    data = [volume for volume in disk.volumes() if volume.filesystem.label == DEFAULT_PARTITION]
+    if len(labelled) != 1 or not data:
         return None
-    found = find_partition(device, table, DEFAULT_PARTITION)
-    if found.filesystem is None or not found.filesystem.kind.is_ext:
-        return None
-    reader = Ext4Reader(Window(device, found.partition.start, found.partition.size), allow_dirty=True)
-    place = find_store(device, table, found.partition.number, None)
-    return None if place.obstacles else find_supervisor(device, reader, place.data_root)
+    place = find_store(data[0], None)
+    return None if place.obstacles else find_supervisor(device, data[0].reader(allow_dirty=True), place.data_root)

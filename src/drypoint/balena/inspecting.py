@@ -7,17 +7,17 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from ..disk import Device, Partition, PartitionTable, Window, find_partition, read_table
-from ..disk.ext4.read.reader import Ext4Reader
+from ..disk import Device, Partition
 from ..disk.formats import opened_image
 from ..disk.probe import probe_compressed
-from ..disk.tables.tail import open_disk_image_file
 from ..errors import DrypointError, FilesystemError, StoreError
 from ..inspection import InspectedDisk, InspectedPartition, inspect_disk
 from ..progress import SILENT, Progress
 from ..stores import StoreListing, detect
 from ..system import find_store
+from ..volumes.partitioned_disk import INNER_IMAGE, PartitionedDisk
 from ..volumes.target import DEFAULT_PARTITION
+from ..volumes.volume import PartitionVolume
 from .flasher import installed_image
 from .os_image import OsImage, inspect_os
 from .preloaded import PreloadedApps, SupervisorImage, find_apps, find_supervisors
@@ -88,38 +88,37 @@ def inspect(
 
 def inspect_device(device: Device, *, partition: str | int | None = None, data_root: bytes | None = None) -> Inspection:
     """Like :func:`inspect`, for an open disk image."""
-    found = _inspect(device, partition, data_root)
-    return _with_inner(device, found, data_root) if found.os is not None and found.os.flasher else found
+    disk = PartitionedDisk(device)
+    found = _inspect(disk, partition, data_root)
+    return _with_inner(disk, found, data_root) if found.os is not None and found.os.flasher else found
 
 
-def _with_inner(device: Device, found: Inspection, data_root: bytes | None) -> Inspection:
-    """*found* with the disk image that *device* installs; if that cannot be read, with a note."""
+def _with_inner(disk: PartitionedDisk, found: Inspection, data_root: bytes | None) -> Inspection:
+    """*found* with the disk image that *disk* installs; if that cannot be read, with a note."""
     try:
-        container = installed_image(device)
+        container = installed_image(disk.device)
         if container is None:
             return found
-        outer = find_partition(device, read_table(device), container.partition).partition
-        inner = open_disk_image_file(Window(device, outer.start, outer.size), container.path, allow_dirty=True)
+        outer = disk.volume(container.partition, INNER_IMAGE)
+        inner = outer.disk_image_file(container.path, allow_dirty=True)
         compression = probe_compressed(inner)
         if compression is not None:
             path = container.path.decode("utf-8", "backslashreplace")
             note = f"the disk image that is installed, /{path}, is {compression}-compressed, and not looked into"
             return replace(found, notes=(*found.notes, note))
         # Only one level: an inner flasher is not followed.
-        inside = InnerInspection(outer.number, container.path, _inspect(inner, None, data_root))
+        inside = InnerInspection(outer.number, container.path, _inspect(PartitionedDisk(inner), None, data_root))
     except DrypointError as error:
         return replace(found, notes=(*found.notes, f"the disk image that is installed cannot be read: {error}"))
     return replace(found, inner=inside)
 
 
-def _inspect(device: Device, partition: str | int | None, data_root: bytes | None) -> Inspection:
-    table = read_table(device)
-    disk = inspect_disk(device, table)
-    os_image = inspect_os(device, disk.partitions)
+def _inspect(opened: PartitionedDisk, partition: str | int | None, data_root: bytes | None) -> Inspection:
+    disk = inspect_disk(opened.device, opened.table)
+    os_image = inspect_os(opened, disk.partitions)
     # In a flasher, the inner disk image has the partition of that name.
     if partition is not None and not (partition == DEFAULT_PARTITION and os_image is not None and os_image.flasher):
-        data = _asked_for(device, table, partition)
-        return _with_data(device, disk, os_image, data, data_root)
+        return _with_data(disk, os_image, opened.volume(partition), data_root)
     candidates = _data_partitions(disk)
     if len(candidates) != 1:
         several = " and ".join(str(one.partition.number) for one in candidates)
@@ -131,34 +130,25 @@ def _inspect(device: Device, partition: str | int | None, data_root: bytes | Non
         return Inspection(disk, os_image, None, None, (), None, notes)
     found = candidates[0]
     try:
-        return _with_data(device, disk, os_image, found.partition, data_root)
+        return _with_data(disk, os_image, opened.volume(found.partition.number), data_root)
     except (FilesystemError, StoreError) as error:
         # The partition was not chosen by the caller: the rest is reported all the same.
         return Inspection(disk, os_image, found.partition, None, (), None, (str(error),))
 
 
 def _with_data(
-    device: Device, disk: InspectedDisk, os_image: OsImage | None, data: Partition, data_root: bytes | None
+    disk: InspectedDisk, os_image: OsImage | None, volume: PartitionVolume, data_root: bytes | None
 ) -> Inspection:
-    reader = Ext4Reader(Window(device, data.start, data.size), allow_dirty=True)
-    place = find_store(device, read_table(device), data.number, data_root)
+    reader, data = volume.reader(allow_dirty=True), volume.partition
+    place = find_store(volume, data_root)
     linked = any(one.code == "linked-data-root" for one in place.obstacles)
     notes = (*map(str, place.obstacles), *place.warnings)
     store = None if linked else detect(place.data_root).read(reader)
+    device = volume.disk.device
     if store is None or not store.contents.exists:
         return Inspection(disk, os_image, data, None, (), find_apps(device, reader, None), notes)
     apps = find_apps(device, reader, store.contents)
     return Inspection(disk, os_image, data, store.list(reader), find_supervisors(reader, store), apps, notes)
-
-
-def _asked_for(device: Device, table: PartitionTable, selector: str | int) -> Partition:
-    found = find_partition(device, table, selector)
-    if found.filesystem is None or not found.filesystem.kind.is_ext:
-        kind = found.filesystem.kind.value if found.filesystem else "no known file system"
-        raise FilesystemError(
-            f"{device.name}: partition {found.partition.number} holds {kind}, but an engine's store can only be read in ext4"
-        )
-    return found.partition
 
 
 def _other_kinds(disk: InspectedDisk) -> tuple[str, ...]:

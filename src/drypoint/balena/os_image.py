@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import msgspec
 
 from ..decoders import json_decoder
-from ..disk import Device, Window
-from ..disk.ext4.read.reader import Ext4Reader
+from ..disk import Device
 from ..errors import DrypointError, FilesystemError
 from ..fstree import Directory, Regular, TreeReader, join
 from ..inspection import InspectedPartition
+from ..volumes.partitioned_disk import PartitionedDisk
 from .boot_config import CONFIG_FILE, MAX_CONFIG_BYTES
 from .boot_partition import BOOT_LABELS, boot_partitions, read_boot_file
 from .device_type import DeviceType, read_device_type
@@ -104,8 +104,8 @@ class OsImage(msgspec.Struct, frozen=True):
         return self.config is not None and self.config.secure_boot
 
 
-def inspect_os(device: Device, partitions: tuple[InspectedPartition, ...]) -> OsImage | None:
-    """Find balenaOS on *device* with *partitions*; None if none of them has one of balenaOS's labels.
+def inspect_os(disk: PartitionedDisk, partitions: tuple[InspectedPartition, ...]) -> OsImage | None:
+    """Find balenaOS on *disk* with *partitions*; None if none of them has one of balenaOS's labels.
 
     Damage becomes a note.
     """
@@ -115,19 +115,19 @@ def inspect_os(device: Device, partitions: tuple[InspectedPartition, ...]) -> Os
     notes: list[str] = []
     systems: list[OperatingSystem] = []
     inner_images: list[InnerImage] = []
-    for one in partitions:
-        if one.label not in ROOT_LABELS or one.filesystem is None or not one.filesystem.kind.is_ext:
+    for volume in disk.volumes():
+        if volume.label not in ROOT_LABELS:
             continue
         try:
-            reader = Ext4Reader(Window(device, one.partition.start, one.partition.size), allow_dirty=True)
+            reader = volume.reader(allow_dirty=True)
             roots = tuple(root_directories(reader))
-            systems += _systems(reader, roots, one.label)
-            inner_images += _inner_images(reader, roots, one.label)
+            systems += _systems(reader, roots, volume.label)
+            inner_images += _inner_images(reader, roots, volume.label)
         except FilesystemError as error:
-            notes.append(f"{one.label} cannot be read: {error}")
+            notes.append(f"{volume.label} cannot be read: {error}")
     device_type = None
     try:
-        device_type = _bounded(read_device_type(device))
+        device_type = _bounded(read_device_type(disk.device))
     except DrypointError as error:
         notes.append(str(error))
     return OsImage(
@@ -135,7 +135,7 @@ def inspect_os(device: Device, partitions: tuple[InspectedPartition, ...]) -> Os
         device_type,
         any(one.label.startswith(_FLASHER_PREFIX) for one in partitions),
         tuple(inner_images),
-        _boot_config(device, partitions, notes),
+        _boot_config(disk.device, partitions, notes),
         tuple(notes),
     )
 

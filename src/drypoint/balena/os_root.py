@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from ..disk import Device, Window, probe_partitions, read_table
-from ..disk.ext4.read.reader import Ext4Reader
+from ..disk import Device
 from ..errors import FilesystemError
 from ..fstree import Directory, Regular, TreeReader, join
+from ..volumes.partitioned_disk import PartitionedDisk
 
 ROOT_LABELS = ("resin-rootA", "resin-rootB", "flash-rootA", "flash-rootB", "balena-rootA", "balena-rootB")
 _STORES = (b"docker/overlay2", b"balena/overlay2")
@@ -46,15 +46,11 @@ def read_supervisor_conf(device: Device) -> SupervisorConf | None:
     Raises:
         DiskImageError: the partition table is damaged.
     """
-    partitions = [
-        (one.filesystem.label, one.partition)
-        for one in probe_partitions(device, read_table(device))
-        if one.filesystem is not None and one.filesystem.kind.is_ext and one.filesystem.label in ROOT_LABELS
-    ]
-    for label, partition in sorted(partitions, key=lambda one: ROOT_LABELS.index(one[0])):
+    roots = [volume for volume in PartitionedDisk(device).volumes() if volume.filesystem.label in ROOT_LABELS]
+    for volume in sorted(roots, key=lambda one: ROOT_LABELS.index(one.filesystem.label)):
         try:
-            reader = Ext4Reader(Window(device, partition.start, partition.size), allow_dirty=True)
-            found = find_supervisor_conf(reader, tuple(root_directories(reader)), label)
+            reader = volume.reader(allow_dirty=True)
+            found = find_supervisor_conf(reader, tuple(root_directories(reader)), volume.filesystem.label)
         except FilesystemError:
             # The store is the fallback.
             continue

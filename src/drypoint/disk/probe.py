@@ -71,6 +71,11 @@ class FilesystemInfo(msgspec.Struct, frozen=True):
     features: tuple[str, ...] = ()
 
 
+def kind_name(filesystem: FilesystemInfo | None) -> str:
+    """What messages say that a partition holds."""
+    return "no known file system" if filesystem is None else filesystem.kind.value
+
+
 def probe(device: Device) -> FilesystemInfo | None:
     """The file system at the start of *device*, or None if none of the known ones is there.
 

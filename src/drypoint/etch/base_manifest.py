@@ -9,13 +9,11 @@ from __future__ import annotations
 import msgspec
 
 from ..decoders import json_decoder
-from ..disk import Device, Window, find_partition, read_table
-from ..disk.ext4.read.reader import Ext4Reader
-from ..disk.ext4.resize.geometry import read_geometry
-from ..disk.ext4.resize.grow import check_unmounted
-from ..errors import ContentError, FilesystemError, StoreError
+from ..disk import Device
+from ..errors import ContentError, StoreError
 from ..stores import ReadStore, detect, load_store
 from ..system import find_store
+from ..volumes.partitioned_disk import PartitionedDisk
 
 FORMAT = 1
 MAX_BYTES = 256 << 20
@@ -62,25 +60,20 @@ def base_manifest(device: Device, partition: str | int, data_root: bytes | None)
         DiskImageError: there is no such partition, or no undamaged ext file system in it.
         StoreError: there is no store at the data root, or the engine does not use it.
     """
-    table = read_table(device)
-    found = find_partition(device, table, partition)
-    if found.filesystem is None or not found.filesystem.kind.is_ext:
-        kind = found.filesystem.kind.value if found.filesystem else "no known file system"
-        raise FilesystemError(f"{device.name}: partition {found.partition.number} holds {kind}, expected ext4")
-    window = Window(device, found.partition.start, found.partition.size)
-    geometry = read_geometry(window)
-    check_unmounted(geometry, f"{device.name}: the file system of partition {found.partition.number}")
-    place = find_store(device, table, found.partition.number, data_root)
+    volume = PartitionedDisk(device).volume(partition)
+    volume.check_unmounted()
+    geometry = volume.geometry
+    place = find_store(volume, data_root)
     if place.obstacles:
         raise StoreError(f"{device.name}: " + ". ".join(map(str, place.obstacles)))
     document = _Document(
         FORMAT,
-        found.partition.number,
-        found.filesystem.label or found.partition.name,
+        volume.number,
+        volume.label,
         geometry.block_size,
         max(0, geometry.free_blocks - geometry.reserved_blocks) * geometry.block_size,
         geometry.free_inodes,
-        msgspec.Raw(detect(place.data_root).read(Ext4Reader(window)).dump()),
+        msgspec.Raw(detect(place.data_root).read(volume.reader()).dump()),
     )
     return msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n"
 

@@ -7,7 +7,7 @@ only where the manifest says so, or on demand. Symbolic links in the partition a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Protocol, TypeAlias, assert_never
+from typing import Protocol, assert_never
 
 from ..errors import FilesystemError
 from ..etch.manifest import Injection
@@ -15,15 +15,14 @@ from ..etch.reader import Member, Removal, Settlement
 from ..fstree import Content, Directory, HardLink, Metadata, Regular, TreeSink, parent_and_name
 from ..stores import Store
 
-Kind: TypeAlias = Literal["directory", "other"]
 _PARENT_MODE = 0o755
 
 
 class InspectableSink(TreeSink, Protocol):
     """A sink that knows what is in it, written out yet or not."""
 
-    def kind(self, path: bytes) -> Kind | None:
-        """What is at *path*, None for nothing. Its parent is a directory."""
+    def is_directory(self, path: bytes) -> bool | None:
+        """Whether what is at *path* is a directory, None for nothing. Its parent is a directory."""
 
 
 class Injector:
@@ -101,19 +100,19 @@ class Injector:
                 self._sink.amend(path, member.metadata)
             return
         self._enter(parent_and_name(path)[0])
-        kind = self._sink.kind(path)
-        if kind is not None:
+        is_directory = self._sink.is_directory(path)
+        if is_directory is not None:
             if path in self._merge and isinstance(entry, Regular):
                 entry, content = self._merged(entry, content)
                 self._sink.remove(path)
             elif path in self._replace:
                 self._sink.remove(path)
-            elif kind == "directory" and isinstance(entry, Directory):
+            elif is_directory and isinstance(entry, Directory):
                 if self._overwrite:
                     self._sink.amend(path, entry.metadata)
                 return
             else:
-                self._make_way(path, kind, entry)
+                self._make_way(path, entry, is_directory=is_directory)
         if isinstance(entry, HardLink):
             self._check_target(entry)
         self._sink.add(entry, content)
@@ -125,9 +124,9 @@ class Injector:
         merged = self._store.merge(self._present.get(entry.path, b""), added)
         return Regular(entry.path, entry.metadata, len(merged)), (merged,)
 
-    def _make_way(self, path: bytes, kind: Kind, entry: object) -> None:
+    def _make_way(self, path: bytes, entry: object, *, is_directory: bool) -> None:
         shown = path[:300].decode("utf-8", "backslashreplace")
-        if kind == "directory":
+        if is_directory:
             raise FilesystemError(f"/{shown} is a directory on the partition; only a directory can replace it")
         if not self._overwrite:
             what = "not a directory" if isinstance(entry, Directory) else "there already"
@@ -143,7 +142,7 @@ class Injector:
         above = b""
         for part in link.target.split(b"/"):
             above = above + b"/" + part if above else part
-            missing = missing or self._sink.kind(above) is None
+            missing = missing or self._sink.is_directory(above) is None
             if missing:
                 break
         if missing:
@@ -161,11 +160,11 @@ class Injector:
         above = b""
         for part in parent.split(b"/") if parent else ():
             above = above + b"/" + part if above else part
-            kind = self._sink.kind(above)
-            if kind is None:
+            is_directory = self._sink.is_directory(above)
+            if is_directory is None:
                 metadata = Metadata(_PARENT_MODE, mtime=self._timestamp * 1_000_000_000)
                 self._sink.add(Directory(above, metadata))
-            elif kind != "directory":
+            elif not is_directory:
                 raise FilesystemError(
                     f"/{above[:300].decode('utf-8', 'backslashreplace')} on the partition is not a directory (a symbolic link "
                     "is not followed); use the path of the link's target"

@@ -9,15 +9,13 @@ from typing import Protocol
 import msgspec
 
 from ..disk import ProbedPartition
-from ..disk.ext4.write.directory import FT_DIRECTORY
 from ..etch import Injection, Member, PackedStore
 from ..fstree import Content
 from ..progress import Progress
-from ..sinks.ext4 import Ext4Sink
 from ..stores import Store
-from ..volumes.growing_partition import GrowingPartition
+from ..volumes.writable_volume import WritableVolume
 from .fat_members import FatInjector
-from .members import Injector, Kind
+from .members import Injector
 
 
 class SessionOptions(msgspec.Struct, frozen=True):
@@ -71,23 +69,13 @@ class Session(Protocol):
         """Let go of it, finished or not."""
 
 
-class _Sink(Ext4Sink):
-    """The sink, which can be asked what is there."""
-
-    def kind(self, path: bytes) -> Kind | None:
-        file_type = self.file_type(path)
-        if file_type is None:
-            return None
-        return "directory" if file_type == FT_DIRECTORY else "other"
-
-
 class Ext4Session:
     """An ext2, ext3 or ext4 file system, which grows as needed."""
 
     def __init__(
         self,
         found: ProbedPartition,
-        growing: GrowingPartition,
+        volume: WritableVolume,
         options: SessionOptions,
         where: str,
         injection: Injection | None,
@@ -95,8 +83,8 @@ class Ext4Session:
     ) -> None:
         self.found = found
         self.members = 0
-        self._growing = growing
-        self._sink = _Sink(growing.window, now=options.now, on_full=growing.on_full)
+        self._volume = volume
+        self._sink = volume.sink(options.now)
         self._injector = Injector(
             self._sink,
             where,
@@ -114,7 +102,7 @@ class Ext4Session:
 
     def finish(self) -> int:
         self._sink.finish()
-        return self._growing.partition.size
+        return self._volume.partition.size
 
     def close(self) -> None:
         self._sink.abort()

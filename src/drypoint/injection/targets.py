@@ -8,22 +8,20 @@ import msgspec
 from msgspec.structs import replace
 
 from ..digest import Digest
-from ..disk import Device, GrowableDevice, ProbedPartition, Window, find_partition, read_table
-from ..disk.ext4.read.reader import Ext4Reader
-from ..disk.ext4.resize.geometry import read_geometry
-from ..disk.ext4.resize.grow import check_unmounted
-from ..errors import ContentError, DiskImageError, FilesystemError, StoreError, VerificationError
+from ..disk import Device, GrowableDevice, ProbedPartition, Window
+from ..errors import ContentError, DiskImageError, StoreError, VerificationError
 from ..etch import EtchReader, Injection, Member, PackedStore
 from ..fstree import Content, Directory, Regular, TreeReader
 from ..oci import Reference, parse_reference
 from ..progress import Progress
-from ..sinks.ext4 import Ext4Sink
 from ..sizing.space import Space, spare_space
 from ..stores import Severity, Store, detect
 from ..system import DEFAULT_DATA_ROOT, find_store
 from ..verification import LayerProcesses, RequiredImagesReader, check_file_system, missing_images
 from ..verification.written import verify_written
-from ..volumes.growing_partition import GrowingPartition
+from ..volumes.partitioned_disk import PartitionedDisk
+from ..volumes.volume import PartitionVolume
+from ..volumes.writable_volume import WritableVolume
 from .fat_members import FatInjector
 from .file_check import FileCheck, checked
 from .sessions import Ext4Session, FatSession, Known, Session, SessionOptions
@@ -88,8 +86,8 @@ class Partitions:
         self._open: tuple[bytes, Session] | None = None
         self._injections = {} if reader.manifest is None else {one.directory: one for one in reader.manifest.injections}
         self._done: dict[int, InjectedPartition] = {}
-        self._growings: dict[int, GrowingPartition] = {}
-        read_table(disk)
+        self._writable: WritableVolume | None = None
+        PartitionedDisk(disk)
         for injection in self._injections.values():
             self._prepare(injection)
 
@@ -125,45 +123,45 @@ class Partitions:
             self._open = None
 
     def _prepare(self, injection: Injection) -> None:
-        found = self._find(injection.directory, injection)
-        self._note_known(found, injection)
+        disk, found = self._find(injection.directory, injection)
+        self._note_known(disk, found, injection)
         if not injection.remove and injection.space is None:
             return
-        growing = self._growing(found)
+        volume = self._volume(disk, found)
         if injection.remove:
-            with Ext4Sink(growing.window, now=self._options.now) as sink:
+            with volume.sink(self._options.now, grows=False) as sink:
                 for path in injection.remove:
                     sink.remove(path)
                 sink.finish()
         if injection.space is not None:
-            block_size = read_geometry(growing.window).block_size
-            growing.make_space(Space(-(-injection.space.size // block_size), injection.space.inodes))
-        self._note_done(found, growing.partition.size, 0)
+            volume.make_space(Space(-(-injection.space.size // volume.block_size), injection.space.inodes))
+        self._note_done(found, volume.partition.size, 0)
 
     def _fit(self, injection: Injection) -> None:
         """See to what is free in the end: the estimate may have fallen short, or gone too far."""
-        found = self._find(injection.directory, injection)
-        growing = self._growing(found)
+        disk, found = self._find(injection.directory, injection)
+        volume = self._volume(disk, found)
         if injection.additional_space:
-            growing.make_space(spare_space(read_geometry(growing.window).block_size, injection.additional_space))
+            volume.make_space(spare_space(volume.block_size, injection.additional_space))
         if injection.shrink:
             done = self._done.get(found.partition.number)
-            growing.shrink_to_fit(injection.additional_space, found.partition.size if done is None else done.before)
-        self._note_done(found, growing.partition.size, 0)
+            volume.shrink_to_fit(injection.additional_space, found.partition.size if done is None else done.before)
+        self._note_done(found, volume.partition.size, 0)
 
     def _shrink(self) -> None:
         """The same for all that grew, whatever the manifest says."""
-        wanted = {self._find(one.directory, one).partition.number: one for one in self._injections.values()}
+        wanted = {self._find(one.directory, one)[1].partition.number: one for one in self._injections.values()}
         for number, done in list(self._done.items()):
             if done.size > done.before:
-                found = find_partition(self._disk, read_table(self._disk), number)
-                growing = self._growing(found)
-                growing.shrink_to_fit(wanted[number].additional_space if number in wanted else 0, done.before)
-                self._note_done(found, growing.partition.size, 0)
+                disk = PartitionedDisk(self._disk)
+                found = disk.find(number)
+                volume = self._volume(disk, found)
+                volume.shrink_to_fit(wanted[number].additional_space if number in wanted else 0, done.before)
+                self._note_done(found, volume.partition.size, 0)
 
     def _enter(self, member: Member) -> Session:
         injection = self._injections.get(member.directory)
-        found = self._find(member.directory, injection)
+        disk, found = self._find(member.directory, injection)
         where = f"partition {found.partition.number} of {self._disk.name}"
         kind = None if found.filesystem is None else found.filesystem.kind
         if kind is not None and kind.is_fat:
@@ -172,14 +170,11 @@ class Partitions:
                 found, FatInjector(window, where, injection, self._options.now, overwrite=self._options.overwrite)
             )
         if kind is None or not kind.is_ext:
-            raise FilesystemError(
-                f"{where} holds {kind.value if kind else 'no known file system'}, and "
-                f"inject/{member.directory.decode('utf-8', 'backslashreplace')} can only go into ext2, ext3, ext4 or FAT"
-            )
-        self._note_known(found, injection)
-        return Ext4Session(
-            found, self._growing(found), self._options, where, injection, self._known[found.partition.number]
-        )
+            shown = member.directory.decode("utf-8", "backslashreplace")
+            raise disk.wrong_kind(found, f"inject/{shown} can only go into ext2, ext3, ext4 or FAT")
+        self._note_known(disk, found, injection)
+        volume = self._volume(disk, found)
+        return Ext4Session(found, volume, self._options, where, injection, self._known[found.partition.number])
 
     def _leave(self) -> None:
         if self._open is None:
@@ -189,30 +184,23 @@ class Partitions:
         self._open = None
         self._note_done(session.found, size, session.members)
 
-    def _growing(self, found: ProbedPartition) -> GrowingPartition:
-        window = Window(self._disk, found.partition.start, found.partition.size)
-        where = f"{self._disk.name}: the file system of partition {found.partition.number}"
-        if found.filesystem is None or not found.filesystem.kind.is_ext:
-            raise FilesystemError(f"{where} is not ext4, which the archive's manifest requires")
-        check_unmounted(read_geometry(window), where)
-        growing = self._growings.get(found.partition.number)
-        if growing is None or growing.partition != found.partition:
-            # Another one has grown, and moved this.
-            table = read_table(self._disk)
-            growing = GrowingPartition(
+    def _volume(self, disk: PartitionedDisk, found: ProbedPartition) -> WritableVolume:
+        volume = disk.volume_in(found, "what the archive's manifest wants there")
+        volume.check_unmounted()
+        # Another one may have grown, and moved this.
+        if self._writable is None or self._writable.partition != found.partition:
+            self._writable = WritableVolume(
                 self._disk,
-                table,
-                found.partition,
+                volume,
                 self._options.scratch,
                 self._options.progress,
                 least_disk_size=self._least_disk_size,
             )
-            self._growings = {found.partition.number: growing}
-        return growing
+        return self._writable
 
-    def _find(self, directory: bytes, injection: Injection | None) -> ProbedPartition:
-        """The partition that ``inject/<directory>`` means, as it is now."""
-        table = read_table(self._disk)
+    def _find(self, directory: bytes, injection: Injection | None) -> tuple[PartitionedDisk, ProbedPartition]:
+        """The partition that ``inject/<directory>`` means, as it is now, and the disk image as it is now."""
+        disk = PartitionedDisk(self._disk)
         shown = directory.decode("utf-8", "backslashreplace")
         if injection is None:
             if not (directory.isdigit() and len(directory) < 10):
@@ -220,10 +208,10 @@ class Partitions:
                     f"inject/{shown} is not a partition: below inject/, directories are named by a partition's number, "
                     "unless a manifest.json says otherwise"
                 )
-            return find_partition(self._disk, table, int(directory))
+            return disk, disk.find(int(directory))
         if injection.partition is None:
-            return find_partition(self._disk, table, injection.label)
-        found = find_partition(self._disk, table, injection.partition)
+            return disk, disk.find(injection.label)
+        found = disk.find(injection.partition)
         names = {found.partition.name, "" if found.filesystem is None else found.filesystem.label}
         if injection.label and injection.label not in names:
             actual = " or ".join(repr(name) for name in sorted(names - {""})) or "nothing"
@@ -231,20 +219,21 @@ class Partitions:
                 f"the archive's manifest says that partition {injection.partition} is called {injection.label!r}, but in the "
                 f"disk image it is called {actual}: is the manifest of another disk image?"
             )
-        return found
+        return disk, found
 
-    def _note_known(self, found: ProbedPartition, injection: Injection | None) -> None:
+    def _note_known(self, disk: PartitionedDisk, found: ProbedPartition, injection: Injection | None) -> None:
         """Read what has to be known of the partition as it was before."""
         number = found.partition.number
         if number in self._known or found.filesystem is None or not found.filesystem.kind.is_ext:
             return
-        reader = Ext4Reader(Window(self._disk, found.partition.start, found.partition.size))
+        volume = disk.volume_in(found)
+        reader = volume.reader()
         packed = None if injection is None else injection.store
         data_root = DEFAULT_DATA_ROOT if packed is None else packed.data_root
         findings: frozenset[tuple[str, bytes]] = frozenset()
         stat = reader.lookup(data_root)
         if packed is not None:
-            self._check_place(number, data_root)
+            self._check_place(volume, data_root)
         store = detect(data_root)
         if stat is not None and isinstance(stat.entry, Directory):
             stored = store.read(reader).contents
@@ -259,9 +248,9 @@ class Partitions:
             {path: _content(reader, path, store) for path in sorted(merge)}, findings, store, packed
         )
 
-    def _check_place(self, number: int, data_root: bytes) -> None:
+    def _check_place(self, volume: PartitionVolume, data_root: bytes) -> None:
         """Make sure that the engine will read what comes: pack may not have looked into the base."""
-        place = find_store(self._disk, read_table(self._disk), number, data_root)
+        place = find_store(volume, data_root)
         if place.obstacles:
             raise StoreError(f"{self._disk.name}: " + ". ".join(map(str, place.obstacles)))
         if place.data_root != data_root:
@@ -280,23 +269,21 @@ class Partitions:
         self._done[number] = replace(done, size=size, members=done.members + members)
 
     def _prove(self, number: int) -> None:
-        found = find_partition(self._disk, read_table(self._disk), number)
-        window = Window(self._disk, found.partition.start, found.partition.size)
         known = self._known.get(number)
         if known is None:
             return
-        reader = Ext4Reader(window)
-        if known.packed is None and reader.lookup(known.store.names_path) is None:
-            _check(window, self._options.progress)
+        volume = PartitionedDisk(self._disk).volume(number)
+        if known.packed is None and volume.reader().lookup(known.store.names_path) is None:
+            _check(volume.window, self._options.progress)
             return
         verify_written(
-            window,
+            volume,
             known.store.root,
             references=() if known.packed is None else _references(known.packed),
             layers=None if known.packed is None else _layers(known.packed),
             known=known.findings,
             required_images=self._required_images,
-            processes=LayerProcesses.on(window, self._processes),
+            processes=LayerProcesses.on(volume.window, self._processes),
             progress=self._options.progress,
         )
         self._done[number] = replace(self._done[number], verified=True)

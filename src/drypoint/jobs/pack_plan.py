@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..digest import Digest
-from ..disk import FileDevice, Window, find_partition, read_table
-from ..disk.ext4.read.reader import Ext4Reader
+from ..disk import FileDevice
 from ..errors import UsageError
 from ..etch import FORMAT, Injection, Manifest, PackedImage, PackedStore, SpaceNeeded
 from ..etch.base_manifest import parse_base_manifest
@@ -62,17 +61,14 @@ def look_into(device: FileDevice, request: PreloadRequest, progress: Progress) -
     """
     gathered = gather(device, request, progress)
     plan = gathered.plan
-    partition = plan.partition
-    reader = Ext4Reader(Window(device, partition.start, partition.size))
-    found = find_partition(device, read_table(device), partition.number)
-    label = found.filesystem.label if found.filesystem is not None and found.filesystem.label else partition.name
+    reader = gathered.volume.reader()
     return Prepared(
         plan.images,
         gathered.sources,
         plan.store,
         tuple((file, reader.lookup(file.path) is not None) for file in plan.files),
-        partition.number,
-        label,
+        gathered.volume.number,
+        gathered.volume.label,
         SpaceNeeded(plan.space.blocks * plan.block_size, plan.space.inodes, not plan.is_exact),
         gathered.timestamp,
         known=True,

@@ -10,9 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ..digest import Digest
-from ..disk import Device, FileDevice, Partition, PartitionTable, Window, copy_sparse, read_table
-from ..disk.ext4.read.reader import Ext4Reader
-from ..disk.ext4.resize.geometry import read_geometry
+from ..disk import Device, FileDevice, Partition, copy_sparse
 from ..disk.formats import OpenedImage, claim_image, opened_image
 from ..disk.host.scratch import nameless_file, path_of, scratch_directory
 from ..errors import OutputError
@@ -26,8 +24,11 @@ from ..sizing.space import Space, estimate_space
 from ..sources import ImageSource
 from ..stores import StoreContents, StorePlan, detect
 from ..volumes.extra_files import to_be_written
-from ..volumes.inner_image import forecast_around, target_disk
-from ..volumes.repair import check_usable, find_data_partition, needs_repair, repair
+from ..volumes.outer_forecast import forecast_outer
+from ..volumes.partitioned_disk import open_disk
+from ..volumes.target import Target
+from ..volumes.volume import PartitionVolume
+from ..volumes.writing import repair
 from .deltas import refuse_deltas
 from .request import ImageRequest, PreloadRequest
 from .resolve import resolve_all
@@ -82,13 +83,13 @@ class Gathered(msgspec.Struct, frozen=True):
     """All that is known before anything is written.
 
     Attributes:
-        table: the disk image's.
+        volume: the file system that the store is in.
         sources: who has the image of an id.
         timestamp: seconds since the epoch, the time of all that drypoint makes itself.
     """
 
     plan: Plan
-    table: PartitionTable
+    volume: PartitionVolume
     sources: dict[Digest, ImageSource]
     timestamp: int
 
@@ -100,7 +101,7 @@ def plan(base: Path | OpenedImage, request: PreloadRequest, *, fsck: bool = Fals
         DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
     """
     with opened_base(base, None, progress) as opened:
-        if not fsck or not needs_repair(opened.device, request.target):
+        if not fsck or not find_volume(opened.device, request.target).needs_repair():
             return gather(opened.device, request, progress).plan
         with _copy_of(opened) as copy:
             repair(copy, request.target, scratch_directory(), progress, now=max(request.timestamp or 0, 1))
@@ -137,22 +138,27 @@ def _copy_of(opened: OpenedImage) -> Iterator[FileDevice]:
             yield copy
 
 
+def find_volume(device: Device, target: Target) -> PartitionVolume:
+    """The file system that *target* means in the disk image *device*.
+
+    Raises:
+        DiskImageError: there is no such file or partition, or it holds another file system.
+    """
+    return open_disk(device, target.container).volume(target.partition)
+
+
 def gather(device: Device, request: PreloadRequest, progress: Progress) -> Gathered:
     """Read what the disk image *device* holds, look up the images, and plan.
 
     Raises:
         DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
     """
-    disk = target_disk(device, request.target)
-    table = read_table(disk)
-    found = find_data_partition(disk, request.target)
+    volume = find_volume(device, request.target)
     # Before anything else: what is wrong with the base must not be found as a fault of ours, nor after minutes of fetching.
-    check_usable(disk, found)
-    partition = found.partition
-    window = Window(disk, partition.start, partition.size)
-    geometry = read_geometry(window)
-    reader = Ext4Reader(window)
-    place = usable_store(disk, table, partition.number, request.target, progress)
+    volume.check_usable()
+    disk, partition, geometry = volume.disk, volume.partition, volume.geometry
+    reader = volume.reader()
+    place = usable_store(volume, request.target, progress)
     present = detect(place.data_root).read(reader)
     replaced = request.replaced(reader) if request.replaced is not None else ()
     resolved, sources = look_up(request.images, request.platform, progress)
@@ -165,15 +171,13 @@ def gather(device: Device, request: PreloadRequest, progress: Progress) -> Gathe
     sizes = find_sizes(store.layers, sources, geometry, request.index)
     space = estimate_space(store, sizes, files, geometry.block_size, request.additional_space)
     free = Space(geometry.free_blocks - geometry.reserved_blocks, geometry.free_inodes)
-    growth = None if store.removal.paths else forecast(table, disk, partition, geometry, space)
+    growth = None if store.removal.paths else forecast(disk.table, disk.device, partition, geometry, space)
     kind = filesystem_kind(geometry)
     plan = Plan(
         resolved, present.contents, store, files, partition, sizes, space, free, growth, geometry.block_size, kind
     )
-    container = request.target.container
-    if container is not None:
-        plan = replace(plan, outer=forecast_around(device, request.target, container, growth, is_empty=plan.is_empty))
-    return Gathered(plan, table, sources, seconds)
+    plan = replace(plan, outer=forecast_outer(volume, growth, is_empty=plan.is_empty))
+    return Gathered(plan, volume, sources, seconds)
 
 
 def look_up(

@@ -16,10 +16,10 @@ from ..progress import SILENT, Progress
 from ..verification import LayerProcesses, RequiredImagesReader
 from ..verification.written import verify_written
 from ..volumes.fat_files import FatFile, put_fat_files
-from ..volumes.growing_partition import GrowingPartition
-from ..volumes.inner_image import InnerImage, open_target
-from ..volumes.repair import needs_repair, repair
-from .plan import Gathered, Plan, gather, opened_base
+from ..volumes.inner_image import InnerImage
+from ..volumes.writable_volume import WritableVolume
+from ..volumes.writing import open_writable, repair
+from .plan import Gathered, Plan, find_volume, gather, opened_base
 from .request import PreloadRequest
 from .summary import summary
 from .write import WrittenLayer, carry_out, fetching, to_be_noted
@@ -100,24 +100,32 @@ def preload(
             # While it still is, the first layers come in.
             copied()
             disk = repaired or workspace.start(opened, progress, unchanged=unchanged)
-            from_card = opened.device.is_block_device
-            inner, growing = _targets(gathered, request, disk, workspace, verify, from_card, progress)
-            written = carry_out(gathered, growing, fetcher, request.additional_space)
+            volume = open_writable(
+                gathered.volume,
+                disk,
+                workspace.scratch_dir,
+                progress,
+                now=max(gathered.timestamp, 1),
+                # Gathering has had e2fsck look at the base.
+                sound=verify,
+                over_data=opened.device.is_block_device,
+            )
+            written = carry_out(gathered, volume, fetcher, request.additional_space)
         if request.index is not None and written:
             plan = gathered.plan
             request.index.note(to_be_noted(plan.store, written, plan.block_size), plan.filesystem_kind)
         if request.shrink_to_fit:
-            growing.shrink_to_fit(request.additional_space, gathered.plan.partition.size)
-        if inner is not None:
-            inner.put_files(request.container_files)
+            volume.shrink_to_fit(request.additional_space, gathered.plan.partition.size)
+        if isinstance(volume.disk, InnerImage):
+            volume.disk.put_files(request.container_files)
             if request.shrink_to_fit:
-                inner.shrink_outer()
+                volume.disk.shrink_outer()
         put_fat_files(disk, read_table(disk), request.fat_files, gathered.timestamp)
         # Nothing writes to the disk image any more: it is compressed while it is read back.
         with background(partial(workspace.finish, gathered.timestamp), progress):
             if verify:
-                _verify(gathered, growing, inner, request.required_images, processes, progress)
-    return Result(gathered.plan, written, tuple(request.fat_files), destination.path or path, growing.partition)
+                _verify(gathered, volume, request.required_images, processes, progress)
+    return Result(gathered.plan, written, tuple(request.fat_files), destination.path or path, volume.partition)
 
 
 def _copied(workspace: Workspace, opened: OpenedImage, repaired: GrowableDevice | None, progress: Progress) -> None:
@@ -129,7 +137,7 @@ def _repaired(
     opened: OpenedImage, request: PreloadRequest, workspace: Workspace, progress: Progress
 ) -> GrowableDevice | None:
     """The disk image to work on, repaired; None if there is nothing to repair."""
-    if not needs_repair(opened.device, request.target):
+    if not find_volume(opened.device, request.target).needs_repair():
         return None
     workspace.copy(opened, progress)
     disk = workspace.start(opened, progress)
@@ -137,47 +145,22 @@ def _repaired(
     return disk
 
 
-def _targets(
-    gathered: Gathered,
-    request: PreloadRequest,
-    disk: GrowableDevice,
-    workspace: Workspace,
-    verify: bool,
-    from_card: bool,
-    progress: Progress,
-) -> tuple[InnerImage | None, GrowingPartition]:
-    """The inner disk image, if the store lies in one, and the partition with the store."""
-    inner = open_target(disk, request.target, workspace.scratch_dir, progress, now=max(gathered.timestamp, 1))
-    whole = disk if inner is None else inner
-    # Gathering has had e2fsck look at the base.
-    growing = GrowingPartition(
-        whole,
-        gathered.table,
-        gathered.plan.partition,
-        workspace.scratch_dir,
-        progress,
-        sound=verify,
-        over_data=from_card,
-    )
-    return inner, growing
-
-
 def _verify(
     gathered: Gathered,
-    growing: GrowingPartition,
-    inner: InnerImage | None,
+    volume: WritableVolume,
     required_images: RequiredImagesReader | None,
     processes: int,
     progress: Progress,
 ) -> None:
     plan = gathered.plan
-    window = growing.window
+    window = volume.window
+    inner = volume.disk if isinstance(volume.disk, InnerImage) else None
     shared = LayerProcesses.on(window, processes)
     if shared is None and inner is not None:
-        start = growing.partition.start
+        start = volume.partition.start
         shared = LayerProcesses.inside(inner.outer.window, inner.path, start, window.size, processes)
     verify_written(
-        window,
+        volume.volume,
         plan.store.root,
         references=[reference for image in plan.images for reference in (*image.references, *image.tags)],
         layers={planned.chain_id for planned in plan.store.layers},

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from ..disk import Device, PartitionTable
 from ..errors import StoreError
 from ..progress import Progress
 from ..system import StorePlace, find_store
 from ..volumes.target import Target
+from ..volumes.volume import PartitionVolume
 
 
-def usable_store(device: Device, table: PartitionTable, number: int, target: Target, progress: Progress) -> StorePlace:
-    """Where the store of *target* is in the partition *number* of *device*; what is not known for certain is a note.
+def usable_store(volume: PartitionVolume, target: Target, progress: Progress) -> StorePlace:
+    """Where the store of *target* is in *volume*; what is not known for certain is a note.
 
     Raises:
         StoreError: the engine would not read what is put there, or not start on it.
         DiskImageError: the partition cannot be read.
     """
-    place = find_store(device, table, number, target.data_root)
+    place = find_store(volume, target.data_root)
     if place.obstacles:
-        raise StoreError(f"{device.name}: " + ". ".join(str(obstacle) for obstacle in place.obstacles))
+        raise StoreError(f"{volume.disk.device.name}: " + ". ".join(str(obstacle) for obstacle in place.obstacles))
     for warning in place.warnings:
         progress.note(f"warning: {warning}")
     if target.data_root is None and place.source is not None:

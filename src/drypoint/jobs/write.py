@@ -8,17 +8,15 @@ from contextlib import contextmanager
 import msgspec
 
 from ..digest import Digest
-from ..disk.ext4.read.reader import Ext4Reader
 from ..fstree import TreeReader
 from ..layers import LayerReader
 from ..progress import SILENT, Progress, counted
-from ..sinks.ext4 import Ext4Sink
 from ..sinks.ext4_meter import Taken
 from ..sizing.layer_index import SeenLayer
 from ..sizing.space import content_of, spare_space
 from ..stores import AppliedLayer, PlannedLayer, StorePlan
 from ..volumes.extra_files import put_file
-from ..volumes.growing_partition import GrowingPartition
+from ..volumes.writable_volume import WritableVolume
 from .fetch import LayerFetcher, layer_jobs
 from .plan import Gathered
 
@@ -70,7 +68,7 @@ def fetching(gathered: Gathered, progress: Progress) -> Iterator[LayerFetcher]:
 
 
 def carry_out(
-    gathered: Gathered, growing: GrowingPartition, fetcher: LayerFetcher, additional_space: int
+    gathered: Gathered, volume: WritableVolume, fetcher: LayerFetcher, additional_space: int
 ) -> tuple[WrittenLayer, ...]:
     """Do what is planned. Where there is nothing to do, not one byte changes: opening a file system for writing marks it.
 
@@ -81,21 +79,21 @@ def carry_out(
     written: tuple[WrittenLayer, ...] = ()
     if plan.store.removal.paths:
         # In a session of its own, so that the partition grows only by what is still missing.
-        with Ext4Sink(growing.window, now=max(gathered.timestamp, 1)) as sink:
+        with volume.sink(max(gathered.timestamp, 1), grows=False) as sink:
             plan.store.remove(sink)
             sink.finish()
     if not plan.is_empty:
-        growing.make_space(plan.space)
-        written = _write(gathered, growing, fetcher)
+        volume.make_space(plan.space)
+        written = _write(gathered, volume, fetcher)
     if additional_space:
         # The estimate may have fallen short of what was written.
-        growing.make_space(spare_space(plan.block_size, additional_space))
+        volume.make_space(spare_space(plan.block_size, additional_space))
     return written
 
 
-def _write(gathered: Gathered, growing: GrowingPartition, fetcher: LayerFetcher) -> tuple[WrittenLayer, ...]:
+def _write(gathered: Gathered, volume: WritableVolume, fetcher: LayerFetcher) -> tuple[WrittenLayer, ...]:
     written: list[WrittenLayer] = []
-    with Ext4Sink(growing.window, now=max(gathered.timestamp, 1), on_full=growing.on_full) as sink:
+    with volume.sink(max(gathered.timestamp, 1)) as sink:
         readers: list[LayerReader] = []
 
         @contextmanager
@@ -109,7 +107,7 @@ def _write(gathered: Gathered, growing: GrowingPartition, fetcher: LayerFetcher)
             written.append(WrittenLayer(planned, applied, readers[0].tar_bytes, sink.meter.read()))
 
         gathered.plan.store.write(sink, open_layer, on_layer)
-        present: TreeReader = Ext4Reader(growing.window)
+        present: TreeReader = volume.volume.reader()
         for file in gathered.plan.files:
             put_file(sink, file, gathered.timestamp, exists=present.lookup(file.path) is not None)
         sink.finish()

@@ -128,18 +128,18 @@ class Ext4Sink:
 
     # What is there
 
-    def file_type(self, path: bytes) -> int | None:
-        """What is at *path*, written out yet or not: a file type as directories note it (``FT_…``), None for nothing.
+    def is_directory(self, path: bytes) -> bool | None:
+        """Whether what is at *path*, written out yet or not, is a directory; None for nothing.
 
         Raises:
             FilesystemError: its parent is not there, or is not a directory.
         """
         path = join(self._root, path)
         if not path:
-            return FT_DIRECTORY
+            return True
         parent_path, name = parent_and_name(path)
         found = self._directories.find(parent_path).entries.get(name)
-        return None if found is None else found[1]
+        return None if found is None else found[1] == FT_DIRECTORY
 
     # Facts for planning
 

@@ -35,7 +35,7 @@ class OuterForecast(msgspec.Struct, frozen=True):
 
 
 def forecast(table: PartitionTable, disk: Device, partition: Partition, geometry: Geometry, space: Space) -> Growth:
-    """What making *space* comes to, as :class:`~.growing.GrowingPartition` does it.
+    """What making *space* comes to, as :class:`~drypoint.volumes.writable_volume.WritableVolume` does it.
 
     Raises:
         DiskImageError: the partition or its file system cannot grow so far, or would over data that belongs to no partition.

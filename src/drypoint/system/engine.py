@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from ..disk import Device, PartitionTable, ProbedPartition, Window, probe_partitions
-from ..disk.ext4.read.reader import Ext4Reader
 from ..errors import DiskImageError
 from ..fstree import Directory, Symlink, TreeReader, clean_path, follow_links, join
 from ..text import printable
+from ..volumes.volume import PartitionVolume
 from .mounts import Mount, covering, read_mounts
 from .settings import DEFAULT_DATA_ROOT, EngineSettings, Setting, read_settings
 
@@ -71,35 +70,30 @@ class _System(msgspec.Struct, frozen=True):
     mounts: tuple[Mount, ...]
 
 
-def find_store(device: Device, table: PartitionTable, number: int, wanted: bytes | None) -> StorePlace:
-    """Find the store in the partition *number* of the disk image *device*, whose table is *table*.
+def find_store(volume: PartitionVolume, wanted: bytes | None) -> StorePlace:
+    """Find the store in *volume*.
 
     Args:
-        number: of a partition with an ext file system.
         wanted: the requested data root, a clean path in the partition; None for the one configured on the disk image, else
             ``docker``.
 
     Raises:
         DiskImageError: the partition cannot be read.
     """
-    probed = probe_partitions(device, table)
-    target = next(one for one in probed if one.partition.number == number)
-    reader = Ext4Reader(Window(device, target.partition.start, target.partition.size), allow_dirty=True)
-    own = _system(reader, b"", target, table, probed)
-    systems = [own] if own is not None else list(_other_systems(device, table, probed, number))
-    return _Judge(reader, number, own, systems).judge(wanted)
+    reader = volume.reader(allow_dirty=True)
+    own = _system(reader, b"", volume)
+    systems = [own] if own is not None else list(_other_systems(volume))
+    return _Judge(reader, volume.number, own, systems).judge(wanted)
 
 
-def _other_systems(
-    device: Device, table: PartitionTable, probed: Sequence[ProbedPartition], number: int
-) -> Iterator[_System]:
-    for one in probed:
-        if one.partition.number == number or one.filesystem is None or not one.filesystem.kind.is_ext:
+def _other_systems(volume: PartitionVolume) -> Iterator[_System]:
+    for other in volume.disk.volumes():
+        if other.number == volume.number:
             continue
         try:
-            reader = Ext4Reader(Window(device, one.partition.start, one.partition.size), allow_dirty=True)
-            roots = [b"", *(_roots_in_stores(reader) if "root" in one.filesystem.label.lower() else ())]
-            found = (_system(reader, root, one, table, probed) for root in roots)
+            reader = other.reader(allow_dirty=True)
+            roots = [b"", *(_roots_in_stores(reader) if "root" in other.filesystem.label.lower() else ())]
+            found = (_system(reader, root, other) for root in roots)
             system = next((system for system in found if system is not None), None)
         except DiskImageError:
             # Damage in a partition that is not written is not this job's concern.
@@ -118,13 +112,12 @@ def _roots_in_stores(reader: TreeReader) -> Iterator[bytes]:
                 yield join(child.entry.path, b"diff")
 
 
-def _system(
-    reader: TreeReader, root: bytes, one: ProbedPartition, table: PartitionTable, probed: Sequence[ProbedPartition]
-) -> _System | None:
+def _system(reader: TreeReader, root: bytes, volume: PartitionVolume) -> _System | None:
+    number, disk = volume.number, volume.disk
+    settings = read_settings(reader, root)
     if not any(reader.lookup(join(root, mark)) is not None for mark in _MARKS_OF_A_SYSTEM):
-        settings = read_settings(reader, root)
-        return None if settings.is_empty else _System(one.partition.number, root, settings, ())
-    return _System(one.partition.number, root, read_settings(reader, root), read_mounts(reader, root, table, probed))
+        return None if settings.is_empty else _System(number, root, settings, ())
+    return _System(number, root, settings, read_mounts(reader, root, disk.table, disk.partitions))
 
 
 class _Judge:

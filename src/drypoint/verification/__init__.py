@@ -1,7 +1,8 @@
 """Read a finished disk image back and verify it, byte for byte, without changing it."""
 
 from ..stores import Kind, Severity
-from .container import Container, FindContainer
+from ..volumes.target import Container
+from .container import FindContainer
 from .filesystem import check_file_system
 from .finding import CODES, FileSystemVerdict, Finding, ImageVerdict, Report, ServiceVerdict, finding
 from .image import verify

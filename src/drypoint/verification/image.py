@@ -7,14 +7,14 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ..disk import Device, Partition, PartitionTable, Window, find_partition, read_table
-from ..disk.ext4.read.reader import Ext4Reader
 from ..disk.formats import opened_image
 from ..errors import FilesystemError
 from ..oci import Reference
 from ..progress import SILENT, Progress
 from ..system import StorePlace, find_store
-from .container import FindContainer, InnerDisk, open_inner_disk
+from ..volumes.partitioned_disk import PartitionedDisk
+from ..volumes.volume import PartitionVolume
+from .container import FindContainer, open_inner_disk
 from .filesystem import checkers
 from .finding import Finding, Report, by_weight, finding
 from .partitions import DiskCheck
@@ -60,59 +60,45 @@ def verify(
         ToolError: one of the processes was killed.
     """
     with opened_image(image, progress=progress) as opened, checkers() as pool:
-        outer = opened.device
-        table = read_table(outer)
+        outer = PartitionedDisk(opened.device)
         try:
             inner = _inner_disk(outer, container)
         except FilesystemError as error:
             # The checks of the outer file systems report what is wrong with the one that should hold it.
-            findings, file_systems = DiskCheck(outer, table, b"", pool, progress).result()
+            findings, file_systems = DiskCheck(outer, pool, progress).result()
             findings.append(finding("unreadable", b"", str(error)))
             return replace(_NOTHING, findings=_sorted(findings), file_systems=tuple(file_systems))
         # Looked up before the checks, which take minutes: a missing partition is reported at once.
-        disk, path = (outer, b"") if inner is None else (inner.device, inner.path)
-        inner_table = table if inner is None else read_table(disk)
-        found = _ext_partition(disk, inner_table, partition)
-        checks = [DiskCheck(outer, table, b"", pool, progress)]
-        if inner is not None:
-            checks.append(DiskCheck(disk, inner_table, path, pool, progress))
+        disk = inner or outer
+        volume = disk.volume(partition)
+        checks = [DiskCheck(one, pool, progress) for one in (outer, inner) if one is not None]
         report = _NOTHING
-        if checks[-1].is_readable(found.number):
+        if checks[-1].is_readable(volume.number):
             step = progress.begin("verifying the engine's store")
-            window = Window(disk, found.start, found.size)
-            shared = LayerProcesses.on(window, processes)
-            if shared is None and inner is not None:
-                within = Window(outer, inner.offset, inner.size)
-                shared = LayerProcesses.inside(within, inner.path, found.start, found.size, processes)
-            place = find_store(disk, inner_table, found.number, data_root)
-            report = _store(
-                window, place, references, None if required_images is None else required_images.on(disk), shared
-            )
+            shared = LayerProcesses.on(volume.window, processes)
+            if shared is None and disk.within is not None:
+                found = volume.partition
+                shared = LayerProcesses.inside(disk.within.window, disk.path, found.start, found.size, processes)
+            place = find_store(volume, data_root)
+            required = None if required_images is None else required_images.on(disk.device)
+            report = _store(volume, place, references, required, shared)
             step.end()
-        findings = [replace(one, partition=found.number, disk_image=path) for one in report.findings]
+        findings = [replace(one, partition=volume.number, disk_image=disk.path) for one in report.findings]
         file_systems = []
         for check in checks:
             faults, verdicts = check.result()
             findings += faults
             file_systems += verdicts
-    return replace(report, findings=_sorted(findings), file_systems=tuple(file_systems), disk_image=path)
+    return replace(report, findings=_sorted(findings), file_systems=tuple(file_systems), disk_image=disk.path)
 
 
-def _inner_disk(outer: Device, find: FindContainer | None) -> InnerDisk | None:
-    container = None if find is None else find(outer)
+def _inner_disk(outer: PartitionedDisk, find: FindContainer | None) -> PartitionedDisk | None:
+    container = None if find is None else find(outer.device)
     return None if container is None else open_inner_disk(outer, container)
 
 
-def _ext_partition(device: Device, table: PartitionTable, selector: str | int) -> Partition:
-    found = find_partition(device, table, selector)
-    if found.filesystem is None or not found.filesystem.kind.is_ext:
-        kind = found.filesystem.kind.value if found.filesystem else "no known file system"
-        raise FilesystemError(f"{device.name}: partition {found.partition.number} holds {kind}, expected ext4")
-    return found.partition
-
-
 def _store(
-    window: Window,
+    volume: PartitionVolume,
     place: StorePlace,
     references: Iterable[Reference],
     required_images: RequiredImagesReader | None,
@@ -124,7 +110,7 @@ def _store(
         return replace(_NOTHING, findings=tuple(faults))
     try:
         # An unclean file system is read without its journal; that the journal has more is a finding already.
-        reader = Ext4Reader(window, allow_dirty=True)
+        reader = volume.reader(allow_dirty=True)
         report = verify_store(
             reader, place.data_root, references=references, required_images=required_images, processes=shared
         )

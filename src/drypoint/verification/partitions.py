@@ -10,11 +10,12 @@ import msgspec
 from msgspec.structs import replace
 
 from ..concurrency.pool import Pool
-from ..disk import Device, PartitionTable, Window, probe_partitions
-from ..disk.ext4.read.reader import Ext4Reader
+from ..disk import Device, PartitionTable, Window
 from ..disk.tables.gpt import GptTable
 from ..errors import FilesystemError
 from ..progress import Progress
+from ..volumes.partitioned_disk import PartitionedDisk
+from ..volumes.volume import Volume
 from .filesystem import Judgement, judge_ext, judge_fat
 from .finding import FileSystemVerdict, Finding, finding
 
@@ -42,23 +43,22 @@ class DiskCheck:
     """The check of a disk image: findings of its table and its file systems' structures, and checkers still running.
 
     Args:
-        path: which disk image it is, see :class:`Finding`.
         checkers: runs the file systems' checkers in parallel.
 
     Raises:
         DiskImageError: the device cannot be read.
     """
 
-    def __init__(self, device: Device, table: PartitionTable, path: bytes, checkers: Pool, progress: Progress) -> None:
-        self._path = path
-        self._table = list(check_table(table))
+    def __init__(self, disk: PartitionedDisk, checkers: Pool, progress: Progress) -> None:
+        path = self._path = disk.path
+        self._table = list(check_table(disk.table))
         self._started: list[_Started] = []
-        for probed in probe_partitions(device, table):
+        for probed in disk.partitions:
             if probed.filesystem is None:
                 continue
-            window = Window(device, probed.partition.start, probed.partition.size)
+            window = Window(disk.device, probed.partition.start, probed.partition.size)
             is_ext = probed.filesystem.kind.is_ext
-            structure = tuple(check_structure(window)) if is_ext else ()
+            structure = tuple(check_structure(Volume(window))) if is_ext else ()
             judge: _Judge | None = judge_ext if is_ext else judge_fat if probed.filesystem.kind.is_fat else None
             verdict = FileSystemVerdict(
                 probed.partition.number, probed.filesystem.label, probed.filesystem.kind.value, "not checked", path
@@ -105,10 +105,10 @@ def _judged(judge: _Judge, window: Window, what: str, progress: Progress) -> Jud
     return judgement
 
 
-def check_structure(device: Device) -> Iterator[Finding]:
-    """Check the superblock, its flags, and every group descriptor of the ext file system on *device*, without e2fsck."""
+def check_structure(volume: Volume) -> Iterator[Finding]:
+    """Check the superblock, its flags, and every group descriptor of *volume*, without e2fsck."""
     try:
-        reader = Ext4Reader(device, allow_dirty=True)
+        reader = volume.reader(allow_dirty=True)
     except FilesystemError as error:
         yield finding("damaged-superblock", b"", str(error))
         return

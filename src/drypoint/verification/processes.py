@@ -20,10 +20,10 @@ import msgspec
 from ..concurrency.tasks import current
 from ..concurrency.uninterrupted import uninterrupted
 from ..disk import Device, FileDevice, Window
-from ..disk.ext4.read.file_device import open_ext4_file
-from ..disk.ext4.read.reader import Ext4Reader
+from ..disk.ext4.read.file_device import ext4_file
 from ..errors import ToolError
 from ..stores import KeptLayer
+from ..volumes.volume import Volume
 from .layer import LayerResult, check_layer
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class LayerProcesses(msgspec.Struct, frozen=True):
 
     def _check(self, layer: KeptLayer) -> LayerResult:
         with FileDevice(self.path, name=self.name) as device:
-            return check_layer(Ext4Reader(self._window(device), allow_dirty=True), layer)
+            return check_layer(Volume(self._window(device)).reader(allow_dirty=True), layer)
 
     def _window(self, device: FileDevice) -> Window:
         if self.within is None:
@@ -122,7 +122,7 @@ class LayerProcesses(msgspec.Struct, frozen=True):
             return Window(device, self.offset, self.size, name=self.name)
         device.pad(self.within.offset + self.within.size)
         outer = Window(device, self.within.offset, self.within.size, name=self.name)
-        inner = open_ext4_file(outer, self.within.path, allow_dirty=True)
+        inner = ext4_file(Volume(outer).reader(allow_dirty=True), outer, self.within.path)
         inner.pad(self.offset + self.size)
         return Window(inner, self.offset, self.size)
 

@@ -7,11 +7,11 @@ from itertools import chain
 
 from ..digest import Digest
 from ..disk import Device
-from ..disk.ext4.read.reader import Ext4Reader
 from ..errors import VerificationError
 from ..oci import Reference
 from ..progress import Progress
 from ..stores import detect
+from ..volumes.volume import Volume
 from . import Finding, LayerProcesses, RequiredImagesReader, Severity, check_file_system, verify_store
 from .filesystem import checkers
 from .kinds import SECTIONS
@@ -22,7 +22,7 @@ _NOT_SAVED = frozenset({"cut-off-tar", "not-rebuildable"})
 
 
 def verify_written(
-    partition: Device,
+    volume: Volume,
     data_root: bytes,
     *,
     references: Iterable[Reference],
@@ -38,7 +38,7 @@ def verify_written(
     Args:
         references: names that must resolve to an image that loads.
         layers: chain-ids whose content is rebuilt and hashed; None for all.
-        around: the file system that holds the disk image of *partition* as a file, if one does; it is checked too.
+        around: the file system that holds the disk image of *volume* as a file, if one does; it is checked too.
         required_images: finds the images that the device will ask for: each of them must be there.
         processes: processes to read layers with, where that pays off; otherwise threads of this one do it.
         known: (code, path) of findings that the base had before: this job did not cause them, and they do not stop it.
@@ -49,9 +49,9 @@ def verify_written(
     """
     step = progress.begin("verifying")
     with checkers() as pool:
-        checks = [pool.submit(check_file_system, device) for device in (around, partition) if device is not None]
+        checks = [pool.submit(check_file_system, device) for device in (around, volume.window) if device is not None]
         report = verify_store(
-            Ext4Reader(partition),
+            volume.reader(),
             data_root,
             references=references,
             layers=layers,

@@ -172,11 +172,15 @@ def test_the_boot_partition_is_found_by_its_label(
     [
         (lambda path: small_disk(path, "other"), PartitionTableError, r"no boot partition.*it has 1 'other' \(FAT12\)"),
         (lambda path: small_disk(path, "resin-boot", "resin-boot"), PartitionTableError, "2 boot partitions"),
-        (lambda path: small_disk(path, "resin-boot", kind="mkfs.ext2"), FilesystemError, "holds ext2, expected FAT"),
+        (
+            lambda path: small_disk(path, "resin-boot", kind="mkfs.ext2"),
+            FilesystemError,
+            "ext2, but the boot partition needs FAT",
+        ),
         (
             lambda path: small_disk(path, "", name="resin-boot", kind="mkswap"),
             FilesystemError,
-            "holds swap, expected FAT",
+            "holds swap, but the boot partition needs FAT",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from drypoint.disk import FileDevice
 from drypoint.errors import DiskImageError, DrypointError, FilesystemError, UsageError
 from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, DiskImage, PartitionTable, Sizes, build_disk_image
 from drypoint.samples.tools import run_tool
-from drypoint.volumes.inner_image import open_inner
+from drypoint.volumes.partitioned_disk import open_disk
 
 pytestmark = pytest.mark.needs(*IMAGE_TOOLS)
 
@@ -64,7 +64,7 @@ def test_the_image_to_install_is_found(tmp_path: Path, inner: DiskImage, table: 
         assert flasher is not None
         assert (flasher.container.partition, flasher.container.path) == (2, f"opt/{NAME}".encode())
         assert not flasher.signed
-        read = open_inner(device, flasher.container)
+        read = open_disk(device, flasher.container).device
         assert read.read(0, read.size) == inner.path.read_bytes()
 
 

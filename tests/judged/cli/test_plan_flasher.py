@@ -15,7 +15,7 @@ from drypoint.disk import FileDevice, find_partition, read_table
 from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, Sizes, build_disk_image
 from drypoint.samples.images import build_image, build_layer, write_docker_archive
 from drypoint.samples.layers import LayerBuilder
-from drypoint.volumes.inner_image import open_inner
+from drypoint.volumes.partitioned_disk import open_disk
 from drypoint.volumes.target import Container
 
 pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs")
@@ -32,7 +32,7 @@ def drypoint(*arguments: object) -> str:
 def sizes_of(path: Path, container: Container) -> dict[str, int]:
     """What a flasher and the disk image in it measure."""
     with FileDevice(path) as device:
-        inner = open_inner(device, container)
+        inner = open_disk(device, container).device
         data = find_partition(inner, read_table(inner), "resin-data").partition
         root = find_partition(device, read_table(device), container.partition).partition
         return {"inner": inner.size, "data": data.size, "outer": device.size, "root": root.size}

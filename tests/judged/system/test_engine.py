@@ -27,6 +27,7 @@ from drypoint.samples.disk_images import (
 )
 from drypoint.samples.tools import run_tool
 from drypoint.system import StorePlace, find_store
+from drypoint.volumes.partitioned_disk import PartitionedDisk
 from drypoint.volumes.target import Container
 
 pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "debugfs")
@@ -75,8 +76,7 @@ def balena(
 
 def place_of(image: Path, partition: str | int, wanted: bytes | None = None) -> StorePlace:
     with FileDevice(image) as device:
-        table = read_table(device)
-        return find_store(device, table, find_partition(device, table, partition).partition.number, wanted)
+        return find_store(PartitionedDisk(device).volume(partition), wanted)
 
 
 class Notes:

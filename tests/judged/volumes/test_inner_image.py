@@ -12,7 +12,7 @@ import pytest
 from tests.support.ext4_images import judge_ext4
 from tests.support.flasher_images import FlasherImage, build_flasher_image
 
-from drypoint.disk import FileDevice, Window, find_partition, read_table
+from drypoint.disk import Device, FileDevice, GrowableDevice, Window, find_partition, read_table
 from drypoint.disk.ext4 import Ext4Filesystem, Ext4Reader
 from drypoint.disk.ext4.read.file_device import open_ext4_file
 from drypoint.errors import DiskImageError, FilesystemError, OutputError, ToolError
@@ -30,10 +30,15 @@ from drypoint.samples.disk_images import (
 )
 from drypoint.samples.tools import run_tool
 from drypoint.sinks import Ext4Sink
+from drypoint.sizing.growth_forecast import Growth
 from drypoint.sizing.space import Space
-from drypoint.volumes.growing_partition import GrowingPartition
-from drypoint.volumes.inner_image import InnerImage, forecast_outer, open_inner, open_target
-from drypoint.volumes.target import Container, Target
+from drypoint.volumes.inner_image import InnerImage
+from drypoint.volumes.outer_forecast import forecast_outer
+from drypoint.volumes.partitioned_disk import PartitionedDisk, open_disk
+from drypoint.volumes.target import Container
+from drypoint.volumes.volume import PartitionVolume
+from drypoint.volumes.writable_volume import WritableVolume
+from drypoint.volumes.writing import open_writable
 
 pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "e2fsck", "resize2fs")
 
@@ -48,23 +53,25 @@ def inner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return build_disk_image(tmp_path_factory.mktemp("inner") / "inner.img", table=request.param, sizes=SMALL)
 
 
-def target_of(flasher: FlasherImage) -> Target:
-    return Target(container=Container(ROOT, flasher.path.encode()))
+def data_in(disk: Device, flasher: FlasherImage, root: str | int = ROOT) -> PartitionVolume:
+    return open_disk(disk, Container(root, flasher.path.encode())).volume("resin-data")
+
+
+def open_image(disk: GrowableDevice, flasher: FlasherImage, scratch: Path, root: str | int = ROOT) -> InnerImage:
+    image = open_writable(data_in(disk, flasher, root), disk, scratch, SILENT, now=EPOCH).disk
+    assert isinstance(image, InnerImage)
+    return image
 
 
 @contextmanager
 def opened(flasher: FlasherImage) -> Iterator[InnerImage]:
     with FileDevice(flasher.disk.path, writable=True) as disk:
         scratch = flasher.disk.path.parent
-        image = open_target(disk, target_of(flasher), scratch, SILENT, now=EPOCH)
-        assert image is not None
-        yield image
+        yield open_image(disk, flasher, scratch)
 
 
-def data_of(image: InnerImage, scratch: Path) -> GrowingPartition:
-    table = read_table(image)
-    partition = find_partition(image, table, "resin-data").partition
-    return GrowingPartition(image, table, partition, scratch, SILENT)
+def data_of(image: InnerImage, scratch: Path) -> WritableVolume:
+    return WritableVolume(image, PartitionedDisk(image).volume("resin-data"), scratch, SILENT)
 
 
 def judge(flasher: FlasherImage, work: Path) -> Path:
@@ -134,8 +141,7 @@ def test_it_is_the_same_as_in_a_file_of_its_own(tmp_path: Path, inner: DiskImage
     plain = tmp_path / "plain"
     plain.write_bytes(inner.path.read_bytes())
     with FileDevice(plain, writable=True) as disk:
-        table = read_table(disk)
-        growing = GrowingPartition(disk, table, find_partition(disk, table, "resin-data").partition, tmp_path, SILENT)
+        growing = WritableVolume(disk, PartitionedDisk(disk).volume("resin-data"), tmp_path, SILENT)
         growing.make_space(Space(2000, 0))
         with Ext4Sink(growing.window, now=EPOCH, on_full=growing.on_full) as sink:
             for number in range(6):
@@ -203,23 +209,24 @@ def test_the_outer_partition_grows_in_the_middle_of_a_write(tmp_path: Path, holl
     with opened(flasher) as image:
         before = image.outer.partition.size
         with FileDevice(flasher.disk.path) as device:
-            foretold = forecast_outer(device, target_of(flasher), image.size)
+            found = data_in(device, flasher)
+            forecast = forecast_outer(found, Growth(found.partition.size, image.size), is_empty=False)
         with Ext4Sink(data_of(image, tmp_path).window, now=EPOCH) as sink:
             for number in range(3):
                 sink.add(Regular(b"docker/%02d" % number, META, len(CONTENT)), [CONTENT])
             sink.finish()
         assert image.outer.partition.size >= before + 64 * MIB
-        assert foretold is not None
-        assert foretold.partition_size == image.outer.partition.size
-    assert foretold.disk_size == flasher.disk.path.stat().st_size
+        assert forecast is not None
+        assert forecast.growth is not None
+        assert forecast.growth.partition_size == image.outer.partition.size
+    assert forecast.growth.disk_size == flasher.disk.path.stat().st_size
     filled(judge(flasher, tmp_path), 3)
 
 
 def test_what_goes_wrong_outside_comes_out_of_the_writing_inside(tmp_path: Path, hollow: DiskImage) -> None:
     flasher = build_flasher_image(tmp_path / "flasher.img", hollow.path)
     with FileDevice(flasher.disk.path, writable=True) as disk:
-        image = open_target(disk, target_of(flasher), tmp_path / "missing", SILENT, now=EPOCH)
-        assert image is not None
+        image = open_image(disk, flasher, tmp_path / "missing")
         with Ext4Sink(data_of(image, tmp_path).window, now=EPOCH) as sink:
             with pytest.raises(OutputError, match=r"cannot make a scratch file in .*missing"):
                 write_all(sink)
@@ -285,27 +292,28 @@ def test_an_outer_file_system_that_is_not_sound_is_left_alone(
         disk.write(root.offset + 1024 + field, b"\0\0")
     before = digest(flasher.disk.path.read_bytes())
     with FileDevice(flasher.disk.path, writable=True) as disk:
-        target = Target(container=Container(root.number, flasher.path.encode()))
         with pytest.raises(DiskImageError, match=message):
-            extend(open_target(disk, target, tmp_path, SILENT, now=EPOCH))
+            extend(open_image(disk, flasher, tmp_path, root.number))
     assert digest(flasher.disk.path.read_bytes()) == before
 
 
-def extend(image: InnerImage | None) -> None:
-    assert image is not None
+def extend(image: InnerImage) -> None:
     image.extend(image.size + 64 * MIB)
 
 
 def test_what_is_no_container(tmp_path: Path, inner: DiskImage) -> None:
     flasher = build_flasher_image(tmp_path / "flasher.img", inner.path, table=inner.table)
     with FileDevice(flasher.disk.path) as disk:
-        with pytest.raises(FilesystemError, match="partition 1, which should hold a disk image as a file, holds FAT"):
-            open_inner(disk, Container("flash-boot", b"opt/x"))
+        with pytest.raises(
+            FilesystemError, match=r"partition 1 holds FAT.*, but a disk image that is a file needs ext4"
+        ):
+            open_disk(disk, Container("flash-boot", b"opt/x"))
         with pytest.raises(FilesystemError, match=r"there is no file /opt/x in .*flasher"):
-            open_inner(disk, Container(ROOT, b"opt/x"))
-    with FileDevice(flasher.disk.path, writable=True) as disk:
-        assert open_target(disk, Target(), tmp_path, SILENT, now=EPOCH) is None
-        assert forecast_outer(disk, Target(), 0) is None
+            open_disk(disk, Container(ROOT, b"opt/x"))
+    with FileDevice(inner.path, writable=True) as disk:
+        data = open_disk(disk, None).volume("resin-data")
+        assert not isinstance(open_writable(data, disk, tmp_path, SILENT, now=EPOCH).disk, InnerImage)
+        assert forecast_outer(data, None, is_empty=True) is None
 
 
 def test_the_judges_convict(tmp_path: Path, inner: DiskImage) -> None:

@@ -28,7 +28,7 @@ from drypoint.etch import (
 from drypoint.etch.base_manifest import parse_base_manifest
 from drypoint.etch.records import records_of, xattrs_of
 from drypoint.fstree import Directory, HardLink, Metadata, Regular, Symlink
-from drypoint.injection.members import Injector, Kind
+from drypoint.injection.members import Injector
 from drypoint.sinks import MemoryTree
 from drypoint.sinks.tar import END_OF_ARCHIVE, entry_header, padding, pax_header, ustar_header
 from drypoint.stores import detect
@@ -219,9 +219,9 @@ class Tree(MemoryTree):
         super().__init__()
         self.settled: list[bytes] = []
 
-    def kind(self, path: bytes) -> Kind | None:
+    def is_directory(self, path: bytes) -> bool | None:
         found = self.lookup(path)
-        return None if found is None else "directory" if isinstance(found.entry, Directory) else "other"
+        return None if found is None else isinstance(found.entry, Directory)
 
     def settle(self, path: bytes) -> None:
         self.settled.append(path)

@@ -13,7 +13,7 @@ import msgspec
 
 from ...errors import FilesystemError
 from ..device import Device
-from ..probe import FilesystemKind, probe
+from ..probe import FilesystemKind, kind_name, probe
 
 _CHUNK = 1 << 20
 _ENTRY_BITS = {FilesystemKind.FAT12: 12, FilesystemKind.FAT16: 16, FilesystemKind.FAT32: 32}
@@ -63,7 +63,7 @@ def read_fat_table(device: Device) -> FatTable:
     found = probe(device)
     kind = found.kind if found is not None else None
     if kind is None or kind not in _ENTRY_BITS:
-        raise FilesystemError(f"{device.name} holds {kind.value if kind else 'no known file system'}, expected FAT")
+        raise FilesystemError(f"{device.name} holds {kind_name(found)}, expected FAT")
     head = device.read(0, 512)
     sector, per_cluster, reserved, copies, root_entries, sectors_16, media, size_16 = struct.unpack_from(
         "<HBHBHHBH", head, 11

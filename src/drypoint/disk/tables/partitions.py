@@ -146,18 +146,28 @@ def _probed(device: Device, partition: Partition) -> ProbedPartition:
 
 
 def find_partition(device: Device, table: PartitionTable, selector: str | int) -> ProbedPartition:
-    """The one partition that *selector* names.
+    """The one partition that *selector* names, see :func:`choose_partition`.
+
+    Raises:
+        PartitionTableError: as :func:`choose_partition`.
+        DiskImageError: the device cannot be read.
+    """
+    return choose_partition(device.name, table, probe_partitions(device, table), selector)
+
+
+def choose_partition(
+    name: str, table: PartitionTable, probed: Sequence[ProbedPartition], selector: str | int
+) -> ProbedPartition:
+    """The one of the *probed* partitions of the disk image *name* that *selector* names.
 
     A number (an int, or digits that are not a file system's label) is a partition number. Any other text is a file system's
     label or, if no file system has it, a GPT partition's name.
 
     Raises:
         PartitionTableError: no partition matches, or more than one does; the message lists them.
-        DiskImageError: the device cannot be read.
     """
     if selector == "":
         raise PartitionTableError("a partition is chosen by its label, GPT name or number, not by an empty text")
-    probed = probe_partitions(device, table)
     matches: list[ProbedPartition] = []
     if isinstance(selector, str):
         matches = [item for item in probed if item.filesystem is not None and item.filesystem.label == selector]
@@ -167,7 +177,7 @@ def find_partition(device: Device, table: PartitionTable, selector: str | int) -
         matches = [item for item in probed if item.partition.number == number]
         if any(partition.number == number for partition in table.partitions) and not matches:
             raise PartitionTableError(
-                f"{device.name}: partition {number} is the extended partition, a container of others; "
+                f"{name}: partition {number} is the extended partition, a container of others; "
                 f"choose one of {describe(probed)}"
             )
     if len(matches) == 1:
@@ -176,11 +186,11 @@ def find_partition(device: Device, table: PartitionTable, selector: str | int) -
     if matches:
         numbers = " and ".join(str(item.partition.number) for item in matches)
         raise PartitionTableError(
-            f"{device.name}: partitions {numbers} both have the {wanted}; choose the partition by its number instead"
+            f"{name}: partitions {numbers} both have the {wanted}; choose the partition by its number instead"
         )
     hidden = [item for item in probed if item.filesystem is not None and item.filesystem.kind.is_luks]
     encrypted = f". What an encrypted one ({describe(hidden)}) holds cannot be read" if hidden else ""
-    raise PartitionTableError(f"{device.name}: no partition has the {wanted}; there are {describe(probed)}{encrypted}")
+    raise PartitionTableError(f"{name}: no partition has the {wanted}; there are {describe(probed)}{encrypted}")
 
 
 def describe(probed: Sequence[ProbedPartition]) -> str:

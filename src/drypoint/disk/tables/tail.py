@@ -12,7 +12,6 @@ from typing import Protocol
 from ...errors import DiskImageError
 from ...progress import SILENT, Progress
 from ..device import Device, FileDevice, Window
-from ..ext4.read.file_device import Ext4FileDevice, open_ext4_file
 from ..probe import probe
 from .gpt import GptTable
 from .mbr import SECTOR_SIZE
@@ -50,17 +49,6 @@ def pad_missing_tail(device: PaddableDevice, progress: Progress = SILENT) -> Non
         f"note: {device.name} ends {after - before} bytes before its last partition does. Each file system is complete, so "
         "the missing bytes are read as zeros"
     )
-
-
-def open_disk_image_file(outer: Device, path: bytes, *, allow_dirty: bool = False) -> Ext4FileDevice:
-    """The disk image that is the file *path* in the file system that fills *outer*, padded if zeros are missing at its end.
-
-    Raises:
-        DiskImageError: as :func:`.open_ext4_file`.
-    """
-    file = open_ext4_file(outer, path, allow_dirty=allow_dirty)
-    pad_missing_tail(file)
-    return file
 
 
 def _whole_size(table: PartitionTable) -> int:

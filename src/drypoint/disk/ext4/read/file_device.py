@@ -143,7 +143,11 @@ def open_ext4_file(outer: Device, path: bytes, *, allow_dirty: bool = False) -> 
         FilesystemError: there is no such file; or the file system is damaged, or was not unmounted cleanly.
         DiskImageError: *outer* cannot be read.
     """
-    reader = Ext4Reader(outer, allow_dirty=allow_dirty)
+    return ext4_file(Ext4Reader(outer, allow_dirty=allow_dirty), outer, path)
+
+
+def ext4_file(reader: Ext4Reader, outer: Device, path: bytes) -> Ext4FileDevice:
+    """The same, by the *reader* of the file system on *outer*."""
     shown = path.decode("utf-8", "backslashreplace")
     stat = reader.lookup(path)
     if stat is None:

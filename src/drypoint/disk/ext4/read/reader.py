@@ -69,11 +69,8 @@ class Ext4Reader:
 
     def __init__(self, device: Device, *, allow_dirty: bool = False) -> None:
         self._volume = Volume(device)
-        if self.needs_recovery and not allow_dirty:
-            raise FilesystemError(
-                f"the file system on {self._volume.name} was not unmounted: its journal needs recovery; "
-                "run e2fsck on it, or mount and unmount it once"
-            )
+        if not allow_dirty:
+            self.check_recovered()
         self._inodes = InodeTable(self._volume)
         self._attributes = AttributeReader(self._volume, self._value_inode)
         self._names: Cache[int, tuple[int, dict[bytes, DirectoryEntry]]] = Cache(_ENTRIES_CACHED)
@@ -88,6 +85,18 @@ class Ext4Reader:
     def needs_recovery(self) -> bool:
         """Whether the journal must be replayed."""
         return self.superblock.has("needs_recovery")
+
+    def check_recovered(self) -> None:
+        """Refuse a file system whose journal holds changes that are not in place yet.
+
+        Raises:
+            FilesystemError: it does.
+        """
+        if self.needs_recovery:
+            raise FilesystemError(
+                f"the file system on {self._volume.name} was not unmounted: its journal needs recovery; "
+                "run e2fsck on it, or mount and unmount it once"
+            )
 
     def groups(self) -> Iterator[Group]:
         """Every block group's descriptor, in order."""

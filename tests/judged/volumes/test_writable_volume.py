@@ -18,7 +18,8 @@ from drypoint.fstree import Directory, Metadata, Regular
 from drypoint.progress import SILENT
 from drypoint.sinks.ext4 import Ext4Sink
 from drypoint.sizing.space import Space
-from drypoint.volumes.growing_partition import GrowingPartition
+from drypoint.volumes.partitioned_disk import PartitionedDisk
+from drypoint.volumes.writable_volume import WritableVolume
 
 pytestmark = pytest.mark.needs("sfdisk", "sgdisk", "mkfs.ext4", "e2fsck", "resize2fs", "debugfs")
 
@@ -88,10 +89,8 @@ def content(path: Path, item: Partition) -> bytes:
         return file.read(item.size)
 
 
-def growing(disk: GrowableDevice, number: int, directory: Path) -> GrowingPartition:
-    table = read_table(disk)
-    chosen = next(item for item in table.partitions if item.number == number)
-    return GrowingPartition(disk, table, chosen, directory, SILENT)
+def growing(disk: GrowableDevice, number: int, directory: Path) -> WritableVolume:
+    return WritableVolume(disk, PartitionedDisk(disk).volume(number), directory, SILENT)
 
 
 def write_file(path: Path, start: int, name: str, size: int) -> None:

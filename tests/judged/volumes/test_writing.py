@@ -73,7 +73,7 @@ def times(flasher: FlasherImage, image: Path) -> set[str]:
 
 @pytest.mark.parametrize("pieces", [0, 40])
 @pytest.mark.parametrize("damage", ["feature needs_recovery", "ssv state 3", "clri /resin-data"])
-def test_the_inner_data_partition_is_mended_first(tmp_path: Path, damage: str, pieces: int) -> None:
+def test_the_inner_data_partition_is_repaired_first(tmp_path: Path, damage: str, pieces: int) -> None:
     flasher = flasher_with(tmp_path, damage, pieces=pieces)
     base, out = flasher.disk.path, tmp_path / "out.img"
     before = tmp_path / "before.img"
@@ -105,7 +105,7 @@ def test_a_journal_is_replayed_into_holes_and_the_clock_leaves_no_trace(tmp_path
     assert times(flasher, out) == times(flasher, base)
 
 
-def test_what_cannot_be_mended_is_told_of_the_inner_disk_image(tmp_path: Path) -> None:
+def test_what_cannot_be_repaired_is_reported_of_the_inner_disk_image(tmp_path: Path) -> None:
     flasher = flasher_with(tmp_path, "clri <2>")
     with pytest.raises(
         FilesystemError, match=r"balenaos-img.*damaged beyond what e2fsck repairs automatically"
@@ -117,7 +117,7 @@ def test_what_cannot_be_mended_is_told_of_the_inner_disk_image(tmp_path: Path) -
     assert not (tmp_path / "out.img").exists()
 
 
-def test_the_file_system_around_it_is_not_mended(tmp_path: Path) -> None:
+def test_the_file_system_around_it_is_not_repaired(tmp_path: Path) -> None:
     """It holds an operating system, and e2fsck is asked for the data partition only."""
     flasher = flasher_with(tmp_path, "ssv state 3")
     run_tool("debugfs", "-w", "-R", "feature needs_recovery", flasher.root)

@@ -1,4 +1,4 @@
-"""The data partition while it is being filled: made larger as needed, and smaller in the end if that is asked for."""
+"""A file system that is written to: repaired, made larger as needed, and smaller in the end if that is asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from ..disk import (
     GrowableDevice,
     GrowthPlan,
     Partition,
-    PartitionTable,
     TrimmableDevice,
     Window,
     apply_growth,
@@ -18,13 +17,16 @@ from ..disk import (
     plan_shrink,
 )
 from ..disk.ext4.resize.geometry import Geometry, needed_size, read_geometry
-from ..disk.ext4.resize.grow import grow_filesystem
+from ..disk.ext4.resize.grow import bring_back, grow_filesystem, preen_file, unchecked_copy
 from ..disk.ext4.resize.shrink import shrink_filesystem
 from ..disk.ext4.write.allocation import Shortage
+from ..disk.ext4.write.superblock import last_write
 from ..disk.tables.growth import ALIGNMENT
 from ..disk.tables.leftover import check_nothing_overwritten, moved, overwritten
 from ..progress import Progress
+from ..sinks.ext4 import Ext4Sink
 from ..sizing.space import Space, spare_space
+from .volume import PartitionVolume, Volume
 
 # What each growth in the middle of writing adds at least, so that there are few of them: each costs a copy of the partition.
 _LEAST_STEP = 64 << 20
@@ -36,12 +38,15 @@ _MOST_INODES_AHEAD = 2
 _BYTES_PER_INODE = 8 << 10
 
 
-class GrowingPartition:
-    """The data partition of the disk image that is being made, which is made larger as needed.
+class WritableVolume:
+    """The ext2, ext3 or ext4 file system *found*, as it lies on the disk image *disk*, to be written to.
 
-    The disk image is a file, a block device, or a file inside another disk image. What lies behind the partition moves.
+    Its partition is made larger as needed; what lies behind the partition moves. The disk image is a file, a block device, or
+    a file inside another disk image.
 
     Args:
+        found: where it is: on *disk*, or on the disk image that *disk* is a copy of.
+        scratch_dir: where copies live that growing, shrinking and repairing take.
         sound: whether e2fsck need not be asked before the first growth, because it has found nothing wrong already and will be
             asked in the end. It is not asked before a second one: what drypoint writes keeps a file system sound.
         over_data: whether it may grow over data that belongs to no partition, as where the disk image was read from a card.
@@ -52,8 +57,7 @@ class GrowingPartition:
     def __init__(
         self,
         disk: GrowableDevice,
-        table: PartitionTable,
-        partition: Partition,
+        found: PartitionVolume,
         scratch_dir: Path,
         progress: Progress,
         *,
@@ -62,8 +66,9 @@ class GrowingPartition:
         least_disk_size: int | None = None,
     ) -> None:
         self._disk = disk
-        self._table = table
-        self._partition = partition
+        self._table = found.disk.table
+        self._partition = found.partition
+        self._name = found.name
         self._scratch_dir = scratch_dir
         self._progress = progress
         self._sound = sound
@@ -74,6 +79,11 @@ class GrowingPartition:
         self._least_disk_size = disk.size if least_disk_size is None else least_disk_size
 
     @property
+    def disk(self) -> GrowableDevice:
+        """The disk image that it lies in."""
+        return self._disk
+
+    @property
     def partition(self) -> Partition:
         """The partition as it is now."""
         return self._partition
@@ -82,6 +92,44 @@ class GrowingPartition:
     def window(self) -> Window:
         """The partition's bytes as they lie now."""
         return Window(self._disk, self._partition.start, self._partition.size)
+
+    @property
+    def volume(self) -> Volume:
+        """The file system as it is now, to be read."""
+        return Volume(self.window)
+
+    @property
+    def block_size(self) -> int:
+        """Bytes of a block."""
+        return read_geometry(self.window).block_size
+
+    def sink(self, now: int, *, grows: bool = True) -> Ext4Sink:
+        """Open it for writing.
+
+        Args:
+            now: seconds since the epoch, at least 1, the time of changes.
+            grows: whether the partition grows when the file system is full.
+
+        Raises:
+            DiskImageError: the file system cannot be written to.
+        """
+        return Ext4Sink(self.window, now=now, on_full=self.on_full if grows else None)
+
+    def repair(self) -> None:
+        """Run ``e2fsck -fp`` on it: automatic repairs only. The file system keeps its own time.
+
+        Raises:
+            FilesystemError: e2fsck cannot repair it automatically; nothing is changed then.
+            ToolError: e2fsck is missing or took too long.
+            OutputError: no room for the copy that e2fsck works on.
+            DiskImageError: the disk image cannot be read or written.
+        """
+        start, size = self._partition.start, self._partition.size
+        step = self._progress.begin(f"repairing the file system of partition {self._partition.number}", None)
+        with unchecked_copy(self._disk, start, size, self._scratch_dir) as scratch:
+            preen_file(scratch, self._name, last_write(self.window))
+            bring_back(scratch, self._disk, start, size, self._name)
+        step.end()
 
     def make_space(self, space: Space) -> None:
         """Grow until *space* is free; nothing happens if it is already.

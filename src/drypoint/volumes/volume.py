@@ -1,0 +1,170 @@
+"""A file system as a volume: read, measured, and judged before anything is written to it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ..disk import Device, FilesystemInfo, Partition, Window
+from ..disk.ext4.read.file_device import Ext4FileDevice, ext4_file
+from ..disk.ext4.read.reader import Ext4Reader
+from ..disk.ext4.resize.geometry import Geometry, read_geometry
+from ..disk.ext4.resize.grow import check_filesystem, check_unmounted
+from ..disk.ext4.write.superblock import external_journal, read_superblock, why_unclean
+from ..disk.tables.tail import pad_missing_tail
+from ..errors import FilesystemError
+
+if TYPE_CHECKING:
+    from .partitioned_disk import PartitionedDisk
+
+_WAY_OUT = (
+    "With --fsck, preload and plan run e2fsck -fp first: automatic repairs only, as a device does when it boots; "
+    "where there is an output, the base stays as it is"
+)
+
+
+class Volume:
+    """The ext2, ext3 or ext4 file system that fills *window*.
+
+    Superblock and directories are read once, so a volume is for as long as nothing is written to it.
+
+    Args:
+        name: what messages call the file system; default: by the window's name.
+    """
+
+    def __init__(self, window: Device, name: str | None = None) -> None:
+        self.window = window
+        self.name = name or f"the file system on {window.name}"
+
+    def reader(self, *, allow_dirty: bool = False) -> Ext4Reader:
+        """Its tree.
+
+        Args:
+            allow_dirty: read also when the journal holds changes that are not in place yet; they are not seen then.
+
+        Raises:
+            FilesystemError: it is damaged, has a feature that cannot be read right, or has a journal to be replayed.
+            DiskImageError: the device cannot be read.
+        """
+        reader = self._reader
+        if not allow_dirty:
+            reader.check_recovered()
+        return reader
+
+    @cached_property
+    def _reader(self) -> Ext4Reader:
+        return Ext4Reader(self.window, allow_dirty=True)
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """Its numbers: sizes, what is free, and what growth depends on.
+
+        Raises:
+            FilesystemError: they make no sense.
+            DiskImageError: the device cannot be read.
+        """
+        return read_geometry(self.window)
+
+    def check_unmounted(self) -> None:
+        """Refuse a file system that was not unmounted in order.
+
+        Raises:
+            FilesystemError: a journal to replay, or an error on record; or it is damaged.
+            DiskImageError: the device cannot be read.
+        """
+        check_unmounted(self.geometry, self.name)
+
+    def disk_image_file(self, path: bytes, *, allow_dirty: bool = False) -> Ext4FileDevice:
+        """The disk image that is the file *path*, padded if zeros are missing at its end. No symbolic link is followed.
+
+        Raises:
+            FilesystemError: there is no such file; or as :meth:`reader`.
+            DiskImageError: the device cannot be read.
+        """
+        file = ext4_file(self.reader(allow_dirty=allow_dirty), self.window, path)
+        pad_missing_tail(file)
+        return file
+
+
+class PartitionVolume(Volume):
+    """The ext2, ext3 or ext4 file system in a partition of *disk*; *filesystem* is what its superblock says."""
+
+    def __init__(self, disk: PartitionedDisk, partition: Partition, filesystem: FilesystemInfo) -> None:
+        label = f" ({filesystem.label!r})" if filesystem.label else ""
+        super().__init__(
+            Window(disk.device, partition.start, partition.size),
+            f"{disk.device.name}: the file system of partition {partition.number}{label}",
+        )
+        self.disk = disk
+        self.partition = partition
+        self.filesystem = filesystem
+
+    @property
+    def number(self) -> int:
+        """The partition's."""
+        return self.partition.number
+
+    @property
+    def label(self) -> str:
+        """The file system's label, else the partition's name in a GPT."""
+        return self.filesystem.label or self.partition.name
+
+    def check_usable(self) -> None:
+        """Make sure, before anything is written, that it can be written to, is sound, and can hold an engine's store.
+
+        Raises:
+            FilesystemError: it was not unmounted in order, is damaged, has its journal elsewhere, or uses features that are not
+                supported.
+            ToolError: e2fsck is missing or took too long.
+            OutputError: no room for the copy that e2fsck needs of what lies scattered.
+        """
+        self.check_journal()
+        reason = why_unclean(self.window)
+        if reason is not None:
+            raise FilesystemError(f"{self.name} {reason}. {_WAY_OUT}")
+        superblock = read_superblock(self.window, f"partition {self.number} of {self.disk.device.name}")
+        if not superblock.filetype:
+            raise FilesystemError(
+                f"{self.name} was made without the feature filetype (d_type), without which the engine refuses to start with "
+                "overlay2. Recreate the file system (mkfs.ext4 -O filetype)"
+            )
+        try:
+            self._check_sound()
+        except FilesystemError as error:
+            raise FilesystemError(f"{error}. {_WAY_OUT}") from error
+
+    def needs_repair(self) -> bool:
+        """Whether e2fsck has anything to do.
+
+        Raises:
+            FilesystemError: its journal is elsewhere.
+            ToolError, OutputError: as :meth:`check_usable`.
+        """
+        self.check_journal()
+        if why_unclean(self.window) is not None:
+            return True
+        try:
+            self._check_sound()
+        except FilesystemError:
+            return True
+        return False
+
+    def check_journal(self) -> None:
+        """Refuse a file system whose journal is on another device.
+
+        Raises:
+            FilesystemError: it is.
+            DiskImageError: the device cannot be read.
+        """
+        journal = external_journal(self.window)
+        if journal is not None:
+            raise FilesystemError(
+                f"{self.disk.device.name}: partition {self.number} holds {self.filesystem.kind.value}, but its journal is on "
+                f"another device (UUID {journal}), which is not in this disk image. Give it an internal journal on a machine "
+                "with both devices (tune2fs -O ^has_journal, then tune2fs -j)"
+            )
+
+    def _check_sound(self) -> None:
+        # e2fsck -fn passes over counts that it sets right without a word.
+        _ = self.geometry
+        check_filesystem(self.disk.device, self.partition.start, where=self.name)
