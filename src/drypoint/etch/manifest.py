@@ -30,7 +30,7 @@ class PackedImage(msgspec.Struct, frozen=True):
 
 
 class SpaceNeeded(msgspec.Struct, frozen=True):
-    """What has to be free for what comes: *blocks* bytes' worth and *inodes*; an estimate where layers are compressed."""
+    """The space that the members need: *size* bytes in blocks, and *inodes*; an estimate if layers are compressed."""
 
     size: int
     inodes: int

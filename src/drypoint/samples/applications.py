@@ -1,6 +1,6 @@
 """Two sample applications that share their base: what the demo preloads and the tests run.
 
-Between them their layers hold every kind of thing that a layer can: whiteouts, an opaque directory, hard links, devices,
+Their layers hold every kind of entry that a layer can: whiteouts, an opaque directory, hard links, devices,
 a FIFO, a file capability, setuid and sticky bits, large owners, short, long and non-UTF-8 names, short and long symbolic
 links, sub-second times, hundreds of small files and one of several MiB.
 """
@@ -37,12 +37,12 @@ def sample_images(platform: Platform = LINUX_AMD64, *, zstd: bool = False) -> di
 
 
 def sample_content(seed: str, size: int) -> bytes:
-    """*size* bytes that hardly compress, the same for the same *seed*."""
+    """*size* bytes that hardly compress; equal seeds give equal bytes."""
     return b"".join(_blocks(seed, size))[:size]
 
 
 def _blocks(seed: str, size: int) -> Iterator[bytes]:
-    # SHAKE gives any length at once, but in 1 MiB pieces the peak stays small.
+    # In pieces of 1 MiB, so that the peak memory stays small.
     for number in range(-(-size // (1 << 20))):
         yield hashlib.shake_128(f"{seed} {number}".encode()).digest(1 << 20)
 
@@ -61,7 +61,7 @@ def _application(name: str, platform: Platform, layers: list[BuiltLayer]) -> Bui
 
 
 def _base() -> bytes:
-    """A stand-in for a distribution's userland."""
+    """The base layer, like a distribution's userland."""
     layer = LayerBuilder()
     for name in (
         "bin",

@@ -1,8 +1,8 @@
-"""Disk images like those of balenaOS, made by the tools that balenaOS builds use.
+"""Disk images like those of balenaOS, made with the tools of balenaOS builds.
 
-Without an engine everything is deterministic and takes no root: two calls give the same bytes. A data partition that a real
-engine has filled is made either way that occurs in the field: the store lies in the directory given as ``data`` (mke2fs copies
-it), or the engine runs on the mounted partition afterwards (:mod:`.engine_images`).
+Without an engine everything is deterministic and needs no root: two calls give the same bytes. A data partition that a real
+engine has filled is made in either of the usual ways: the store is in the directory given as ``data`` (mke2fs copies it), or
+the engine runs on the mounted partition afterwards.
 
 Layout: meta-balena, image-balena.bbclass; file systems: the same class and resin-data's recipe.
 """
@@ -50,7 +50,7 @@ class PartitionTable(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DeviceType:
-    """The part of device-type.json that matters: ``arch`` in balena's words (``amd64``, ``aarch64``, ``armv7hf``, ``rpi``)."""
+    """The relevant fields of device-type.json: ``arch`` in balena's words (``amd64``, ``aarch64``, ``armv7hf``, ``rpi``)."""
 
     slug: str = "genericx86-64-ext"
     arch: str = "amd64"
@@ -62,7 +62,7 @@ RASPBERRY_PI_4 = DeviceType("raspberrypi4-64", "aarch64", "Raspberry Pi 4 (64bit
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Partition sizes in bytes, multiples of 4 MiB. ``data`` is small, as in a fresh image: a preload has to grow it."""
+    """Partition sizes in bytes, multiples of 4 MiB. ``data`` is small, as in a fresh image: a preload must grow it."""
 
     boot: int = 40 * MIB
     root_a: int = 32 * MIB
@@ -88,7 +88,7 @@ class DiskImage:
     partitions: tuple[Partition, ...]
 
     def partition(self, label: str) -> Partition:
-        """The partition called *label*; KeyError when there is none."""
+        """The partition *label*; KeyError if there is none."""
         return {partition.label: partition for partition in self.partitions}[label]
 
 
@@ -104,9 +104,9 @@ def build_disk_image(
     """Make a disk image at *path*, a sparse file.
 
     Args:
-        data: a directory that becomes resin-data; start it with :func:`data_tree`. As root its inodes are copied as they
-            are (mke2fs 1.47 drops the nanoseconds of times); otherwise everything in it becomes root's. None is a fresh
-            partition with an empty data root, deterministic to the byte.
+        data: a directory that becomes resin-data; start it with :func:`data_tree`. As root its inodes are copied unchanged
+            (mke2fs 1.47 drops the nanoseconds of times); otherwise root owns everything in it. None is a fresh partition with
+            an empty data root, deterministic to the byte.
         ext4_options: more options for the data partition's mkfs.ext4, for example ``("-O", "^metadata_csum")``.
 
     Raises:
@@ -130,7 +130,7 @@ def build_disk_image(
 
 
 def data_tree(directory: Path) -> Path:
-    """Make *directory* what the root of resin-data is on a fresh image, with an empty data root ``docker/``."""
+    """Make *directory* like the root of resin-data on a fresh image, with an empty data root ``docker/``."""
     write_tree(directory, {"remove_me_to_reset": b"", "resin-data/.keep": b""})
     data_root = directory / "docker"
     data_root.mkdir()
@@ -140,18 +140,18 @@ def data_tree(directory: Path) -> Path:
 
 
 def partition_disk(path: Path, table: PartitionTable, sizes: Sizes, *, prefix: str = "resin") -> tuple[Partition, ...]:
-    """Make *path* a disk image with balenaOS's partitions, nothing in them; labels begin with *prefix*."""
+    """Make the disk image *path* with balenaOS's partitions, empty; labels start with *prefix*."""
     labels = tuple(f"{prefix}-{name}" for name in ("boot", "rootA", "rootB", "state", "data"))
     lengths = (sizes.boot, sizes.root_a, sizes.root_b, sizes.state, sizes.data)
     numbers = (1, 2, 3, 5, 6) if table is PartitionTable.MBR else (1, 2, 3, 4, 5)
     partitions: list[Partition] = []
     end = 0
     for number, label, size in zip(numbers, labels, lengths, strict=True):
-        # In front of the first partition lies the table, in front of each logical one its own boot record.
+        # The table is before the first partition, a boot record before each logical one.
         gap = ALIGNMENT if not partitions or (table is PartitionTable.MBR and number >= 5) else 0
         partitions.append(Partition(number, label, end + gap, size))
         end += gap + size
-    # A GPT ends with its own copy: 33 sectors behind the last partition.
+    # A GPT has its backup at the end: 33 sectors after the last partition.
     whole = end if table is PartitionTable.MBR else end + MIB
     with path.open("wb") as file:
         file.truncate(whole)
@@ -186,7 +186,7 @@ def _sfdisk_script(table: PartitionTable, partitions: list[Partition], end: int)
 
 
 def boot_files(device_type: DeviceType, *, artifact: str = "balena-image") -> dict[str, bytes]:
-    """What lies in the boot partition: content by path. *artifact* is what the image's name begins with."""
+    """The files of the boot partition: content by path. *artifact* is the start of the image's name."""
     about = {
         "slug": device_type.slug,
         "arch": device_type.arch,
@@ -217,7 +217,7 @@ def write_tree(directory: Path, files: Mapping[str, bytes]) -> Path:
         file.write_bytes(content)
         file.chmod(0o644)
     for place, _, _ in os.walk(directory):
-        # Not left to the caller's umask.
+        # Independent of the caller's umask.
         Path(place).chmod(0o755)
     _set_times(directory)
     return directory
@@ -232,7 +232,7 @@ def _set_times(directory: Path) -> None:
 def make_fat(image: Path, partition: Partition, files: Mapping[str, bytes]) -> None:
     """Make the FAT file system of *partition*, with *files* in it.
 
-    It is made beside the image and copied in: mkfs.vfat would size it to the rest of the file.
+    It is made in a file of its own and copied: mkfs.vfat would use the rest of the disk image.
     """
     environment = {"SOURCE_DATE_EPOCH": str(EPOCH), "TZ": "UTC0", "MTOOLS_SKIP_CHECK": "1"}
     with tempfile.TemporaryDirectory(prefix="drypoint-fat-", dir=image.parent) as scratch:
@@ -246,7 +246,7 @@ def make_fat(image: Path, partition: Partition, files: Mapping[str, bytes]) -> N
 
 
 def _copy_into(source: Path, image: Path, offset: int) -> None:
-    """Put the content of *source* at *offset* of the image; what is zero there stays a hole."""
+    """Write the content of *source* at *offset* of the image; zeros stay holes."""
     with source.open("rb") as content, image.open("r+b") as out:
         for at in range(0, source.stat().st_size, MIB):
             chunk = content.read(MIB)
@@ -258,20 +258,20 @@ def _copy_into(source: Path, image: Path, offset: int) -> None:
 def make_ext4_partition(
     image: Path, partition: Partition, tree: Path, options: tuple[str, ...] = (), *, deterministic: bool = True
 ) -> None:
-    """Make the ext4 file system of *partition*, with a copy of *tree* in it, as :func:`build_disk_image` says."""
+    """Make the ext4 file system of *partition*, with a copy of *tree* in it, see :func:`build_disk_image`."""
     extended = f"lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,offset={partition.offset}"
     extended += f",hash_seed={_UUID.format(partition.number)}"
     environment = {"E2FSPROGS_FAKE_TIME": str(EPOCH)}
     common = ["-q", "-F", "-T", "default", "-b", "4096", "-i", "8192", "-L", partition.label]
     common += ["-U", _UUID.format(partition.number), "-E", extended, *options]
-    # Without a size mke2fs would take the file to its end; the unit is the block of -b.
+    # Without a size mke2fs would use the file to its end; the unit is the block of -b.
     run_tool("mkfs.ext4", *common, "-d", tree, image, str(partition.size // 4096), extra_environment=environment)
     if deterministic or os.geteuid() != 0:
         _settle_inodes(image, partition, tree, deterministic)
 
 
 def _settle_inodes(image: Path, partition: Partition, tree: Path, deterministic: bool) -> None:
-    """What mke2fs takes from the host: owners when it was not root that made the tree, and times that no call can set."""
+    """Replace what mke2fs takes from the host: owners, if the tree is not root's, and times that no call can set."""
     commands: list[str] = []
     for place, directories, files in os.walk(tree):
         for name in sorted((*directories, *files)):

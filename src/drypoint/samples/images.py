@@ -1,4 +1,4 @@
-"""Images from layer tars, and the three forms they travel in: registry content, OCI layout, docker archive.
+"""Building images from layer tars, and writing them as registry content, OCI layout or docker archive.
 
     layer = build_layer(LayerBuilder().file("hello", program, mode=0o755).finish())
     image = build_image([layer], config={"Entrypoint": ["/hello"]})
@@ -46,7 +46,7 @@ Blob: TypeAlias = bytes | Path
 
 
 class Compression(Enum):
-    """How a layer blob is stored; the value is the media type's suffix."""
+    """The compression of a layer blob; the value is the media type's suffix."""
 
     NONE = ""
     GZIP = "gzip"
@@ -91,7 +91,7 @@ class BuiltImage:
 
 @dataclass(frozen=True, slots=True)
 class BuiltIndex:
-    """One image a platform under a common name."""
+    """Several images, one for each platform, under a common name."""
 
     content: bytes
     media_type: str
@@ -109,7 +109,7 @@ def build_layer(
 
     Args:
         docker: use Docker's media types in place of the OCI's. Docker has none for zstd.
-        store: for a tar that is a file: the file that takes the compressed blob. Not needed without compression.
+        store: for a tar that is a file: the file for the compressed blob. Not needed without compression.
     """
     if isinstance(tar, bytes):
         content: Blob = b"".join(_compressed(iter((tar,)), compression))
@@ -134,7 +134,7 @@ def build_image(
     created: str = "2024-01-01T00:00:00Z",
     docker: bool = False,
 ) -> BuiltImage:
-    """Put an image together.
+    """Build an image.
 
     Args:
         layers: base first.
@@ -170,7 +170,7 @@ def build_index(images: Sequence[BuiltImage], *, docker: bool = False) -> BuiltI
 
 
 def registry_content(images: Mapping[str, BuiltImage | BuiltIndex]) -> RegistryContent:
-    """What a registry that *images* were pushed to holds; keys are ``repository:tag``, a domain in them is passed over."""
+    """The content of a registry to which *images* were pushed; keys are ``repository:tag``, a domain in them is ignored."""
     content = RegistryContent()
     for name, built in images.items():
         reference = parse_reference(name)
@@ -180,7 +180,7 @@ def registry_content(images: Mapping[str, BuiltImage | BuiltIndex]) -> RegistryC
 
 
 def add_to_registry(content: RegistryContent, repository: str, tag: str, built: BuiltImage | BuiltIndex) -> None:
-    """Push *built* to *content* as ``repository:tag``, blobs included; it is there by its digest too."""
+    """Push *built* to *content* as ``repository:tag`` and by its digest, with its blobs."""
     for digest, media_type, manifest in _manifests(built):
         content.manifests[repository, digest] = (media_type, manifest)
     content.manifests[repository, tag] = content.manifests[repository, built.digest]
@@ -201,7 +201,7 @@ def write_oci_layout(directory: Path, images: Mapping[str, BuiltImage | BuiltInd
 
 
 def write_oci_archive(path: Path, images: Mapping[str, BuiltImage | BuiltIndex]) -> None:
-    """Write the same layout as a tar archive."""
+    """Write an OCI image layout as a tar archive."""
     with path.open("wb") as out:
         archive = LayerBuilder(out)
         archive.file("oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
@@ -213,7 +213,7 @@ def write_oci_archive(path: Path, images: Mapping[str, BuiltImage | BuiltIndex])
 
 
 def write_docker_archive(path: Path, images: Mapping[str, BuiltImage], *, compressed: bool = False) -> None:
-    """Write what ``docker save`` writes: keys are RepoTags, layers bare tars (as served by a registry if *compressed*).
+    """Write an archive like ``docker save``: keys are RepoTags, layers bare tars (as in a registry if *compressed*).
 
     The layout is that of Docker 25 and later (``blobs/sha256/…``), without its OCI half.
     """
@@ -236,7 +236,7 @@ def write_docker_archive(path: Path, images: Mapping[str, BuiltImage], *, compre
 
 
 def blob_chunks(content: Blob) -> Iterator[bytes]:
-    """The bytes of *content*, 1 MiB at a time when it is a file."""
+    """The bytes of *content*, 1 MiB at a time if it is a file."""
     if isinstance(content, bytes):
         yield content
         return

@@ -1,7 +1,7 @@
-"""Layer tars from a list of calls, deterministic to the byte.
+"""Building layer tars by calls, deterministic to the byte.
 
-``LayerBuilder().directory("etc").file("etc/hostname", b"box\\n").finish()`` is a whole layer. Order, names and repetition are
-the caller's: nothing is sorted, cleaned or checked, since odd archives are what many tests need.
+``LayerBuilder().directory("etc").file("etc/hostname", b"box\\n").finish()`` is a whole layer. The caller decides
+order, names and repetition: nothing is sorted, cleaned or checked, because many tests need unusual archives.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NANOSECONDS = 1_000_000_000
 
 
 class TarFormat(Enum):
-    """How names, numbers and times that ustar cannot hold are written."""
+    """The format for names, numbers and times that ustar cannot hold."""
 
     PAX = "pax"
     GNU = "gnu"
@@ -30,7 +30,7 @@ class TarFormat(Enum):
 
 
 class Attributes(TypedDict, total=False):
-    """What an entry says about its inode; ``mtime`` in nanoseconds, names of ``xattrs`` in full (``b"user.note"``)."""
+    """The metadata of an entry; ``mtime`` in nanoseconds, full names of ``xattrs`` (``b"user.note"``)."""
 
     mode: int
     uid: int
@@ -45,7 +45,7 @@ class LayerBuilder:
     Keyword arguments of all entry methods are those of :class:`Attributes`; ``mode`` has the usual default of its type.
 
     Args:
-        out: where the tar goes; None keeps it in memory, and :meth:`finish` returns it.
+        out: the file for the tar; None keeps it in memory, and :meth:`finish` returns it.
         tar_format: PAX or GNU.
     """
 
@@ -62,7 +62,7 @@ class LayerBuilder:
         size: int | None = None,
         **attributes: Unpack[Attributes],
     ) -> LayerBuilder:
-        """A regular file; *size* is needed when *content* comes in pieces."""
+        """A regular file; *size* is needed if *content* is an iterable."""
         pieces = (content,) if isinstance(content, bytes) else content
         length = len(content) if isinstance(content, bytes) else size
         if length is None:
@@ -80,7 +80,7 @@ class LayerBuilder:
         return self.header(path, b"2", _metadata(0o777, attributes), linkname=target)
 
     def hardlink(self, path: str | bytes, target: str | bytes, **attributes: Unpack[Attributes]) -> LayerBuilder:
-        """One more name for the entry *target*; engines apply the header's metadata to the shared inode."""
+        """Another name of the entry *target*; engines apply the header's metadata to the shared inode."""
         return self.header(path, b"1", _metadata(0o644, attributes), linkname=target)
 
     def char_device(self, path: str | bytes, major: int, minor: int, **attributes: Unpack[Attributes]) -> LayerBuilder:
@@ -93,12 +93,12 @@ class LayerBuilder:
         return self.header(path, b"6", _metadata(0o600, attributes))
 
     def whiteout(self, path: str | bytes, **attributes: Unpack[Attributes]) -> LayerBuilder:
-        """Say that *path* is gone from the layers below."""
+        """A whiteout: removes *path* of the layers below."""
         parent, slash, name = _bytes(path).rpartition(b"/")
         return self.file(parent + slash + b".wh." + name, **attributes)
 
     def opaque(self, directory: str | bytes, **attributes: Unpack[Attributes]) -> LayerBuilder:
-        """Say that nothing of *directory* in the layers below shows through."""
+        """An opaque mark: hides the content of *directory* in the layers below."""
         return self.file(_bytes(directory) + b"/.wh..wh..opq", **attributes)
 
     def header(
@@ -112,7 +112,7 @@ class LayerBuilder:
         major: int = 0,
         minor: int = 0,
     ) -> LayerBuilder:
-        """The header blocks of one entry of any type; content, if *size* says so, is the caller's to add with :meth:`raw`."""
+        """The header blocks of one entry of any type; the caller adds *size* bytes of content with :meth:`raw`."""
         name, link = _bytes(path), _bytes(linkname)
         write = pax_entry_header if self._format is TarFormat.PAX else gnu_entry_header
         return self.raw(write(name, typeflag, metadata, size=size, linkname=link, major=major, minor=minor))
@@ -122,12 +122,12 @@ class LayerBuilder:
         return self.raw(pax_header(dict(records), b"global", b"g"))
 
     def raw(self, content: bytes) -> LayerBuilder:
-        """Any bytes, as they are."""
+        """Any bytes, unchanged."""
         self._out.write(content)
         return self
 
     def finish(self, *, end_of_archive: bool = True) -> bytes:
-        """End the archive with its two zero blocks. The tar's bytes, or ``b""`` when they went to ``out``."""
+        """End the archive with its two zero blocks. Returns the tar's bytes, or ``b""`` with ``out``."""
         if end_of_archive:
             self.raw(END_OF_ARCHIVE)
         return self._memory.getvalue() if self._memory is not None else b""
@@ -143,7 +143,7 @@ def gnu_entry_header(
     major: int = 0,
     minor: int = 0,
 ) -> bytes:
-    """What :func:`drypoint.sinks.tar.pax_entry_header` says, as GNU tar's own format does."""
+    """Like :func:`drypoint.sinks.tar.pax_entry_header`, in GNU tar's format."""
     if metadata.xattrs:
         raise ValueError("GNU headers hold no extended attributes")
     long = b"".join(
@@ -173,7 +173,7 @@ def gnu_entry_header(
 
 
 def gnu_number(number: int, width: int) -> bytes:
-    """A header's number: octal where it fits, else base 256 with the first bit set."""
+    """A header's number: octal if it fits, else base 256 with the first bit set."""
     if 0 <= number < 8 ** (width - 1):
         return b"%0*o\0" % (width - 1, number)
     content = bytearray(number.to_bytes(width, "big", signed=True))
@@ -182,7 +182,7 @@ def gnu_number(number: int, width: int) -> bytes:
 
 
 def with_checksum(header: bytes) -> bytes:
-    """The 512-byte *header* with its checksum field made right, for headers changed by hand."""
+    """The 512-byte *header* with a correct checksum, for headers changed by hand."""
     blank = header[:148] + b" " * 8 + header[156:]
     return blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
 

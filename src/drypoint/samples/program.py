@@ -1,6 +1,6 @@
-"""A static program of a few hundred bytes that prints one line and exits: what sample images run.
+"""A static program of a few hundred bytes that prints one line and exits, for sample images.
 
-It needs no libc, no loader and no network, so an image with this one file is a runnable image. Format: ELF-64,
+It needs no libc, loader or network, so an image with this one file can run. Format: ELF-64,
 System V ABI; the system calls are Linux's write and exit_group on each architecture.
 """
 

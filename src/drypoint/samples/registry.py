@@ -1,6 +1,6 @@
-"""An in-process registry on loopback, with faults to plant.
+"""An in-process registry on loopback, with configurable faults.
 
-Protocol: OCI distribution-spec 1.1, the pulling half; Docker Registry v2 token authentication.
+Protocol: OCI distribution-spec 1.1, pulling only; Docker Registry v2 token authentication.
 
     content = RegistryContent()
     content.blobs[digest] = b"…"
@@ -55,25 +55,25 @@ the whole; multipart/byteranges; a shorter part; or 416 to a range without an en
 
 @dataclass(slots=True)
 class RegistryContent:
-    """What a registry holds.
+    """The content of a registry.
 
     Attributes:
         blobs: layers and configs by digest, in memory or as files.
         manifests: by repository path (``team/app``, no domain) and tag or digest: media type and exact bytes. A manifest that
-            is to be had by both has two entries.
+            is available by both has two entries.
     """
 
     blobs: dict[Digest, bytes | Path] = field(default_factory=dict)
     manifests: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
 
     def add_blob(self, blob: bytes) -> Digest:
-        """Hold *blob*, and say what it is called."""
+        """Add *blob*; returns its digest."""
         digest = digest_of(blob)
         self.blobs[digest] = blob
         return digest
 
     def add_manifest(self, repository: str, tag: str | None, media_type: str, manifest: bytes) -> Digest:
-        """Hold *manifest* by its digest, and by *tag* if there is one."""
+        """Add *manifest* by its digest, and by *tag* if given; returns the digest."""
         digest = digest_of(manifest)
         self.manifests[repository, digest] = (media_type, manifest)
         if tag is not None:
@@ -83,16 +83,16 @@ class RegistryContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Who may pull.
+    """The registry's access control.
 
     Attributes:
-        scheme: ``basic`` asks for a user's password each time, ``token`` sends to the token server at ``/token``.
-        users: passwords by user name. With ``token`` and no users, anybody gets a token.
-        identity_token: a refresh token that the token server takes too.
-        token_seconds: how long a token lives; also what the token server says, unless ``stated_seconds`` is given.
+        scheme: ``basic`` requires a user's password each time, ``token`` a token from ``/token``.
+        users: passwords by user name. With ``token`` and no users, tokens are anonymous.
+        identity_token: a refresh token that the token server accepts too.
+        token_seconds: the lifetime of a token; the token server states it, unless ``stated_seconds`` is given.
         realm: another token server to name in challenges.
-        hides: anonymous users get this status without a challenge, but at ``/v2/``.
-        answer_fields: what the token server answers instead of its own fields, or besides; the value ``TOKEN`` is the token.
+        hides: anonymous users get this status without a challenge, except for ``/v2/``.
+        answer_fields: fields of the token server's answer that replace or extend its own; the value ``TOKEN`` is the token.
     """
 
     scheme: Literal["basic", "token"]
@@ -107,25 +107,25 @@ class Access:
 
 @dataclass(slots=True)
 class Faults:
-    """What goes wrong, while it is served: counters go down with each time; 0 is a registry in order.
+    """The faults of a registry. Counters are decremented with each fault; 0 means none.
 
     Attributes:
-        breaks: blob answers that break by a connection reset after ``fault_after`` bytes of their body.
+        breaks: blob answers that end with a connection reset after ``fault_after`` bytes of their body.
         ends: blob answers without Content-Length that end, as if they were whole, after ``fault_after`` bytes.
         stalls: blob answers that stop after ``fault_after`` bytes and keep the connection open, if they are longer than that.
         refusals: answers with ``refusal_status`` and, if set, the header ``Retry-After: retry_after``.
         ignore_range: blobs always come whole, with status 200.
-        wrong_range: 206 answers come from one byte later than was asked for.
+        wrong_range: 206 answers start one byte later than requested.
         odd_range: how a range of a blob is answered, see OddRange.
-        wrong_bytes: the first byte of every blob is another one.
+        wrong_bytes: the first byte of every blob is changed.
         extra_bytes: this many zero bytes follow a blob, without Content-Length.
         chunked: blobs come in chunks of the transfer coding.
-        digest_header: what manifests have as Docker-Content-Digest instead of their digest.
-        redirect_blobs: blob requests are sent on to this base (another registry's ``url``), with a signature in the query.
-        redirect_status: with which status.
-        redirect_all: everything below ``/v2/`` is sent on to this base, as a registry does that is a name for another one.
-        bytes_per_second: bodies come no faster.
-        compressed_header: answers claim ``Content-Encoding: gzip`` of bodies that are what they are.
+        digest_header: the value of Docker-Content-Digest for manifests, in place of their digest.
+        redirect_blobs: blob requests are redirected to this base (another registry's ``url``), with a signature in the query.
+        redirect_status: the status of these redirects.
+        redirect_all: everything below ``/v2/`` is redirected to this base, as by a registry that is an alias of another one.
+        bytes_per_second: the maximum rate of bodies.
+        compressed_header: answers claim ``Content-Encoding: gzip`` for bodies that are not compressed.
     """
 
     fault_after: int = 0
@@ -151,7 +151,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """What a client asked, header names in lower case."""
+    """A client's request, with header names in lower case."""
 
     method: str
     path: str
@@ -165,12 +165,12 @@ class RecordedRequest:
 
 
 class TestRegistry:
-    """A running registry: where it is, what goes wrong in it, what it was asked.
+    """A running registry: its address, its faults, and the requests that it got.
 
     Attributes:
         content: may be changed while it runs.
         faults: may be changed while it runs.
-        requests: in the order in which they came.
+        requests: in the order of arrival.
         bytes_sent: bytes of bodies, by path.
     """
 
@@ -204,7 +204,7 @@ class TestRegistry:
 
     @property
     def connections(self) -> int:
-        """How many connections clients have made."""
+        """The number of connections that clients have made."""
         return self._server.accepted
 
     @property
@@ -212,11 +212,11 @@ class TestRegistry:
         return self._server.open_connections
 
     def release_stalls(self) -> None:
-        """Let answers that stall end; later ones don't stall at all."""
+        """End the stalled answers; later ones do not stall."""
         self._server.stall_ended.set()
 
     def count(self, path_part: str) -> int:
-        """How many requests had *path_part* in their path."""
+        """The number of requests with *path_part* in their path."""
         return sum(path_part in request.path for request in self.requests)
 
     def take(self, fault: Literal["breaks", "ends", "stalls", "refusals"]) -> bool:
@@ -243,13 +243,13 @@ class TestRegistry:
             return token
 
     def is_valid(self, token: str, scope: str | None) -> bool:
-        """Whether *token* opens *scope*; None is what needs none."""
+        """Whether *token* is valid for *scope*; None for requests without a scope."""
         with self._lock:
             until, scopes = self._tokens.get(token, (0.0, ()))
             return time.monotonic() < until and (scope is None or scope in scopes)
 
     def revoke_tokens(self) -> None:
-        """Let every token lapse now."""
+        """Make every token expire now."""
         with self._lock:
             self._tokens.clear()
 
@@ -307,7 +307,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def secured(self, connection: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
-        """*connection*, which this takes over, with TLS on it."""
+        """*connection* with TLS; takes ownership of it."""
         with self._open_lock:
             secured = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
             self._open.discard(connection)
@@ -330,7 +330,7 @@ class _Server(ThreadingHTTPServer):
             return len(self._open)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients go away as they please; that is no news. Other errors are a test's business: the answer is missing."""
+        """Ignore errors: clients may disconnect at any time, and a test sees any other error by the missing answer."""
 
     def stop(self) -> None:
         """End every connection, then the threads that wait on them."""
@@ -345,23 +345,23 @@ class _Server(ThreadingHTTPServer):
 
 def _hang_up(connection: socket.socket) -> None:
     try:
-        # Not SSLSocket's own, which would take the session away from under the thread that reads.
+        # Not SSLSocket.shutdown, which would remove the session while another thread reads.
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
     except OSError:
-        # The client was faster.
+        # The client has closed already.
         return
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    # Headers and a small body leave in one packet.
+    # So that headers and a small body go out in one packet.
     wbufsize = 64 << 10
     server: _Server
 
     def setup(self) -> None:
         if self.server.tls is not None:
-            # Here and not in the listening socket: a slow handshake would hold up all other clients.
+            # Here and not in the listening socket: a slow handshake would block all other clients.
             self.request = self.server.secured(self.request, self.server.tls)
         super().setup()
 
@@ -371,7 +371,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.request.close()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
-        """Say nothing; what was asked is in ``requests``."""
+        """No log; the requests are in ``requests``."""
 
     def do_HEAD(self) -> None:
         self._serve()
@@ -411,7 +411,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._blob(Digest(route["name"]))
 
-    # --- who may ---
+    # --- access ---
 
     def _admitted(self, scope: str | None) -> bool:
         registry, access = self.server.registry, self.server.registry.access
@@ -453,7 +453,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer.update((key, given if value == "TOKEN" else value) for key, value in access.answer_fields.items())
         self._small(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
-    # --- what there is ---
+    # --- content ---
 
     def _manifest(self, repository: str, name: str) -> None:
         registry = self.server.registry
@@ -463,7 +463,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         media_type, manifest = found
         if media_type not in ",".join(self.headers.get_all("Accept", [media_type])):
-            # As distribution does: "manifest found, but accept header does not support" it.
+            # As in distribution: "manifest found, but accept header does not support" it.
             self._error(404, "MANIFEST_UNKNOWN")
             return
         digest = registry.faults.digest_header or digest_of(manifest)
@@ -536,7 +536,7 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 assert_never(how)
 
-    # --- how it is sent ---
+    # --- sending ---
 
     def _error(self, status: int, code: str, headers: Mapping[str, str] | None = None) -> None:
         body = json.dumps({"errors": [{"code": code, "message": "a planted message"}]}).encode()
@@ -582,7 +582,7 @@ class _Handler(BaseHTTPRequestHandler):
         if stalls and limit < stop:
             self.server.stall_ended.wait()
         if breaks:
-            # Lingering for no time at all makes closing a reset.
+            # With a linger time of 0, close() sends a reset.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self.connection.close()
             self.close_connection = True
@@ -624,7 +624,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _user_of(authorization: str, users: Mapping[str, str]) -> str | None:
-    """The user whom a Basic *authorization* proves."""
+    """The user of a valid Basic *authorization*."""
     try:
         decoded = base64.b64decode(authorization.removeprefix("Basic "), validate=True).decode()
     except ValueError:

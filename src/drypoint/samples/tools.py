@@ -1,4 +1,4 @@
-"""Real programs that the tests and the demo stand on: where they are, how they are run, and which package brings them."""
+"""Running the programs that the tests and the demo need, with the Debian packages that have them."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ _SHOWN_OUTPUT = 2000
 
 
 def missing_tools(names: Iterable[str]) -> tuple[str, ...]:
-    """Those of *names* that are not installed, in the order given."""
+    """The programs of *names* that are not installed, in the given order."""
     return tuple(name for name in names if shutil.which(name, path=SEARCH_PATH) is None)
 
 
 def require_tools(*names: str) -> None:
-    """Make sure of all programs at once, so that the user installs once.
+    """Check all programs at once, so that the user installs once.
 
     Raises:
-        ToolError: one or more are not installed; the message names the Debian packages that bring them.
+        ToolError: one or more are not installed; the message names their Debian packages.
     """
     missing = missing_tools(names)
     if missing:
@@ -62,14 +62,14 @@ def find_tool(name: str) -> str:
     """The full path of the program *name*.
 
     Raises:
-        ToolError: it is not installed; the message names the Debian package that brings it.
+        ToolError: it is not installed; the message names its Debian package.
     """
     require_tools(name)
     return shutil.which(name, path=SEARCH_PATH) or name
 
 
 def tool_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment that tools run in: Debian's programs, messages in English, *extra* on top."""
+    """The environment of tools: Debian's programs, messages in English, and *extra*."""
     return {**os.environ, "PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", **(extra or {})}
 
 
@@ -81,11 +81,11 @@ def run_tool(
     accepted: Sequence[int] = (0,),
     timeout: float = 300.0,
 ) -> str:
-    """Run the program *name* to its end and return what it printed on standard output.
+    """Run the program *name* to its end and return its standard output.
 
     Args:
         script: text for its standard input; without it the input is empty.
-        accepted: exit statuses that are no failure.
+        accepted: exit statuses that count as success.
         timeout: seconds after which the program is killed.
 
     Raises:
