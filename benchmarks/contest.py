@@ -1,12 +1,12 @@
-"""drypoint against the ways that users have, and against the least that C programs need. See docs/performance.md.
+"""Comparison of drypoint with the engine, skopeo, podman and C programs. See docs/performance.md.
 
     make bench                                                    # all workloads, five rounds: over an hour, 40 GB
     .venv/bin/python -m benchmarks.contest --workload A --rounds 3
 
-All of it runs in namespaces of its own, for mounts and processes: when it ends, in whatever way, nothing of it is left. Every
-contestant is a whole process, run in turn with the others in each round; its processor seconds hold those of all its
-children (the engine's daemons too), its memory is that of its largest process. The registry is Debian's docker-registry on
-loopback, and its processor time is nobody's. Root, since the engine needs it.
+It runs in mount and process namespaces of its own: when it ends, in any way, nothing is left. Every contestant is a whole
+process, run in turn with the others in each round; its CPU seconds include all its children (the engine's daemons too), its
+memory is that of its largest process. The registry is Debian's docker-registry on loopback; its CPU time does not count. Needs
+root, as the engine does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _APART = [
     "unshare", "--mount", "--propagation=private", "--pid", "--fork", "--mount-proc", "--kill-child",
 ]  # fmt: skip
 _GOALS = {
-    # Workload: most of the engine's wall time, most of the floor's processor seconds.
+    # Workload: largest ratio to the engine's wall time, largest ratio to the floor's CPU seconds.
     "A": (1 / 3, 1.5), "B": (None, 1.25), "C": (1 / 3, None), "D": (1 / 4, None), "E": (1 / 4, None),
 }  # fmt: skip
 _MOST_MEMORY = 250 * MIB
@@ -52,7 +52,7 @@ _OF_GOALS = ("drypoint, not read back", "drypoint", "the engine, mounted", "floo
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Wall and processor seconds, bytes of the largest process."""
+    """Wall and CPU seconds, and bytes of the largest process."""
 
     wall: float
     cpu: float
@@ -61,7 +61,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Where a workload is run: files of the contest, and what to call the images."""
+    """The files and the registry of a workload."""
 
     directory: Path
     base: Path
@@ -81,7 +81,7 @@ def main() -> None:
         )
     if arguments.inside is None:
         raise SystemExit(_run_apart(arguments.directory))
-    # As pip does with what it installs.
+    # pip compiles what it installs, too.
     compileall.compile_dir(Path(drypoint.__file__).parent, quiet=1)
     print(f"Python {platform.python_version()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}", flush=True)
     results: dict[str, dict[str, object]] = {}
@@ -94,14 +94,14 @@ def main() -> None:
 
 
 def _run_apart(parent: Path | None) -> int:
-    """Run this program once more, in namespaces that end with it; its exit status."""
-    # A signal's default would leave the files.
+    """Run this program again, in namespaces that end with it; returns its exit status."""
+    # By default the signal would leave the files.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="drypoint-contest-", dir=parent) as directory:
         process = subprocess.Popen(
             [*_APART, sys.executable, *sys.argv, "--inside", directory],
             env={**os.environ, "TMPDIR": directory},
-            # Ctrl-C ends this process, and that the other.
+            # Ctrl-C ends this process, which ends the other.
             start_new_session=True,
         )
         try:
@@ -129,7 +129,7 @@ def _arguments() -> argparse.Namespace:
 
 def _hold(name: str, directory: Path, arguments: argparse.Namespace) -> dict[str, object]:
     rounds: int = arguments.rounds
-    # In a process of its own, since a child's peak memory starts with that of the process that it was forked from.
+    # In a process of its own, because a child's peak memory starts with that of the process that it was forked from.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         contest = pool.submit(CONTESTS[name], directory, arguments.scale).result()
     with DockerRegistry() as registry:
@@ -143,7 +143,7 @@ def _hold(name: str, directory: Path, arguments: argparse.Namespace) -> dict[str
             commands = {label: command for label, command in commands.items() if label in _OF_GOALS}
         figures: dict[str, list[Figures]] = {label: [] for label in commands}
         for number in range(rounds + 1):
-            # Each begins once.
+            # Each one is first once.
             labels = deque(commands)
             labels.rotate(-number)
             for label in labels:
@@ -159,8 +159,8 @@ def _commands(field: Field) -> dict[str, list[str]]:
     contest, scratch = field.contest, field.directory / "out"
     images = [f"--image={reference}" for reference in field.references]
     job = ["preload", str(field.base), "-o", str(scratch / "out.img"), "--quiet", "--no-index", *images]
-    # For what is unpacked, and an inode each: what is added to so small a file system has one for 16 KiB. Beside them the
-    # engine keeps blobs for a while.
+    # For the unpacked files, and for inodes: space added to such a small file system has one for each 16 KiB. The engine
+    # also keeps blobs for a while.
     more = str(max(contest.tar_bytes * 13 // 10, contest.files * 16384) + contest.blob_bytes)
     layers = [
         f"http://{field.host}/v2/{repository}/blobs/{layer.descriptor.digest},{_file(layer.content)},{_file(layer.tar)}"
@@ -196,7 +196,7 @@ def _measure(command: list[str], directory: Path) -> Figures:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command[:6])} … ended with status {process.returncode}")
-    # What it left behind without waiting for it has become a child of this process, the first of its namespace.
+    # Processes that it did not wait for have become children of this process, the first of its namespace.
     usages = [usage]
     while orphans := _children() - others:
         usages += [os.wait4(orphan, 0)[2] for orphan in orphans]

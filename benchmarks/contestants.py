@@ -1,8 +1,8 @@
-"""The ways there are to get images into a disk image, each a program of its own: so its processor time and memory can be told.
+"""The contestants, each a program of its own, so that its CPU time and memory can be measured.
 
     contestants.py engine BASE OUT BYTES REFERENCE...             as balena preload does it, without its container build
     contestants.py one-hash ARGUMENT...                           drypoint, but blobs are not hashed, only the tars in them
-    contestants.py skopeo DIRECTORY REFERENCE...                  only fetches and checks: nothing is inflated
+    contestants.py skopeo DIRECTORY REFERENCE...                  only fetches and checks, without decompressing
     contestants.py podman DIRECTORY REFERENCE...                  into an empty store on the host
     contestants.py floor OUT BLOBS...                             C programs only: URL,BLOB,TAR for each layer
     contestants.py copy BASE OUT                                  the base copied and flushed: a part of all others
@@ -25,7 +25,7 @@ _SECTOR = 512
 
 def engine(base: str, out: str, more: str, *references: str) -> None:
     """Grow by *more* bytes, mount, let the engine pull all images at once, stop, unmount, flush."""
-    # Here, so that the other contestants do not pay for it.
+    # Imported late, so that it does not count for the other contestants.
     from tests.support.docker_engine import DockerEngine
     from tests.support.mounts import mounted
 
@@ -40,7 +40,7 @@ def engine(base: str, out: str, more: str, *references: str) -> None:
 
 
 def one_hash(*arguments: str) -> None:
-    """What hashing the blobs costs, see docs/adr/0009-both-hashes.md: the program has no switch for that."""
+    """drypoint without hashing blobs, to see what that costs: docs/adr/0009-both-hashes.md. There is no option for it."""
     from drypoint.cli.app import run
     from drypoint.digest import Digest
     from drypoint.layers import pipeline, verify
@@ -82,12 +82,12 @@ def podman(directory: str, *references: str) -> None:
             )
         ]
     )
-    # The store's own mount, which would keep the directory from going away.
+    # The store's own mount, which would prevent the removal of the directory.
     subprocess.run(["umount", f"{directory}/root/overlay"], stderr=subprocess.DEVNULL, check=False)
 
 
 def floor(out: str, *layers: str) -> None:
-    """Fetch, inflate and write on one side, hash blobs and tars on the other: what two processors need at least."""
+    """Fetch, inflate and write on one processor, hash blobs and tars on the other: the least work for two processors."""
     told = [layer.split(",") for layer in layers]
     fetch = "; ".join(f"curl -sS {url} | igzip -dc >> {out}" for url, _, _ in told)
     hashed = " ".join(path for _, *paths in told for path in paths)
@@ -96,7 +96,7 @@ def floor(out: str, *layers: str) -> None:
 
 
 def copy(base: str, out: str) -> None:
-    """What no contestant that leaves the base alone can do without."""
+    """Copy the base, as every contestant that does not change it must."""
     _copy(base, out)
     _flush(Path(out))
 
@@ -168,7 +168,7 @@ _CONTESTANTS: dict[str, Callable[..., None]] = {
 
 
 def missing_programs() -> list[str]:
-    """What Debian packages bring and is not there: skopeo, podman, isal, curl, openssl."""
+    """The missing Debian packages, of skopeo, podman, isal, curl and openssl."""
     wanted = ("skopeo", "podman", "igzip", "curl", "openssl", "sfdisk", "resize2fs", "dockerd", "docker-registry")
     return [name for name in wanted if shutil.which(name) is None]
 

@@ -1,4 +1,4 @@
-"""The workloads of the contest: images on a registry, and a disk image to put them into."""
+"""The workloads of the contest: images in a registry, and a disk image for them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Contest:
     """A workload.
 
     Attributes:
-        images: by repository, tagged latest; all of them are put in.
+        images: by repository, tagged latest; all of them are preloaded.
         before: images that the disk image holds already, by repository.
-        new_layers: those that have to be fetched, each once.
+        new_layers: the layers to fetch, each once.
         files: roughly how many inodes the new layers hold.
     """
 
@@ -58,7 +58,7 @@ class Contest:
         return sum(layer.descriptor.size for _, layer in self.new_layers)
 
     def content(self) -> RegistryContent:
-        """What the registry holds."""
+        """The content of the registry."""
         content = RegistryContent()
         for repository, image in (*self.before.items(), *self.images.items()):
             content.blobs.update(image.blobs)
@@ -67,7 +67,7 @@ class Contest:
 
 
 def base_image(path: Path) -> DiskImage:
-    """A disk image as balenaOS comes, its data partition small: whoever fills it has to grow it."""
+    """A disk image like a fresh balenaOS, whose small data partition must grow."""
     return build_disk_image(path, sizes=Sizes())
 
 
@@ -118,7 +118,7 @@ def many_layers(directory: Path, _scale: float) -> Contest:
 
 
 def one_more(directory: Path, scale: float) -> Contest:
-    """E: all there but the uppermost layer."""
+    """E: the disk image has all layers except the uppermost one."""
     before = packages(directory, scale).images["bench/science"]
     small = _small_layer(directory / "more", "more")
     after = _image(*before.layers, small)
@@ -133,7 +133,7 @@ CONTESTS: dict[str, Callable[[Path, float], Contest]] = {
 
 
 def fill_base(image: DiskImage, references: list[str]) -> None:
-    """Put into *image* what it holds before the contest."""
+    """Write to *image* what it holds before the contest."""
     part = image.path.with_suffix(".before")
     image.path.rename(part)
     program = [

@@ -1,13 +1,13 @@
-"""How fast pack is, beside what C programs need for the same bytes; and how much memory it takes.
+"""The speed of pack, compared with C programs on the same bytes, and its memory.
 
     .venv/bin/python -m benchmarks.pack [--size MIB] [--rounds N] [--directory DIR]
     .venv/bin/python -m benchmarks.pack --memory --size 4096
 
-The application is one image of four layers, with files of 16 MiB and gzip in many members. It is made once more each time it is
-fetched, in the process, and lies nowhere. Without --memory, pack writes the archive to a pipe that another process reads.
-Beside it stand `cat` of the archive to the same pipe, and the floor: what has to be done to the same layers whoever does it,
-hash the blob, inflate, and hash the tar, by igzip (or pigz) and openssl, side by side, two layers at once. Ratios count,
-seconds do not. Figures are medians of the rounds.
+The application is one image of four layers, with files of 16 MiB and gzip in many members. It is generated in the
+process each time it is fetched, and never stored. Without --memory, pack writes the archive to a pipe that another process
+reads. It is compared with `cat` of the archive to the same pipe, and with the floor, the least work for the same layers:
+hashing the blob, inflating, and hashing the tar, by igzip (or pigz) and openssl, in parallel, two layers at once. Compare
+ratios, not seconds. Figures are medians of the rounds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PLATFORM = parse_platform("linux/amd64")
 
 @dataclass(frozen=True)
 class SyntheticLayer:
-    """A layer that is made while it is read: directories of files, all with the same content."""
+    """A layer that is generated while it is read: directories of files, all with the same content."""
 
     number: int
     files: int
@@ -87,7 +87,7 @@ _made: list[tuple[bytes, bytes]] = []
 
 
 def _content() -> tuple[bytes, bytes]:
-    """A MiB that compresses about as user lands do, and the same as a member of gzip."""
+    """A MiB that compresses about like user lands, raw and as a gzip member."""
     if not _made:
         noise = random.Random(1)
         words = [noise.randbytes(noise.randint(3, 12)) for _ in range(3000)]
@@ -97,7 +97,7 @@ def _content() -> tuple[bytes, bytes]:
 
 
 class SyntheticSource:
-    """Has one image, and makes its layers while they are read."""
+    """A source of one image, whose layers are generated while they are read."""
 
     def __init__(self, size: int) -> None:
         self.layers = [SyntheticLayer(number, max(1, size // _LAYERS // _FILE_BYTES)) for number in range(_LAYERS)]
@@ -118,19 +118,19 @@ class SyntheticSource:
 
 
 def pack_synthetic(base: Path, size: int, write: Callable[[bytes | memoryview], object]) -> int:
-    """Pack *base* with an application of *size* bytes; the archive's length."""
+    """Pack *base* with an application of *size* bytes; returns the archive's length."""
     request = ImageRequest(parse_reference(_NAME), SyntheticSource(size))
     return pack(base, write, PreloadRequest([request], _PLATFORM)).archive_bytes
 
 
 def pack_to_nowhere(directory: Path, size: int) -> None:
-    """For measuring memory: pack, and drop what comes."""
+    """Pack, and drop the output, to measure memory."""
     base = build_disk_image(directory / "base.img", sizes=Sizes(data=64 * MIB)).path
     pack_synthetic(base, size, lambda _: None)
 
 
 def peak_memory() -> int:
-    """The highest resident memory of this process, in bytes. What getrusage tells includes its parent's, from before exec."""
+    """The peak resident memory of this process, in bytes. That of getrusage includes its parent's, from before exec."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) << 10
 
@@ -160,7 +160,7 @@ def _measure(directory: Path, size: int, rounds: int) -> None:
     with archive.open("wb") as file:
         length = pack_synthetic(base, size, file.write)
     request = ImageRequest(parse_reference(_NAME), source)
-    # Descriptors are known by then: a registry tells them.
+    # So that descriptors are known, as from a registry.
     source.resolve(request.reference, _PLATFORM)
     inflate = "igzip" if shutil.which("igzip") else "pigz"
     one = f"openssl dgst -sha256 $0 & {inflate} -dc < $0 | openssl dgst -sha256; wait"

@@ -1,6 +1,6 @@
-"""Trees of public packages, for workloads that look like what people ship; kept in the user's cache directory once made.
+"""Trees of public packages, for realistic workloads; kept in the user's cache directory.
 
-Needs Debian's archive, npm and PyPI the first time, and the programs npm and pip. What is installed is pinned at the top level.
+Needs Debian's archive, npm and PyPI the first time, and the programs npm and pip. Top-level packages are pinned.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The stages of a preload, each so that it can run alone.
+"""The stages of a preload, each as a run of its own.
 
-A stage is prepared first: what it reads is brought into memory, or is a file that was just written and lies in the page cache.
-Preparing gives what is then timed, which can be repeated.
+A stage is prepared first: its input is read into memory, or is a file that was just written and is in the page cache. Preparing
+returns the function to time, which can be repeated.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _PLATFORM = Platform("linux", "amd64")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """*prepare* gives what is timed; *counts* tells whether it handles entries one by one."""
+    """*prepare* returns the function to time; *counts*: whether it handles entries one by one."""
 
     label: str
     prepare: Callable[[], Run]
@@ -50,7 +50,7 @@ class Stage:
 
 
 def stages(workload: Workload, host: str, directory: Path) -> list[Stage]:
-    """All stages, in the order in which the data passes them; *host* is a registry that has the image."""
+    """All stages in the order of the data; *host* is a registry with the image."""
     return [
         Stage("fetch over loopback", partial(fetch, host)),
         Stage("sha256 of the blobs", partial(hash_blobs, workload)),
@@ -182,7 +182,7 @@ def write_ext4(workload: Workload, image: Path) -> Run:
 
 @dataclass(frozen=True, slots=True)
 class Repeatable:
-    """A run that needs something to be made anew before each time; :attr:`before` is not timed."""
+    """A run with a preparation before each repetition; :attr:`before` is not timed."""
 
     before: Run
     run: Run
@@ -201,7 +201,7 @@ def whole_job(base: Path, out: Path, host: str, *, verify: bool) -> Run:
 
 
 def make_base(path: Path) -> None:
-    """A disk image as balenaOS comes, its data partition small: the job has to grow it."""
+    """A disk image like a fresh balenaOS, whose small data partition must grow."""
     build_disk_image(path)
 
 
@@ -213,7 +213,7 @@ def _drain(chunks: Iterable[object]) -> None:
 @contextmanager
 def _mapped(tar: Path) -> Iterator[memoryview]:
     with tar.open("rb") as file:
-        # Not closed: the contents that are cut from it outlive this block.
+        # Not closed: views of it outlive this block.
         mapped = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=mmap.PROT_READ)
     yield memoryview(mapped)
 

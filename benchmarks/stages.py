@@ -1,11 +1,11 @@
-"""How fast each stage of a preload is, beside what C programs need for the same bytes.
+"""The speed of each stage of a preload, compared with C programs on the same bytes.
 
     .venv/bin/python -m benchmarks.stages [--quick] [--rounds N] [--workload NAME ...] [--directory DIR]
 
-Every stage runs alone, in a process of its own, on data that is there already; the last rows are the whole job, with a registry
-on loopback in another process, and C programs. MB are 10**6 bytes of the uncompressed tar, so that stages can be compared,
-whatever they read. CPU seconds include those of child processes (resize2fs, e2fsck, the C programs), but not those of the
-registry. Figures are medians; the peak is the highest resident memory of the Python process. Nothing is judged.
+Every stage runs alone, in a process of its own, on prepared data; the last rows are the whole job, with a registry on loopback
+in another process, and C programs. MB are 10**6 bytes of the uncompressed tar, so that all stages can be compared. CPU seconds
+include child processes (resize2fs, e2fsck, the C programs), but not the registry. Figures are medians; the peak is that of the
+resident memory of the Python process. There are no goals.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _QUICK_SCALE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one round: seconds of wall clock and of CPU; highest resident memory in bytes, 0 where nobody looked."""
+    """Of one round: wall and CPU seconds, and the peak resident memory in bytes, 0 if not measured."""
 
     wall: float
     cpu: float
@@ -148,7 +148,7 @@ def _processor() -> str:
 
 
 def _in_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What *function* gives in a fresh process, which has no memory and no threads of this one."""
+    """The result of *function* in a fresh process, without memory and threads of this one."""
     with ProcessPoolExecutor(1, mp_context=_SPAWN) as pool:
         return pool.submit(function, *args, **kwargs).result()
 
@@ -175,7 +175,7 @@ def _cpu_seconds() -> float:
 
 
 def _peak() -> int:
-    """VmHWM, since ru_maxrss begins with what the process was before it became Python."""
+    """VmHWM, because ru_maxrss includes the process before exec."""
     found = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     return int(found[1]) << 10 if found else 0
 
@@ -185,7 +185,7 @@ def _peak() -> int:
 
 @contextmanager
 def _registry(workload: Workload) -> Iterator[str]:
-    """A registry in a process of its own; gives ``host:port``."""
+    """A registry in a process of its own; yields ``host:port``."""
     ours, theirs = _SPAWN.Pipe()
     process = _SPAWN.Process(target=_serve, args=(workload, theirs))
     process.start()
@@ -217,7 +217,7 @@ def _c_programs(workload: Workload, directory: Path) -> dict[str, str]:
     inflaters = [name for name in ("igzip", "pigz") if shutil.which(name)]
     return {
         **{f"C: {name} -dc": f"cat {blobs} | {name} -dc > /dev/null" for name in inflaters},
-        # coreutils is built without OpenSSL in Debian, and then knows no SHA instructions.
+        # Debian builds coreutils without OpenSSL, and so without SHA instructions.
         "C: sha256sum of the tars": f"sha256sum {tars} > /dev/null",
         "C: openssl sha256 of the tars": f"openssl dgst -sha256 {tars} > /dev/null",
         "C: openssl sha256 of the blobs": f"openssl dgst -sha256 {blobs} > /dev/null",
@@ -226,7 +226,7 @@ def _c_programs(workload: Workload, directory: Path) -> dict[str, str]:
 
 
 def _run_floor(workload: Workload, directory: Path, host: str) -> None:
-    """Fetch, inflate and write on one side, hash blobs and tars on the other: what two processors need at least."""
+    """Fetch, inflate and write on one processor, hash blobs and tars on the other: the least work for two processors."""
     out = directory / "floor.out"
     fetch = "; ".join(
         f"curl -sS http://{host}/v2/bench/blobs/{layer.descriptor.digest} | {_inflater()} -dc >> {out}"

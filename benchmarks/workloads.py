@@ -1,6 +1,6 @@
-"""What the benchmarks work on: images made here, the same on every machine.
+"""The workloads of the stages: generated images, equal on every machine.
 
-Content is cut from two pools, words and program-like bytes, so that it deflates about as user lands do (2.5 to 3 times).
+Content is cut from two pools, words and program-like bytes, so that it deflates about like user lands (2.5 to 3 times).
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ class Workload:
 
     @property
     def oci_layers(self) -> tuple[Layer, ...]:
-        """The layers for reading them one by one, where it does not matter what lies below."""
+        """The layers for reading them one by one, without their parents."""
         return tuple(Layer(layer.descriptor, layer.diff_id, layer.diff_id, None) for layer in self.image.layers)
 
     def registry_content(self) -> RegistryContent:
-        """What a registry that the image was pushed to, as ``bench:latest``, holds."""
+        """The content of a registry with the image as ``bench:latest``."""
         content = RegistryContent(blobs=dict(self.image.blobs))
         content.add_manifest("bench", "latest", self.image.media_type, self.image.manifest)
         return content
 
 
 class _Tree:
-    """Adds files, directory by directory, and counts what it adds."""
+    """Adds files, directory by directory, and counts them."""
 
     def __init__(self, layer: LayerBuilder, seed: str) -> None:
         self._layer = layer
@@ -86,7 +86,7 @@ class _Tree:
         self.entries += 1
 
     def size(self, mean: int, longest: int) -> int:
-        """As sizes of files fall: many small ones, few large ones."""
+        """A random size, distributed like those of files: many small ones, few large ones."""
         return min(longest, int(self._random.paretovariate(1.2) * mean / 6))
 
     def between(self, least: int, most: int) -> int:
@@ -114,7 +114,7 @@ def large_files(directory: Path, scale: float) -> Workload:
 
 
 def mixed(directory: Path, scale: float) -> Workload:
-    """Shaped as a Debian base with two language stacks on it: 45,000 files, about 1 GiB."""
+    """Like a Debian base with two language stacks: 45,000 files, about 1 GiB."""
 
     def base(tree: _Tree) -> None:
         for number in range(int(600 * scale)):
@@ -207,7 +207,7 @@ def _binary() -> bytes:
 
 
 def _grown(source: random.Random, content: bytes) -> bytes:
-    """*content*, cut and put together anew until the pool is full: further apart than deflate looks back."""
+    """*content*, cut and shuffled until the pool is full, with repetitions beyond the window of deflate."""
     pool = bytearray(content)
     while len(pool) < _POOL_BYTES:
         start = source.randrange(len(content) - MIB)

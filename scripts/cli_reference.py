@@ -1,4 +1,4 @@
-"""Prints docs/reference/cli.md, made from the program's own help. ``make docs`` writes it; a test holds the file against it."""
+"""Prints docs/reference/cli.md, made from the program's help. ``make docs`` writes the file; a test compares it."""
 
 from __future__ import annotations
 

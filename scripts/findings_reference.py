@@ -1,4 +1,4 @@
-"""Prints docs/reference/findings.md, made from the table of kinds. ``make docs`` writes it, and a test holds it current."""
+"""Prints docs/reference/findings.md, made from the table of kinds. ``make docs`` writes the file; a test compares it."""
 
 from __future__ import annotations
 

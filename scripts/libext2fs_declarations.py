@@ -1,4 +1,4 @@
-"""Prints src/drypoint/disk/ext4/write/_libext2fs.py, made of these declarations. ``make bindings`` writes it, a test holds it.
+"""Prints src/drypoint/disk/ext4/write/_libext2fs.py from these declarations. ``make bindings`` writes it; a test compares it.
 
 Declarations and struct layouts are those of ext2fs.h in e2fsprogs 1.43 to 1.47 (the layout of the fields named here has not
 changed since). Functions that the header only offers inline are reached through the exported functions they call.
@@ -135,14 +135,14 @@ _LIBCOM_ERR = "const char *error_message(long code);"
 
 
 def module() -> str:
-    """The whole module. What it holds depends on neither the machine nor the version of cffi."""
+    """The whole module, independent of the machine and the version of cffi."""
     ffi = FFI()
     ffi.set_source(_MODULE, None)
     ffi.cdef(_LIBCOM_ERR)
     ffi.cdef(_LIBEXT2FS)
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, "module.py")
-        # It says on standard output what it writes.
+        # It prints messages to standard output.
         with redirect_stdout(io.StringIO()):
             ffi.emit_python_code(str(file))
         return file.read_text()

@@ -1,4 +1,4 @@
-"""Keys and X.509 certificates for the time of a test, as PEM files."""
+"""Keys and X.509 certificates for tests, as PEM files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A stand-in for balena's API on loopback, with faults to plant.
+"""A stand-in for balena's API on loopback, with configurable faults.
 
-It answers what drypoint asks as open-balena-api does, with the same statuses and bodies, and refuses what that refuses:
-recordings of a real server (tests/data/open-balena-api*.json) are replayed against it. What it cannot tell is answered with
+It answers drypoint's requests like open-balena-api, with the same statuses and bodies, and refuses what that refuses:
+recordings of a real server (tests/data/open-balena-api*.json) are replayed against it. For unknown requests the status is
 501.
 Sources: open-balena-api, src/features/{auth,device-state,registry}; pinejs, src/sbvr-api.
 
@@ -57,19 +57,19 @@ _MODEL = re.compile(r"/(v[0-9]+)(/[^/?]*)(?:[/?(].*)?")
 
 @dataclass(slots=True)
 class CloudFaults:
-    """What goes wrong.
+    """The server's faults.
 
     Attributes:
-        failures: how many of the next answers are of ``failure_status`` with ``failure_body``, and with
+        failures: the number of next answers with ``failure_status`` and ``failure_body``, and with
             ``Retry-After: retry_after`` if that is set.
-        models: which versions of the OData model there are.
-        fleet_states: whether there are target states of fleets: not before open-balena-api 7.13.
-        token_seconds: how long registry tokens live; with 0 or less they have lapsed when they are given.
-        token_age: how long ago registry tokens say that they were given: as of a server whose clock is behind.
-        withheld: repositories that nobody may pull.
-        other_scope: registry tokens are for another repository than they say in their claims for the asker: "" is for none.
-        redirect: where everything is redirected to.
-        garbage: everything is answered by a page of HTML with status 200.
+        models: the available versions of the OData model.
+        fleet_states: whether there are target states of fleets, which is not so before open-balena-api 7.13.
+        token_seconds: the lifetime of registry tokens; with 0 or less they have expired when they are issued.
+        token_age: the age of new registry tokens by their own claims, as from a server whose clock is slow.
+        withheld: repositories that no login may pull.
+        other_scope: registry tokens are for this repository and not for the one in their claims; "" for no such fault.
+        redirect: the target of redirects for all requests.
+        garbage: every answer is a page of HTML with status 200.
     """
 
     failures: int = 0
@@ -88,7 +88,7 @@ class CloudFaults:
 
 @dataclass(frozen=True, slots=True)
 class CloudRequest:
-    """``target`` is path and query as they were sent; ``path`` and ``query`` are decoded."""
+    """A request: ``target`` is path and query as sent; ``path`` and ``query`` are decoded."""
 
     target: str
     path: str
@@ -97,7 +97,7 @@ class CloudRequest:
 
 
 class TestCloud:
-    """A running stand-in: its address, what goes wrong in it, what it was asked, and the tokens that it gave."""
+    """A running stand-in: its address, its faults, the requests that it got, and the tokens that it issued."""
 
     __test__ = False
 
@@ -114,13 +114,13 @@ class TestCloud:
         return sum(request.path == path for request in self.requests)
 
     def token(self, access: Sequence[Mapping[str, object]], subject: str = "") -> str:
-        """A registry token; signed, if the stand-in has a key."""
+        """A registry token; signed if the stand-in has a key."""
         now = time.time() - self.faults.token_age
         seconds = self.faults.token_seconds
         return self._token(access, subject, int(now) - (3600 if seconds <= 0 else 0), int(now + seconds), int(now))
 
     def push_token(self, repository: str) -> str:
-        """A token to fill the registry with, as the builder has."""
+        """A token for pushing to the registry, like the builder's."""
         now = int(time.time())
         access = [{"type": "repository", "name": repository, "actions": ["pull", "push"]}]
         return self._token(access, "builder", now, now + 60, now)
@@ -133,7 +133,7 @@ class TestCloud:
         return self._signer.sign(claims) if self._signer is not None else untrusted(claims)
 
     def respond(self, request: CloudRequest) -> tuple[int, object, dict[str, str]]:
-        """Status, body (None is none) and further headers."""
+        """Status, body (or None) and further headers."""
         with self._lock:
             self.requests.append(request)
             if self.faults.failures > 0:
@@ -261,7 +261,7 @@ def serve_cloud(
     """Serve *content* on a free port of 127.0.0.1 until the end of the block.
 
     Args:
-        signer: signs registry tokens; without one a key does that no registry knows, and only stand-ins take them.
+        signer: signs registry tokens; without one they are signed by a key that only stand-ins accept.
     """
     server = _Server(("127.0.0.1", 0), _Handler)
     server.cloud = TestCloud(content, faults if faults is not None else CloudFaults(), signer, server.server_address[1])

@@ -1,6 +1,6 @@
-"""What a stand-in for balena's API knows: users, fleets with their releases, and devices.
+"""The content of a stand-in for balena's API: users, fleets with their releases, and devices.
 
-Versions of releases are made as open-balena-api makes them (``src/features/ci-cd/models/release-additions.ts``).
+Versions of releases are made as in open-balena-api (``src/features/ci-cd/models/release-additions.ts``).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class CloudRelease:
 class CloudFleet:
     """Attributes:
     name: ``app_name``; the last part of the slug if it is empty.
-    running: the commit of the release that devices shall run.
+    running: the commit of the release that devices should run.
     members: names of users that may see it.
     """
 
@@ -108,8 +108,8 @@ class CloudDevice:
     Attributes:
         fleet: the uuid of the fleet that it belongs to.
         running: the commit that it is pinned to; None for that of its fleet.
-        system: the fleets of its Supervisor and its host OS, each with the release it runs.
-        environment: variables for all services; ``service_environment`` those for one, by the service's id.
+        system: the fleets of its Supervisor and its host OS, each with the release that it runs.
+        environment: variables for all services; ``service_environment``: those for one, by the service's id.
     """
 
     uuid: str
@@ -125,15 +125,15 @@ class CloudDevice:
 
 @dataclass(slots=True)
 class CloudContent:
-    """What a server knows.
+    """The content of a server.
 
     Attributes:
-        users: by token. With a token that is not here, a request is a stranger's, but for those that need a login.
-        revoked: tokens that nothing is answered to: sessions whose user logged out everywhere.
-        supervisor_releases: image names by version and architecture, as balenaCloud has them; None is a server without that
-            resource, as openBalena is.
-        public_is_direct: whether a login has direct access to all that it sees, as on openBalena; on balenaCloud it has not to
-            the public fleets of others.
+        users: by token. With another token, a request is anonymous, except where a login is needed.
+        revoked: tokens that are refused everywhere: sessions whose user logged out everywhere.
+        supervisor_releases: image names by version and architecture, as on balenaCloud; None is a server without that
+            resource, like openBalena.
+        public_is_direct: whether a login has direct access to all that it sees, as on openBalena; on balenaCloud it has none
+            to public fleets of others.
         issuer, audience: of registry tokens; the latter is the server's own setting (``REGISTRY_TOKEN_AUDIENCE``), whatever
             service a client names.
     """

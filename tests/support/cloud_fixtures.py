@@ -1,4 +1,4 @@
-"""A server with two fleets, as the tests of the cloud client see it."""
+"""A server with two fleets, for the tests of the cloud client."""
 
 from __future__ import annotations
 

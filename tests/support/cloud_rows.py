@@ -1,4 +1,4 @@
-"""The OData model of balena's API: rows of resources, made of what a stand-in knows."""
+"""The OData model of balena's API: rows of resources, made from a stand-in's content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FOR_USERS = ("owns__device", "is_directly_accessible_by__user")
 
 
 def rows_of(content: CloudContent, resource: str, user: CloudUser | None) -> list[Row] | None:
-    """Those of *resource* that *user* may see, None is a stranger; None if there is no such resource."""
+    """The rows of *resource* that *user* (None is anonymous) may see; None if there is no such resource."""
     visible = [fleet for fleet in content.fleets if may_see(fleet, user)]
     match resource:
         case "application":

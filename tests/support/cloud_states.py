@@ -1,4 +1,4 @@
-"""Target states as balena's API makes them. Source: open-balena-api, ``src/features/device-state``."""
+"""Target states like those of balena's API. Source: open-balena-api, ``src/features/device-state``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _HOST_LABELS = {"io.balena.image.store": "root"}
 
 
 def fleet_state(fleet: CloudFleet, release: CloudRelease | None) -> dict[str, object]:
-    """What ``/device/v3/fleet/UUID/state`` answers."""
+    """The answer of ``/device/v3/fleet/UUID/state``."""
     apps = {fleet.uuid: _app(fleet, release, None)}
     return {fleet.uuid: {"name": fleet.app_name, "apps": apps, "config": dict(fleet.config)}}
 
 
 def device_state(device: CloudDevice, fleet: CloudFleet) -> dict[str, object]:
-    """What ``/device/v3/UUID/state`` answers."""
+    """The answer of ``/device/v3/UUID/state``."""
     apps = {one.uuid: _app(one, one.release(one.running), device) for one in device.system}
     apps[fleet.uuid] = _app(fleet, fleet.release(device.running or fleet.running), device)
     return {device.uuid: {"name": device.name, "apps": apps, "config": {**fleet.config, **device.config}}}

@@ -1,4 +1,4 @@
-"""Devices for tests: bytes in memory, and disk images that no program can open."""
+"""Devices for tests: bytes in memory, and disk images without a location."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STEP = 512
 
 
 class PatchedDevice:
-    """A device of *size* bytes that holds *parts* at their offsets, and zeros elsewhere. It cannot be written.
+    """A read-only device of *size* bytes that holds *parts* at their offsets, and zeros elsewhere.
 
     Attributes:
         reads: the (offset, length) of each read so far.
@@ -53,10 +53,10 @@ class PatchedDevice:
 
 
 class MemoryDevice(PatchedDevice):
-    """*content* as a device. Where it holds zeros, it may have holes.
+    """*content* as a device. Zeros may be holes.
 
     Attributes:
-        content: what it holds now.
+        content: its current content.
     """
 
     def __init__(self, content: bytes | bytearray, *, writable: bool = False) -> None:
@@ -79,10 +79,10 @@ class MemoryDevice(PatchedDevice):
 
 
 class OpaqueDevice:
-    """*device*, as if its bytes lay in no one piece of a file: no program can open it.
+    """*device* as if its bytes were not contiguous in a file, so that no program can open it.
 
     Attributes:
-        written: how many bytes were.
+        written: the number of bytes written.
     """
 
     def __init__(self, device: Device) -> None:
@@ -113,7 +113,7 @@ class OpaqueDevice:
 
 
 class OpaqueDisk(OpaqueDevice):
-    """The same, of a disk image that can grow and be cut."""
+    """An :class:`OpaqueDevice` of a disk image that can grow and shrink."""
 
     def __init__(self, disk: FileDevice) -> None:
         super().__init__(disk)

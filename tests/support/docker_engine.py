@@ -1,8 +1,8 @@
-"""A real Docker engine on a data root of the caller's, started and stopped so that nothing of it stays behind.
+"""A real Docker engine on a data root of the caller, started and stopped without leftovers.
 
-The engine lives in mount and process namespaces of its own. Its mounts (overlays, network namespaces, bind mounts) are never
-seen outside, and when the first process of the namespace ends, however it ends, the kernel ends containerd, its shims and
-the containers with it. If the caller itself is killed, the engine goes down too.
+The engine runs in mount and process namespaces of its own. Its mounts (overlays, network namespaces, bind mounts) are invisible
+outside, and when the first process of the namespace ends, in any way, the kernel ends containerd, its shims and the containers.
+If the caller is killed, the engine ends too.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ engines that are run from it, so it is read-only."""
 
 @dataclass(frozen=True, slots=True)
 class EngineImage:
-    """One line of ``docker images --digests --no-trunc``. What the engine shows as ``<none>`` is None here."""
+    """One line of ``docker images --digests --no-trunc``; ``<none>`` is None."""
 
     repository: str | None
     tag: str | None
@@ -91,11 +91,11 @@ class DockerEngine:
     """A running dockerd, as a context manager.
 
     Args:
-        data_root: the engine's data root; made when it is not there.
-        root: a directory with a whole Debian system (made by debootstrap) whose dockerd is to run instead of the host's.
-            The client is the host's in either case.
-        offline: give the engine no network at all, not even loopback. It still answers on its socket.
-        driver: the graph driver that it is told to use; None lets it choose by what it finds.
+        data_root: the engine's data root; created if missing.
+        root: a directory with a whole Debian system (made by debootstrap) whose dockerd runs in place of the host's. The
+            client is always the host's.
+        offline: run the engine without a network, not even loopback. It still answers on its socket.
+        driver: the configured graph driver; None lets the engine choose by what it finds.
         config: more keys of daemon.json.
         pigz: let the engine inflate with unpigz, if that is installed, as it does by itself.
 
@@ -142,11 +142,11 @@ class DockerEngine:
     def _start(self) -> None:
         if not self._data_root.is_symlink():
             self._data_root.mkdir(parents=True, exist_ok=True)
-        # A short path of its own: the name of a Unix socket may not be longer than 107 bytes.
+        # A short path: the name of a Unix socket may have at most 107 bytes.
         self._runtime = Path(tempfile.mkdtemp(prefix=f"drypoint-engine-{os.getpid()}-"))
         self._stack.callback(shutil.rmtree, self._runtime, ignore_errors=True)
         self._stack.callback(_remove_cgroups, self._runtime.name)
-        # The store of this project's concern is that of graph drivers; from 29 on it is no longer the default.
+        # drypoint writes the store of graph drivers, which is no longer the default from 29 on.
         (self._runtime / "daemon.json").write_text(json.dumps(self._config))
         with (self._runtime / "log").open("wb") as log:
             self._process = self._spawn(log)
@@ -175,7 +175,7 @@ class DockerEngine:
             "--bridge=none",
             "--iptables=false",
             "--ip6tables=false",
-            # Why a layer is passed over is told at this level only.
+            # Why a layer is ignored is only logged at this level.
             "--log-level=debug",
         ]
         return subprocess.Popen(
@@ -183,8 +183,8 @@ class DockerEngine:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            # Where unpigz is installed the engine inflates with it, and the end of tar-split then depends on how its output
-            # happens to be cut: whether an empty last segment is noted.
+            # If unpigz is installed, the engine inflates with it, and the end of tar-split then depends on how its output
+            # is cut: whether an empty last segment is recorded.
             env=tool_environment({} if self._pigz else {"MOBY_DISABLE_PIGZ": "true"}),
             start_new_session=True,
         )
@@ -202,7 +202,7 @@ class DockerEngine:
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
-        """Stop the engine the way an init system does, killing it when that takes too long. More calls do nothing."""
+        """Stop the engine as an init system does, and kill it if that takes too long. Further calls do nothing."""
         with self._stack:
             if self._process is not None:
                 self._stop_process(self._process)
@@ -216,7 +216,7 @@ class DockerEngine:
                     os.kill(child, signal.SIGTERM)
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            # The polite way failed; what follows ends the whole process namespace.
+            # It did not end by itself; what follows ends the whole process namespace.
             return
         finally:
             process.kill()
@@ -228,14 +228,14 @@ class DockerEngine:
         return self._data_root
 
     def log(self) -> str:
-        """What the engine has said since it was started; also after it was stopped."""
+        """The engine's log since its start; also available after its end."""
         return self._log if self._process is None else self._read_log()
 
     def _read_log(self) -> str:
         return (self._runtime / "log").read_text(errors="replace")
 
     def complaints(self) -> tuple[LogRecord, ...]:
-        """The lines of the log that tell of an image, layer or store entry that was passed over or is damaged."""
+        """The log lines about images, layers or store entries that are ignored or damaged."""
         return complaints(parse_log(self.log()))
 
     def docker(self, *arguments: str, timeout: float = 300.0) -> str:
@@ -264,12 +264,12 @@ class DockerEngine:
         self.docker("tag", image, name)
 
     def images(self) -> tuple[EngineImage, ...]:
-        """What ``docker images --digests`` lists, in its order."""
+        """The output of ``docker images --digests``, in its order."""
         lines = self.docker("images", "--digests", "--no-trunc", "--format", "{{json .}}").splitlines()
         return tuple(_parse_image(line) for line in lines)
 
     def run(self, image: str, *command: str, arguments: tuple[str, ...] = (), timeout: float = 60.0) -> str:
-        """Run *command* (none: the image's own) in a new container without network; its standard output.
+        """Run *command* (default: the image's own) in a new container without network; returns its standard output.
 
         *arguments* go to ``docker run`` itself. The container is removed afterwards.
         """
@@ -283,7 +283,7 @@ class DockerEngine:
         self.docker("load", f"--input={archive}")
 
     def inspect(self, image: str) -> dict[str, object]:
-        """What ``docker image inspect`` says about *image*."""
+        """The object of ``docker image inspect`` for *image*."""
         found = json.loads(self.docker("image", "inspect", image))
         if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], dict):
             raise ToolError(f"docker image inspect {image} gave something other than one object")
@@ -293,7 +293,7 @@ class DockerEngine:
         self.docker("rmi", *images)
 
     def prune(self) -> None:
-        """``docker system prune --all``: everything that no container uses goes."""
+        """``docker system prune --all``: remove everything that no container uses."""
         self.docker("system", "prune", "--all", "--force")
 
 
@@ -321,7 +321,7 @@ def _children(parent: int) -> list[int]:
 
 
 def _wait_for_namespace(unshare_pid: int, runtime: Path) -> None:
-    """Wait until no process is left that was started with this engine's runtime directory in its command line."""
+    """Wait until no process has this engine's runtime directory in its command line."""
     marker = str(runtime).encode()
     deadline = time.monotonic() + _STOP_SECONDS
     while survivors := [pid for pid in _processes_with(marker) if pid not in (os.getpid(), unshare_pid)]:
@@ -340,7 +340,7 @@ def _processes_with(marker: bytes) -> list[int]:
 
 
 def _remove_cgroups(name: str) -> None:
-    """Remove the control groups that containers of one engine lived in, deepest first; they hold no process any more."""
+    """Remove the control groups of one engine's containers, deepest first; they have no processes any more."""
     for top in (*_CGROUPS.glob(name), *_CGROUPS.glob(f"*/{name}")):
         for directory, _, _ in os.walk(top, topdown=False):
             with suppress(OSError):

@@ -1,7 +1,7 @@
 """Debian's docker-registry on loopback, as a context manager.
 
-Blobs are put straight into its storage tree, which is quick and lets a test serve bytes that do not fit their digest;
-manifests go in over HTTP, so the registry itself checks that everything they name is there.
+Blobs are written directly to its storage tree, which is fast and lets a test serve bytes with a wrong digest; manifests are
+pushed by HTTP, so that the registry checks the blobs that they name.
 
 Format of the tree: github.com/distribution/distribution, registry/storage/paths.go.
 """
@@ -40,13 +40,13 @@ _POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class TokenAuth:
-    """Token authentication: the server that gives tokens, and what the registry holds them against.
+    """Token authentication: the token server, and what the registry checks tokens against.
 
     Attributes:
         realm: the token server's address.
-        service: the audience that tokens have to be for.
+        service: the audience of tokens.
         certificate: a PEM file; tokens are signed with its key.
-        push_token: gives a token to fill a repository with.
+        push_token: returns a token for pushing to a repository.
     """
 
     realm: str
@@ -57,11 +57,11 @@ class TokenAuth:
 
 
 class DockerRegistry:
-    """A running registry at ``address`` (``127.0.0.1:PORT``); storage and log lie in a directory that goes with it.
+    """A running registry at ``address`` (``127.0.0.1:PORT``); storage and log are removed at its end.
 
     Args:
-        authenticated: ask for USER and PASSWORD (basic authentication) on every request.
-        token_auth: ask for a token of that server's on every request.
+        authenticated: require USER and PASSWORD (basic authentication) for every request.
+        token_auth: require a token of that server for every request.
 
     Raises:
         ToolError: docker-registry is missing, does not come up, or refuses a manifest.
@@ -93,12 +93,12 @@ class DockerRegistry:
         return f"127.0.0.1:{self._port}"
 
     def reference(self, repository: str, tag_or_digest: str) -> str:
-        """How clients name an image of this registry."""
+        """The reference of an image in this registry."""
         separator = "@" if ":" in tag_or_digest else ":"
         return f"{self.address}/{repository}{separator}{tag_or_digest}"
 
     def log(self) -> str:
-        """What the registry has written so far: one line for every request among it."""
+        """The registry's log so far, with one line for every request."""
         return (self._directory / "log").read_text(errors="replace")
 
     def _start(self) -> None:
@@ -154,13 +154,13 @@ class DockerRegistry:
         return configuration
 
     def _wait_until_ready(self) -> bool:
-        """Whether it came up: False when it ended by itself, as it does when another program took the port first."""
+        """Whether it started: False if it ended by itself, as when another program has taken the port."""
         assert self._process is not None
         deadline = time.monotonic() + _READY_SECONDS
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 return False
-            # The registry's own line, not an answer on the port: that could be another program's.
+            # By the registry's own log: an answer on the port could be from another program.
             if f"listening on {self.address}" in self.log():
                 return True
             time.sleep(_POLL_SECONDS)
@@ -175,11 +175,11 @@ class DockerRegistry:
             self._process = None
 
     def stop(self) -> None:
-        """End the registry and remove what it stored. More calls do nothing."""
+        """End the registry and remove its storage. Further calls do nothing."""
         self._stack.close()
 
     def push(self, content: RegistryContent) -> None:
-        """Make the registry hold *content*, besides what it holds already.
+        """Add *content* to the registry.
 
         Raises:
             ToolError: a manifest names a blob that *content* does not have, or the registry refuses a manifest.
@@ -189,7 +189,7 @@ class DockerRegistry:
                 if digest in content.blobs:
                     self._place(repository, digest, content.blobs[digest])
         with urllib3.PoolManager(maxsize=1) as client:
-            # An index comes last: the registry wants the manifests that it names to be there.
+            # Indexes come last: the registry requires the manifests that they name.
             ordered = sorted(content.manifests.items(), key=lambda item: _is_index(item[1][1]))
             for (repository, reference), (media_type, manifest) in ordered:
                 self._put_manifest(client, repository, reference, media_type, manifest)

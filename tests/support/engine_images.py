@@ -1,4 +1,4 @@
-"""A partition of a disk image mounted, and a real engine that runs on it. Needs root."""
+"""Mounting a partition of a disk image, and running a real engine on it. Needs root."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from drypoint.samples.disk_images import DiskImage
 
 @contextmanager
 def mounted_partition(image: DiskImage, label: str = "resin-data", *, writable: bool = False) -> Iterator[Path]:
-    """Mount the partition called *label* and give the mount point, see :func:`.mounts.mounted`."""
+    """Mount the partition *label* and yield the mount point, see :func:`.mounts.mounted`."""
     partition = image.partition(label)
     with mounted(image.path, offset=partition.offset, size=partition.size, writable=writable) as point:
         yield point
@@ -23,7 +23,7 @@ def mounted_partition(image: DiskImage, label: str = "resin-data", *, writable: 
 
 @contextmanager
 def run_engine_on(image: DiskImage, *, writable: bool = True, offline: bool = False) -> Iterator[DockerEngine]:
-    """Mount resin-data and run a real engine on its ``docker/``; afterwards all is stopped and unmounted (root only)."""
+    """Mount resin-data and run a real engine on its ``docker/``; afterwards stop it and unmount (root only)."""
     with (
         mounted_partition(image, writable=writable) as point,
         DockerEngine(point / "docker", offline=offline) as engine,
@@ -32,7 +32,7 @@ def run_engine_on(image: DiskImage, *, writable: bool = True, offline: bool = Fa
 
 
 def add_supervisor(engine: DockerEngine, reference: str, version: str) -> None:
-    """Pull the Supervisor by digest and tag it twice, as a balenaOS build does: NAME:latest and balena_supervisor:VERSION."""
+    """Pull the Supervisor by digest and tag it as a balenaOS build does: NAME:latest and balena_supervisor:VERSION."""
     name, at, _ = reference.partition("@")
     if not at:
         raise ToolError(f"the Supervisor is pulled by digest, but {reference} has none")

@@ -1,4 +1,4 @@
-"""What a Docker engine writes to its log, as records, and which of them tell of images that it passed over.
+"""Parsing a Docker engine's log, and finding records about images that it ignored.
 
 Format: logrus' text formatter, ``time="…" level=… msg="…" key=value …``.
 """
@@ -14,16 +14,16 @@ _ESCAPE = re.compile(r"\\(.)")
 _GRAVE = frozenset({"warning", "error", "fatal", "panic"})
 _ABOUT_STORE = re.compile(r"image|layer|overlay|cache.?id|chain.?id|digest|tar-?split|repositor|lower", re.IGNORECASE)
 _QUIET = (
-    # Debug level, though the layer is lost and every image on it with it: layer/layer_store.go and layer/filestore.go.
+    # Debug level, though the layer and every image on it are lost: layer/layer_store.go and layer/filestore.go.
     re.compile(r"failed to load layer", re.IGNORECASE),
     re.compile(r"failed to load mount", re.IGNORECASE),
     re.compile(r"(?:ignoring|skipping) invalid digest", re.IGNORECASE),
     re.compile(r"orphan layer", re.IGNORECASE),
 )
 _HARMLESS = (
-    # "found 0 orphan layers" is how the engine says that all is well.
+    # Logged if everything is in order.
     re.compile(r"^found 0 orphan layers$"),
-    # The engine's own containerd tries its snapshotters and names the ones that this machine lacks.
+    # The engine's containerd tries its snapshotters and logs those that this machine lacks.
     re.compile(r"snapshotter"),
 )
 
@@ -61,7 +61,7 @@ def _unquote(value: str) -> str:
 
 
 def complaints(records: Iterable[LogRecord]) -> tuple[LogRecord, ...]:
-    """Those of *records* that say that something in the store was passed over, ignored or found damaged."""
+    """The *records* about something in the store that was ignored or is damaged."""
     return tuple(record for record in records if _is_complaint(record))
 
 

@@ -3,8 +3,8 @@
     with DockerEngine(data_root, root=EngineSource.DEBIAN_13.root()) as engine:
         engine.pull(reference)
 
-A system is made by debootstrap once for each machine and kept in the user's cache directory (some 400 MB each); remove
-``drypoint/engine-*`` there to have newer packages. Needs root and Debian's archive (the first time).
+A system is made once by debootstrap and kept in the user's cache directory (some 400 MB each); remove ``drypoint/engine-*``
+there to get newer packages. Needs root and Debian's archive (the first time).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FIRST_WITHOUT_CHOWN = 28
 
 
 class EngineSource(Enum):
-    """Where an engine comes from; the value is the Debian suite."""
+    """The source of an engine; the value is the Debian suite."""
 
     HOST = None
     """The dockerd that is installed on this machine."""
@@ -41,9 +41,9 @@ class EngineSource(Enum):
     """Docker 28.5 in November 2026; later on whatever comes next."""
 
     def root(self) -> Path | None:
-        """What ``DockerEngine(root=…)`` wants: the directory with the engine's system, None for the host's engine.
+        """The argument of ``DockerEngine(root=…)``: the directory with the engine's system, None for the host's engine.
 
-        The first call makes it, which takes about a minute; processes that want it at the same time wait.
+        The first call makes it, which takes about a minute; concurrent processes wait.
 
         Raises:
             ToolError: debootstrap is missing or failed.
@@ -60,7 +60,7 @@ def _system(suite: str) -> Path:
             scratch = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=cache))
             try:
                 bootstrap(suite, scratch, "docker.io")
-                # mkdtemp gives 0700; a name that is there says that the system is whole.
+                # mkdtemp makes 0700. The rename is last, so that an existing name means a complete system.
                 scratch.chmod(0o755)
                 scratch.rename(system)
             finally:
@@ -69,12 +69,12 @@ def _system(suite: str) -> Path:
 
 
 def is_known_difference(difference: Difference, reference: Path, ours: Path, *, major: int) -> bool:
-    """Whether *difference* is one of the two that are known between a store of 20.10 and one of an engine of version *major*.
+    """Whether *difference* is one of the two known ones between a store of 20.10 and one of an engine of version *major*.
 
-    *reference* is the data root that the newer engine filled, *ours* the other one. Both kinds are looked at to the byte:
+    *reference* is the data root of the newer engine, *ours* the other one. Both kinds are compared byte for byte:
 
     - 20.10 ends the records of a layer's tar with a segment of no bytes, engines since 25 do not.
-    - A whiteout of root's (0:0) is not given to root any more, so in a setgid directory it has the directory's group.
+    - A whiteout of 0:0 no longer gets a chown, so in a setgid directory it has the directory's group.
     """
     match difference.kind:
         case DifferenceKind.TAR_SPLIT:
@@ -94,7 +94,7 @@ def _only_lacks_empty_segment(difference: Difference, reference: Path, ours: Pat
 
 
 def _is_group_of_directory(difference: Difference, ours: Path) -> bool:
-    # The oracle calls a layer's directory by its chain-id, in braces.
+    # The oracle names a layer's directory by its chain-id, in braces.
     chain, _, path = os.fsdecode(difference.path).removeprefix("overlay2/{").partition("}/")
     cache_id = (ours / "image/overlay2/layerdb/sha256" / chain / "cache-id").read_text()
     whiteout = ours / "overlay2" / cache_id / path

@@ -1,4 +1,4 @@
-"""Ext4 file systems for tests, made and judged by e2fsprogs' own programs."""
+"""Ext4 file systems for tests, made and checked by e2fsprogs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ UUID = "0f4ad4b1-4a4c-4f9e-9a57-2f4e3ad3c1b2"
 
 
 def make_ext4(image: Path, size: int, *options: str, offset: int = 0, garbage: bool = False) -> Path:
-    """Make *image*: *offset* bytes of nothing, then an ext4 file system of *size* bytes, always the same one.
+    """Make *image*: *offset* empty bytes, then an ext4 file system of *size* bytes, deterministic.
 
-    With *garbage*, what mkfs does not write is not zero, as on a disk that was used before.
+    With *garbage*, blocks that mkfs does not write are not zero, as on a disk that was used before.
     """
     with open(image, "wb") as file:
         if garbage:
@@ -32,11 +32,11 @@ def make_ext4(image: Path, size: int, *options: str, offset: int = 0, garbage: b
 
 
 def judge_ext4(image: Path, *, offset: int = 0) -> None:
-    """Have ``e2fsck -fn`` look at the file system at *offset* of *image*.
+    """Check the file system at *offset* of *image* with ``e2fsck -fn``.
 
     Raises:
-        ToolError: it found errors; its words are in the message.
-        VerificationError: it succeeded, but printed something that it does not print for a sound file system.
+        ToolError: it found errors; the message has its output.
+        VerificationError: it succeeded, but printed something that it does not print for an undamaged file system.
     """
     output = run_tool("e2fsck", "-fn", f"{image}?offset={offset}", timeout=300)
     remarks = [line for line in output.splitlines() if line and not _EXPECTED.match(line)]
@@ -45,10 +45,10 @@ def judge_ext4(image: Path, *, offset: int = 0) -> None:
 
 
 def ask_dumpe2fs(image: Path, *, offset: int = 0) -> dict[str, str]:
-    """What dumpe2fs tells of the superblock, by the names that it has for the fields (``Free blocks``)."""
+    """The superblock's fields by dumpe2fs, with its names (``Free blocks``)."""
     return dict(_FIELD.findall(run_tool("dumpe2fs", "-h", f"{image}?offset={offset}")))
 
 
 def ask_debugfs(image: Path, command: str, *, offset: int = 0) -> str:
-    """What debugfs answers to *command*."""
+    """The output of debugfs for *command*."""
     return run_tool("debugfs", "-R", command, f"{image}?offset={offset}")

@@ -1,7 +1,7 @@
-"""Disk images that install another one: balenaOS's flashers, made by the tools that balenaOS builds use.
+"""Flasher images like those of balenaOS, made with the tools of balenaOS builds.
 
 Layout: meta-balena, balena-image-flasher.bb and image_types_balena.bbclass. The partitions are those of balenaOS with other
-labels. rootB, state and data are as small as can be, the last two without a file system; so flash-rootA is not the last one.
+labels. rootB, state and data have the least size, the last two without a file system; so flash-rootA is not the last one.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ class FlasherImage:
 
     @property
     def root(self) -> str:
-        """flash-rootA, as e2fsprogs' tools take it."""
+        """flash-rootA, in the form for e2fsprogs' tools."""
         return f"{self.disk.path}?offset={self.disk.partition('flash-rootA').offset}"
 
     def dump(self, target: Path) -> Path:
-        """Have debugfs copy the inner disk image to *target*, a sparse file."""
+        """Copy the inner disk image to *target*, a sparse file, with debugfs."""
         run_tool("debugfs", "-R", f"dump /{self.path} {target}", self.root)
         return target
 
     @contextmanager
     def mounted(self) -> Iterator[Path]:
-        """Mount flash-rootA for a moment, to be read (root only)."""
+        """Mount flash-rootA read-only (root only)."""
         root = self.disk.partition("flash-rootA")
         with mounted(self.disk.path, offset=root.offset, size=root.size) as point:
             yield point
@@ -86,10 +86,10 @@ def build_flasher_image(
     """Make a disk image at *path* that installs the disk image *inner*; deterministic, and sparse as *inner* is.
 
     Args:
-        config: what config.json in flash-boot says besides.
-        beside: more files in flash-rootA, content by path.
-        suffix: put to the inner image's name, ``.gz`` for one that is said to be compressed.
-        spare: bytes in flash-rootA beyond what it holds; mostly taken by the file system itself.
+        config: additional keys of config.json in flash-boot.
+        beside: additional files in flash-rootA, content by path.
+        suffix: of the inner image's name, such as ``.gz``.
+        spare: bytes in flash-rootA beyond its content; the file system itself uses most of them.
         pieces: more than 0: the inner image is in at least so many extents, as far as it has 64 KiB for each.
         ext4_options: more options for flash-rootA's mkfs.ext4.
 
@@ -120,9 +120,9 @@ def build_flasher_image(
 def write_in_pieces(
     image: Path, offset: int, source: Path, name: str, *, directory: str = "/", pieces: int, piece: int = _PIECE
 ) -> None:
-    """Have debugfs write the file *source* as *name* into the ext4 file system at *offset* of *image*, in many pieces.
+    """Write the file *source* as *name* into the ext4 file system at *offset* of *image*, in many extents, with debugfs.
 
-    Its first *pieces* × *piece* bytes lie in gaps of *piece* bytes, as in a file system that has been lived in.
+    Its first *pieces* × *piece* bytes are in gaps of *piece* bytes, as in a file system that was in use.
     """
     with tempfile.TemporaryDirectory(prefix="drypoint-pieces-", dir=image.parent) as scratch:
         spacer = Path(scratch) / "spacer"
@@ -138,7 +138,7 @@ def write_in_pieces(
 
 
 def _configuration(name: str) -> dict[str, bytes]:
-    """The file in which the flasher finds what to install, and where to."""
+    """The flasher's configuration: what to install, and where."""
     content = f'INTERNAL_DEVICE_KERNEL="nvme0n1 sda"\nBALENA_IMAGE={name}\nBALENA_SPLASH_CONFIG=splash\n'
     return {"etc/resin-init-flasher.conf": content.encode()}
 

@@ -1,4 +1,4 @@
-"""One content as gzip in many framings: members, flushes, stored blocks, as writers make them and as nobody does."""
+"""gzip of one content in many framings: members, flushes, stored blocks, usual and unusual ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 
 class Cut(IntEnum):
-    """What a writer does at a place of the content; the values of the first are zlib's."""
+    """A writer's action at a position of the content; the first values are zlib's."""
 
     PARTIAL_FLUSH = zlib.Z_PARTIAL_FLUSH
     SYNC_FLUSH = zlib.Z_SYNC_FLUSH
@@ -27,7 +27,7 @@ Framing: TypeAlias = Sequence[tuple[int, Cut]]
 
 
 def framed(content: bytes, framing: Framing, level: int = 6) -> bytes:
-    """*content* as gzip, cut as *framing* says; level 0 gives stored blocks."""
+    """*content* as gzip in *framing*; level 0 makes stored blocks."""
     made = bytearray()
     member = zlib.compressobj(level, wbits=31)
     begin = 0
@@ -45,13 +45,13 @@ def framed(content: bytes, framing: Framing, level: int = 6) -> bytes:
 
 
 def like_pgzip(content: bytes, block: int = 1 << 20) -> bytes:
-    """As klauspost/pgzip frames it: a flush after each block, also after the last one."""
+    """The framing of klauspost/pgzip: a flush after each block, also after the last one."""
     places = [*range(block, len(content), block), len(content)]
     return framed(content, [(place, Cut.SYNC_FLUSH) for place in places])
 
 
 def random_framing(size: int, interesting: int, chance: random.Random) -> Framing:
-    """Up to a dozen cuts of *size* bytes, most of them around or behind the place *interesting*."""
+    """Up to a dozen cuts of *size* bytes, most of them around or after the position *interesting*."""
     cuts: list[tuple[int, Cut]] = []
     for _ in range(chance.choice((0, 1, 1, 2, 3, 5, 12))):
         place = chance.choice(

@@ -1,4 +1,4 @@
-"""Mounting a part of a disk image for a moment, and finding what a test run left behind. Needs root."""
+"""Mounting a part of a disk image, and finding the leftovers of a test run. Needs root."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 @contextmanager
 def mounted(image: Path, *, offset: int = 0, size: int | None = None, writable: bool = False) -> Iterator[Path]:
-    """Mount the file system in *image* and give the mount point.
+    """Mount the file system in *image* and yield the mount point.
 
-    On the way out the file system is unmounted and its loop device is gone, so the image file is whole and can be read.
+    At the end it is unmounted and its loop device is detached, so that the image file is complete and can be read.
 
     Args:
         offset: first byte of the file system in the image.
         size: its length in bytes; None for the rest of the image.
-        writable: without it both the mount and the loop device are read-only, and not even a journal is replayed.
+        writable: if not, mount and loop device are read-only, and the journal is not replayed.
 
     Raises:
-        ToolError: it cannot be mounted, or not unmounted in the ordinary way, or the loop device stays.
+    ToolError: it cannot be mounted or not be unmounted normally, or the loop device stays.
     """
     mount_point = Path(tempfile.mkdtemp(prefix=f"drypoint-mount-{os.getpid()}-"))
     try:
@@ -53,7 +53,7 @@ def _unmount(mount_point: Path) -> None:
     try:
         run_tool("umount", mount_point)
     except ToolError:
-        # Something still works in there. The mount must go all the same, but the caller has to know.
+        # A process still uses it. Unmount all the same, and report it.
         run_tool("umount", "--lazy", mount_point)
         raise
 
@@ -79,15 +79,15 @@ def loop_devices() -> list[tuple[str, Path, int]]:
 
 
 def own_directories() -> tuple[Path, ...]:
-    """What this process has made in the directory for temporary files, for an engine, a registry or a mount."""
+    """The temporary directories of this process, for engines, registries or mounts."""
     return tuple(sorted(Path(tempfile.gettempdir()).glob(f"drypoint-*-{os.getpid()}-*")))
 
 
 def leftovers(*directories: Path) -> tuple[str, ...]:
-    """What is left of engines, registries and mounts that this process started, a line each; empty when all is well.
+    """The leftovers of engines, registries and mounts of this process, a line each.
 
-    Found are mounts below *directories* or of files there, loop devices on files there, processes that have one of
-    *directories* in their command line, and everything that carries this process's own temporary names.
+    These are mounts below *directories* or of files there, loop devices on files there, processes with one of *directories*
+    in their command line, and everything with this process's temporary names.
     """
     own = f"drypoint-*-{os.getpid()}-*"
     places = [directory.resolve() for directory in directories]
@@ -117,7 +117,7 @@ def _mount_points() -> list[str]:
 
 
 def _foreign_processes(markers: list[bytes]) -> list[tuple[int, bytes]]:
-    """Processes with a marker in their command line, without this one and those it descends from (``pytest DIRECTORY``)."""
+    """Processes with a marker in their command line, without this one and its ancestors (``pytest DIRECTORY``)."""
     ours = set(_ancestry(os.getpid()))
     found: list[tuple[int, bytes]] = []
     for command_line in Path("/proc").glob("[0-9]*/cmdline"):
@@ -136,10 +136,10 @@ def _ancestry(pid: int) -> Iterator[int]:
 
 
 def parent_of(pid: int) -> int | None:
-    """The parent of the process *pid*; None when there is no such process."""
+    """The parent of the process *pid*; None if there is no such process."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return None
-    # The program's name stands in parentheses and may hold anything; the parent is the second field behind it.
+    # The program's name is in parentheses and may hold anything; the parent is the second field after it.
     return int(status.rpartition(")")[2].split()[1])

@@ -1,4 +1,4 @@
-"""What a job notes, and what lies in a directory."""
+"""The notes of a job, and the names in a directory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from drypoint.progress import SILENT, Step
 
 
 class Notes:
-    """A progress that keeps the notes as *texts*."""
+    """A progress that collects notes in *texts*."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -21,5 +21,5 @@ class Notes:
 
 
 def names(directory: Path) -> list[str]:
-    """The names in *directory*, in order."""
+    """The names in *directory*, sorted."""
     return sorted(item.name for item in directory.iterdir())

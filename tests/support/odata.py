@@ -1,7 +1,7 @@
-"""Enough of pinejs to answer what drypoint asks: $select, $filter, $expand, $orderby, $top and $skip over rows in memory.
+"""The part of pinejs that answers drypoint's requests: $select, $filter, $expand, $orderby, $top and $skip over rows in memory.
 
-Relations are lists of rows. What pinejs cannot translate (an unknown field) or the database cannot compare (a number beyond
-its columns) is answered with 500 there.
+Relations are lists of rows. If pinejs cannot translate a query (an unknown field), or the database cannot compare values (a
+number beyond its columns), the status is 500.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class UntranslatableError(ValueError):
 
 
 def answer(rows: Sequence[Row], request: Request) -> list[dict[str, object]]:
-    """Those of *rows* that *request* asks for, with no more in them than it asks for.
+    """The *rows* that *request* selects, with the fields that it selects.
 
     Raises:
-        UntranslatableError, NotKnownError: they cannot be had.
+        UntranslatableError, NotKnownError: the request is not supported.
     """
     if request.key is not None:
         rows = [row for row in rows if row["id"] == request.key]
@@ -51,7 +51,7 @@ def _rows(rows: Sequence[Row], options: Options) -> list[dict[str, object]]:
 
 
 def _sorted(rows: Sequence[Row], order: Order) -> list[Row]:
-    """As PostgreSQL: null is above everything."""
+    """Sort as PostgreSQL does: null is greater than everything."""
     keys = [_value(order.path, {"": row}) for row in rows]
     if any(isinstance(key, list) for key in keys):
         raise NotKnownError("$orderby of a relation")

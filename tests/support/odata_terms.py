@@ -1,4 +1,4 @@
-"""What an OData request asks for, as values."""
+"""An OData request as values."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is asked of the rows of a resource; ``select`` None is everything."""
+    """The query options of a resource; ``select`` None is everything."""
 
     select: tuple[str, ...] | None = None
     filter: Expression | None = None

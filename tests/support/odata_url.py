@@ -1,8 +1,8 @@
-"""Addresses of OData requests, read as balena's API reads them: the text as it was sent, percent signs and all.
+"""Parsing URLs of OData requests as balena's API does: the text as it was sent, with percent signs.
 
-Format: ``@balena/odata-parser`` (``odata-parser.pegjs``), with its quirks: ``and`` and ``or`` bind alike and from the left;
-an order without a direction is descending; only ``%20``, ``%24``, ``%27`` and ``%2B`` are read outside quoted text. What that
-grammar takes and this module does not know is a :class:`NotKnownError`, never a refusal.
+Format: ``@balena/odata-parser`` (``odata-parser.pegjs``), with its quirks: ``and`` and ``or`` have the same precedence, from
+the left; an order without a direction is descending; only ``%20``, ``%24``, ``%27`` and ``%2B`` are decoded outside quoted
+text. What the grammar accepts and this module does not support is a :class:`NotKnownError`, never a refusal.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ _ARITHMETIC = frozenset(("sub", "add", "mod", "div", "mul"))
 
 
 class MalformedUrlError(ValueError):
-    """The grammar does not take it: the server answers 400."""
+    """The grammar does not accept it: the server answers 400."""
 
 
 class UnreadableUrlError(ValueError):
-    """The grammar takes it, but its percent signs mean no text: the server answers 500."""
+    """The grammar accepts it, but its percent-encoding is invalid: the server answers 500."""
 
 
 class NotKnownError(ValueError):
-    """Something that the server takes and the stand-in does not know."""
+    """The server accepts it, but the stand-in does not support it."""
 
 
 def parse_url(url: str) -> Request:
-    """*url* from the slash before the resource on, as it was sent.
+    """Parse *url*, from the slash before the resource on, as it was sent.
 
     Raises:
         MalformedUrlError, UnreadableUrlError: the server refuses it.
-        NotKnownError: this module cannot tell.
+        NotKnownError: this module does not support it.
     """
     parser = _Parser(url)
     request = parser.request()
@@ -292,7 +292,7 @@ class _Parser:
         return self._match(_NAME)
 
     def _boundary(self) -> bool:
-        """A parenthesis that opens next, or white space, which is passed over."""
+        """Whether an opening parenthesis or white space, which is skipped, comes next."""
         return self._text.startswith("(", self._place) or self._spaces()
 
     def _spaces(self) -> bool:
@@ -354,7 +354,7 @@ def _decoded(text: str) -> str:
 
 
 def _gathered(found: Sequence[tuple[str, object]]) -> Options:
-    """What is there twice counts as it was said last; a request for a count is passed over, and so are other names."""
+    """The last of repeated options counts; requests for a count, and other names, are ignored."""
     values = {name: value for name, value in found if name[0] != "?" and name != "count"}
     if "orderby" in values:
         values["order"] = values.pop("orderby")

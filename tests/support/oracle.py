@@ -1,8 +1,8 @@
-"""Holds two engine data roots against each other, path by path: the judge of what drypoint writes.
+"""Comparison of two engine data roots, path by path, as the judge of what drypoint writes.
 
-The left one is the reference (a real engine wrote it), the right one is judged. Random names are no difference: cache-ids
-and links are renamed by the chain-id of their layer first (:mod:`tests.support.oracle_tree`). Needs root, since
-``trusted.*`` attributes are invisible without, and both engines must be stopped.
+The left one is the reference (a real engine wrote it), the right one is judged. Random names do not differ: cache-ids and
+links are renamed by the chain-id of their layer first (:mod:`tests.support.oracle_tree`). Needs root, because ``trusted.*``
+attributes are invisible to others; both engines must be stopped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 
 
 class DifferenceKind(Enum):
-    """In what two stores can differ; every kind has a test that plants it."""
+    """The kinds of difference between two stores; every kind has a test that plants it."""
 
     MISSING = "missing"
     """Only the reference has the path."""
@@ -52,7 +52,7 @@ class DifferenceKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference; ``path`` is in the common naming, ``left`` and ``right`` tell what each store has."""
+    """One difference; ``path`` is in the common naming, ``left`` and ``right`` are what each store has."""
 
     kind: DifferenceKind
     path: bytes
@@ -65,7 +65,7 @@ class Difference:
 
 
 def describe(differences: Iterable[Difference], limit: int = 50) -> str:
-    """Lines to read: the first *limit* differences, and how many more there are."""
+    """The first *limit* differences as lines, and the number of further ones."""
     lines = [str(difference) for difference in differences]
     if len(lines) > limit:
         lines[limit:] = [f"… and {len(lines) - limit} more"]
@@ -139,7 +139,7 @@ def _compare_files(left: StoreTree, right: StoreTree, path: bytes, ours: Node, t
         if expected_value != found_value:
             yield Difference(DifferenceKind.JSON, path, repr(expected_value), repr(found_value))
     elif name != b"lastUpdated":
-        # lastUpdated holds the time of the call that made it: that it is there is all there is to compare.
+        # lastUpdated has the time of the call that made it: only its existence is compared.
         yield from _compare_bytes(path, ours, theirs)
 
 
@@ -165,7 +165,7 @@ def _compare_tar_split(path: bytes, ours: Node, theirs: Node) -> Iterator[Differ
 
 
 def _first_difference(left: BinaryIO | gzip.GzipFile, right: BinaryIO | gzip.GzipFile) -> int | None:
-    """The offset of the first byte that differs, the end of the shorter stream included; None when they are equal."""
+    """The offset of the first byte that differs, the end of the shorter stream included; None if they are equal."""
     offset = 0
     while True:
         one, other = left.read(_CHUNK), right.read(_CHUNK)
@@ -182,7 +182,7 @@ def _json_value(node: Node) -> object:
     try:
         value: object = json.loads(content)
     except ValueError:
-        # Unreadable on both sides and equal is no difference between them; anything else is.
+        # Malformed JSON that is equal on both sides is not a difference.
         return content
     return value
 

@@ -1,8 +1,8 @@
-"""An engine's data root as the oracle sees it: inodes under names that do not depend on chance.
+"""An engine's data root for the oracle: inodes by names that are not random.
 
-``overlay2/<cache-id>`` becomes ``overlay2/{chain-id}``, ``overlay2/l/<LINK>`` becomes ``overlay2/l/{chain-id}``; the same is
-done to what ``cache-id``, ``link`` and ``lower`` hold and to where links point. A directory or link that no layer accounts for
-keeps its name, so that it shows up as a difference.
+``overlay2/<cache-id>`` becomes ``overlay2/{chain-id}``, ``overlay2/l/<LINK>`` becomes ``overlay2/l/{chain-id}``; so are
+the contents of ``cache-id``, ``link`` and ``lower``, and the targets of links. A directory or link that belongs to no layer
+keeps its name, so that it is a difference.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ class Node:
     status: os.stat_result
 
     def target(self) -> bytes:
-        """Where the symbolic link points, byte for byte; a ``Path`` would tidy the text up."""
+        """The symbolic link's target, byte for byte; ``Path`` would normalise it."""
         return os.readlink(self.location)  # noqa: PTH115
 
 
 @dataclass(slots=True)
 class StoreTree:
-    """One data root, read.
+    """The tree of one data root.
 
     Attributes:
         nodes: every path in scope, in the common naming, the data root itself as ``b""``.
-        aliases: cache-ids and links, and what they are called here.
+        aliases: the common names of cache-ids and links.
         names: all names of an inode, sorted, by device and inode number.
         untimed: paths below a ``diff`` whose mtime is the time of extraction.
     """
@@ -72,7 +72,7 @@ class StoreTree:
     untimed: set[bytes] = field(default_factory=set)
 
     def names_of(self, path: bytes) -> list[bytes]:
-        """All names of the inode at *path*; for a directory just its own."""
+        """All names of the inode at *path*; for a directory only its own."""
         status = self.nodes[path].status
         return self.names[status.st_dev, status.st_ino] if not stat.S_ISDIR(status.st_mode) else [path]
 
@@ -80,7 +80,7 @@ class StoreTree:
         return _DIFF.match(path) is not None
 
     def has_comparable_time(self, path: bytes) -> bool:
-        """Whether the mtime at *path* comes from the image and not from the clock."""
+        """Whether the mtime at *path* is from the image and not from the clock."""
         return self.is_in_diff(path) and path not in self.untimed
 
     def symlink_target(self, path: bytes) -> bytes:
@@ -96,7 +96,7 @@ class StoreTree:
 
 
 def read_store_tree(data_root: Path) -> StoreTree:
-    """Read the data root; nothing outside of it is looked at and no symbolic link is followed.
+    """Read the data root, and nothing outside it; symbolic links are not followed.
 
     Raises:
         OSError: something in it cannot be read.
@@ -133,7 +133,7 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        # A damaged store is compared too: what is missing shows as a difference of its own.
+        # A damaged store is compared too: a missing file is a difference of its own.
         return b""
 
 
@@ -146,7 +146,7 @@ def _walk(tree: StoreTree, root: bytes) -> None:
         tree.names[status.st_dev, status.st_ino].append(path)
         if not stat.S_ISDIR(status.st_mode):
             continue
-        # Random words are names directly in these two directories only: a layer's files may be called anything.
+        # Only names directly in these two directories are random: a layer's files may have any name.
         renames = path in (b"overlay2", b"overlay2/l")
         with os.scandir(location) as entries:
             children = [entry.name for entry in entries]
@@ -158,7 +158,7 @@ def _walk(tree: StoreTree, root: bytes) -> None:
 
 
 def _untimed(tree: StoreTree, data_root: Path, chain: bytes) -> Iterator[bytes]:
-    """Paths of one layer whose time is that of extraction: what no tar entry names, and whiteouts."""
+    """Paths of one layer whose time is that of extraction: those that no tar entry names, and whiteouts."""
     top = b"overlay2/" + b"{%s}" % chain + b"/diff"
     named = {
         join(top, path)
@@ -168,11 +168,11 @@ def _untimed(tree: StoreTree, data_root: Path, chain: bytes) -> Iterator[bytes]:
     prefix = top + b"/"
     for path, node in tree.nodes.items():
         if path == top:
-            # The tar's entry for its own root is passed over.
+            # Engines ignore a tar's entry for its own root.
             yield path
         elif path.startswith(prefix):
             directory, _, name = path.rpartition(b"/")
-            # An entry called .wh.NAME makes NAME: a directory of that name is there because of what it holds.
+            # An entry .wh.NAME makes a device NAME: a directory NAME exists because of its entries.
             is_named = path in named and not name.startswith(b".wh.")
             unnamed_directory = stat.S_ISDIR(node.status.st_mode) and not is_named
             whiteout = stat.S_ISCHR(node.status.st_mode) and node.status.st_rdev == 0 and path not in named
@@ -181,7 +181,7 @@ def _untimed(tree: StoreTree, data_root: Path, chain: bytes) -> Iterator[bytes]:
 
 
 def _tar_names(tar_split: Path) -> Iterator[bytes]:
-    """The names of all entries, as the tar has them; those of a damaged file up to the damage."""
+    """The names of all entries as in the tar; of a damaged file, those before the damage."""
     try:
         with gzip.open(tar_split) as lines:
             for line in lines:
@@ -193,7 +193,7 @@ def _tar_names(tar_split: Path) -> Iterator[bytes]:
 
 
 def _landing(tree: StoreTree, top: bytes, name: bytes) -> bytes | None:
-    """Where in the layer the entry *name* came to lie, through symbolic links of the layer; None when nowhere."""
+    """The path in the layer of the entry *name*, through symbolic links of the layer; None if there is none."""
     try:
         parts = clean_path(name).split(b"/")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Tars of entries of every kind, in every format, with any byte of a header touched: what Hypothesis draws for layers."""
+"""Hypothesis strategies for layers: tars of entries of every kind, in every format, with changed bytes in headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that sends what a test says, byte for byte, one answer a connection."""
+"""A server that sends a test's answers, byte for byte, one for each connection."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RawServer:
 
 
 def answer(status: int, body: bytes, *headers: str, length: int | None = -1, version: str = "1.1") -> bytes:
-    """An answer; *length* is what Content-Length says, None for no such header, -1 for the truth."""
+    """An answer; *length* is the value of Content-Length, None for no such header, -1 for the true length."""
     lines = [f"HTTP/{version} {status} Some Reason", *headers]
     if length is not None:
         lines.append(f"Content-Length: {len(body) if length == -1 else length}")
@@ -54,7 +54,7 @@ def raw_server(
         server = RawServer(listening.getsockname()[1])
 
         def serve(connection: socket.socket) -> None:
-            # ValueError: it is no request, such as a TLS greeting.
+            # ValueError: not a request, such as a TLS handshake.
             with suppress(OSError, ValueError), connection:
                 secured = tls.wrap_socket(connection, server_side=True) if tls is not None else connection
                 with secured, secured.makefile("rb") as file:
@@ -67,7 +67,7 @@ def raw_server(
                     for piece in (answered,) if isinstance(answered, bytes) else answered:
                         secured.sendall(piece)
                     secured.shutdown(socket.SHUT_WR)
-                    # Until the client closes, so that nothing that it still sends makes a reset of the end.
+                    # Read until the client closes: unread data would make the end a reset.
                     while secured.recv(1 << 16):
                         pass
 

@@ -1,8 +1,8 @@
-"""What a real server (open-balena-api 49.0.12) was asked and answered, and a stand-in that knows what it knew.
+"""A recording of a real server (open-balena-api 49.0.12), and a stand-in with the same content.
 
-The recording (tests/data/open-balena-api.json) is a list of requests: method, target as it was sent, whether a login went
-along, status, content type and body; of registry tokens header and claims. What its answers leave open (releases that no answer
-shows, slugs that nothing asks for) is made up here.
+The recording (tests/data/open-balena-api.json) is a list of requests: method, target as it was sent, whether there was a login,
+status, content type and body; of registry tokens header and claims. What no answer shows (some releases and slugs) is made up
+here.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def exchanges() -> list[Exchange]:
 
 
 def recorded_content() -> CloudContent:
-    """What the server of the recording knew, as far as its answers show it."""
+    """The content of the recorded server, as far as its answers show it."""
     recorded = exchanges()
     targets = [
         one for exchange in recorded if exchange.status == 200 and exchange.target.startswith("/device/v3/fleet/")
@@ -206,7 +206,7 @@ def _release(commit: str, release: _Release, *, is_system: bool) -> CloudRelease
 
 
 def _supervisors(recorded: list[Exchange]) -> Iterator[CloudRelease]:
-    """The releases of the Supervisor, with the images that were asked for one by one."""
+    """The releases of the Supervisor, with the images that were requested one by one."""
     listed = {
         row.raw_version: row for row in _rows(recorded, "/v7/release?$select=commit,status,raw_version", _Version)
     }
@@ -230,7 +230,7 @@ def _supervisors(recorded: list[Exchange]) -> Iterator[CloudRelease]:
 
 
 def _device(uuid: str, target: _Target, fleets: dict[int, CloudFleet]) -> CloudDevice:
-    """Its own variables are what its fleet does not give."""
+    """A device; its own variables are those that its fleet does not have."""
     own = next(app for app in target.apps.values() if not fleets[app.id].slug.startswith("balena_os/"))
     fleet = fleets[own.id]
     environment: dict[str, str] = {}

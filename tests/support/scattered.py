@@ -1,4 +1,4 @@
-"""File systems inside a file that lies in many pieces of another file system."""
+"""File systems inside a fragmented file of another file system."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ScatteredFile:
 
     @contextmanager
     def opened(self, *, allocated: bool = True) -> Iterator[Ext4FileDevice]:
-        """The file as a device that can be written to; *allocated*: with blocks for its holes."""
+        """The file as a writable device; *allocated*: with blocks for its holes."""
         with FileDevice(self.path, writable=True) as disk:
             outer = Window(disk, OFFSET, self.size)
             if allocated:
@@ -39,7 +39,7 @@ class ScatteredFile:
             yield open_ext4_file(outer, INNER)
 
     def dump(self, target: Path) -> Path:
-        """The file as debugfs reads it, after e2fsck has found nothing to say about what surrounds it."""
+        """The file as debugfs reads it, after e2fsck has checked the outer file system."""
         judge_ext4(self.path, offset=OFFSET)
         run_tool("debugfs", "-R", f"dump /{INNER.decode()} {target}", f"{self.path}?offset={OFFSET}")
         return target

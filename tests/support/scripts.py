@@ -1,4 +1,4 @@
-"""The project's scripts, loaded as modules."""
+"""Loading the project's scripts as modules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def load_script(name: str) -> ModuleType:
-    """The module that ``scripts/<name>.py`` makes."""
+    """The module ``scripts/<name>.py``."""
     spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/{name}.py")
     assert spec is not None
     assert spec.loader is not None

@@ -1,4 +1,4 @@
-"""Stores of an engine in ext4 file systems, written without a registry."""
+"""Engine stores in ext4 file systems, written without a registry."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOW = 1_700_000_000
 
 
 def as_image(name: str, built: BuiltImage) -> Image:
-    """*built* as a source would resolve it by the tag *name*."""
+    """*built* as resolved by a source for the tag *name*."""
     reference = parse_reference(name)
     config = parse_config(built.config, name)
     layers = assemble_layers(config, tuple(layer.descriptor for layer in built.layers), name)
@@ -37,10 +37,10 @@ def as_image(name: str, built: BuiltImage) -> Image:
 def fill_store(
     device: Device, data_root: bytes, images: Mapping[str, BuiltImage], files: Mapping[bytes, bytes] | None = None
 ) -> StoreState:
-    """Write *images*, by name, into the store at *data_root*, and *files* into the file system beside it.
+    """Write *images*, by name, to the store at *data_root*, and *files* to the file system.
 
     Raises:
-        VerificationError: an image's tar was built to be streamed, and not to be held.
+        VerificationError: the tar of a layer is a file and not bytes.
     """
     tars: dict[Digest, bytes] = {}
     for image in images.values():
@@ -65,7 +65,7 @@ def fill_store(
 
 
 def make_flawed_store(image: Path) -> Path:
-    """A bare ext4 file system with the sample images in the store ``docker``, of which one file has another mode."""
+    """A bare ext4 file system with the sample images in the store ``docker``; one file has a wrong mode."""
     make_ext4(image, 64 << 20)
     run_tool("debugfs", "-w", "-R", "mkdir docker", image)
     with FileDevice(image, writable=True) as device:

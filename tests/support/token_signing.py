@@ -1,4 +1,4 @@
-"""Tokens that a real registry checks: a key, its certificate, and JWTs signed with it.
+"""Signing tokens for a real registry: a key, its certificate, and JWTs.
 
 Format: RFC 7515 and 7519 with RS256, and the claims of Docker's registry (distribution, docs/spec/auth/jwt.md). The
 certificate is sent in the header (``x5c``); the registry checks it against its ``rootcertbundle``.
@@ -18,7 +18,7 @@ from tests.support.certificates import self_signed
 
 
 class TokenSigner:
-    """A key made for the time of a test; ``certificate`` is a PEM file. A context manager."""
+    """A key for a test; ``certificate`` is a PEM file. A context manager."""
 
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="drypoint-tokens-")

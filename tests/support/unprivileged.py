@@ -1,8 +1,8 @@
-"""Running a program as a user without any privilege, wherever the checkout is. Needs root.
+"""Running a program as an unprivileged user, wherever the checkout is. Needs root.
 
-The user has to execute this Python and import drypoint, while a checkout or a Python may be stored below a directory that
-only its owner may enter: a home of mode 0700. The program then runs in a mount namespace of its own, in which that
-directory shows what the program needs and nothing else; the mounts end with the program.
+The user must be able to run this Python and to import drypoint, but the checkout or Python may be below a directory that only
+its owner may enter: a home of mode 0700. Then the program runs in a mount namespace of its own, in which that directory has
+only what the program needs; the mounts end with the program.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NOBODY = 65534
 """User and group id."""
 
 _STAGE = "/mnt"
-# The arguments are the directory to cover, how many directories to show in it, these, and the command.
+# The arguments are the directory to hide, the number of directories to show in it, these, and the command.
 _SHOW = f"""
 set -eu
 covered=$1 count=$2
@@ -46,10 +46,10 @@ exec "$@"
 
 
 def as_nobody(*, capabilities: bool = True) -> list[str]:
-    """What to put before a command so that it runs as nobody, with this Python and drypoint within its reach.
+    """The prefix of a command that runs it as the user nobody, with access to this Python and drypoint.
 
     Args:
-        capabilities: without it, not even a program with file capabilities could gain any.
+        capabilities: if False, not even a program with file capabilities gets any.
     """
     drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     if not capabilities:
@@ -67,7 +67,7 @@ def _needed() -> list[Path]:
 
 
 def _out_of_reach(needed: Iterable[Path]) -> dict[Path, list[Path]]:
-    """The topmost directories that nobody may not enter, each with those of *needed* that are stored below it."""
+    """The topmost directories that the user nobody may not enter, each with the paths of *needed* below it."""
     found: dict[Path, list[Path]] = {}
     for path in needed:
         real = path.resolve()

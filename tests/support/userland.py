@@ -1,7 +1,7 @@
-"""Images that are not toys: a Debian userland, two applications on it that share layers, and a stand-in Supervisor.
+"""Realistic images: a Debian userland, two applications on it that share layers, and a stand-in Supervisor.
 
-The userland is made by debootstrap once for each machine and kept in the user's cache directory; everything above it is
-built in memory. Each image's own command checks from the inside that the layers came out right, and prints IMAGE_OUTPUT[name].
+The userland is made once by debootstrap and kept in the user's cache directory; everything above it is built in memory. Each
+image's command checks from the inside that its layers are correct, and prints IMAGE_OUTPUT[name].
 Needs root and Debian's archive (the first time).
 """
 
@@ -110,7 +110,7 @@ def _common(cat: bytes, show_id: bytes) -> bytes:
     layer.file("usr/local/bin/capable", cat, mode=0o755, xattrs={b"security.capability": file_capability(_NET_RAW)})
     layer.file("usr/local/bin/whoami-setuid", show_id, mode=0o4755)
     layer.directory("srv/links").file("srv/links/one", b"one inode\n", mtime=DEFAULT_MTIME + 1)
-    # The directory "deep" is never named: the engine makes it by itself.
+    # No entry names the directory "deep": the engine makes it.
     layer.hardlink("srv/links/two", "srv/links/one").hardlink("srv/links/deep/three", "./srv/links/one")
     layer.directory("srv/devices").char_device("srv/devices/null", 1, 3, mode=0o666).block_device(
         "srv/devices/loop7", 7, 7
@@ -144,7 +144,7 @@ def _supervisor() -> bytes:
 
 
 def _little_userland(debian: BuiltLayer) -> bytes:
-    """A shell and what it takes to run, out of the Debian layer."""
+    """A shell and what it needs to run, from the Debian layer."""
     layer = LayerBuilder()
     with tarfile.open(_path_of(debian)) as archive:
         for member in archive:
@@ -180,12 +180,12 @@ def _path_of(layer: BuiltLayer) -> Path:
 
 
 def debian_layer() -> BuiltLayer:
-    """The layer from the cache, made first when it is not there; processes that want it at the same time wait."""
+    """The layer from the cache, made first if it is missing; concurrent processes wait."""
     directory = platformdirs.user_cache_path("drypoint", appauthor=False, ensure_exists=True)
     name = f"debian-{SUITE}-{os.uname().machine}-{_RECIPE}"
     tar, blob, facts = (directory / f"{name}{suffix}" for suffix in (".tar", ".tar.gz", ".json"))
     with locked(directory / f"{name}.lock"):
-        # The facts are written last, so their presence says that the rest is whole.
+        # The facts are written last, so that their presence means that the rest is complete.
         if not facts.exists():
             _make_debian_tar(tar)
             made = build_layer(tar, Compression.GZIP, docker=True, store=blob)

@@ -1,6 +1,6 @@
-"""Odd and hostile images, each odd in one way, with what real engines make of them.
+"""Unusual and hostile images, each unusual in one way, with the verdict of real engines.
 
-What :attr:`Case.refused` says was observed with dockerd 20.10.24; the tests with a real engine observe it anew.
+:attr:`Case.refused` was observed with dockerd 20.10.24; the tests with a real engine check it.
 """
 
 from tests.support.corpus.archives import ARCHIVES

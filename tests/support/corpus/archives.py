@@ -1,4 +1,4 @@
-"""How archives begin, go on and end; types of entries; compression; and headers that speak of all entries."""
+"""Cases of archives: starts and ends, types of entries, compression, and global headers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _typed(
 
 
 def _v7() -> bytes:
-    """Headers without any magic, as the tar of Unix Version 7 wrote them."""
+    """Headers without a magic number, as written by the tar of Unix Version 7."""
     nothing = bytes(8)
     return (
         _typed(b"\0", b"1", name=b"file", magic=nothing)
@@ -39,14 +39,14 @@ def _v7() -> bytes:
 
 
 def _blob(name: str, odd: str, tar: bytes, blob: bytes, refused: str | None = None) -> Case:
-    """A case whose layer is compressed in a way of its own."""
+    """A case whose layer has its own compression."""
     plain = build_layer(tar)
     descriptor = Descriptor(plain.descriptor.media_type, digest_of(blob), len(blob))
     return Case(name, odd, (BuiltLayer(descriptor, plain.diff_id, blob, tar),), refused)
 
 
 def _tar(name: str) -> bytes:
-    """A tar that no other case has: engines do not fetch a layer again whose diff-id they know."""
+    """A tar that no other case has: engines do not fetch a layer whose diff-id they have."""
     return layer().file(name, b"content" * 10_000).finish()
 
 

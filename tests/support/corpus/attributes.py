@@ -1,4 +1,4 @@
-"""Extended attributes: every namespace, on every kind of inode.
+"""Cases of extended attributes: every namespace, on every kind of inode.
 
 Format of access lists: Linux, include/uapi/linux/posix_acl_xattr.h.
 """
@@ -27,7 +27,7 @@ _ACCESS, _DEFAULT = b"system.posix_acl_access", b"system.posix_acl_default"
 
 
 def _on_everything(name: bytes, value: bytes) -> bytes:
-    """One attribute on every kind of inode but a hard link."""
+    """An attribute on every kind of inode except a hard link."""
     xattrs = {name: value}
     return (
         layer()

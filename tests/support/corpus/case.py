@@ -1,4 +1,4 @@
-"""One odd image, and what engines make of it."""
+"""A case of the corpus: an unusual image, and the verdict of engines."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SECONDS = DEFAULT_MTIME // 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An image that is odd in one way.
+    """An image that is unusual in one way.
 
     Attributes:
-        name: a word, good for a tag.
-        odd: what is odd about it, in one line.
+        name: a word, valid as a tag.
+        odd: what is unusual, in one line.
         layers: base first.
-        refused: None if engines take it. Otherwise what an error about it has to say: the name of the entry, or for an
-            archive that is none, what is wrong.
+        refused: None if engines accept it. Otherwise a text that an error must contain: the name of the entry, or for an
+            invalid archive, the fault.
     """
 
     name: str
@@ -40,7 +40,7 @@ def case(
     refused: str | None = None,
     compression: Compression = Compression.GZIP,
 ) -> Case:
-    """A case from its layers' tars, base first; a builder is finished first."""
+    """A case from its layers' tars, base first; builders are finished."""
     built = (tar if isinstance(tar, bytes) else tar.finish() for tar in tars)
     return Case(name, odd, tuple(build_layer(tar, compression) for tar in built), refused)
 

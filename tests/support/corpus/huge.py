@@ -1,4 +1,4 @@
-"""A file of more than 8 GiB, whose size eleven octal digits cannot say, in a blob of a few MiB that takes no time to make."""
+"""A file of more than 8 GiB, whose size does not fit eleven octal digits, in a blob of a few MiB that is made quickly."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _DIFF_ID = Digest("sha256:ff94219d4ab32ec216fff40d29b68b3598fa48f2a01fd6613ae2e4
 
 
 def huge_image() -> BuiltImage:
-    """An image with one layer, and in it one file, ``huge``, of HUGE_BYTES.
+    """An image with one layer of one file, ``huge``, of HUGE_BYTES.
 
-    The blob is gzip in many members, all but the first and the last being the same 4 MiB of zeros. ``tar`` of the layer is left
-    empty: nobody wants to hold it.
+    The blob is gzip in many members; all but the first and the last are the same 4 MiB of zeros. ``tar`` of the layer is
+    empty, because of its size.
     """
     size = {b"size": b"%d" % HUGE_BYTES}
     start = pax_header(size, b"huge") + ustar_header(b"huge", b"0", mode=0o644, seconds=SECONDS) + b"<"

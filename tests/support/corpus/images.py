@@ -1,4 +1,4 @@
-"""Images that are odd as a whole: how many layers they have, and which."""
+"""Cases of whole images: the number of layers, and repeated layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _stacked(count: int) -> tuple[BuiltLayer, ...]:
     return _STACK[:count]
 
 
-# Tars that no other case has: an engine takes a repeated layer from the first one of its kind, wherever that came from.
+# Tars that no other case has: an engine takes a repeated layer from any image that has it.
 _TWICE = layer().file("twice", b"1").finish()
 _APART = layer().file("apart", b"1").finish()
 _EMPTY = layer().raw(bytes(512)).finish()

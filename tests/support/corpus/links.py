@@ -1,4 +1,4 @@
-"""Hard links to things that are no plain files, and symbolic links to odd places."""
+"""Cases of hard links to other things than regular files, and of symbolic links to unusual places."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LATER = DEFAULT_MTIME + 7_000_000_000
 
 
 def _with_content(content: bytes) -> bytes:
-    """A hard link whose header gives a size, with content after it, as cpio writers do."""
+    """A hard link whose header has a size, with content after it, as written by cpio tools."""
     header = ustar_header(b"b", b"1", mode=0o644, seconds=SECONDS, linkname=b"a", size=len(content))
     return header + padded(content)
 

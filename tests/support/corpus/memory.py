@@ -1,4 +1,4 @@
-"""An image through drypoint into a tree in memory, with neither registry nor disk."""
+"""Preloading an image into a tree in memory, without a registry or a disk."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _REPOSITORY = Reference("docker.io", "corpus")
 
 
 def preload_into_memory(built: BuiltImage) -> MemoryTree:
-    """The store, in ``docker/``, that holds *built* and nothing else.
+    """The store, in ``docker/``, with only the image *built*.
 
     Raises:
-        DrypointError: engines do not take the image.
+        DrypointError: engines do not accept the image.
     """
     manifest = parse_manifest(built.manifest, built.media_type, "image")
     assert isinstance(manifest, Manifest)

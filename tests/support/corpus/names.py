@@ -1,4 +1,4 @@
-"""Names: their length, their bytes, their spelling."""
+"""Cases of names: length, bytes, spelling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _gnu() -> LayerBuilder:
 
 
 def _prefixed() -> bytes:
-    """A ustar header whose name is in two halves."""
+    """A ustar header whose name is in two fields."""
     header = bytearray(ustar_header(b"half/file", b"0", mode=0o644, seconds=SECONDS))
     header[345:350] = b"first"
     return _summed(header)

@@ -1,4 +1,4 @@
-"""Numbers: sizes, owners, modes and times in all their spellings."""
+"""Cases of numbers: sizes, owners, modes and times in all spellings."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def _with_field(
 
 
 def _spelled(mode: bytes, uid: bytes, gid: bytes, name: bytes = b"file") -> bytes:
-    """A header with the three fields as they are given."""
+    """A header with exactly these three fields."""
     header = ustar_header(name, b"0", seconds=SECONDS)
     return with_checksum(header[:100] + mode + uid + gid + header[124:])
 
 
 def _spellings(count: int) -> bytes:
-    """Headers whose fields hold a number of one to eight digits with any blanks before and behind it, and bytes after a NUL."""
+    """Headers whose fields hold a number of one to eight digits, with blanks before and after it, and bytes after a NUL."""
     chance = random.Random(1)
 
     def field(largest: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What comes when: whiteouts, parents after children, the same path again."""
+"""Cases of order: whiteouts, parents after children, repeated paths."""
 
 from __future__ import annotations
 

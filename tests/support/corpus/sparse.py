@@ -1,4 +1,4 @@
-"""GNU's sparse files in their four formats, well formed and not.
+"""Cases of GNU's sparse files in their four formats, valid and malformed.
 
 Format: GNU tar manual, "Storing Sparse Files" and "Standard"; old GNU headers: its src/tar.h.
 """
@@ -35,7 +35,7 @@ def _old(fragments: Sequence[Fragment], size: int) -> bytes:
 
 
 def _pax_0_0(fragments: Sequence[Fragment], size: int, blocks: int | None = None) -> bytes:
-    """Format 0.0: a pair of records for each fragment, of equal keys."""
+    """Format 0.0: a pair of records for each fragment, with equal keys."""
     records = [(b"GNU.sparse.size", b"%d" % size), (b"GNU.sparse.numblocks", b"%d" % (blocks or len(fragments)))]
     for offset, data in fragments:
         records += [(b"GNU.sparse.offset", b"%d" % offset), (b"GNU.sparse.numbytes", b"%d" % len(data))]
@@ -57,7 +57,7 @@ def _pax_0_1(fragments: Sequence[Fragment], size: int) -> bytes:
 
 
 def _pax_1_0(fragments: Sequence[Fragment], size: int) -> bytes:
-    """Format 1.0: the map stands in front of the content."""
+    """Format 1.0: the map is before the content."""
     numbers = b"".join(b"%d\n%d\n" % (offset, len(data)) for offset, data in fragments)
     content = padded(b"%d\n" % len(fragments) + numbers) + b"".join(data for _, data in fragments)
     records = {

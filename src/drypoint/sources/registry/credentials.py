@@ -51,7 +51,7 @@ class CredentialStore(Protocol):
 
         Raises:
             AuthenticationError: the store cannot be read. The registry is then asked without credentials, and the message is
-                    shown if it requires some.
+                shown if it requires some.
         """
 
 
