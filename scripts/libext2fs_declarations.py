@@ -47,8 +47,10 @@ struct struct_io_channel {
     io_manager manager;
     char *name;
     int block_size;
-    void *read_error;
-    void *write_error;
+    errcode_t (*read_error)(io_channel channel, unsigned long block, int count, void *data, size_t size, int actual,
+                            errcode_t error);
+    errcode_t (*write_error)(io_channel channel, unsigned long block, int count, const void *data, size_t size, int actual,
+                             errcode_t error);
     int refcount;
     unsigned int flags;
     long reserved[14];
@@ -79,7 +81,7 @@ struct struct_io_manager {
 
 struct struct_ext2_filsys {
     errcode_t magic;
-    void *io;
+    io_channel io;
     int flags;
     char *device_name;
     uint32_t *super;

@@ -14,7 +14,11 @@ All public names are here; each is loaded at its first use, so that importing th
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+
+from .version import __version__
+
+# A name that type checkers know: importing typing takes longer than all else up to the first line of the program.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from .balena.boot_request import BootRequest
@@ -63,8 +67,6 @@ if TYPE_CHECKING:
     from .sources.registry import RegistryOptions, RegistrySource
     from .verification import Report, verify
     from .volumes.target import Target
-
-from .version import __version__
 
 __all__ = [
     "AuthenticationError",

@@ -13,7 +13,7 @@ import click
 from ..errors import DrypointError
 from ..lanes import STATE
 from ..version import __version__
-from . import render
+from . import KILLED_BY, render
 from .ending import Terminated, terminable
 
 COMMANDS = {
@@ -29,8 +29,6 @@ COMMANDS = {
     "demo": "preload and verify sample data, without a network",
 }
 """The commands in the order of the help text, each a module of this package with a ``command``."""
-_KILLED_BY = 128
-"""What shells add to a signal's number."""
 
 
 class _LazyGroup(click.Group):
@@ -79,7 +77,7 @@ def run(arguments: list[str] | None = None) -> None:
     except Terminated as end:
         how = "interrupted" if end.number == signal.SIGINT else "terminated"
         _report(f"{how}; nothing unfinished was left behind")
-        sys.exit(_KILLED_BY + end.number)
+        sys.exit(KILLED_BY + end.number)
     except DrypointError as error:
         _report(str(error), error)
         sys.exit(error.exit_code)

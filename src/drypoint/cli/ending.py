@@ -17,9 +17,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from ..concurrency import uninterrupted
+from . import ENDING, end_at_once
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a service manager's way to say it, and that of a terminal that goes away."""
 _PACKAGE = __name__.partition(".")[0]
 _SPARED = (__name__, uninterrupted.__name__)
 """Of this package, and yet treated as a library: the handler that may be sparing one, and the way into what is left alone."""
@@ -50,6 +49,11 @@ def terminable() -> Iterator[None]:
     try:
         ending.begin()
         yield
+    except (Exception, SystemExit) as error:
+        # What failed may have failed because of the signal: a child got it, too.
+        if ending.number:
+            raise Terminated(ending.number) from error
+        raise
     finally:
         ending.end()
 
@@ -73,13 +77,18 @@ class _Ending:
         self._hook = sys.unraisablehook
         self._watcher = threading.Thread(target=self._watch, name="drypoint-signals", daemon=True)
 
+    @property
+    def number(self) -> int:
+        """The first signal that came; 0: none."""
+        return self._number
+
     def begin(self) -> None:
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         sys.unraisablehook = self._raise_again
         self._watcher.start()
-        for number in _ENDING:
+        for number in ENDING:
             now = signal.getsignal(number)
-            if now in (signal.SIG_DFL, signal.default_int_handler) or _is_ours(now):
+            if now in (signal.SIG_DFL, signal.default_int_handler, end_at_once) or _is_ours(now):
                 signal.signal(number, self._handle)
                 self._installed.add(number)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -17,9 +16,9 @@ from ..concurrency.tasks import current
 from ..disk.device import Device
 from ..disk.fat.allocation_table import read_fat_table
 from ..disk.fat.chains import check_chains
-from ..disk.host.scratch import copy_out, in_one_piece, scratch_directory
-from ..disk.host.tools import tool_path
-from ..errors import FilesystemError
+from ..disk.host.scratch import copy_out, nameless_file, opened_in_one_piece, scratch_directory
+from ..disk.host.tools import check_ended_by_itself, child_path, tool_path
+from ..errors import FilesystemError, ToolError
 from .finding import Finding, finding
 
 _QUOTED = 2000
@@ -28,6 +27,8 @@ _ASKED_EVERY = 0.1
 _AT_ONCE = 4
 """What e2fsck holds in memory grows with the file system."""
 _LARGEST_FAT = 4 << 30
+_CANCELLED = 32
+"""What e2fsck(8) says after an interrupt."""
 _DAMAGED_FAT = 1
 _MOST_COPIES = 2
 """Copies of a FAT's table that fsck.vfat supports."""
@@ -64,13 +65,15 @@ def judge_ext(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
     Args:
         timeout: seconds after which it is stopped; this becomes a finding.
     """
-    with _one_copy(device), in_one_piece(device) as (path, offset):
-        place = f"{path}?offset={offset}" if offset else str(path)
-        outcome = _run("e2fsck", ["-fn", place], timeout)
+    with _one_copy(device), opened_in_one_piece(device) as (fd, offset):
+        place = f"{child_path(fd)}?offset={offset}"
+        outcome = _run("e2fsck", ["-fn", place], fd, timeout)
     if outcome.status is None:
         return _unfinished("e2fsck", outcome)
     # The file may have no name, and its path in /proc means nothing to the user.
-    said = outcome.said.replace(place, device.name)
+    said = outcome.said.replace(place, device.name).replace(place.partition("?")[0], device.name)
+    if outcome.status == _CANCELLED:
+        raise ToolError(f"e2fsck was interrupted while it checked {device.name}. Try again")
     if outcome.status == 0:
         return Judgement((), said.rpartition("\n")[2])
     text = f"e2fsck ended with status {outcome.status} and said: {said[-_QUOTED:]}"
@@ -97,10 +100,11 @@ def judge_fat(device: Device, *, timeout: float = _TIMEOUT) -> Judgement:
         return _unfinished("fsck.vfat", _Outcome(None, f"its {device.size} bytes are too many to copy"))
     if tool_path("fsck.vfat") is None:
         return _unfinished("fsck.vfat", _Outcome(None, ""))
-    with _COPYING, tempfile.NamedTemporaryFile(prefix="drypoint-", dir=scratch_directory()) as copy:
-        copy_out(device, 0, device.size, copy.fileno())
-        outcome = _run("fsck.vfat", ["-n", copy.name], timeout)
-        said = outcome.said.replace(f"{copy.name}: ", "").replace(copy.name, "the file system")
+    with _COPYING, nameless_file(scratch_directory()) as copy:
+        copy_out(device, 0, device.size, copy)
+        name = str(child_path(copy))
+        outcome = _run("fsck.vfat", ["-n", name], copy, timeout)
+        said = outcome.said.replace(f"{name}: ", "").replace(name, "the file system")
     if outcome.status is None:
         return _unfinished("fsck.vfat", outcome)
     if outcome.status == 0:
@@ -132,8 +136,12 @@ def _unfinished(program: str, outcome: _Outcome) -> Judgement:
 _TIMED_OUT = "did not end in time"
 
 
-def _run(program: str, arguments: Sequence[str], timeout: float) -> _Outcome:
-    """Run a checker. If it cannot be run to its end, the status is None, and *said* is the reason."""
+def _run(program: str, arguments: Sequence[str], fd: int, timeout: float) -> _Outcome:
+    """Run a checker, which inherits *fd*. If it cannot be run to its end, the status is None, and *said* is the reason.
+
+    Raises:
+        ToolError: a signal ended it.
+    """
     path = tool_path(program)
     if path is None:
         return _Outcome(None, "")
@@ -145,6 +153,9 @@ def _run(program: str, arguments: Sequence[str], timeout: float) -> _Outcome:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, "LC_ALL": "C.UTF-8"},
+            pass_fds=(fd,),
+            # Ctrl-C on a terminal is for this process, which stops it.
+            start_new_session=True,
         )
     except OSError as error:
         return _Outcome(None, f"{program} cannot be started: {error.strerror}")
@@ -156,6 +167,7 @@ def _run(program: str, arguments: Sequence[str], timeout: float) -> _Outcome:
                     said, _ = process.communicate(timeout=min(left, _ASKED_EVERY))
                 except subprocess.TimeoutExpired:
                     continue
+                check_ended_by_itself(program, process.returncode)
                 return _Outcome(process.returncode, said.decode(errors="replace").strip())
         finally:
             # Does nothing to one that has ended.

@@ -6,6 +6,7 @@ handlers being the process's.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -219,3 +220,32 @@ def test_a_handler_of_somebody_else_is_called_once() -> None:
         print(len(called))
         """
     ) == ["1"]
+
+
+def test_what_fails_after_a_signal_ends_as_the_signal_does() -> None:
+    assert said_by(
+        """
+        for error in (ValueError(), SystemExit(60)):
+            def fail():
+                os.kill(os.getpid(), signal.SIGTERM)
+                raise error
+            until_ended(fail)
+        """
+    ) == ["ended", "ended"]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_while_the_program_is_imported_has_its_status_and_no_words(name: str) -> None:
+    script = f"""
+import os, signal, sys
+class Interrupter:
+    def find_spec(self, name, path=None, target=None):
+        if name == "drypoint.cli.app":
+            os.kill(os.getpid(), signal.{name})
+sys.meta_path.insert(0, Interrupter())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from drypoint.cli import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + getattr(signal, name), "", "")

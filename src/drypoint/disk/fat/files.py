@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
 from ...errors import FilesystemError, NoSpaceError, UsageError
 from ..device import Device, FileDevice
-from ..host.scratch import copy_out, in_one_piece, nameless_file, path_of, scratch_directory
+from ..host.scratch import copy_out, nameless_file, opened_in_one_piece, path_of, scratch_directory
 from .allocation_table import free_clusters, read_fat_table
 from .chains import check_chains
 from .mtools import Outcome, run_mtools
@@ -44,7 +43,7 @@ def read_fat_file(device: Device, path: str, limit: int) -> bytes | None:
         FilesystemError: the file is larger than *limit* bytes, or mtools cannot read the file system.
         ToolError: mtools is not installed, or does not end in time.
     """
-    with in_one_piece(device) as image:
+    with opened_in_one_piece(device) as image:
         return _read(device, image, path, limit)
 
 
@@ -55,7 +54,7 @@ def list_fat_directory(device: Device, path: str = "") -> tuple[FatEntry, ...] |
         FilesystemError: mtools cannot read the file system, or the directory is endless.
         ToolError: mtools is not installed, or does not end in time.
     """
-    with in_one_piece(device) as image:
+    with opened_in_one_piece(device) as image:
         return _list(device, image, path)
 
 
@@ -95,7 +94,7 @@ class _Writing:
 
     def __init__(self, copy: FileDevice, timestamp: int) -> None:
         self._copy = copy
-        self._image = copy.location
+        self._image = (copy.fileno(), 0)
         self._timestamp = timestamp
         self._table = read_fat_table(copy)
         check_chains(copy, self._table)
@@ -206,7 +205,7 @@ def _bring_back(copy: FileDevice, device: Device) -> None:
                     device.write(offset + piece, new[piece : piece + _PIECE])
 
 
-def _read(device: Device, image: tuple[Path, int], path: str, limit: int) -> bytes | None:
+def _read(device: Device, image: tuple[int, int], path: str, limit: int) -> bytes | None:
     outcome = run_mtools("mcopy", image, f"::/{path}", "-", limit=limit)
     if len(outcome.output) > limit:
         raise FilesystemError(f"{path} in the FAT file system of {device.name} has more than {limit} bytes")
@@ -217,12 +216,12 @@ def _read(device: Device, image: tuple[Path, int], path: str, limit: int) -> byt
     raise _unreadable(device, "mcopy", outcome)
 
 
-def _read_if_not_longer(image: tuple[Path, int], path: str, length: int) -> bytes | None:
+def _read_if_not_longer(image: tuple[int, int], path: str, length: int) -> bytes | None:
     outcome = run_mtools("mcopy", image, f"::/{path}", "-", limit=length)
     return outcome.output if outcome.status == 0 and len(outcome.output) <= length else None
 
 
-def _list(device: Device, image: tuple[Path, int], path: str) -> tuple[FatEntry, ...] | None:
+def _list(device: Device, image: tuple[int, int], path: str) -> tuple[FatEntry, ...] | None:
     outcome = run_mtools("mdir", image, "-a", "-b", f"::/{path}/" if path else "::/", limit=_MAX_LISTING)
     if len(outcome.output) > _MAX_LISTING:
         raise FilesystemError(

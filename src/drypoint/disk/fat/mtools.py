@@ -10,13 +10,12 @@ import os
 import signal
 import subprocess
 import threading
-from pathlib import Path
 
 import msgspec
 
 from ...concurrency.tasks import current
 from ...errors import ToolError
-from ..host.tools import find_tool
+from ..host.tools import check_ended_by_itself, child_path, find_tool
 
 _TIMEOUT = 60.0
 _MAX_MESSAGE = 4096
@@ -32,13 +31,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def run_mtools(
     program: str,
-    image: tuple[Path, int],
+    image: tuple[int, int],
     *arguments: str,
     limit: int = 0,
     stdin: int = subprocess.DEVNULL,
     timestamp: int = 0,
 ) -> Outcome:
-    """Run *program* (``mcopy``, ``mdir``, ``mmd``) on the file system at *image*, a file and the offset in it.
+    """Run *program* (``mcopy``, ``mdir``, ``mmd``) on the file system at *image*, an open file and the offset in it.
 
     Args:
         arguments: options, then names as mtools writes them, ``::/a/b`` or ``-``.
@@ -50,14 +49,22 @@ def run_mtools(
     Raises:
         ToolError: mtools is not installed, or does not end in time.
     """
-    command = [find_tool(program, "mtools"), *_options(program), "-i", f"{image[0]}@@{image[1]}", *arguments]
-    with subprocess.Popen(
-        [os.fsencode(word) for word in command],
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=_environment(timestamp),
-    ) as process:
+    fd, offset = image
+    command = [find_tool(program, "mtools"), *_options(program), "-i", f"{child_path(fd)}@@{offset}", *arguments]
+    try:
+        process = subprocess.Popen(
+            [os.fsencode(word) for word in command],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(timestamp),
+            pass_fds=(fd,),
+            # Ctrl-C on a terminal is for this process, which stops it.
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ToolError(f"{program} cannot be run: {error.strerror}") from error
+    with process:
         watchdog = threading.Timer(_TIMEOUT, process.kill)
         watchdog.start()
         try:
@@ -70,6 +77,8 @@ def run_mtools(
     current().check()
     if process.returncode == -signal.SIGKILL and len(output) <= limit:
         raise ToolError(f"{program} did not end within {_TIMEOUT:g} seconds on the FAT file system")
+    if len(output) <= limit:
+        check_ended_by_itself(program, process.returncode)
     return Outcome(process.returncode, output, said.decode(errors="replace").strip())
 
 

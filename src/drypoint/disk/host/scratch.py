@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ...errors import OutputError
+from ...errors import DiskImageError, OutputError
 from ..device import Device
 from .read_write import write_all
 
@@ -76,6 +76,24 @@ def in_one_piece(device: Device, directory: Path | None = None) -> Iterator[tupl
     with nameless_file(directory or scratch_directory()) as fd:
         copy_out(device, 0, device.size, fd)
         yield path_of(fd), 0
+
+
+@contextmanager
+def opened_in_one_piece(device: Device, directory: Path | None = None) -> Iterator[tuple[int, int]]:
+    """The same as a descriptor, open for reading, which programs can inherit.
+
+    Raises:
+        OutputError, DiskImageError: as :func:`in_one_piece`; or the file cannot be opened.
+    """
+    with in_one_piece(device, directory) as (path, offset):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise DiskImageError(f"cannot open {device.name}: {error.strerror}") from error
+        try:
+            yield fd, offset
+        finally:
+            os.close(fd)
 
 
 def copy_out(device: Device, offset: int, length: int, fd: int) -> None:

@@ -18,7 +18,7 @@ from ....errors import DiskImageError, FilesystemError, OutputError, ToolError
 from ...device import Device, GrowableDevice, Window
 from ...host.copies import copy_sparse, data_extents
 from ...host.scratch import copy_out, in_one_piece, nameless_file
-from ...host.tools import find_tool
+from ...host.tools import check_ended_by_itself, find_tool
 from ...tables.moving import clear_range
 from .geometry import Geometry, read_geometry
 
@@ -304,6 +304,8 @@ def _run(
             errors="replace",
             env=environment,
             pass_fds=(fd,),
+            # Ctrl-C on a terminal is for this process, which stops it.
+            start_new_session=True,
         )
     except OSError as error:
         raise ToolError(f"{name} cannot be run: {error.strerror}") from error
@@ -317,6 +319,7 @@ def _run(
             # No effect on a process that has ended.
             process.kill()
     current().check()
+    check_ended_by_itself(name, process.returncode)
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 

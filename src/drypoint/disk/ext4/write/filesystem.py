@@ -22,6 +22,7 @@ from ...host.read_write import write_all
 from . import bindings
 from .bindings import Library, library
 from .checksum import file_system_seed, inode_seed
+from .file_io import FileIo
 from .inode import InodeShape, NewInode, encode_inode, has_high_checksum, size_of, without_checksum
 from .inode_table import InodeNumbers, InodeTable
 from .io_manager import DeviceIo
@@ -56,7 +57,7 @@ class Ext4Filesystem:
         self._short = self._library.short
         self._fs: Any = None
         self._fd = -1
-        self._io: DeviceIo | None = None
+        self._io: DeviceIo | FileIo | None = None
         self.open(device)
 
     # Opening and closing
@@ -79,7 +80,9 @@ class Ext4Filesystem:
                 path, offset = self._location
                 self._fd = self._open_file(path)
                 options = b"offset=%d&cache=off" % offset
-                self._fs = self._open_library(os.fsencode(path), options, self._ext2.unix_io_manager)
+                # By its descriptor: the library would read options behind a question mark in a name.
+                name = b"/proc/self/fd/%d" % self._fd
+                self._fs = self._open_library(name, options, self._ext2.unix_io_manager)
             self.inode_numbers = InodeNumbers(self._library, self._fs, superblock, str(self))
             self._inode_table = InodeTable(self._library, self._fs, superblock)
         except BaseException:
@@ -100,6 +103,8 @@ class Ext4Filesystem:
         code = self._ext2.ext2fs_open2(name, options, flags, 0, 0, io_manager, handle)
         self.check(code, f"cannot open the file system in {self}")
         fs = handle[0]
+        if self._location is not None:
+            self._io = FileIo(self._library, fs.io, self._fd, self._location[1], str(self))
         try:
             if fs.blocksize != self._superblock.block_size:
                 raise FilesystemError(f"libext2fs reads other facts from {self} than its superblock says")
@@ -146,10 +151,7 @@ class Ext4Filesystem:
         self._io = None
 
     def __str__(self) -> str:
-        if self._location is None:
-            return self._device.name
-        path, offset = self._location
-        return f"{path} at byte {offset}"
+        return self._device.name
 
     def check(self, code: int, doing: str) -> None:
         """Turn an error code of the library, or what the device raised behind it, into an error.
@@ -341,14 +343,13 @@ class Ext4Filesystem:
                 self._device.write(position, part)
                 position += len(part)
             return
-        path, offset = self._location
-        position += offset
+        position += self._location[1]
         try:
             written = os.pwritev(self._fd, parts, position)
             if written < sum(map(len, parts)):
                 write_all(self._fd, memoryview(b"".join(parts))[written:], position + written)
         except OSError as error:
-            raise DiskImageError(f"cannot write to {path}: {error.strerror}") from error
+            raise DiskImageError(f"cannot write to {self}: {error.strerror}") from error
 
     def directory_blocks(self, ino: int, raw: bytes) -> Iterator[bytes]:
         """The blocks of directory *ino*, whose inode is *raw*, in order; checksums are verified.

@@ -93,7 +93,7 @@ def test_features_of_mkfs_that_are_refused(tmp_path: Path, feature: str) -> None
 def test_a_damaged_checksum_is_refused(tmp_path: Path) -> None:
     image = make_ext4(tmp_path / "image", SIZE, "-O", "metadata_csum", offset=OFFSET)
     patch(image, 0x78, b"label")
-    with pytest.raises(FilesystemError, match=r"cannot open the file system in .*image at byte 1048576: .*checksum"):
+    with pytest.raises(FilesystemError, match=r"cannot open the file system in .*image.*: .*checksum"):
         open_and_close(image, finish=Ext4Filesystem.abort)
 
 
