@@ -8,15 +8,19 @@ file without it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import assert_never
 
 import msgspec
 
 from ..errors import InvalidReferenceError, UsageError
 from ..oci import Reference, parse_reference
+from . import yaml_nodes
 from .interpolation import interpolate
+from .yaml_nodes import Items, Node, Scalar, load_yaml, values_of
 
 MAX_BYTES = 1 << 20
 _MAX_TEXT = 4096
+_FIELDS = ("services", "include", "image", "extends", "build", "profiles")
 _RESOLVE = "run docker compose config, which writes a file without it, and use that file"
 
 
@@ -43,11 +47,11 @@ def read_compose(content: bytes, what: str, environment: Mapping[str, str]) -> C
     images: dict[Reference, None] = {}
     left_out: list[str] = []
     for name, service in services.items():
-        where = f"{what}: service {str(name)[:80]!r}"
-        if not isinstance(service, dict):
+        where = f"{what}: service {name[:80]!r}"
+        if not isinstance(service, yaml_nodes.Mapping):
             raise UsageError(f"{where}: expected a mapping")
-        if service.get("profiles"):
-            left_out.append(str(name))
+        if not _is_empty(service.fields.get("profiles")):
+            left_out.append(name)
             continue
         images[_image(service, where, environment)] = None
     return ComposeImages(tuple(images), tuple(left_out))
@@ -62,33 +66,42 @@ def _decode(content: bytes, what: str) -> str:
         raise UsageError(f"{what} is not UTF-8 text: {error}") from error
 
 
-def _services(content: bytes, what: str) -> dict[object, object]:
-    # Imported here: it takes longer than the rest of the start.
-    import yaml
-
-    try:
-        document: object = yaml.safe_load(_decode(content, what))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        shown = " ".join(str(error).split())
-        raise UsageError(f"{what} is not well formed: {shown[:300]}") from error
-    services = document.get("services") if isinstance(document, dict) else None
-    if not isinstance(services, dict):
+def _services(content: bytes, what: str) -> dict[str, Node]:
+    document = load_yaml(_decode(content, what), what, _FIELDS)
+    services = document.fields.get("services") if isinstance(document, yaml_nodes.Mapping) else None
+    if not isinstance(services, yaml_nodes.Mapping):
         raise UsageError(f"{what} is not a Compose file: expected a mapping 'services' at the top")
-    if isinstance(document, dict) and document.get("include"):
+    if isinstance(document, yaml_nodes.Mapping) and not _is_empty(document.fields.get("include")):
         raise UsageError(f"{what} includes other files, which are not followed; {_RESOLVE}")
-    return services
+    return values_of(services)
 
 
-def _image(service: dict[object, object], where: str, environment: Mapping[str, str]) -> Reference:
-    image = service.get("image")
-    if image is None and "extends" in service:
+def _is_empty(node: Node | None) -> bool:
+    match node:
+        case None:
+            return True
+        case Scalar():
+            return node.kind == "null" or not node.text
+        case Items():
+            return not node.nodes
+        case yaml_nodes.Mapping():
+            return not (node.own or node.merged)
+        case _:
+            assert_never(node)
+
+
+def _image(service: yaml_nodes.Mapping, where: str, environment: Mapping[str, str]) -> Reference:
+    node = service.fields.get("image")
+    is_missing = node is None or (isinstance(node, Scalar) and node.kind == "null")
+    if is_missing and "extends" in service.fields:
         raise UsageError(f"{where} gets its image from another service (extends), which is not followed; {_RESOLVE}")
-    if image is None and "build" in service:
+    if is_missing and "build" in service.fields:
         raise UsageError(
             f"{where} is built and names no image: build it, push it to a registry, and add an image: line"
         )
-    if not isinstance(image, str) or not image:
+    if not isinstance(node, Scalar) or node.kind != "str" or not node.text:
         raise UsageError(f"{where}: expected image: to be a text")
+    image = node.text
     text = interpolate(image[:_MAX_TEXT], environment, where)
     try:
         return parse_reference(text)

@@ -13,6 +13,8 @@ from ..errors import UsageError
 
 _MAX_DEPTH = 16
 _MAX_TEXT = 4096
+_MAX_BRACES = 1 << 18
+"""Looked at to find the ends of expressions; each counts once for each level that it is in."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BRACE = re.compile("[{}]")
 
@@ -36,6 +38,7 @@ class _Expansion:
         self._environment = environment
         self._where = where
         self._longest = longest
+        self._braces = 0
 
     def expand(self, text: str, depth: int) -> str:
         if depth > _MAX_DEPTH:
@@ -75,6 +78,9 @@ class _Expansion:
         """The offset of the brace that closes the one before *start*; the last one if the braces in between do not pair."""
         depth = 1
         for brace in _BRACE.finditer(text, start):
+            self._braces += 1
+            if self._braces > _MAX_BRACES:
+                raise UsageError(f"{self._where}: it has too many braces in each other")
             depth += 1 if brace[0] == "{" else -1
             if depth == 0:
                 return brace.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 import pytest
@@ -87,6 +88,23 @@ def test_values_that_double_with_each_line_are_bounded() -> None:
     lines = ["A0=0123456789", *(f"A{number}=$A{number - 1}$A{number - 1}" for number in range(1, 60))]
     with pytest.raises(UsageError, match="expands to too much"):
         read_environment("\n".join(lines).encode(), ".env", {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A=" + "${" * 500_000,
+        "A=" + "${B:-" * 200_000 + "}",
+        "A=" + "${B:-" * 10 + "${B:-x" * 100_000 + "}" * 100_010,
+        "A=" + "x" * 1000 + "\n" + "".join(f"B{number}=$A\n" for number in range(2000)),
+        "".join(f"B{number}=$LONG\n" for number in range(2000)),
+    ],
+)
+def test_no_file_takes_more_than_its_length(text: str) -> None:
+    start = time.process_time()
+    with pytest.raises(UsageError, match=r"that Compose refuses, or expands to too much"):
+        read_environment(text.encode(), ".env", {"LONG": "x" * 1_000_000})
+    assert time.process_time() - start < 5
 
 
 @given(st.text(alphabet="AB=: \n\t#'\"\\$${}-+?0", max_size=60))
