@@ -29,9 +29,9 @@ _SCIENCE = (
     "polars==1.1.0",
 )
 _RECIPE = 2
-"""Part of the cached files' names: raise it with every change above."""
+"""Part of the cached files' names: increase it with every change above."""
 NODE_FILES = 34_000
-"""How many files of node_modules are taken, in the order of their names."""
+"""The number of files of node_modules to use, in the order of their names."""
 SCIENCE_FILES = 30_000
 
 

@@ -27,13 +27,13 @@ else:
     _ISAL_ERRORS = (igzip_lib.IsalError,)  # type: ignore[assignment] # its stub calls the class an instance
 
 MAX_OUTPUT = 1 << 20
-"""Most bytes that one step yields, however well they were compressed."""
+"""The most bytes that one step yields, whatever the compression ratio."""
 PEEK = 10
-"""As many bytes as :func:`compression_of` looks at."""
+"""The bytes that :func:`compression_of` needs."""
 _ZSTD_WINDOW_LOG = 29
 """512 MiB, the engine's own limit for layers (klauspost/compress, zstd.MaxWindowSize), and four times that of `zstd -d`."""
 _XZ_MEMORY = 256 << 20
-"""Four times what `xz -9` asks for."""
+"""Four times the memory for `xz -9`."""
 _FALLBACK_STEP = 64 << 10
 
 

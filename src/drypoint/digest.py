@@ -12,7 +12,7 @@ from typing import NewType
 from .errors import ContentError
 
 Digest = NewType("Digest", str)
-"""A checked digest, in its full form ``sha256:<hex>``."""
+"""A checked digest, ``sha256:<hex>``."""
 
 _PATTERN = re.compile(r"sha256:[a-f0-9]{64}")
 _PREFIX_LENGTH = len("sha256:")

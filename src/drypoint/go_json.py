@@ -34,7 +34,7 @@ from .decoders import json_decoder
 _Shape = TypeVar("_Shape")
 
 _MAX_VALUES = 1 << 18
-"""How many elements and members one text may have, so that a short one does not fill the memory."""
+"""The most elements and members of one text, so that a short text cannot fill the memory."""
 _ONE_FOR_EACH_BYTE = "drypoint.one-for-each-byte"
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ESCAPE = re.compile(

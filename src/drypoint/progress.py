@@ -38,7 +38,7 @@ class _Nothing:
 
 
 SILENT: Progress = _Nothing()
-"""For callers that want to hear nothing."""
+"""A progress that ignores all reports."""
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 

@@ -6,7 +6,7 @@ from tests.support.cloud_content import CloudContent, CloudDevice, CloudFleet, C
 from tests.support.odata import Row
 
 FOR_USERS = ("owns__device", "is_directly_accessible_by__user")
-"""What only a login may ask about: a request that names one of them is refused to strangers, whatever else it says."""
+"""Fields that need a login: every anonymous request that names one of them is refused."""
 
 
 def rows_of(content: CloudContent, resource: str, user: CloudUser | None) -> list[Row] | None:

@@ -49,7 +49,7 @@ mount -t tmpfs tmpfs /etc/docker
 exec dockerd "$@"
 """
 """Shims keep their sockets under /run/containerd and old engines a key under /etc/docker: neither is left on the host. Disk
-images that other tests have mounted are let go: they could not be unmounted there while this namespace has them too."""
+images that other tests have mounted are unmounted here: otherwise they could not be unmounted there."""
 
 _START_IN_ROOT = """
 set -e
@@ -73,8 +73,8 @@ umount --lazy /mnt/host
 mount -o remount,bind,ro /
 exec dockerd "$@"
 """
-"""pivot_root, not chroot: runc changes the propagation of /, which has to be a mount for that. The root itself is shared by all
-engines that are run from it, so it is read-only."""
+"""pivot_root, not chroot: runc changes the propagation of /, which must be a mount for that. All engines of a root share it, so
+it is read-only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from drypoint.samples.tools import find_tool, tool_environment
 USER = "reader"
 PASSWORD = "drypoint-reads"
 _HTPASSWD = f"{USER}:$2b$04$33mufn/DvRO15yvvk2pqyef2gKf39ElzMwzOv5zz0u4MP9rYE834O\n"
-"""bcrypt of PASSWORD, the only kind of hash that the registry takes, at the lowest cost."""
+"""bcrypt of PASSWORD, the only hash that the registry accepts, at the lowest cost."""
 
 _ATTEMPTS = 5
 _READY_SECONDS = 15.0

@@ -23,11 +23,11 @@ from tests.support.debian import bootstrap, locked
 from tests.support.oracle import Difference, DifferenceKind
 
 _RECIPE = 1
-"""Part of the cached directory's name: raise it with every change to how a system is made."""
+"""Part of the cached directory's name: increase it with every change to how a system is made."""
 
 _FIRST_WITHOUT_EMPTY_SEGMENT = 25
 _FIRST_WITHOUT_CHOWN = 28
-"""Debian's 28.5 has it from the go-archive that Debian packages; upstream's 28.5 still carries one that calls chown."""
+"""Debian's 28.5 uses the go-archive that Debian packages; upstream's 28.5 still has one that calls chown."""
 
 
 class EngineSource(Enum):
@@ -38,7 +38,7 @@ class EngineSource(Enum):
     DEBIAN_13 = "trixie"
     """Docker 26.1."""
     DEBIAN_TESTING = "testing"
-    """Docker 28.5 in November 2026; later on whatever comes next."""
+    """Docker 28.5 in November 2026; later ones afterwards."""
 
     def root(self) -> Path | None:
         """The argument of ``DockerEngine(root=…)``: the directory with the engine's system, None for the host's engine.

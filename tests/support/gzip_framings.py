@@ -17,13 +17,13 @@ class Cut(IntEnum):
     FULL_FLUSH = zlib.Z_FULL_FLUSH
     BLOCK = zlib.Z_BLOCK
     MEMBER = 100
-    """Ends the member and begins another."""
+    """Ends the member and starts another."""
     EMPTY_MEMBER = 101
-    """The same, with a member of no bytes between the two."""
+    """The same, with an empty member between the two."""
 
 
 Framing: TypeAlias = Sequence[tuple[int, Cut]]
-"""Places in the content, sorted, and what is done there; several things can be done at one place."""
+"""Positions in the content, sorted, and the action there; a position may have several."""
 
 
 def framed(content: bytes, framing: Framing, level: int = 6) -> bytes:

@@ -40,14 +40,14 @@ class DifferenceKind(Enum):
     XATTRS = "xattrs"
     DEVICE = "device"
     HARD_LINKS = "hard links"
-    """The names that share an inode are not the same names."""
+    """The sets of names of an inode differ."""
     CONTENT = "content"
     TARGET = "target"
-    """A symbolic link points elsewhere."""
+    """A symbolic link has another target."""
     JSON = "json"
-    """A JSON file has another value; how it is written down does not matter."""
+    """A JSON file has another value; its formatting does not matter."""
     TAR_SPLIT = "tar-split"
-    """tar-split.json.gz holds other bytes, after decompression."""
+    """tar-split.json.gz differs after decompression."""
 
 
 @dataclass(frozen=True, slots=True)

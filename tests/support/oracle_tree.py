@@ -36,7 +36,7 @@ OUT_OF_SCOPE = frozenset(
         b"volumes",
     }
 )
-"""What engines make in their data root at start that is not about images."""
+"""Files that engines make in their data root at start and that do not concern images."""
 
 _DIFF = re.compile(rb"overlay2/([^/]+)/diff(?:/|$)")
 _WORD = re.compile(rb"[A-Za-z0-9]+")

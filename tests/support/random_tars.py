@@ -24,7 +24,7 @@ class Member:
     metadata: Metadata
     tar_format: TarFormat
     touched: tuple[int, int] | None
-    """A byte of the entry's last header block and its new value; the checksum is made right again."""
+    """The offset of a byte of the entry's last header block, and its new value; the checksum is corrected."""
 
 
 names = st.one_of(

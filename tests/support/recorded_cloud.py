@@ -18,7 +18,7 @@ from tests.support.cloud import CloudContent, CloudDevice, CloudFleet, CloudRele
 RECORDING = Path(__file__).parent.parent / "data" / "open-balena-api.json"
 TOKEN, STALE = "alices-token", "a-token-of-nobody"
 STALE_FROM = {56, 57, 110}
-"""The places in the recording of those requests whose login the server did not know."""
+"""The indexes in the recording of requests with a login that the server did not accept."""
 
 _FLEETS = {
     1: "alice/lights", 2: "alice/second", 3: "alice/third", 20: "balena_os/raspberrypi4-64", 5: "bob/pubapp", 6: "bob/priv",
@@ -26,7 +26,7 @@ _FLEETS = {
     11: "alice/eleven", 12: "alice/twice", 13: "alice/nohash", 15: "alice/block", 16: "alice/class", 17: "alice/seventeen",
     18: "alice/eighteen", 4: "alice/lampsthree", **{number: f"alice/{number}" for number in range(21, 29)},
 }  # fmt: skip
-"""In the order in which the server gives them."""
+"""In the server's order."""
 _PUBLIC = {5, 19, 20}
 _MADE_UP: dict[int, list[tuple[str, str, int | None]]] = {
     2: [("abcd11115cbebf59392fe8fd1c3f8cce", "failed", 0), ("abcd11112972aac5a37f0d656d0607f5", "failed", 0)],

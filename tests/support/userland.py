@@ -34,7 +34,7 @@ SUPERVISOR = "balena/supervisor:v19.0.1"
 SUPERVISOR_VERSION = "v19.0.1"
 
 _RECIPE = 1
-"""Part of the cached file's name: raise it with every change to how the userland is made."""
+"""Part of the cached file's name: increase it with every change to how the userland is made."""
 _NET_RAW = 13
 _MANY = 1500
 _BIG = 16 << 20
@@ -69,7 +69,7 @@ IMAGE_OUTPUT: Mapping[str, str] = MappingProxyType(
         SUPERVISOR: "supervisor\n",
     }
 )
-"""What ``docker run IMAGE`` prints, by the names below."""
+"""The output of ``docker run IMAGE``, by the names below."""
 
 
 class _CachedLayer(msgspec.Struct):

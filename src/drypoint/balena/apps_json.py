@@ -32,7 +32,7 @@ from .target_state import Service, StateChecker, at, is_truthy
 MAX_BYTES = 16 << 20
 _CLASSES = ("fleet", "app", "block")
 _PROTOTYPE = "__proto__"
-"""A key that JavaScript does not list once it was copied."""
+"""A key that JavaScript does not list after a copy."""
 
 AppsJsonVersion: TypeAlias = Literal[2, 3]
 ONLY_2: Collection[AppsJsonVersion] = frozenset((2,))
@@ -41,7 +41,7 @@ LATEST_OF: dict[AppsJsonVersion, SupervisorVersion] = {
     2: SupervisorVersion(12, 11, 43),
     3: versions_with_changes(since=FIRST_OF_VERSION_3)[-1],
 }
-"""A Supervisor with the newest rules, by the version that it reads as it is."""
+"""A Supervisor with the newest rules, by the version of apps.json that it reads without a conversion."""
 ANY_VERSION: Collection[AppsJsonVersion] = frozenset((2, 3))
 
 

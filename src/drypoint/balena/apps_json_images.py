@@ -26,7 +26,7 @@ from .running_supervisor import RunningSupervisor, supervisor_by
 from .target_state import Service
 
 PATHS = (b"apps.json", b"apps.json.preloaded")
-"""Where the file lies in the data partition; the latter after the Supervisor has taken it, with ``{}`` in the former."""
+"""The file's paths in the data partition; the latter once the Supervisor has taken it, with ``{}`` in the former."""
 
 
 class AppsJsonImages:

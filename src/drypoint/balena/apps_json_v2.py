@@ -18,7 +18,7 @@ from .supervisor_rules import ANY_NAMES, DOCKER_NAMES, ENVIRONMENT_NAMES
 from .target_state import MAX_TEXT, Service, StateChecker, at, is_truthy, kind
 
 _SETTING = re.compile(r"(?:RESIN_|BALENA_)?HOST_(?:CONFIG|EXTLINUX|ODMDATA|SPLASH)_")
-"""Begins the names in config that the Supervisor keeps as they are; its own settings it fills in itself."""
+"""The prefix of names in config that the Supervisor keeps unchanged; it fills in its own settings itself."""
 
 
 def is_version_2(state: JsonObject) -> bool:

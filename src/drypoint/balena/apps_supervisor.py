@@ -17,7 +17,7 @@ from .supervisor_image import REPOSITORY
 from .supervisor_version import SupervisorVersion, parse_supervisor_version
 
 Warn: TypeAlias = Callable[[str], None]
-"""Takes a warning: what is wrong but stops nothing, a sentence."""
+"""Takes a warning, a sentence."""
 
 
 def supervisor_of(

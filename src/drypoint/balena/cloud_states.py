@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _OWN_REGISTRY = "registry2."
-"""How the name of a server's own registry begins."""
+"""The start of the name of a server's own registry."""
 
 
 @dataclass(frozen=True, slots=True)

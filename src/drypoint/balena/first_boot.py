@@ -28,7 +28,7 @@ from .target_state import Service
 _SHOWN_SERVICES = 20
 _SHOWN_IDS = 4
 _ID_DIGITS = 12
-"""Digits of an id, as ``balena-engine images`` shows."""
+"""Digits of an id in ``balena-engine images``."""
 _FIRST_TO_RENAME = (12, 11, 24)
 _FIRST_TO_RENAME_WHAT_IT_TOOK = (13, 1, 11)
 _FIRST_TO_SAY_COMPLETE = (8, 0, 0)

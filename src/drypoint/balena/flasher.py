@@ -24,11 +24,11 @@ from ..volumes.volume import PartitionVolume
 from .boot_partition import boot_partitions, read_boot_file
 
 ROOT_LABELS = ("flash-rootA", "flash-root")
-"""Of the partition that holds the image to install; the second is resinOS 1's."""
+"""Labels of the partition with the image to install; the second is that of resinOS 1."""
 BOOT_LABELS = ("flash-boot", "flash-conf")
-"""Of the partition with config.json and device-type.json."""
+"""Labels of the partition with config.json and device-type.json."""
 PINNING_PATH = b"etc/resin-device-pinning.conf"
-"""Read by the flasher's registration service: the release that a device is pinned to while it is installed."""
+"""For the flasher's registration service: the release to which a device is pinned during installation."""
 
 _DIRECTORY = b"opt"
 _SIGNATURE = b".sig"

@@ -16,14 +16,14 @@ _SPACE = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f"
     "\u3000\ufeff"
 )
-"""What JavaScript trims off a text that it makes a number of."""
+"""The characters that JavaScript trims from a text before it converts it to a number."""
 _DECIMAL = re.compile(r"([+-]?[0-9]+)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 _ZERO = re.compile(r"0[xXoObB]0+")
 _LEADING_NUMBER = re.compile(r"[+-]?[0-9]")
 _WHOLE = re.compile(r"-?[0-9]+\.?0*")
 _CANONICAL = re.compile(r"0|[1-9][0-9]*")
 _LEAST_WITH_EXPONENT = 10**21
-"""From here on JavaScript writes a number with an exponent, which ``parseInt`` does not read."""
+"""From here on JavaScript prints a number with an exponent, which ``parseInt`` does not read."""
 
 
 def is_identifier(value: Json) -> bool:

@@ -17,7 +17,7 @@ from .apps_json import MAX_BYTES
 from .identifiers import Json
 
 _NAMES = (b"apps.json", b"apps.json.preloaded")
-"""What a preload writes, and what the Supervisor renames it to once it has read it."""
+"""The file that a preload writes, and its name once the Supervisor has taken it."""
 
 
 def previous_images(reader: TreeReader) -> tuple[Reference, ...]:

@@ -14,7 +14,7 @@ from .boot_request import BootRequest
 from .cloud_states import CloudServer
 
 DEFAULT_PLATFORM = "linux/amd64"
-"""Where neither the user nor the disk image names one."""
+"""The platform if neither the user nor the disk image names one."""
 
 
 class BalenaRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ _TRUTHY = frozenset(("1", "true", "on"))
 _REJECTS_APP = (16, 7, 0)
 _SUPERVISOR = "sw.supervisor"
 _WITHOUT_SLUG = frozenset(("hw.device-type", "arch.sw"))
-"""Every device has one of these, so that a requirement that names none is met."""
+"""Types that every device has, so that a requirement without a slug is met."""
 _SHOWN = 80
 
 

@@ -113,7 +113,7 @@ _CHANGES: tuple[tuple[Numbers, dict[str, object]], ...] = (
     ((17, 4, 0), {"contract": _WITH_OS}),
     ((17, 4, 2), {"contract": _WITH_ALTERNATIVES}),
 )
-"""What becomes other with which version, oldest first."""
+"""The changes of rules by version, oldest first."""
 
 
 def rules_of(supervisor: SupervisorVersion) -> Rules:

@@ -16,7 +16,7 @@ _COMPARATOR = re.compile(rf"\s*(>=|<=|>|<|=|\^|~>|~)?\s*{_PARTIAL}(?=\s|$)")
 _ALL = ((0, 0, 0), None)
 
 _Interval: TypeAlias = "tuple[Numbers, Numbers | None]"
-"""From the first, up to but without the second; None is no end."""
+"""From the first version to before the second; None means no end."""
 
 
 def satisfies(version: Numbers, text: str) -> bool | None:

@@ -126,7 +126,7 @@ def probe_compressed(device: Device) -> str | None:
 
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-"""A member, the end of an archive without any, and the first part of a split one."""
+"""A member, the end of an archive without members, and the first part of a split archive."""
 
 _EXT_COMPAT = {
     0: "dir_prealloc",
@@ -222,7 +222,7 @@ def _ext(head: bytes, _: Device) -> FilesystemInfo | None:
 
 
 _ATARI_JUMP = b"\x60\x1c"
-"""``bra.s``: what ``mkfs.vfat -A`` begins a boot sector with."""
+"""``bra.s``: the start of a boot sector by ``mkfs.vfat -A``."""
 
 
 def _fat(head: bytes, device: Device) -> FilesystemInfo | None:

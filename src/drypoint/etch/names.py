@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 MANIFEST: Final = b"manifest.json"
-"""What the archive says of itself; archives made by hand need none."""
+"""The archive's manifest; archives made by hand need none."""
 INJECT: Final = b"inject"
-"""The directory of what goes into partitions, in a directory of its own for each."""
+"""The directory of the members, with a directory for each partition."""
 CHECKSUM: Final = b"manifest.crc64"
-"""Ends an archive that drypoint made: the CRC-64 (XZ) of every byte before this member's content, in hexadecimal."""
+"""The last member of drypoint's archives: the CRC-64 (XZ) of every byte before its content, in hexadecimal."""
 CHECKSUM_BYTES: Final = 17
 """Sixteen digits and a newline."""

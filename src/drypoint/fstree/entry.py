@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 Content: TypeAlias = Iterable[bytes | memoryview]
-"""A regular file's bytes, in order. A chunk is only valid until the next one is requested: copy it to keep it."""
+"""A regular file's bytes, in order. A chunk is only valid until the next one is read: copy it to keep it."""
 
 
 # gc=False: there are many, and none is part of a reference cycle.

@@ -9,7 +9,7 @@ from .path import join
 from .protocols import TreeReader
 
 _MAX_LINKS = 40
-"""As many as Linux follows in one path."""
+"""Linux's limit for one path."""
 
 
 class FollowedPath(msgspec.Struct, frozen=True):

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 ODD_STATUSES = frozenset((400, 405, 406, 411, 412, 413, 416, 417, 422, 501))
-"""What servers answer that do not like a range; an opener returns such an answer to a request for one."""
+"""Statuses of servers that do not support a range; an opener returns such answers to a range request."""
 _PROGRESS_BYTES = 64 << 10
-"""What counts as progress. Less than this in a row of tries, or in a minute, is a transfer that goes nowhere."""
+"""Bytes that count as progress: a transfer with less in a row of attempts, or in a minute, fails."""
 _SLOWEST_SECONDS = 60.0
 _SKIPPED_FOR_PROGRESS = 8
-"""Where a body comes from its start again and again, each try has to go on by this part of what it skips: so all tries together
-bring only some times the body's length."""
+"""If the body repeatedly comes from its start, each attempt must progress by this fraction of what it skips, so that all
+attempts together transfer only a few times the body's length."""
 _FAILURES_OF_RANGES = 2
-"""After so many failures of the server in a row, such as a status of 500, it may be the range that it fails at."""
+"""After so many server failures in a row, such as status 500, the range itself may be the cause."""
 _MAX_DIGITS = 19
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,19})")

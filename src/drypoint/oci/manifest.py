@@ -27,7 +27,7 @@ ACCEPTED_MANIFEST_TYPES = (
 )
 _INDEX_TYPES = (MEDIA_TYPE_OCI_INDEX, MEDIA_TYPE_DOCKER_LIST)
 MAX_MANIFEST_BYTES = 4 << 20
-"""Registries themselves refuse manifests over 4 MiB (distribution, maxManifestBodySize)."""
+"""Registries refuse larger manifests (distribution, maxManifestBodySize)."""
 MAX_CONFIG_BYTES = 8 << 20
 MAX_LAYERS = 1024
 MAX_INDEX_ENTRIES = 4096
@@ -66,9 +66,9 @@ class IndexEntry(msgspec.Struct, frozen=True):
     descriptor: Descriptor
     platform: Platform | None
     reference_name: str | None
-    """The annotation ``org.opencontainers.image.ref.name``, which names images in an OCI layout: a tag or a whole reference."""
+    """The annotation ``org.opencontainers.image.ref.name``, an image's name in an OCI layout: a tag or a full reference."""
     image_name: str | None = None
-    """The annotation ``io.containerd.image.name``: the whole reference, as containerd, BuildKit and Docker 25 write it."""
+    """The annotation ``io.containerd.image.name`` of containerd, BuildKit and Docker 25: the full reference."""
 
 
 class Index(msgspec.Struct, frozen=True):

@@ -40,7 +40,7 @@ _ARCHITECTURES = frozenset(
     ]
 )
 _LADDERS = {"arm": (5, 9), "amd64": (1, 4)}
-"""Architectures whose machines run images made for older variants, with the oldest and newest variant known."""
+"""Architectures whose machines run images for older variants, with the oldest and newest known variant."""
 
 
 class Platform(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ EPOCH = 1_700_000_000
 """The time, in seconds, of everything in a deterministic image."""
 
 IMAGE_TOOLS = ("sfdisk", "mkfs.ext4", "debugfs", "mkfs.vfat", "mcopy")
-"""What building a disk image takes; none of it wants root."""
+"""The programs for building a disk image; none needs root."""
 
 ALIGNMENT = 4 * MIB
 _DISK_ID = "0x6472790a"

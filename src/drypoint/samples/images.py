@@ -42,7 +42,7 @@ _CHUNK = 1 << 20
 _GZIP_MEMBER_BYTES = 64 << 10
 LINUX_AMD64 = Platform("linux", "amd64")
 Blob: TypeAlias = bytes | Path
-"""Content in memory, or a file that holds it: large layers stay on disk."""
+"""Content in memory, or in a file: large layers stay on disk."""
 
 
 class Compression(Enum):
@@ -51,7 +51,7 @@ class Compression(Enum):
     NONE = ""
     GZIP = "gzip"
     GZIP_MEMBERS = "gzip members"
-    """Many gzip members, one after another, as pigz -i and some registries' tools write them."""
+    """Many gzip members one after another, as written by pigz -i and some registries' tools."""
     ZSTD = "zstd"
 
 

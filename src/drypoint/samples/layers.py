@@ -16,7 +16,7 @@ from ..fstree import Metadata
 from ..sinks.tar import END_OF_ARCHIVE, padding, pax_entry_header, pax_header, ustar_header
 
 DEFAULT_MTIME = 1_700_000_000_000_000_000
-"""2023-11-14T22:13:20Z, in nanoseconds: what an entry gets that names no time."""
+"""2023-11-14T22:13:20Z, in nanoseconds: the default time of an entry."""
 _GNU_MAGIC = b"ustar  \0"
 _NANOSECONDS = 1_000_000_000
 

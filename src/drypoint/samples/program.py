@@ -11,7 +11,7 @@ from typing import Final
 
 _LOAD_ADDRESS: Final = 0x400000
 _HEADERS: Final = 64 + 56
-"""The ELF header and one program header; the code follows at once."""
+"""The ELF header and one program header; the code follows directly."""
 _EM_X86_64: Final = 62
 _EM_AARCH64: Final = 183
 

@@ -49,8 +49,8 @@ OddRange = Literal[
     "short",
     "closed",
 ]
-"""A status; 206 without Content-Range, for the part or the whole; 206 for the whole; 206 whose Content-Range is right, before
-the whole; multipart/byteranges; a shorter part; or 416 to a range without an end, as go-containerregistry's registry does."""
+"""A status; 206 without Content-Range, for the part or the whole; 206 for the whole; 206 with the right Content-Range and the
+whole; multipart/byteranges; a shorter part; or 416 to a range without an end, as go-containerregistry's registry does."""
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import ToolError
 
 SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-"""Debian's own directories only: a program that shadows one of Debian's is not the one the facts were observed with."""
+"""Debian's own directories only, so that no other program shadows one of Debian's."""
 
 _PACKAGES = {
     "7zz": "7zip",

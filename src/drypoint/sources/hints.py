@@ -18,9 +18,9 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _GZIP_MAGIC = b"\x1f\x8b"
 _MODULUS = 1 << 32
 _HIGHEST_RATIO = 1030
-"""Deflate has at most 258 bytes for each two bits, and a little for its blocks. zstd has no bound, but no layer goes beyond."""
+"""Deflate has at most 258 bytes for each two bits, and some for its blocks. zstd has no bound, but no layer exceeds this."""
 _USUAL_RATIO = 8
-"""Of layers as a whole. More, together with a length beyond 4 GiB, is rather a blob of several members."""
+"""Of whole layers. More, together with a length beyond 4 GiB, indicates a blob of several members."""
 
 
 def blob_hint(compressed: int, read: Callable[[int, int], bytes]) -> int | None:

@@ -19,7 +19,7 @@ BLOCK = 512
 Read: TypeAlias = Callable[[int, int, str], bytes]
 _MAX_MEMBERS = 100_000
 _MAX_HEADER_BYTES = 1 << 20
-"""Of an extended header or long name: a million bytes are far more than any path."""
+"""Of an extended header or long name; far more than any path has."""
 _COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gunzip"),
     b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),

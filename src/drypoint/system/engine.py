@@ -19,13 +19,13 @@ from .settings import DEFAULT_DATA_ROOT, EngineSettings, Setting, read_settings
 
 DRIVER = "overlay2"
 OTHER_DRIVERS = ("aufs", "btrfs", "devicemapper", "fuse-overlayfs", "overlay", "zfs")
-"""Graph drivers whose directory, unless it is empty, keeps dockerd from starting next to overlay2's. vfs's does not."""
+"""Graph drivers with whose directory, if not empty, dockerd does not start next to overlay2's. vfs is not one of them."""
 ENGINES_DEFAULT = b"var/lib/docker"
 CONTAINERD_FLAG = b".docker-use-containerd-snapshotter"
-"""Home Assistant OS: in the root of the data partition, it turns containerd's store on and removes overlay2's at boot."""
+"""Home Assistant OS: in the root of the data partition, it enables containerd's store and removes overlay2's at boot."""
 
 CONTAINERD_SNAPSHOTS = b"containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots"
-"""Where a containerd that dockerd starts itself keeps images."""
+"""The images of a containerd that dockerd starts itself."""
 
 _MARKS_OF_A_SYSTEM = (b"etc/os-release", b"usr/lib/os-release", b"etc/fstab", b"etc/docker/daemon.json")
 _STORES_OF_A_SYSTEM = (b"docker/overlay2", b"balena/overlay2")

@@ -19,9 +19,9 @@ _UNIT_DIRECTORIES = (
     b"usr/lib/systemd/system",
     b"lib/systemd/system",
 )
-"""Where systemd looks, the first first: a unit or drop-in of the same name in a later one does not count."""
+"""systemd's directories in order of precedence: a unit or drop-in in an earlier one replaces that of the same name."""
 _DEFAULTS = (b"etc/default/docker", b"etc/conf.d/docker")
-"""What init scripts read: Debian's and, on OpenRC, Alpine's."""
+"""The files for init scripts: Debian's and, on OpenRC, Alpine's."""
 _PROGRAMS = ("dockerd", "balenad", "balena-engine-daemon")
 _LINE_CONTINUED = re.compile(r"\\\r?\n")
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")

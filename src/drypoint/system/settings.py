@@ -18,7 +18,7 @@ from .flags import engine_flags
 
 DEFAULT_DATA_ROOT = b"docker"
 _MAX_TEXT = 4096
-"""Characters of a path or a setting: as many as Linux takes."""
+"""Characters of a path or a setting: Linux's limit."""
 _ENGINES = (
     (b"etc/docker/daemon.json", (b"docker.service",)),
     (b"etc/balena-engine/daemon.json", (b"balena.service", b"balena-engine.service")),

@@ -16,7 +16,7 @@ _MEMBER = 4 << 20
 HUGE_BYTES = _ZEROS + 2
 """8 GiB of zeros between a ``<`` and a ``>``."""
 _DIFF_ID = Digest("sha256:ff94219d4ab32ec216fff40d29b68b3598fa48f2a01fd6613ae2e46616205bc0")
-"""Hashing the tar takes longer than all else here; engines and drypoint check this anyway."""
+"""A constant, because hashing the tar takes long; engines and drypoint check it anyway."""
 
 
 def huge_image() -> BuiltImage:

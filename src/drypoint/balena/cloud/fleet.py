@@ -26,7 +26,7 @@ LATEST = "latest"
 _MODELS = ("v7", "v6")
 _NUMBER = re.compile(r"[0-9]+")
 _LARGEST_ID = 2**31 - 1
-"""Ids are integer columns of the server's database, which fails at a larger one."""
+"""Ids are integer columns of the server's database, which fails for larger ones."""
 _UUID_LENGTH = 32
 _UUID = re.compile(r"[0-9a-f]{32}")
 _DIRECT_ACCESS = "is_directly_accessible_by__user/any(dau:1 eq 1)"

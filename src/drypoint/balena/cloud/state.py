@@ -20,7 +20,7 @@ from .client import CloudClient
 from .fleet import Device, Fleet
 
 FLEET_STATE_SINCE = "7.13.1"
-"""The version of open-balena-api from which on it gives the target state of a device yet to come."""
+"""The first version of open-balena-api with target states of fleets for devices to come."""
 _Object: TypeAlias = "dict[str, Json]"
 _UNKNOWN = frozenset((401, 404))
 _UNKNOWN_DEVICE = frozenset((304, 401, 404))

@@ -24,10 +24,10 @@ from .client import CloudClient
 
 _SCOPE = re.compile(r"repository:(.+):pull")
 _SCOPES_LENGTH = 6000
-"""Characters of scopes in one request: Node.js takes 16 KiB of line and headers, the login among them."""
+"""Characters of scopes in one request: Node.js accepts 16 KiB of request line and headers, with the login."""
 _LIFETIME_USED = 0.9
 _UNKNOWN_LIFETIME = 300.0
-"""Seconds that a token is used whose end it does not say."""
+"""Seconds for which a token without an expiry is used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from ...concurrency.pool import ordered_map
 from .sparse import image_chunks
 
 PIECE_SIZE = 1 << 20
-"""Bytes of a piece: large enough that its flush costs nothing, small enough to keep many cores busy."""
+"""Bytes of a piece: large enough that its flush costs little, small enough to keep many cores busy."""
 _WINDOW = 32 << 10
 _ZEROS = bytes(_WINDOW)
 _RAW = -15

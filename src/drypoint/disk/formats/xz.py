@@ -19,10 +19,10 @@ from ...concurrency.tasks import current
 from .sparse import image_chunks
 
 BLOCK_SIZE = 24 << 20
-"""Bytes of a block before compression: three times the largest dictionary of the usual levels, as xz itself takes them."""
+"""Bytes of a block before compression: three times the largest dictionary of the usual levels, as in xz."""
 _PIECE_SIZE = 1 << 20
 _MOST_WORKERS = 8
-"""More would want more memory than a build machine may have: each takes up to some 160 MiB."""
+"""Each takes up to 160 MiB of memory, which a build machine may not have for more."""
 _FLAGS = b"\x00\x04"
 _LZMA2 = 0x21
 _SIZES_PRESENT = 0xC0

@@ -25,7 +25,7 @@ _CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _LONGEST_COMMENT = 0xFFFF
 _MOST_DIRECTORY = 4 << 20
-"""Bytes of the largest central directory looked at. One that holds one disk image needs a few hundred."""
+"""The most bytes of a central directory. An archive with one disk image needs a few hundred."""
 _MASK32 = 0xFFFFFFFF
 _ENCRYPTED = 1 << 0
 _UTF8 = 1 << 11

@@ -13,7 +13,7 @@ from .deflate import Deflated
 
 _LIMIT = 0xFFFFFFFF
 _NARROW = _LIMIT - (8 << 20)
-"""Bytes of the largest content with 32-bit sizes: Deflate makes what cannot be compressed larger, by a thousandth at most."""
+"""The most bytes of content with 32-bit sizes: incompressible content grows by Deflate, by a thousandth at most."""
 _DESCRIPTOR_FOLLOWS, _UTF8 = 1 << 3, 1 << 11
 _DEFLATE = 8
 _UNIX = 3 << 8

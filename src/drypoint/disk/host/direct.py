@@ -21,11 +21,11 @@ from ...errors import DiskImageError
 from .read_write import copy_by_hand
 
 LEAST_SIZE = 32 << 20
-"""Bytes from which on it is worth it; what is smaller may stay in the cache, for whoever reads it next."""
+"""The least size for direct copies; smaller files may stay in the cache for the next reader."""
 # The alignment for disks and for mappings: pages of 16 and 64 KiB are common on ARM.
 _ALIGNMENT = max(4096, mmap.ALLOCATIONGRANULARITY)
 _LEAST_RUN = 1 << 20
-"""Bytes of a run of data from which on it is; each write waits for the disk."""
+"""The least run of data for direct copies, because each write waits for the disk."""
 _CHUNK_SIZE = 8 << 20
 # Several at once, so that the disk is busy while the next pages are looked up.
 _AT_ONCE = 3

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _SYNC_FILE_RANGE_WRITE = 2
-"""From linux/fs.h: begin with what is dirty, and wait for nothing."""
+"""From linux/fs.h: start writing dirty pages, without waiting."""
 _INTERVAL_SECONDS = 0.25
 
 

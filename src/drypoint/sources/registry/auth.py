@@ -28,9 +28,9 @@ from .credentials import Credentials, CredentialStore
 
 _CLIENT_ID = "drypoint"
 _DEFAULT_LIFETIME = 60.0
-"""Seconds a token lives when its answer does not say (token.md, ``expires_in``)."""
+"""The lifetime in seconds of a token without ``expires_in`` (token.md)."""
 _LIFETIME_USED = 0.9
-"""How much of a token's life is used, so that it does not lapse on its way."""
+"""The fraction of a token's lifetime that is used, so that it does not expire in transit."""
 _TOKEN = re.compile(r"[\x21-\x7e]{1,131072}")
 
 

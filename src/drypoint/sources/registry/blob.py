@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PART_ATTEMPTS = 3
 _PART_SECONDS = 10.0
-"""A part is only a hint: not worth waiting for as long as for a blob."""
+"""Short, because a part is only a hint."""
 
 
 def read_blob(client: RegistryClient, repository: str, blob: Descriptor) -> Iterator[bytes]:

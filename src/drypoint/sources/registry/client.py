@@ -41,7 +41,7 @@ _MAX_TOKEN_BYTES = 1 << 20
 _MAX_ERROR_BYTES = 64 << 10
 _PASSING = frozenset((408, 425, 429))
 _GREETINGS = 3
-"""How often a registry is asked for ``/v2/`` that cannot answer that."""
+"""Attempts for ``/v2/`` at a registry that cannot answer it."""
 _API = re.compile(r"(?:/.*)?/v2/")
 _SCOPE = re.compile(r"(?:/.*?)??/v2/(.+)/(?:manifests|blobs)/[^/]+")
 _DIGEST = re.compile(r"sha256:[a-f0-9]{64}")

@@ -21,14 +21,14 @@ from ...errors import AuthenticationError
 from ...go_json import JsonError, decode_base64, decode_go
 
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
-"""Under which Docker keeps the credentials of docker.io, a name from the days of its first protocol."""
+"""Docker's key for the credentials of docker.io, from its first protocol."""
 
 _MAX_CONFIG_BYTES = 4 << 20
 _HELPER_SECONDS = 60.0
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NOT_FOUND = b"credentials not found in native keychain"
 _IDENTITY_TOKEN_USER = "<token>"
-"""The user name by which a helper says that its secret is an identity token."""
+"""The user name that marks a helper's secret as an identity token."""
 
 
 @dataclass(frozen=True, slots=True)

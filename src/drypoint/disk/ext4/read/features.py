@@ -58,7 +58,7 @@ _RO_COMPAT = {
     0x10000: "orphan_present",
 }
 UNREADABLE_FEATURES = frozenset({"compression", "journal_dev", "dirdata"})
-"""Incompatible features known by name under which files would be misread; an unknown incompatible bit counts too."""
+"""Incompatible features with which files would be misread; unknown incompatible bits are refused too."""
 
 
 def feature_names(compat: int, incompat: int, ro_compat: int) -> frozenset[str]:

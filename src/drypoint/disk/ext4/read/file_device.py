@@ -14,7 +14,7 @@ from .block_maps import Extent
 from .reader import Ext4Reader
 
 MAX_EXTENTS = 1 << 18
-"""So many pieces at most: an honest disk image of that many would be in bits of a block or two."""
+"""The most extents: a real disk image with that many would be in fragments of a block or two."""
 
 
 class Ext4FileDevice:

@@ -41,7 +41,7 @@ _ACL_NAMED_TAGS, _ACL_PLAIN_TAGS = frozenset({0x02, 0x08}), frozenset({0x01, 0x0
 _ACL_NO_ID = 0xFFFFFFFF
 
 ValueReader = Callable[[int], tuple[Inode, bytes]]
-"""Gives the inode with that number, which must hold at most 64 KiB, and its content."""
+"""Returns the inode of that number, with at most 64 KiB, and its content."""
 
 
 class Attributes(msgspec.Struct, frozen=True):
