@@ -17,11 +17,12 @@ from ..disk import Device
 from ..errors import DrypointError, FilesystemError
 from ..fstree import Directory, Regular, TreeReader, join
 from ..inspection import InspectedPartition
+from ..system import root_directories
 from ..volumes.partitioned_disk import PartitionedDisk
 from .boot_config import CONFIG_FILE, MAX_CONFIG_BYTES
 from .boot_partition import BOOT_LABELS, boot_partitions, read_boot_file
 from .device_type import DeviceType, read_device_type
-from .os_root import ROOT_LABELS, assignments, find_supervisor_conf, root_directories, small_file
+from .os_root import ROOT_LABELS, assignments, find_supervisor_conf, small_file
 
 _OTHER_LABELS = ("resin-state", "resin-data", "flash-state", "flash-data", "balena-state", "balena-data")
 _FLASHER_PREFIX = "flash-"

@@ -7,21 +7,19 @@ is started. SUPERVISOR_VERSION is its version; before 2022 it was SUPERVISOR_TAG
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
 from ..disk import Device
 from ..errors import FilesystemError
-from ..fstree import Directory, Regular, TreeReader, join
+from ..fstree import Regular, TreeReader, join
+from ..system import root_directories
 from ..volumes.partitioned_disk import PartitionedDisk
 
 ROOT_LABELS = ("resin-rootA", "resin-rootB", "flash-rootA", "flash-rootB", "balena-rootA", "balena-rootB")
-_STORES = (b"docker/overlay2", b"balena/overlay2")
 _CONF_DIRECTORIES = (b"etc/balena-supervisor", b"etc/resin-supervisor")
 _MAX_SMALL_BYTES = 64 << 10
-_MAX_LOWER_BYTES = 16 << 10
-_MAX_LAYERS = 4096
 _MAX_TEXT = 200
 _ASSIGNMENT = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|(\S*))\s*""")
 
@@ -75,25 +73,6 @@ def find_supervisor_conf(reader: TreeReader, roots: Iterable[bytes], label: str)
                 image += f":{tag}" if image and tag and "@" not in image else ""
                 return SupervisorConf(f"/{directory.decode()}/supervisor.conf in {label}", image, version)
     return None
-
-
-def root_directories(reader: TreeReader) -> Iterator[bytes]:
-    """The paths that may be a root directory: the partition's root, and the layers of a store in it, uppermost first."""
-    yield b""
-    for store in _STORES:
-        stat = reader.lookup(store)
-        if stat is None or not isinstance(stat.entry, Directory):
-            continue
-        layers: list[tuple[int, bytes]] = []
-        for child in reader.children(stat.entry):
-            if isinstance(child.entry, Directory) and not child.entry.path.endswith(b"/l"):
-                # Each layer names those below it: the uppermost layer has the longest list.
-                lower = reader.lookup(join(child.entry.path, b"lower"))
-                size = lower.entry.size if lower is not None and isinstance(lower.entry, Regular) else 0
-                layers.append((-min(size, _MAX_LOWER_BYTES), join(child.entry.path, b"diff")))
-            if len(layers) > _MAX_LAYERS:
-                raise FilesystemError(f"{store.decode()} holds more than {_MAX_LAYERS} layers")
-        yield from (path for _, path in sorted(layers))
 
 
 def small_file(reader: TreeReader, path: bytes) -> str:

@@ -19,7 +19,7 @@ _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _SHORT = 19
 """``sha256:`` and twelve digits, as ``docker images`` shows."""
 _MAX_NAME = 512
-"""More than any engine takes for a reference; a damaged repositories.json may have megabytes."""
+"""More than any engine takes for a reference; a damaged store may have megabytes."""
 _MOST_NAMES = 50
 _FINDINGS_SHOWN = 10
 _SERVICES_SHOWN = 200

@@ -61,7 +61,7 @@ class Injection(msgspec.Struct, frozen=True):
         remove: paths that are removed first, in this order.
         space: what must be free then.
         replace: members that replace existing files, if there are any.
-        merge: members that are a repositories.json, to be merged with the existing one.
+        merge: members that hold what other images need too, to be merged with the existing file.
         additional_space: bytes that must be free at the end.
         shrink: whether unused space beyond that is given back.
     """

@@ -71,7 +71,7 @@ def pack(
         write: takes the next bytes, and has done with them when it returns; as long as it takes, nothing goes on.
         request: what goes into the archive; its *required_images* is not used.
         base_manifest: what :func:`~drypoint.base_manifest` has said of the base when it was built.
-        unseen: the base may hold a store that nobody knows: all layers go into the archive, and repositories.json is merged
+        unseen: the base may hold a store that nobody knows: all layers go into the archive, and its names are merged
             when it is injected. What the base has of the same layers stays as orphans, which balenaEngine removes at start.
 
     Raises:

@@ -23,8 +23,8 @@ _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _MAX_NAME = 255
 _MAX_TARGET = 4095
-_MAX_PATH = _MAX_TARGET - len("/var/lib/docker/overlay2//diff/") - 64
-"""After unpacking, the engine walks the layer by paths from the host's root, which Linux bounds."""
+_MAX_PATH = 4000
+"""After unpacking, the engine walks the layer by paths from the host's root, of which Linux takes 4,095 bytes."""
 _MAX_TIME = (1 << 63) - 1
 _GO_ZERO_TIME = -62_135_596_800 * 1_000_000_000
 _UTIME_OMIT_AS_TIME = (1 << 30) - 2

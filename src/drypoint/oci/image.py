@@ -79,7 +79,7 @@ class Image(msgspec.Struct, frozen=True):
     """A resolved image: everything but the layers' bytes.
 
     Attributes:
-        references: every name that repositories.json must have for it, each with a tag or a digest, never both.
+        references: every name that the store must have for it, each with a tag or a digest, never both.
         tags: additional names, as made by ``docker tag``.
         repository: the repository of its blobs, for the engine's distribution records; None if it is not from a registry.
     """

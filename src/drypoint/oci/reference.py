@@ -1,7 +1,7 @@
 """Image references, as users write them and as the engine stores them.
 
-Grammar: github.com/distribution/reference, reference.go. The familiar form of a name (``alpine``) is the one in
-repositories.json; its canonical form (``docker.io/library/alpine``) is the one in requests to a registry.
+Grammar: github.com/distribution/reference, reference.go. The familiar form of a name (``alpine``) is the one that
+the engine records; its canonical form (``docker.io/library/alpine``) is the one in requests to a registry.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Reference(msgspec.Struct, frozen=True):
 
     @property
     def familiar_name(self) -> str:
-        """The name in repositories.json, ``alpine``."""
+        """The name as the engine records it, ``alpine``."""
         if self.domain != DEFAULT_DOMAIN:
             return self.name
         return self.path.removeprefix(_OFFICIAL_PREFIX) if self.path.count("/") == 1 else self.path

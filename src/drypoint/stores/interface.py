@@ -172,6 +172,13 @@ class Store(Protocol):
     def unread(self) -> ReadStore:
         """The same as an empty store, where the tree cannot be read."""
 
+    def layer_roots(self, reader: TreeReader) -> Iterator[bytes]:
+        """The directories that hold the files of layers, uppermost first, without reading the store otherwise.
+
+        Raises:
+            FilesystemError: the tree cannot be read, or has more layers than anything real.
+        """
+
     @property
     def merge_limit(self) -> int:
         """Most bytes of a file that is merged."""

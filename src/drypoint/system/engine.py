@@ -7,6 +7,7 @@ dockerd 20.10.24 (tests/engine/test_base_engine.py).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -15,6 +16,7 @@ from ..fstree import Directory, Symlink, TreeReader, clean_path, follow_links, j
 from ..text import printable
 from ..volumes.volume import PartitionVolume
 from .mounts import Mount, covering, read_mounts
+from .roots import root_directories
 from .settings import DEFAULT_DATA_ROOT, EngineSettings, Setting, read_settings
 
 DRIVER = "overlay2"
@@ -28,9 +30,7 @@ CONTAINERD_SNAPSHOTS = b"containerd/daemon/io.containerd.snapshotter.v1.overlayf
 """The images of a containerd that dockerd starts itself."""
 
 _MARKS_OF_A_SYSTEM = (b"etc/os-release", b"usr/lib/os-release", b"etc/fstab", b"etc/docker/daemon.json")
-_STORES_OF_A_SYSTEM = (b"docker/overlay2", b"balena/overlay2")
-"""balenaOS keeps its root file system as an image in a store of its own."""
-_MAX_LAYERS = 64
+_MOST_ROOTS = 65
 
 
 class Obstacle(msgspec.Struct, frozen=True):
@@ -92,7 +92,8 @@ def _other_systems(volume: PartitionVolume) -> Iterator[_System]:
             continue
         try:
             reader = other.reader(allow_dirty=True)
-            roots = [b"", *(_roots_in_stores(reader) if "root" in other.filesystem.label.lower() else ())]
+            most = _MOST_ROOTS if "root" in other.filesystem.label.lower() else 1
+            roots = tuple(islice(root_directories(reader), most))
             found = (_system(reader, root, other) for root in roots)
             system = next((system for system in found if system is not None), None)
         except DiskImageError:
@@ -100,16 +101,6 @@ def _other_systems(volume: PartitionVolume) -> Iterator[_System]:
             continue
         if system is not None:
             yield system
-
-
-def _roots_in_stores(reader: TreeReader) -> Iterator[bytes]:
-    for store in _STORES_OF_A_SYSTEM:
-        stat = reader.lookup(store)
-        if stat is not None and isinstance(stat.entry, Directory):
-            for count, child in enumerate(reader.children(stat.entry)):
-                if count == _MAX_LAYERS:
-                    break
-                yield join(child.entry.path, b"diff")
 
 
 def _system(reader: TreeReader, root: bytes, volume: PartitionVolume) -> _System | None:

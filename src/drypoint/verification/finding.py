@@ -50,7 +50,7 @@ class FileSystemVerdict(msgspec.Struct, frozen=True):
 class ImageVerdict(msgspec.Struct, frozen=True):
     """What the device will do with an image: load it, or silently drop it and fetch it again.
 
-    ``references`` are the names that repositories.json has for it.
+    ``references`` are the names that the store has for it.
     """
 
     image_id: Digest

@@ -66,7 +66,7 @@ class RegistrySource:
     def resolve(self, reference: Reference, platform: Platform) -> Image:
         """The image that *reference* names, for *platform*.
 
-        ``references`` is what the engine records in repositories.json: the tag, if one was requested, and the digest that the
+        ``references`` is what the engine records of it: the tag, if one was requested, and the digest that the
         reference resolves to, which is the index's if it is one. As in the engine, a tag next to a digest is dropped, and an
         image without an index is taken whatever its platform.
 

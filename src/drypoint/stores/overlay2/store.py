@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -15,6 +15,7 @@ from ..contents import StoreContents
 from ..listing import StoreListing
 from . import paths as layout
 from .kept_layers import kept_layers
+from .layer_roots import layer_roots
 from .listed import list_store
 from .planned_store import StorePlan
 from .reading import StoreReader
@@ -43,6 +44,9 @@ class Overlay2(msgspec.Struct, frozen=True):
 
     def merge(self, present: bytes, added: bytes) -> bytes:
         return merge_repositories_files(present, added)
+
+    def layer_roots(self, reader: TreeReader) -> Iterator[bytes]:
+        return layer_roots(reader, self.root)
 
     def unread(self) -> Overlay2Store:
         return Overlay2Store.of(StoreState(self.root))
