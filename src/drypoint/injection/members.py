@@ -119,7 +119,7 @@ class Injector:
 
     def _merged(self, entry: Regular, content: Content | None) -> tuple[Regular, Content]:
         if entry.size > self._store.merge_limit:
-            raise FilesystemError(f"it has {entry.size} bytes, too many for a {_name(entry.path)}")
+            raise FilesystemError(f"it has {entry.size} bytes, too many for a {_name(self._store.names_path)}")
         added = b"".join(bytes(piece) for piece in content or ())
         merged = self._store.merge(self._present.get(entry.path, b""), added)
         return Regular(entry.path, entry.metadata, len(merged)), (merged,)

@@ -298,7 +298,7 @@ def _content(reader: TreeReader, path: bytes, store: Store) -> bytes:
     if stat is None or not isinstance(stat.entry, Regular):
         return b""
     if stat.entry.size > store.merge_limit:
-        name = path.rpartition(b"/")[2].decode("utf-8", "backslashreplace")
+        name = store.names_path.rpartition(b"/")[2].decode("utf-8", "backslashreplace")
         raise StoreError(f"{path!r} has {stat.entry.size} bytes, too many for a {name}")
     return b"".join(bytes(piece) for piece in reader.read(stat))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from drypoint.digest import Digest, digest_of
-from drypoint.errors import ContentError, DigestMismatchError, LayerError, TransferError
+from drypoint.errors import ContentError, DigestMismatchError, LayerError, NoSpaceError, TransferError
 from drypoint.layers import tar_chunks, verified
 from drypoint.oci import Descriptor, Layer
 
@@ -96,6 +96,43 @@ def test_a_good_layer_comes_through_whole() -> None:
         assert b"".join(chunks) == TAR
         assert chunks.trace.compression == "gzip"
         assert list(chunks) == []
+    assert blob.closed
+
+
+def test_one_pass_gives_the_blob_and_its_tar() -> None:
+    copied: list[bytes] = []
+    blob = Watched(cut(BLOB))
+    with tar_chunks(blob, layer_of(), "layer", copied.append) as chunks:
+        assert b"".join(chunks) == TAR
+    assert b"".join(copied) == BLOB
+    assert blob.taken == len(copied) + 1
+    assert blob.closed
+
+
+def test_a_blob_is_only_vouched_for_by_a_clean_end() -> None:
+    copied: list[bytes] = []
+    with tar_chunks(cut(BLOB), layer_of(digest=WRONG), "layer", copied.append) as chunks:
+        with pytest.raises(DigestMismatchError):
+            list(chunks)
+    assert b"".join(copied) == BLOB
+
+
+def test_bytes_beyond_the_announced_size_reach_nobody() -> None:
+    copied: list[bytes] = []
+    with tar_chunks(cut(BLOB), layer_of(size=150_000), "layer", copied.append) as chunks:
+        with pytest.raises(ContentError, match="more than the 150000 bytes"):
+            list(chunks)
+    assert b"".join(copied) == BLOB[:100_000]
+
+
+def test_a_blob_that_cannot_be_kept_ends_the_reading() -> None:
+    def full(chunk: bytes) -> None:
+        raise NoSpaceError("no space for the blob")
+
+    blob = Watched(cut(BLOB))
+    with tar_chunks(blob, layer_of(), "layer", full) as chunks:
+        with pytest.raises(NoSpaceError):
+            list(chunks)
     assert blob.closed
 
 
