@@ -198,7 +198,7 @@ def members(
                 where = f", or something else follows its part {index - 1}" if index > 1 and fed == len(data) else ""
                 raise error(f"{what}: the {kind} stream is damaged{where}: {cause}") from cause
             except MemoryError as cause:
-                raise error(f"{what}: the {kind} stream wants more memory than is allowed") from cause
+                raise error(f"{what}: the {kind} stream needs more memory than is allowed") from cause
             if output:
                 yield output
             data = member.unused_data if member.eof else b""

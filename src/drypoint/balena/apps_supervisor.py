@@ -44,7 +44,7 @@ def supervisor_of(
             )
         if found is None:
             raise UsageError(
-                "the version of the Supervisor on the disk image is not known, and so not which version of apps.json it reads: "
+                "the version of the Supervisor on the disk image is not known, and with it the version of apps.json to write: "
                 f"its root file system has no supervisor.conf, no tag {REPOSITORY}:VERSION is in its store, and no "
                 "image has that label. "
                 "Give it with --supervisor-version (on a device, balena-engine images shows it)"

@@ -104,7 +104,7 @@ def _with_inner(disk: PartitionedDisk, found: Inspection, data_root: bytes | Non
         compression = probe_compressed(inner)
         if compression is not None:
             path = container.path.decode("utf-8", "backslashreplace")
-            note = f"the disk image that is installed, /{path}, is {compression}-compressed, and not looked into"
+            note = f"the disk image that is installed, /{path}, is {compression}-compressed, and was not inspected"
             return replace(found, notes=(*found.notes, note))
         # Only one level: an inner flasher is not followed.
         inside = InnerInspection(outer.number, container.path, _inspect(PartitionedDisk(inner), None, data_root))

@@ -232,7 +232,7 @@ class Window:
     def __init__(self, device: Device, offset: int, size: int, *, name: str | None = None) -> None:
         if offset < 0 or size < 0 or offset + size > device.size:
             raise DiskImageError(
-                f"{device.name}: bytes {offset} to {offset + size} are wanted, but it has {device.size} bytes"
+                f"{device.name}: bytes {offset} to {offset + size} are needed, but it has {device.size} bytes"
             )
         self._device = device
         self._offset = offset

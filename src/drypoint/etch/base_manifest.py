@@ -89,7 +89,7 @@ def parse_base_manifest(content: bytes, name: str) -> BaseManifest:
     try:
         document = json_decoder(_Document).decode(content)
         if document.format != FORMAT:
-            raise ValueError(f"it is of format {document.format}, and this drypoint knows {FORMAT}")
+            raise ValueError(f"it is of format {document.format}, and this drypoint supports {FORMAT}")
         _check(document)
         store = load_store(document.store)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError, ContentError) as error:

@@ -171,7 +171,7 @@ def parse_manifest(content: bytes, what: str) -> Manifest:
         raise ContentError(f"{what}: its manifest.json is not well formed: {error}") from error
     if raw.format is not None and not 1 <= raw.format <= FORMAT:
         raise ContentError(
-            f"{what} is of format {raw.format}, and this drypoint knows formats up to {FORMAT}: inject it with a newer one"
+            f"{what} is of format {raw.format}, and this drypoint supports formats up to {FORMAT}: inject it with a newer one"
         )
     try:
         injections = tuple(_injection(one) for one in raw.inject)

@@ -259,12 +259,12 @@ class EtchReader:
         what, _, full = text.partition(b" ")
         place, path = self._place(full)
         if place != directory or not path or b".." in path.split(b"/") or b"" in path.split(b"/"):
-            raise self._refusal(name, f"wants to change {full[:200]!r}, which is not in its partition")
+            raise self._refusal(name, f"would change {full[:200]!r}, which is not in its partition")
         if what == b"remove":
             return Removal(path)
         if what == b"settle":
             return Settlement(path)
-        raise self._refusal(name, f"wants {what[:50]!r} to be done before it, which is not known")
+        raise self._refusal(name, f"has the unknown command {what[:50]!r} before it")
 
     def _place(self, name: bytes) -> tuple[bytes, bytes]:
         """For a clean name, the directory in inject/ and the path in the partition."""
@@ -274,7 +274,7 @@ class EtchReader:
             hint = "" if b"/inject/" not in name else f" (give tar the directory {below} as a whole, or use its -C)"
             raise self._refusal(
                 name,
-                f"lies outside {below}/<partition number>/{hint}: after the one disk image, an archive holds nothing else",
+                f"is outside {below}/<partition number>/{hint}: after the one disk image, an archive holds nothing else",
             )
         return directory, path
 
@@ -325,7 +325,7 @@ class EtchReader:
 
 def _owner(number: int) -> int:
     if not 0 <= number <= _MAX_ID:
-        raise ValueError(f"belongs to the user or group {number}, which Linux does not know")
+        raise ValueError(f"belongs to the user or group {number}, which Linux does not support")
     return number
 
 

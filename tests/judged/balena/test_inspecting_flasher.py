@@ -100,7 +100,7 @@ def test_a_compressed_one_is_named(tmp_path: Path) -> None:
     flasher = build_flasher_image(tmp_path / "flasher.img", packed, suffix=".gz")
     found = inspect(flasher.disk.path)
     assert found.inner is None
-    note = f"the disk image that is installed, /{flasher.path}, is gzip-compressed, and not looked into"
+    note = f"the disk image that is installed, /{flasher.path}, is gzip-compressed, and was not inspected"
     assert found.notes == (note,)
     assert [one.label for one in found.disk.partitions][:2] == ["flash-boot", "flash-rootA"]
 

@@ -120,7 +120,7 @@ def test_paths_as_they_were_given_to_tar(place: Path, tar: str) -> None:
     refused(
         make(place, tar, "cf", "test.tar", str(place / "image.img"), str(work / "inject/6/file")),
         ContentError,
-        r"lies outside inject/<partition number>/ \(give tar the directory inject as a whole, or use its -C\)",
+        r"is outside inject/<partition number>/ \(give tar the directory inject as a whole, or use its -C\)",
     )
     refused(
         make(place, tar, "cf", "test.tar", str(work / "inject"), str(place / "image.img")),
@@ -386,8 +386,8 @@ def link(name: str, target: str, kind: bytes = tarfile.LNKTYPE) -> tarfile.TarIn
         ([("inject/data/f", b"")], ContentError, "inject/data is not a partition"),
         ([("inject/6/../5/f", b"")], ContentError, r"inject/6/../5/f leads upwards with '..'"),
         ([("/inject/6/f", b"")], ContentError, "/inject/6/f has an absolute path"),
-        ([("other.img", b"x")], ContentError, "other.img lies outside inject/.*after the one disk image"),
-        ([("injected/6/f", b"")], ContentError, "injected/6/f lies outside inject/"),
+        ([("other.img", b"x")], ContentError, "other.img is outside inject/.*after the one disk image"),
+        ([("injected/6/f", b"")], ContentError, "injected/6/f is outside inject/"),
         ([("inject/f", b"")], ContentError, "the root of a partition, and is not a directory"),
         ([("inject/6/f", b""), ("inject/6/f", b"")], FilesystemError, "/f is there already"),
         ([("inject/6/docker", b"")], FilesystemError, "/docker is a directory on the partition"),

@@ -99,7 +99,7 @@ def test_manifests_read_back(manifest: Manifest) -> None:
         ("", "not well formed"),
         ("[" * 10_000, "not well formed"),
         ({}, "required field `inject`"),
-        ({"format": 2, "inject": []}, "is of format 2, and this drypoint knows formats up to 1: inject it with a newer one"),
+        ({"format": 2, "inject": []}, "is of format 2, and this drypoint supports formats up to 1: inject it with a newer one"),
         ({"inject": [{"inject": 6}]}, "inject/6 has neither the number of a partition nor its name"),
         ({"inject": [{"inject": "../6", "partition": 6}]}, "not a name of a directory"),
         ({"inject": [{"inject": 6, "partition": 6}, {"inject": "6", "partition": 5}]}, "named twice"),
@@ -262,9 +262,9 @@ def test_steps_before_a_member_stay_in_its_partition() -> None:
     (found, _), = read(member(b"remove inject/6/a/b")).members()  # fmt: skip
     assert [step.path for step in found.before] == [b"a/b"]
     for before in (b"remove inject/5/a", b"remove inject/6", b"remove inject/6/../5/a", b"remove /etc", b"settle x"):
-        with pytest.raises(ContentError, match=r"wants to change|lies outside"):
+        with pytest.raises(ContentError, match=r"would change|is outside"):
             list(read(member(before)).members())
-    with pytest.raises(ContentError, match="wants b'format' to be done"):
+    with pytest.raises(ContentError, match="the unknown command b'format'"):
         list(read(member(b"format inject/6/a")).members())
 
 

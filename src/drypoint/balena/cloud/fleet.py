@@ -142,7 +142,7 @@ class CloudModel:
                     return [json_decoder(shape).decode(row) for row in rows]
                 except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
                     raise SourceError(
-                        f"{self.client.settings.host}{path} answers with rows that lack what was asked for"
+                        f"{self.client.settings.host}{path} answers with rows that lack requested fields"
                     ) from None
             self._version += 1
 

@@ -156,7 +156,7 @@ class _Writing:
         if needed > free:
             raise NoSpaceError(
                 f"the FAT file system of {self._copy.name} has {free * table.cluster_size} bytes free, and {', '.join(wanted)} "
-                f"need {needed * table.cluster_size}; take away what is not needed there, or give smaller files"
+                f"need {needed * table.cluster_size}; remove files there that are not needed, or give smaller ones"
             )
 
     def _put(self, path: str, content: bytes) -> None:
@@ -169,8 +169,8 @@ class _Writing:
     def _check(self, outcome: Outcome, path: str) -> None:
         if any(text in outcome.said for text in _FULL):
             raise NoSpaceError(
-                f"the FAT file system of {self._copy.name} has no room for {path}: mtools says {outcome.said[-200:]!r}; "
-                "take away what is not needed there"
+                f"the FAT file system of {self._copy.name} has no space for {path}: mtools says {outcome.said[-200:]!r}; "
+                "remove files there that are not needed"
             )
         if outcome.status != 0:
             raise FilesystemError(
