@@ -15,7 +15,7 @@ from uuid import UUID
 import fastcrc
 
 from drypoint.disk import PartitionKind, describe, find_partition, plan_growth, probe, probe_partitions, read_table
-from drypoint.disk.ext4 import Ext4Reader
+from drypoint.disk.ext4.read.reader import Ext4Reader
 from drypoint.disk.formats.foreign import foreign_format
 from drypoint.disk.probe import probe_compressed
 from drypoint.disk.tables.gpt import REVISION, GptEntry, GptHeader, pack_entry

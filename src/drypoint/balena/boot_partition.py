@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from ..disk import Device, Partition, Window
 from ..disk.fat.files import read_fat_file
-from ..disk.probe import FilesystemInfo
+from ..disk.filesystem_info import FilesystemInfo
 
 BOOT_LABELS = ("resin-boot", "flash-boot", "balena-boot")
 

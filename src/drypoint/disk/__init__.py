@@ -1,10 +1,11 @@
 """Disk images: devices, partition tables, growth, and file systems. Knows nothing of containers."""
 
 from .device import Device, FileDevice, GrowableDevice, TrimmableDevice, Window
+from .filesystem_info import FilesystemInfo, FilesystemKind
 from .host.copies import copy_sparse, data_extents
 from .host.in_place import in_place
 from .host.output import whole_file
-from .probe import FilesystemInfo, FilesystemKind, probe
+from .probe import probe
 from .tables.growth import GrowthPlan, TableWrite, apply_growth, apply_shrink, plan_growth, plan_shrink
 from .tables.moving import Move, move_range
 from .tables.partitions import (

@@ -6,74 +6,19 @@ Format" 1.03; of the others only magic number, label and UUID are read.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
-from enum import StrEnum
 from uuid import UUID
 
 import msgspec
 
 from ..decompression import PEEK, compression_of
 from .device import Device
+from .ext4.read.features import feature_names
+from .ext4.read.superblock_fields import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, SuperblockFields, superblock_fields
+from .fat.boot_sector import parse_boot_sector
+from .filesystem_info import FilesystemInfo, FilesystemKind
 
 PROBED_BYTES = 68 * 1024
-
-
-class FilesystemKind(StrEnum):
-    """Known file systems, and containers that take a file system's place."""
-
-    EXT2 = "ext2"
-    EXT3 = "ext3"
-    EXT4 = "ext4"
-    EXT_JOURNAL = "journal of an ext file system elsewhere"
-    FAT12 = "FAT12"
-    FAT16 = "FAT16"
-    FAT32 = "FAT32"
-    FAT_ATARI = "FAT in its Atari variant"
-    EXFAT = "exFAT"
-    NTFS = "NTFS"
-    LUKS1 = "LUKS1"
-    LUKS2 = "LUKS2"
-    LVM = "LVM physical volume"
-    BTRFS = "btrfs"
-    F2FS = "f2fs"
-    XFS = "XFS"
-    SQUASHFS = "squashfs"
-    EROFS = "EROFS"
-    ISO9660 = "ISO 9660"
-    SWAP = "swap"
-
-    @property
-    def is_ext(self) -> bool:
-        return self in (FilesystemKind.EXT2, FilesystemKind.EXT3, FilesystemKind.EXT4)
-
-    @property
-    def is_luks(self) -> bool:
-        return self in (FilesystemKind.LUKS1, FilesystemKind.LUKS2)
-
-    @property
-    def is_fat(self) -> bool:
-        return self in (FilesystemKind.FAT12, FilesystemKind.FAT16, FilesystemKind.FAT32)
-
-
-class FilesystemInfo(msgspec.Struct, frozen=True):
-    """A superblock's own description; only the magic number and what reading needs are checked.
-
-    *size* and *block_size* are in bytes, 0 where they are not read from that format's superblock. *features* are named as
-    dumpe2fs names them (ext only); unknown bits appear as ``FEATURE_C12`` and the like, as there.
-    """
-
-    kind: FilesystemKind
-    label: str = ""
-    uuid: str = ""
-    block_size: int = 0
-    size: int = 0
-    features: tuple[str, ...] = ()
-
-
-def kind_name(filesystem: FilesystemInfo | None) -> str:
-    """What messages say that a partition holds."""
-    return "no known file system" if filesystem is None else filesystem.kind.value
 
 
 def probe(device: Device) -> FilesystemInfo | None:
@@ -112,9 +57,9 @@ def probe_backup(device: Device) -> BackupSuperblock | None:
         offset = block * block_size
         if offset + 1024 > device.size:
             return None
-        superblock = device.read(offset, 1024)
-        info = _ext(bytes(1024) + superblock, device)
-        if info is not None and info.block_size == block_size and superblock[90:92] == b"\1\0":
+        fields = superblock_fields(device.read(offset, SUPERBLOCK_SIZE))
+        info = None if fields is None or fields.group_number != 1 else _ext_info(fields)
+        if info is not None and info.block_size == block_size:
             return BackupSuperblock(block, block_size, info)
     return None
 
@@ -128,159 +73,49 @@ def probe_compressed(device: Device) -> str | None:
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 """A member, the end of an archive without members, and the first part of a split archive."""
 
-_EXT_COMPAT = {
-    0: "dir_prealloc",
-    1: "imagic_inodes",
-    2: "has_journal",
-    3: "ext_attr",
-    4: "resize_inode",
-    5: "dir_index",
-    6: "lazy_bg",
-    8: "snapshot_bitmap",
-    9: "sparse_super2",
-    10: "fast_commit",
-    11: "stable_inodes",
-    12: "orphan_file",
-}
-_EXT_INCOMPAT = {
-    0: "compression",
-    1: "filetype",
-    2: "needs_recovery",
-    3: "journal_dev",
-    4: "meta_bg",
-    6: "extent",
-    7: "64bit",
-    8: "mmp",
-    9: "flex_bg",
-    10: "ea_inode",
-    12: "dirdata",
-    13: "metadata_csum_seed",
-    14: "large_dir",
-    15: "inline_data",
-    16: "encrypt",
-    17: "casefold",
-}
-_EXT_RO_COMPAT = {
-    0: "sparse_super",
-    1: "large_file",
-    3: "huge_file",
-    4: "uninit_bg",
-    5: "dir_nlink",
-    6: "extra_isize",
-    7: "snapshot",
-    8: "quota",
-    9: "bigalloc",
-    10: "metadata_csum",
-    11: "replica",
-    12: "read-only",
-    13: "project",
-    14: "shared_blocks",
-    15: "verity",
-    16: "orphan_present",
-}
 _EXT_BLOCK_SIZES = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
+_HAS_JOURNAL = 1 << 2
 _JOURNAL_DEV = 1 << 3
 # Features that ext3 and ext2 know; any other makes it ext4, as blkid(8) judges.
 _EXT3_INCOMPAT = 1 << 1 | 1 << 2 | 1 << 4
 _EXT3_RO_COMPAT = 1 << 0 | 1 << 1 | 1 << 2
 
 
-def _feature_names(bits: int, names: dict[int, str], letter: str) -> list[str]:
-    return [names.get(bit, f"FEATURE_{letter}{bit}") for bit in range(32) if bits & 1 << bit]
-
-
 def _ext(head: bytes, _: Device) -> FilesystemInfo | None:
-    superblock = head[1024:2048]
-    if superblock[56:58] != b"\x53\xef":
+    fields = superblock_fields(head[SUPERBLOCK_OFFSET : SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE])
+    return None if fields is None else _ext_info(fields)
+
+
+def _ext_info(fields: SuperblockFields) -> FilesystemInfo | None:
+    if fields.log_block_size >= len(_EXT_BLOCK_SIZES):
         return None
-    compat, incompat, ro_compat = struct.unpack_from("<III", superblock, 92)
-    (log_block_size,) = struct.unpack_from("<I", superblock, 24)
-    if log_block_size > 6:
-        return None
-    if incompat & _JOURNAL_DEV:
-        kind = FilesystemKind.EXT_JOURNAL
-    elif incompat & ~_EXT3_INCOMPAT or ro_compat & ~_EXT3_RO_COMPAT:
-        kind = FilesystemKind.EXT4
-    else:
-        kind = FilesystemKind.EXT3 if compat & 1 << 2 else FilesystemKind.EXT2
-    (blocks,) = struct.unpack_from("<I", superblock, 4)
-    if incompat & 1 << 7:
-        blocks |= int.from_bytes(superblock[0x150:0x154], "little") << 32
-    block_size = 1024 << log_block_size
+    block_size = _EXT_BLOCK_SIZES[fields.log_block_size]
     return FilesystemInfo(
-        kind,
-        label=_text(superblock[120:136]),
-        uuid=_uuid(superblock[104:120]),
+        _ext_kind(fields),
+        label=_text(fields.label),
+        uuid=_uuid(fields.uuid),
         block_size=block_size,
-        size=blocks * block_size,
-        features=tuple(
-            _feature_names(compat, _EXT_COMPAT, "C")
-            + _feature_names(incompat, _EXT_INCOMPAT, "I")
-            + _feature_names(ro_compat, _EXT_RO_COMPAT, "R")
-        ),
+        size=fields.blocks_count * block_size,
+        features=feature_names(fields.compat, fields.incompat, fields.ro_compat),
     )
 
 
-_ATARI_JUMP = b"\x60\x1c"
-"""``bra.s``: the start of a boot sector by ``mkfs.vfat -A``."""
+def _ext_kind(fields: SuperblockFields) -> FilesystemKind:
+    if fields.incompat & _JOURNAL_DEV:
+        return FilesystemKind.EXT_JOURNAL
+    if fields.incompat & ~_EXT3_INCOMPAT or fields.ro_compat & ~_EXT3_RO_COMPAT:
+        return FilesystemKind.EXT4
+    return FilesystemKind.EXT3 if fields.compat & _HAS_JOURNAL else FilesystemKind.EXT2
 
 
 def _fat(head: bytes, device: Device) -> FilesystemInfo | None:
-    is_atari = head[:2] == _ATARI_JUMP
-    if not is_atari and (head[510:512] != b"\x55\xaa" or head[0] not in (0xEB, 0xE9)):
+    sector = parse_boot_sector(head)
+    if sector is None:
         return None
-    (
-        sector_size,
-        sectors_per_cluster,
-        reserved,
-        fats,
-        root_entries,
-        sectors_16,
-        media,
-        fat_size_16,
-    ) = struct.unpack_from("<HBHBHHBH", head, 11)
-    sectors_32, fat_size_32 = struct.unpack_from("<II", head, 32)
-    if (
-        sector_size not in (512, 1024, 2048, 4096)
-        or sectors_per_cluster not in (1, 2, 4, 8, 16, 32, 64, 128)
-        or not fats
-        or not reserved
-        or (media != 0xF0 and media < 0xF8)
-    ):
-        return None
-    sectors = sectors_16 or sectors_32
-    fat_size = fat_size_16 or fat_size_32
-    root_sectors = -(-root_entries * 32 // sector_size)
-    data_start = reserved + fats * fat_size + root_sectors
-    if not fat_size or sectors <= data_start:
-        return None
-    clusters = (sectors - data_start) // sectors_per_cluster
-    if not fat_size_16:
-        kind = FilesystemKind.FAT32
-        root_cluster = struct.unpack_from("<I", head, 44)[0]
-        root_offset = (data_start + (root_cluster - 2) * sectors_per_cluster) * sector_size
-        root_length = sectors_per_cluster * sector_size
-        boot = 64
-    else:
-        kind = FilesystemKind.FAT12 if clusters < 4085 else FilesystemKind.FAT16
-        root_offset = (data_start - root_sectors) * sector_size
-        root_length = root_entries * 32
-        boot = 36
-    if is_atari:
-        # It numbers clusters in 16 bits where others use 12, and its boot sector has no signature.
-        kind = FilesystemKind.FAT_ATARI
-    has_extended_boot = head[boot + 2] == 0x29
-    serial = head[boot + 3 : boot + 7][::-1].hex().upper() if has_extended_boot else ""
-    boot_label = _oem_text(head[boot + 7 : boot + 18]) if has_extended_boot else ""
+    boot_label = _oem_text(sector.label)
     # Tools set the root directory's volume entry; the boot sector's copy is often stale.
-    label = _fat_root_label(device, root_offset, root_length) or ("" if boot_label == "NO NAME" else boot_label)
-    return FilesystemInfo(
-        kind,
-        label=label,
-        uuid=f"{serial[:4]}-{serial[4:]}" if serial else "",
-        block_size=sectors_per_cluster * sector_size,
-        size=sectors * sector_size,
-    )
+    label = _fat_root_label(device, *sector.root_directory) or ("" if boot_label == "NO NAME" else boot_label)
+    return FilesystemInfo(sector.kind, label, sector.serial, sector.cluster_size, sector.size)
 
 
 def _fat_root_label(device: Device, offset: int, length: int) -> str:

@@ -13,7 +13,7 @@ from ..disk import (
     probe_partitions,
     read_table,
 )
-from ..disk.probe import kind_name
+from ..disk.filesystem_info import kind_name
 from ..errors import FilesystemError
 from .target import Container
 from .volume import PartitionVolume

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from ..disk import Device, FilesystemInfo, Partition, Window
 from ..disk.ext4.read.file_device import Ext4FileDevice, ext4_file
 from ..disk.ext4.read.reader import Ext4Reader
-from ..disk.ext4.resize.geometry import Geometry, read_geometry
+from ..disk.ext4.resize.geometry import Geometry, geometry_of
 from ..disk.ext4.resize.grow import check_filesystem, check_unmounted
-from ..disk.ext4.write.superblock import external_journal, read_superblock, why_unclean
+from ..disk.ext4.write.superblock import Superblock, check_writable, load_superblock
 from ..disk.tables.tail import pad_missing_tail
 from ..errors import FilesystemError
 
@@ -63,7 +63,12 @@ class Volume:
             FilesystemError: they make no sense.
             DiskImageError: the device cannot be read.
         """
-        return read_geometry(self.window)
+        return geometry_of(self._superblock, self.window.name)
+
+    @cached_property
+    def _superblock(self) -> Superblock:
+        """As the writer has it: what is checked before writing; the reader has its own."""
+        return load_superblock(self.window)
 
     def check_unmounted(self) -> None:
         """Refuse a file system that was not unmounted in order.
@@ -119,11 +124,11 @@ class PartitionVolume(Volume):
             OutputError: no room for the copy that e2fsck needs of what lies scattered.
         """
         self.check_journal()
-        reason = why_unclean(self.window)
+        reason = self._superblock.why_unclean
         if reason is not None:
             raise FilesystemError(f"{self.name} {reason}. {_WAY_OUT}")
-        superblock = read_superblock(self.window, f"partition {self.number} of {self.disk.device.name}")
-        if not superblock.filetype:
+        check_writable(self._superblock, self.window, f"partition {self.number} of {self.disk.device.name}")
+        if not self._superblock.filetype:
             raise FilesystemError(
                 f"{self.name} was made without the feature filetype (d_type), without which the engine refuses to start with "
                 "overlay2. Recreate the file system (mkfs.ext4 -O filetype)"
@@ -141,7 +146,7 @@ class PartitionVolume(Volume):
             ToolError, OutputError: as :meth:`check_usable`.
         """
         self.check_journal()
-        if why_unclean(self.window) is not None:
+        if self._superblock.why_unclean is not None:
             return True
         try:
             self._check_sound()
@@ -156,7 +161,7 @@ class PartitionVolume(Volume):
             FilesystemError: it is.
             DiskImageError: the device cannot be read.
         """
-        journal = external_journal(self.window)
+        journal = self._superblock.external_journal
         if journal is not None:
             raise FilesystemError(
                 f"{self.disk.device.name}: partition {self.number} holds {self.filesystem.kind.value}, but its journal is on "

@@ -20,7 +20,7 @@ from ..disk.ext4.resize.geometry import Geometry, needed_size, read_geometry
 from ..disk.ext4.resize.grow import bring_back, grow_filesystem, preen_file, unchecked_copy
 from ..disk.ext4.resize.shrink import shrink_filesystem
 from ..disk.ext4.write.allocation import Shortage
-from ..disk.ext4.write.superblock import last_write
+from ..disk.ext4.write.superblock import load_superblock
 from ..disk.tables.growth import ALIGNMENT
 from ..disk.tables.leftover import check_nothing_overwritten, moved, overwritten
 from ..progress import Progress
@@ -127,7 +127,7 @@ class WritableVolume:
         start, size = self._partition.start, self._partition.size
         step = self._progress.begin(f"repairing the file system of partition {self._partition.number}", None)
         with unchecked_copy(self._disk, start, size, self._scratch_dir) as scratch:
-            preen_file(scratch, self._name, last_write(self.window))
+            preen_file(scratch, self._name, load_superblock(self.window).last_write)
             bring_back(scratch, self._disk, start, size, self._name)
         step.end()
 

@@ -28,7 +28,7 @@ from drypoint.cli.app import cli
 from drypoint.cli.inspected_json import inspection_object
 from drypoint.digest import hex_of
 from drypoint.disk import FileDevice, FilesystemKind, Window
-from drypoint.disk.ext4 import Ext4Reader
+from drypoint.disk.ext4.read.reader import Ext4Reader
 from drypoint.errors import DiskImageError, FilesystemError, PartitionTableError
 from drypoint.inspection import InspectedPartition
 from drypoint.inspection.picture import draw

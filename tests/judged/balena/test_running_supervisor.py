@@ -22,7 +22,7 @@ from drypoint.balena.running_supervisor import find_supervisor, supervisor_by
 from drypoint.balena.supervisor_version import SupervisorVersion
 from drypoint.cli.app import cli
 from drypoint.disk import FileDevice, Window
-from drypoint.disk.ext4 import Ext4Reader
+from drypoint.disk.ext4.read.reader import Ext4Reader
 from drypoint.errors import ImageNotFoundError, UsageError
 from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, DiskImage, Sizes, build_disk_image
 from drypoint.samples.images import BuiltImage, build_image, build_layer

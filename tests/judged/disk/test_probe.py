@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.support.ext4_images import ask_dumpe2fs
 
 from drypoint.disk.device import FileDevice
-from drypoint.disk.probe import FilesystemInfo, FilesystemKind, probe, probe_compressed
+from drypoint.disk.filesystem_info import FilesystemInfo, FilesystemKind
+from drypoint.disk.probe import probe, probe_compressed
 
 MIB = 1 << 20
 

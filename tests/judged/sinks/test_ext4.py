@@ -17,7 +17,7 @@ from tests.support.ext4_images import ask_debugfs, judge_ext4, make_ext4
 from tests.support.mounts import mounted
 
 from drypoint.disk import FileDevice, Window
-from drypoint.disk.ext4 import Shortage
+from drypoint.disk.ext4.write.allocation import Shortage
 from drypoint.errors import FilesystemError, NoSpaceError, ToolError
 from drypoint.fstree import (
     BlockDevice,

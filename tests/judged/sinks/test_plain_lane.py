@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.ext4_images import judge_ext4, make_ext4
 
 from drypoint.disk import FileDevice
-from drypoint.disk.ext4 import Shortage
+from drypoint.disk.ext4.write.allocation import Shortage
 from drypoint.errors import FilesystemError, NoSpaceError
 from drypoint.fstree import Directory, Fifo, HardLink, Metadata, Regular, Symlink
 from drypoint.lanes import ENABLED

@@ -13,8 +13,9 @@ from tests.support.ext4_images import judge_ext4
 from tests.support.flasher_images import FlasherImage, build_flasher_image
 
 from drypoint.disk import Device, FileDevice, GrowableDevice, Window, find_partition, read_table
-from drypoint.disk.ext4 import Ext4Filesystem, Ext4Reader
 from drypoint.disk.ext4.read.file_device import open_ext4_file
+from drypoint.disk.ext4.read.reader import Ext4Reader
+from drypoint.disk.ext4.write.filesystem import Ext4Filesystem
 from drypoint.errors import DiskImageError, FilesystemError, OutputError, ToolError
 from drypoint.fstree import Metadata, Regular
 from drypoint.fstree.extra_file import ExtraFile

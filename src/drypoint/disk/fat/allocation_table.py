@@ -6,14 +6,15 @@ may be stale.
 
 from __future__ import annotations
 
-import struct
 from array import array
 
 import msgspec
 
 from ...errors import FilesystemError
 from ..device import Device
-from ..probe import FilesystemKind, kind_name, probe
+from ..filesystem_info import FilesystemKind, kind_name
+from ..probe import probe
+from .boot_sector import BOOT_SECTOR_SIZE, ROOT_ENTRY_SIZE, parse_boot_sector
 
 _CHUNK = 1 << 20
 _ENTRY_BITS = {FilesystemKind.FAT12: 12, FilesystemKind.FAT16: 16, FilesystemKind.FAT32: 32}
@@ -61,43 +62,36 @@ def read_fat_table(device: Device) -> FatTable:
         DiskImageError: the device cannot be read.
     """
     found = probe(device)
-    kind = found.kind if found is not None else None
-    if kind is None or kind not in _ENTRY_BITS:
+    boot = (
+        parse_boot_sector(device.read(0, BOOT_SECTOR_SIZE)) if found is not None and found.kind in _ENTRY_BITS else None
+    )
+    if boot is None:
         raise FilesystemError(f"{device.name} holds {kind_name(found)}, expected FAT")
-    head = device.read(0, 512)
-    sector, per_cluster, reserved, copies, root_entries, sectors_16, media, size_16 = struct.unpack_from(
-        "<HBHBHHBH", head, 11
-    )
-    sectors_32, size_32, flags = struct.unpack_from("<IIH", head, 32)
-    sectors, size = sectors_16 or sectors_32, size_16 or size_32
-    if sectors * sector > device.size:
-        raise damaged(device, f"it has {sectors * sector} bytes by its boot sector, its partition {device.size}")
-    root_start = reserved + copies * size
-    data_start = root_start + -(-root_entries * 32 // sector)
-    clusters = (sectors - data_start) // per_cluster
-    if (clusters + _RESERVED_ENTRIES) * _ENTRY_BITS[kind] > size * sector * 8:
-        raise damaged(device, f"its allocation table is too small for {clusters} clusters")
-    flags = flags if kind is FilesystemKind.FAT32 else 0
-    active = flags & _ACTIVE_COPY if flags & _MIRRORING_OFF else 0
-    if active >= copies:
-        raise damaged(device, f"copy {active} of its allocation table is to be used, and it has {copies}")
-    first = reserved * sector
+    if boot.size > device.size:
+        raise damaged(device, f"it has {boot.size} bytes by its boot sector, its partition {device.size}")
+    sector_size, table_size = boot.sector_size, boot.table_sectors * boot.sector_size
+    if (boot.clusters + _RESERVED_ENTRIES) * _ENTRY_BITS[boot.kind] > table_size * 8:
+        raise damaged(device, f"its allocation table is too small for {boot.clusters} clusters")
+    active = boot.flags & _ACTIVE_COPY if boot.flags & _MIRRORING_OFF else 0
+    if active >= boot.copies:
+        raise damaged(device, f"copy {active} of its allocation table is to be used, and it has {boot.copies}")
+    first = boot.reserved * sector_size
     table = FatTable(
-        kind,
-        copies=copies,
-        cluster_size=per_cluster * sector,
-        clusters=clusters,
-        offset=first + active * size * sector,
-        size=size * sector,
-        data_offset=data_start * sector,
-        root_offset=root_start * sector,
-        root_size=root_entries * 32,
-        root_cluster=struct.unpack_from("<I", head, 44)[0] if kind is FilesystemKind.FAT32 else 0,
+        boot.kind,
+        copies=boot.copies,
+        cluster_size=boot.cluster_size,
+        clusters=boot.clusters,
+        offset=first + active * table_size,
+        size=table_size,
+        data_offset=boot.data_start * sector_size,
+        root_offset=boot.root_start * sector_size,
+        root_size=boot.root_entries * ROOT_ENTRY_SIZE,
+        root_cluster=boot.root_cluster,
     )
-    if device.read(table.offset, 1)[0] != media:
+    if device.read(table.offset, 1)[0] != boot.media:
         raise damaged(device, "its allocation table does not begin with the kind of medium that its boot sector names")
-    if not flags & _MIRRORING_OFF:
-        for number in range(1, copies):
+    if not boot.flags & _MIRRORING_OFF:
+        for number in range(1, boot.copies):
             _compare_copies(device, first, number, table)
     return table
 

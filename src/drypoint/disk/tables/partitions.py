@@ -14,7 +14,8 @@ import msgspec
 
 from ...errors import PartitionTableError
 from ..device import Device, FileDevice, Window
-from ..probe import BackupSuperblock, FilesystemInfo, FilesystemKind, probe, probe_backup, probe_compressed
+from ..filesystem_info import FilesystemInfo, FilesystemKind
+from ..probe import BackupSuperblock, probe, probe_backup, probe_compressed
 from .gpt import GptTable, find_sector_size, read_gpt_table
 from .mbr import (
     GPT_PROTECTIVE_TYPE,

@@ -24,7 +24,8 @@ from drypoint.disk.fat.files import (
     write_fat_file,
     write_fat_files,
 )
-from drypoint.disk.probe import FilesystemKind, probe
+from drypoint.disk.filesystem_info import FilesystemKind
+from drypoint.disk.probe import probe
 from drypoint.errors import FilesystemError, NoSpaceError, ToolError, UsageError
 from drypoint.samples.tools import run_tool
 from drypoint.verification.filesystem import judge_fat

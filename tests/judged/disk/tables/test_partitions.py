@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from drypoint.disk.device import FileDevice
-from drypoint.disk.probe import FilesystemKind
+from drypoint.disk.filesystem_info import FilesystemKind
 from drypoint.disk.tables.gpt import GptEntry, GptHeader, pack_entry
 from drypoint.disk.tables.mbr import chs_address
 from drypoint.disk.tables.partitions import PartitionKind, PartitionTable, find_partition, read_table

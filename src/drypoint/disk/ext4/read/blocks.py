@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 from ....errors import FilesystemError
 from ...device import Device
 from .groups import Group, descriptor_block, parse_group
-from .superblocks import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock, parse_superblock
+from .superblock_fields import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
+from .superblocks import Superblock, parse_superblock
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")

@@ -1,79 +1,72 @@
 """The features of an ext2, ext3 or ext4 file system, named as ``dumpe2fs`` prints them.
 
-Format: the kernel's Documentation/filesystems/ext4 (super.rst).
+Format: the kernel's Documentation/filesystems/ext4 (super.rst); names: e2fsprogs' lib/e2p/feature.c.
 """
 
 from __future__ import annotations
 
 _COMPAT = {
-    0x1: "dir_prealloc",
-    0x2: "imagic_inodes",
-    0x4: "has_journal",
-    0x8: "ext_attr",
-    0x10: "resize_inode",
-    0x20: "dir_index",
-    0x40: "lazy_bg",
-    0x80: "exclude_inode",
-    0x100: "snapshot_bitmap",
-    0x200: "sparse_super2",
-    0x400: "fast_commit",
-    0x800: "stable_inodes",
-    0x1000: "orphan_file",
+    0: "dir_prealloc",
+    1: "imagic_inodes",
+    2: "has_journal",
+    3: "ext_attr",
+    4: "resize_inode",
+    5: "dir_index",
+    6: "lazy_bg",
+    8: "snapshot_bitmap",
+    9: "sparse_super2",
+    10: "fast_commit",
+    11: "stable_inodes",
+    12: "orphan_file",
 }
 _INCOMPAT = {
-    0x1: "compression",
-    0x2: "filetype",
-    0x4: "needs_recovery",
-    0x8: "journal_dev",
-    0x10: "meta_bg",
-    0x40: "extent",
-    0x80: "64bit",
-    0x100: "mmp",
-    0x200: "flex_bg",
-    0x400: "ea_inode",
-    0x1000: "dirdata",
-    0x2000: "metadata_csum_seed",
-    0x4000: "large_dir",
-    0x8000: "inline_data",
-    0x10000: "encrypt",
-    0x20000: "casefold",
+    0: "compression",
+    1: "filetype",
+    2: "needs_recovery",
+    3: "journal_dev",
+    4: "meta_bg",
+    6: "extent",
+    7: "64bit",
+    8: "mmp",
+    9: "flex_bg",
+    10: "ea_inode",
+    12: "dirdata",
+    13: "metadata_csum_seed",
+    14: "large_dir",
+    15: "inline_data",
+    16: "encrypt",
+    17: "casefold",
 }
 _RO_COMPAT = {
-    0x1: "sparse_super",
-    0x2: "large_file",
-    0x4: "btree_dir",
-    0x8: "huge_file",
-    0x10: "uninit_bg",
-    0x20: "dir_nlink",
-    0x40: "extra_isize",
-    0x80: "has_snapshot",
-    0x100: "quota",
-    0x200: "bigalloc",
-    0x400: "metadata_csum",
-    0x800: "replica",
-    0x1000: "read-only",
-    0x2000: "project",
-    0x4000: "shared_blocks",
-    0x8000: "verity",
-    0x10000: "orphan_present",
+    0: "sparse_super",
+    1: "large_file",
+    3: "huge_file",
+    4: "uninit_bg",
+    5: "dir_nlink",
+    6: "extra_isize",
+    7: "snapshot",
+    8: "quota",
+    9: "bigalloc",
+    10: "metadata_csum",
+    11: "replica",
+    12: "read-only",
+    13: "project",
+    14: "shared_blocks",
+    15: "verity",
+    16: "orphan_present",
 }
+UNKNOWN_INCOMPAT = "FEATURE_I"
+"""How the name of an unknown incompatible feature begins."""
 UNREADABLE_FEATURES = frozenset({"compression", "journal_dev", "dirdata"})
 """Incompatible features with which files would be misread; unknown incompatible bits are refused too."""
 
 
-def feature_names(compat: int, incompat: int, ro_compat: int) -> frozenset[str]:
-    """The names of all bits set in the superblock's three words; an unknown bit is ``unknown_compat_0x…`` or similar."""
-    return frozenset(
-        _names(compat, _COMPAT, "compat")
-        | _names(incompat, _INCOMPAT, "incompat")
-        | _names(ro_compat, _RO_COMPAT, "ro_compat")
+def feature_names(compat: int, incompat: int, ro_compat: int) -> tuple[str, ...]:
+    """The names of all bits set in the superblock's three words; an unknown bit is ``FEATURE_C12`` and the like."""
+    words = ((compat, _COMPAT, "C"), (incompat, _INCOMPAT, "I"), (ro_compat, _RO_COMPAT, "R"))
+    return tuple(
+        names.get(bit, f"FEATURE_{letter}{bit}")
+        for bits, names, letter in words
+        for bit in range(32)
+        if bits & 1 << bit
     )
-
-
-def _names(bits: int, table: dict[int, str], kind: str) -> set[str]:
-    found = set()
-    for position in range(32):
-        bit = 1 << position
-        if bits & bit:
-            found.add(table.get(bit, f"unknown_{kind}_{bit:#x}"))
-    return found

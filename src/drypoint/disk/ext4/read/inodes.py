@@ -23,7 +23,8 @@ _TABLE_CHUNK = 64 * 1024
 _TABLE_CHUNKS_CACHED = 128
 _INODES_CACHED = 4096
 
-_CORE = struct.Struct("<HHIIIiIHHIII60sIIII6H")
+# Without the fields that reading does not need.
+_CORE = struct.Struct("<HHII4xi4xHH4xI4x60sIII6x4H2x")
 _SEED = struct.Struct("<II")
 _CHECKSUM_LOW_AT, _CORE_SIZE = 0x7C, 0x80
 _EXTRA_SIZE_AT, _CHECKSUM_HIGH_AT, _MTIME_EXTRA_AT = 0x80, 0x82, 0x88
@@ -109,25 +110,18 @@ class InodeTable:
             uid,
             size,
             atime,
-            _ctime,
             mtime,
-            _dtime,
             gid,
             links,
-            _blocks,
             flags,
-            _version,
             block,
             generation,
             xattr_block,
             size_high,
-            _faddr,
-            _blocks_high,
             xattr_block_high,
             uid_high,
             gid_high,
             checksum,
-            _reserved,
         ) = _CORE.unpack_from(raw)
         extra_size = 0
         if len(raw) > _CORE_SIZE:

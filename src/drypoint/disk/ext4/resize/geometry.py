@@ -7,24 +7,21 @@ reserve keeps its share).
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 
 import msgspec
 
 from ....errors import FilesystemError
 from ...device import Device
-
-_MAGIC = 0xEF53
-_RESIZE_INODE = 1 << 4
-_SPARSE_SUPER2 = 1 << 9
-_NEEDS_RECOVERY = 1 << 2
-_META_BG = 1 << 4
-_64BIT = 1 << 7
-_SPARSE_SUPER = 1 << 0
-_BIGALLOC = 1 << 9
-_STATE_VALID = 1 << 0
-_STATE_ERROR = 1 << 1
+from ..write.superblock import Superblock, load_superblock
+from ..write.supported_features import (
+    COMPAT_RESIZE_INODE,
+    COMPAT_SPARSE_SUPER2,
+    INCOMPAT_64BIT,
+    INCOMPAT_META_BG,
+    RO_COMPAT_BIGALLOC,
+    RO_COMPAT_SPARSE_SUPER,
+)
 
 # resize2fs drops a last group that would gain fewer blocks than this.
 _LEAST_GAIN = 50
@@ -48,7 +45,8 @@ class Geometry(msgspec.Struct, frozen=True):
     reserved_gdt_blocks: int
     first_meta_bg: int
     last_write: int
-    state: int
+    needs_recovery: bool
+    is_clean: bool
     feature_compat: int
     feature_incompat: int
     feature_ro_compat: int
@@ -57,20 +55,6 @@ class Geometry(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """Bytes that the file system spans."""
         return self.blocks_count * self.block_size
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether it was unmounted cleanly: no journal to replay, no error on record."""
-        return (
-            self.state & _STATE_VALID != 0
-            and self.state & _STATE_ERROR == 0
-            and self.feature_incompat & _NEEDS_RECOVERY == 0
-        )
-
-    @property
-    def needs_recovery(self) -> bool:
-        """Whether its journal must be replayed."""
-        return self.feature_incompat & _NEEDS_RECOVERY != 0
 
 
 class Capacity(msgspec.Struct, frozen=True):
@@ -89,42 +73,35 @@ def read_geometry(device: Device) -> Geometry:
         FilesystemError: there is none, or its numbers make no sense.
         DiskImageError: the device cannot be read.
     """
-    where = device.name
-    if device.size < 2048:
-        raise FilesystemError(f"{where}: {device.size} bytes are too few for an ext4 file system")
-    superblock = device.read(1024, 1024)
+    return geometry_of(load_superblock(device, device.name), device.name)
 
-    def u16(offset: int) -> int:
-        return int.from_bytes(superblock[offset : offset + 2], "little")
 
-    def u32(offset: int) -> int:
-        return int.from_bytes(superblock[offset : offset + 4], "little")
+def geometry_of(superblock: Superblock, where: str) -> Geometry:
+    """The numbers of *superblock*, *where* in messages.
 
-    if u16(56) != _MAGIC:
-        raise FilesystemError(f"{where}: no ext4 file system (its magic number is missing)")
-    compat, incompat, ro_compat = struct.unpack_from("<III", superblock, 92)
-    wide = bool(incompat & _64BIT)
-    dynamic = u32(76) >= 1
-    log_block_size = u32(24)
+    Raises:
+        FilesystemError: they make no sense.
+    """
     geometry = Geometry(
-        block_size=1024 << min(log_block_size, 16),
-        blocks_count=u32(4) | (u32(0x150) << 32 if wide else 0),
-        reserved_blocks=u32(8) | (u32(0x154) << 32 if wide else 0),
-        free_blocks=u32(12) | (u32(0x158) << 32 if wide else 0),
-        inodes_count=u32(0),
-        free_inodes=u32(16),
-        first_data_block=u32(20),
-        blocks_per_group=u32(32),
-        inodes_per_group=u32(40),
-        inode_size=u16(88) if dynamic else 128,
-        descriptor_size=u16(0xFE) if wide else 32,
-        reserved_gdt_blocks=u16(0xCE),
-        first_meta_bg=u32(0x104),
-        last_write=u32(48),
-        state=u16(58),
-        feature_compat=compat,
-        feature_incompat=incompat,
-        feature_ro_compat=ro_compat,
+        block_size=superblock.block_size,
+        blocks_count=superblock.blocks_count,
+        reserved_blocks=superblock.reserved_blocks,
+        free_blocks=superblock.free_blocks,
+        inodes_count=superblock.inodes_count,
+        free_inodes=superblock.free_inodes,
+        first_data_block=superblock.first_data_block,
+        blocks_per_group=superblock.blocks_per_group,
+        inodes_per_group=superblock.inodes_per_group,
+        inode_size=superblock.inode_size,
+        descriptor_size=superblock.descriptor_size,
+        reserved_gdt_blocks=superblock.reserved_gdt_blocks,
+        first_meta_bg=superblock.first_meta_bg,
+        last_write=superblock.last_write,
+        needs_recovery=superblock.needs_recovery,
+        is_clean=superblock.is_clean,
+        feature_compat=superblock.feature_compat,
+        feature_incompat=superblock.feature_incompat,
+        feature_ro_compat=superblock.feature_ro_compat,
     )
     _check(geometry, where)
     return geometry
@@ -149,7 +126,7 @@ def capacity_at(geometry: Geometry, blocks_count: int) -> Capacity:
         descriptor_blocks = _descriptor_blocks(geometry, groups)
         kept = _descriptor_room(geometry, descriptor_blocks)
     metadata = (groups - old_groups) * table_blocks
-    if geometry.feature_incompat & _META_BG:
+    if geometry.feature_incompat & INCOMPAT_META_BG:
         metadata += _meta_bg_blocks(geometry, groups) - _meta_bg_blocks(geometry, old_groups)
         metadata += _backups(geometry, groups) - _backups(geometry, old_groups)
     else:
@@ -172,9 +149,9 @@ def needed_size(geometry: Geometry, blocks_needed: int, inodes_needed: int) -> i
     Raises:
         FilesystemError: the file system cannot grow so far, or uses bigalloc or sparse_super2.
     """
-    if geometry.feature_ro_compat & _BIGALLOC:
+    if geometry.feature_ro_compat & RO_COMPAT_BIGALLOC:
         raise FilesystemError("an ext4 file system with the feature bigalloc cannot be grown; make it without")
-    if geometry.feature_compat & _SPARSE_SUPER2:
+    if geometry.feature_compat & COMPAT_SPARSE_SUPER2:
         raise FilesystemError("an ext4 file system with the feature sparse_super2 cannot be grown; make it without")
 
     def suffices(blocks_count: int) -> bool:
@@ -218,7 +195,7 @@ def trimmed_size(geometry: Geometry, used_groups: int, blocks_needed: int, inode
     Its first *used_groups* block groups stay, the last of them perhaps in part, because of their inodes. Never more than the
     current size, which is also the result for layouts that are not resized.
     """
-    if geometry.feature_ro_compat & _BIGALLOC or geometry.feature_compat & _SPARSE_SUPER2:
+    if geometry.feature_ro_compat & RO_COMPAT_BIGALLOC or geometry.feature_compat & COMPAT_SPARSE_SUPER2:
         return geometry.size
 
     def suffices(blocks_count: int) -> bool:
@@ -249,14 +226,14 @@ def _check(geometry: Geometry, where: str) -> None:
         and geometry.inodes_count == geometry.inodes_per_group * _groups(geometry, geometry.blocks_count)
         and geometry.reserved_gdt_blocks <= geometry.block_size // 4
     )
-    if not sound and not geometry.feature_ro_compat & _BIGALLOC:
+    if not sound and not geometry.feature_ro_compat & RO_COMPAT_BIGALLOC:
         raise FilesystemError(f"{where}: the superblock of the ext4 file system makes no sense; run e2fsck -f on it")
 
 
 def _is_descriptor_size(geometry: Geometry) -> bool:
     """Whether the size is valid: with 64-bit block numbers the kernel and e2fsprogs accept powers of two up to 1024."""
     size = geometry.descriptor_size
-    if not geometry.feature_incompat & _64BIT:
+    if not geometry.feature_incompat & INCOMPAT_64BIT:
         return size == 32
     return 64 <= size <= min(1024, geometry.block_size) and size & (size - 1) == 0
 
@@ -279,10 +256,10 @@ def _descriptor_blocks(geometry: Geometry, groups: int) -> int:
 
 def _descriptor_room(geometry: Geometry, descriptor_blocks: int) -> int:
     """Blocks after each superblock for group descriptors: in use, and reserved for more."""
-    if geometry.feature_incompat & _META_BG:
+    if geometry.feature_incompat & INCOMPAT_META_BG:
         return geometry.first_meta_bg
     old = _descriptor_blocks(geometry, _groups(geometry, geometry.blocks_count))
-    if geometry.feature_compat & _RESIZE_INODE:
+    if geometry.feature_compat & COMPAT_RESIZE_INODE:
         return max(descriptor_blocks, old + geometry.reserved_gdt_blocks)
     return descriptor_blocks + geometry.reserved_gdt_blocks
 
@@ -293,7 +270,7 @@ def _has_super(geometry: Geometry, group: int) -> bool:
 
 def _backups(geometry: Geometry, groups: int) -> int:
     """The number of groups with a superblock among the first *groups*."""
-    if not geometry.feature_ro_compat & _SPARSE_SUPER:
+    if not geometry.feature_ro_compat & RO_COMPAT_SPARSE_SUPER:
         return groups
     count = min(groups, 2)
     for base in (3, 5, 7):
@@ -322,10 +299,10 @@ def _reserve_step(geometry: Geometry) -> int:
 
 def _largest(geometry: Geometry) -> int:
     """The largest number of blocks that the format and resize2fs allow for this layout."""
-    blocks = 1 << 48 if geometry.feature_incompat & _64BIT else (1 << 32) - 1
+    blocks = 1 << 48 if geometry.feature_incompat & INCOMPAT_64BIT else (1 << 32) - 1
     by_inodes = _MAX_INODES // geometry.inodes_per_group
     groups = by_inodes
-    if not geometry.feature_incompat & _META_BG:
+    if not geometry.feature_incompat & INCOMPAT_META_BG:
         descriptor_blocks = geometry.blocks_per_group - _inode_blocks(geometry) - 4
         groups = min(groups, descriptor_blocks * _descriptors_per_block(geometry))
     return min(blocks, groups * geometry.blocks_per_group + geometry.first_data_block)

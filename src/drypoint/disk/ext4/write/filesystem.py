@@ -26,7 +26,8 @@ from .file_io import FileIo
 from .inode import InodeShape, NewInode, encode_inode, has_high_checksum, size_of, without_checksum
 from .inode_table import InodeNumbers, InodeTable
 from .io_manager import DeviceIo
-from .superblock import COMPAT_EXT_ATTR, RO_COMPAT_LARGE_FILE, Superblock, read_superblock
+from .superblock import Superblock, read_superblock
+from .supported_features import COMPAT_EXT_ATTR, RO_COMPAT_LARGE_FILE
 
 _SUPER_FREE_BLOCKS = 0x0C // 4
 _SUPER_FREE_BLOCKS_HI = 0x158 // 4

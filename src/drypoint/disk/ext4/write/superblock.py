@@ -1,4 +1,4 @@
-"""The superblock as facts, and the question whether drypoint may write into such a file system.
+"""The superblock as a value, and the question whether drypoint may write into such a file system.
 
 Format: struct ext2_super_block in e2fsprogs' ext2_fs.h; the kernel's Documentation/filesystems/ext4/super.rst.
 """
@@ -12,102 +12,72 @@ import msgspec
 
 from ....errors import FilesystemError
 from ...device import Device
+from .supported_features import (
+    COMPAT_DIR_INDEX,
+    COMPAT_HAS_JOURNAL,
+    INCOMPAT_64BIT,
+    INCOMPAT_CSUM_SEED,
+    INCOMPAT_EXTENTS,
+    INCOMPAT_FILETYPE,
+    INCOMPAT_LARGEDIR,
+    INCOMPAT_RECOVER,
+    RO_COMPAT_DIR_NLINK,
+    RO_COMPAT_METADATA_CSUM,
+    RO_COMPAT_ORPHAN_PRESENT,
+    unsupported_features,
+)
 
 SUPERBLOCK_OFFSET = 1024
 SUPERBLOCK_SIZE = 1024
-_MAGIC = 0xEF53
+_MAGIC_AT, _MAGIC = 0x38, 0xEF53
 _STATE_VALID = 0x0001
 _STATE_ERROR = 0x0002
 _FLAG_SIGNED_HASH = 0x0001
 _FLAG_UNSIGNED_HASH = 0x0002
-
-COMPAT_HAS_JOURNAL = 0x0004
-COMPAT_EXT_ATTR = 0x0008
-COMPAT_DIR_INDEX = 0x0020
-INCOMPAT_FILETYPE = 0x0002
-INCOMPAT_RECOVER = 0x0004
-INCOMPAT_EXTENTS = 0x0040
-INCOMPAT_64BIT = 0x0080
-INCOMPAT_LARGEDIR = 0x4000
-RO_COMPAT_LARGE_FILE = 0x0002
-RO_COMPAT_DIR_NLINK = 0x0020
-RO_COMPAT_METADATA_CSUM = 0x0400
-RO_COMPAT_ORPHAN_PRESENT = 0x10000
-
-# Features drypoint writes beside without harm. Everything else is refused: by name where it has one.
-_COMPAT_WRITABLE = {
-    0x0001: "dir_prealloc",
-    0x0004: "has_journal",
-    0x0008: "ext_attr",
-    0x0010: "resize_inode",
-    0x0020: "dir_index",
-    0x0200: "sparse_super2",
-    0x0400: "fast_commit",
-    0x0800: "stable_inodes",
-    0x1000: "orphan_file",
-}
-_INCOMPAT_WRITABLE = {
-    0x0002: "filetype",
-    0x0010: "meta_bg",
-    0x0040: "extents",
-    0x0080: "64bit",
-    0x0200: "flex_bg",
-    0x2000: "metadata_csum_seed",
-    0x4000: "large_dir",
-}
-_RO_COMPAT_WRITABLE = {
-    0x0001: "sparse_super",
-    0x0002: "large_file",
-    0x0008: "huge_file",
-    0x0010: "uninit_bg",
-    0x0020: "dir_nlink",
-    0x0040: "extra_isize",
-    0x0400: "metadata_csum",
-}
-_COMPAT_REFUSED = {0x0002: "imagic_inodes", 0x0040: "lazy_bg", 0x0100: "exclude_bitmap"}
-_INCOMPAT_REFUSED = {
-    0x0001: "compression",
-    0x0008: "journal_dev",
-    0x0100: "mmp",
-    0x0400: "ea_inode",
-    0x1000: "dirdata",
-    0x8000: "inline_data",
-    0x10000: "encrypt",
-    0x20000: "casefold",
-}
-_RO_COMPAT_REFUSED = {
-    0x0080: "has_snapshot",
-    0x0100: "quota",
-    0x0200: "bigalloc",
-    0x0800: "replica",
-    0x1000: "read-only",
-    0x2000: "project",
-    0x4000: "shared_blocks",
-    0x8000: "verity",
-}
+_BLOCK_SIZES = (1024, 2048, 4096, 8192, 16384, 32768)
+_GOOD_OLD_FIRST_INODE, _GOOD_OLD_INODE_SIZE, _GOOD_OLD_DESCRIPTOR_SIZE = 11, 128, 32
 
 
 class Superblock(msgspec.Struct, frozen=True):
-    """What a writer needs to know of a file system; counts and sizes in bytes, blocks or inodes as named."""
+    """What writing and resizing need to know of a file system, unchecked. Counts are blocks or inodes, sizes bytes.
+
+    Attributes:
+        last_write: seconds since the epoch.
+        last_orphan: the first of the inodes that are deleted and not yet freed; 0 for none.
+        hash_version: for dirhash, with the signedness of char in it; None when directories cannot be indexed.
+        checksum_seed: the stored seed of all metadata checksums, or None when it follows from ``uuid``.
+        journal_inode: 0 without a journal, or with one on another device, *journal_uuid* or *journal_device*.
+    """
 
     block_size: int
     blocks_count: int
+    reserved_blocks: int
+    free_blocks: int
     first_data_block: int
+    blocks_per_group: int
     inodes_count: int
+    free_inodes: int
     inodes_per_group: int
     first_inode: int
     inode_size: int
     want_extra_isize: int
+    descriptor_size: int
+    reserved_gdt_blocks: int
+    first_meta_bg: int
+    last_write: int
+    state: int
+    last_orphan: int
     feature_compat: int
     feature_incompat: int
     feature_ro_compat: int
     hash_seed: bytes
     hash_version: int | None
-    """The version for dirhash, with the signedness of char in it; None when directories cannot be indexed."""
     def_hash_version: int
     checksum_seed: int | None
-    """The stored seed of all metadata checksums, or None when it follows from ``uuid``."""
     uuid: bytes
+    journal_inode: int
+    journal_device: int
+    journal_uuid: bytes
 
     @property
     def extents(self) -> bool:
@@ -134,32 +104,91 @@ class Superblock(msgspec.Struct, frozen=True):
     def dir_nlink(self) -> bool:
         return bool(self.feature_ro_compat & RO_COMPAT_DIR_NLINK)
 
+    @property
+    def needs_recovery(self) -> bool:
+        """Whether its journal holds changes that are not yet in place."""
+        return bool(self.feature_incompat & INCOMPAT_RECOVER)
 
-def read_superblock(device: Device, where: str | None = None) -> Superblock:
-    """Read the superblock of *device*, *where* in messages, and make sure that the file system can be written into.
+    @property
+    def has_errors(self) -> bool:
+        """Whether the kernel recorded an error."""
+        return bool(self.state & _STATE_ERROR)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether it was unmounted cleanly: no journal to replay, no recorded errors."""
+        return bool(self.state & _STATE_VALID) and not self.has_errors and not self.needs_recovery
+
+    @property
+    def why_unclean(self) -> str | None:
+        """What keeps the file system from being written into until e2fsck has run; None if nothing does.
+
+        Continues "the file system …".
+        """
+        if self.has_errors:
+            return "is marked as having errors"
+        if self.needs_recovery:
+            return "was not cleanly unmounted: it has a journal that was not replayed"
+        if not self.is_clean:
+            return "was not cleanly unmounted"
+        if self.last_orphan or self.feature_ro_compat & RO_COMPAT_ORPHAN_PRESENT:
+            return "has deleted files that are not yet freed"
+        return None
+
+    @property
+    def external_journal(self) -> str | None:
+        """The UUID of the device that holds the journal; None if no other device does."""
+        if not self.feature_compat & COMPAT_HAS_JOURNAL or self.journal_inode:
+            return None
+        return str(UUID(bytes=self.journal_uuid)) if self.journal_device or any(self.journal_uuid) else None
+
+
+def load_superblock(device: Device, where: str | None = None) -> Superblock:
+    """The primary superblock of the ext file system on *device*, *where* in messages. Only its magic number is checked.
 
     Raises:
-        FilesystemError: no ext2, ext3 or ext4; not cleanly unmounted; marked as faulty; uses a feature that is not supported;
-            or is larger than *device*.
+        FilesystemError: no ext2, ext3 or ext4.
+        DiskImageError: the device cannot be read.
     """
     where = where or f"the partition {device.name}"
     if device.size < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE:
         raise FilesystemError(f"{where} has {device.size} bytes, too few for an ext4 file system")
     raw = device.read(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE)
-    (magic,) = struct.unpack_from("<H", raw, 0x38)
+    magic = int.from_bytes(raw[_MAGIC_AT : _MAGIC_AT + 2], "little")
     if magic != _MAGIC:
         raise FilesystemError(
             f"{where} holds no ext4 file system: its superblock's magic number is {magic:#06x}, not {_MAGIC:#06x}"
         )
-    superblock = _parse(raw)
-    _refuse_unclean(raw, where, _argument(device))
+    return _parse(raw)
+
+
+def read_superblock(device: Device) -> Superblock:
+    """Read the superblock of *device*, and make sure that the file system can be written into.
+
+    Raises:
+        FilesystemError, DiskImageError: as :func:`load_superblock` and :func:`check_writable`.
+    """
+    superblock = load_superblock(device)
+    check_writable(superblock, device)
+    return superblock
+
+
+def check_writable(superblock: Superblock, device: Device, where: str | None = None) -> None:
+    """Make sure that the file system of *superblock*, on *device*, can be written into; *where* as for :func:`load_superblock`.
+
+    Raises:
+        FilesystemError: not cleanly unmounted; marked as faulty; uses a feature that is not supported; or is larger than
+            *device*.
+    """
+    where = where or f"the partition {device.name}"
+    if superblock.why_unclean is not None:
+        raise FilesystemError(f"the file system in {where} {superblock.why_unclean}; run e2fsck -f{_argument(device)}")
     _refuse_unsupported(superblock, where)
     if superblock.blocks_count * superblock.block_size > device.size:
         raise FilesystemError(
             f"the file system in {where} claims {superblock.blocks_count} blocks of {superblock.block_size} bytes, but the "
             f"partition has {device.size} bytes"
         )
-    return superblock
 
 
 def _argument(device: Device) -> str:
@@ -171,114 +200,63 @@ def _argument(device: Device) -> str:
 
 
 def _parse(raw: bytes) -> Superblock:
-    inodes_count, blocks_lo = struct.unpack_from("<II", raw, 0x00)
-    first_data_block, log_block_size = struct.unpack_from("<II", raw, 0x14)
-    (inodes_per_group,) = struct.unpack_from("<I", raw, 0x28)
-    (revision,) = struct.unpack_from("<I", raw, 0x4C)
-    first_inode, inode_size = struct.unpack_from("<IH", raw, 0x54) if revision else (11, 128)
-    compat, incompat, ro_compat = struct.unpack_from("<III", raw, 0x5C) if revision else (0, 0, 0)
-    (blocks_hi,) = struct.unpack_from("<I", raw, 0x150) if incompat & 0x80 else (0,)
-    min_extra, want_extra = struct.unpack_from("<HH", raw, 0x15C)
-    (flags,) = struct.unpack_from("<I", raw, 0x160)
-    (stored_seed,) = struct.unpack_from("<I", raw, 0x270)
-    def_hash_version = raw[0xFC]
-    hash_version: int | None = None
-    if compat & COMPAT_DIR_INDEX and def_hash_version <= 2 and flags & (_FLAG_SIGNED_HASH | _FLAG_UNSIGNED_HASH):
-        hash_version = def_hash_version + (3 if flags & _FLAG_UNSIGNED_HASH else 0)
+    def u16(offset: int) -> int:
+        return int.from_bytes(raw[offset : offset + 2], "little")
+
+    def u32(offset: int) -> int:
+        return int.from_bytes(raw[offset : offset + 4], "little")
+
+    is_old = not u32(0x4C)
+    compat, incompat, ro_compat = struct.unpack_from("<III", raw, 0x5C)
+    is_wide = bool(incompat & INCOMPAT_64BIT)
+    blocks_high, reserved_high, free_high = struct.unpack_from("<III", raw, 0x150) if is_wide else (0, 0, 0)
     return Superblock(
-        block_size=1024 << min(log_block_size, 16),
-        blocks_count=blocks_hi << 32 | blocks_lo,
-        first_data_block=first_data_block,
-        inodes_count=inodes_count,
-        inodes_per_group=inodes_per_group,
-        first_inode=first_inode,
-        inode_size=inode_size,
-        want_extra_isize=max(min_extra, want_extra),
+        block_size=1024 << min(u32(0x18), 16),
+        blocks_count=blocks_high << 32 | u32(0x04),
+        reserved_blocks=reserved_high << 32 | u32(0x08),
+        free_blocks=free_high << 32 | u32(0x0C),
+        first_data_block=u32(0x14),
+        blocks_per_group=u32(0x20),
+        inodes_count=u32(0x00),
+        free_inodes=u32(0x10),
+        inodes_per_group=u32(0x28),
+        first_inode=_GOOD_OLD_FIRST_INODE if is_old else u32(0x54),
+        inode_size=_GOOD_OLD_INODE_SIZE if is_old else u16(0x58),
+        want_extra_isize=max(u16(0x15C), u16(0x15E)),
+        descriptor_size=u16(0xFE) if is_wide else _GOOD_OLD_DESCRIPTOR_SIZE,
+        reserved_gdt_blocks=u16(0xCE),
+        first_meta_bg=u32(0x104),
+        last_write=u32(0x30),
+        state=u16(0x3A),
+        last_orphan=u32(0xE8),
         feature_compat=compat,
         feature_incompat=incompat,
         feature_ro_compat=ro_compat,
         hash_seed=raw[0xEC:0xFC],
-        hash_version=hash_version,
-        def_hash_version=def_hash_version,
-        checksum_seed=stored_seed if incompat & 0x2000 else None,
+        hash_version=_hash_version(raw[0xFC], u32(0x160)) if compat & COMPAT_DIR_INDEX else None,
+        def_hash_version=raw[0xFC],
+        checksum_seed=u32(0x270) if incompat & INCOMPAT_CSUM_SEED else None,
         uuid=raw[0x68:0x78],
+        journal_inode=u32(0xE0),
+        journal_device=u32(0xE4),
+        journal_uuid=raw[0xD0:0xE0],
     )
 
 
-def why_unclean(device: Device) -> str | None:
-    """What keeps the ext file system on *device* from being written into until e2fsck has run; None if nothing does.
-
-    Goes on from "the file system …".
-
-    Raises:
-        DiskImageError: the device cannot be read.
-    """
-    return _why_unclean(device.read(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE))
-
-
-def external_journal(device: Device) -> str | None:
-    """The UUID of the device that holds the journal of the ext file system on *device*; None if none elsewhere does.
-
-    Raises:
-        DiskImageError: the device cannot be read.
-    """
-    raw = device.read(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE)
-    (compat,) = struct.unpack_from("<I", raw, 0x5C)
-    inode, number = struct.unpack_from("<II", raw, 0xE0)
-    uuid = raw[0xD0:0xE0]
-    if not compat & COMPAT_HAS_JOURNAL or inode or not (number or any(uuid)):
+def _hash_version(default: int, flags: int) -> int | None:
+    if default > 2 or not flags & (_FLAG_SIGNED_HASH | _FLAG_UNSIGNED_HASH):
         return None
-    return str(UUID(bytes=uuid))
-
-
-def last_write(device: Device) -> int:
-    """When the file system on *device* was last written to, in seconds since the epoch, by a superblock that may be damaged.
-
-    Raises:
-        DiskImageError: the device cannot be read.
-    """
-    return int.from_bytes(device.read(SUPERBLOCK_OFFSET + 0x30, 4), "little")
-
-
-def _refuse_unclean(raw: bytes, where: str, name_for_e2fsck: str) -> None:
-    reason = _why_unclean(raw)
-    if reason is not None:
-        raise FilesystemError(f"the file system in {where} {reason}; run e2fsck -f{name_for_e2fsck}")
-
-
-def _why_unclean(raw: bytes) -> str | None:
-    (state,) = struct.unpack_from("<H", raw, 0x3A)
-    (last_orphan,) = struct.unpack_from("<I", raw, 0xE8)
-    (incompat,) = struct.unpack_from("<I", raw, 0x60)
-    (ro_compat,) = struct.unpack_from("<I", raw, 0x64)
-    if state & _STATE_ERROR:
-        return "is marked as having errors"
-    if incompat & INCOMPAT_RECOVER:
-        return "was not cleanly unmounted: it has a journal that was not replayed"
-    if not state & _STATE_VALID:
-        return "was not cleanly unmounted"
-    if last_orphan or ro_compat & RO_COMPAT_ORPHAN_PRESENT:
-        return "has deleted files that are not yet freed"
-    return None
+    return default + (3 if flags & _FLAG_UNSIGNED_HASH else 0)
 
 
 def _refuse_unsupported(superblock: Superblock, where: str) -> None:
-    refused: list[str] = []
-    for kind, mask, writable, known in (
-        ("compat", superblock.feature_compat, _COMPAT_WRITABLE, _COMPAT_REFUSED),
-        ("incompat", superblock.feature_incompat & ~INCOMPAT_RECOVER, _INCOMPAT_WRITABLE, _INCOMPAT_REFUSED),
-        ("ro_compat", superblock.feature_ro_compat, _RO_COMPAT_WRITABLE, _RO_COMPAT_REFUSED),
-    ):
-        for position in range(32):
-            bit = 1 << position
-            if mask & bit and bit not in writable:
-                refused.append(known.get(bit, f"{kind} {bit:#x}"))
+    refused = unsupported_features(superblock.feature_compat, superblock.feature_incompat, superblock.feature_ro_compat)
     if refused:
         raise FilesystemError(
             f"the file system in {where} uses features that drypoint cannot write: {', '.join(refused)}. Make it without them "
             f"(mkfs.ext4 -O {','.join(f'^{name}' for name in refused)}), or take them off where tune2fs can"
         )
-    if superblock.block_size not in (1024, 2048, 4096, 8192, 16384, 32768):
+    if superblock.block_size not in _BLOCK_SIZES:
         raise FilesystemError(
             f"the file system in {where} has blocks of {superblock.block_size} bytes; 1024 to 32768 are supported"
         )

@@ -15,11 +15,13 @@ from tests.support.ext4_images import ask_debugfs, ask_dumpe2fs, judge_ext4, mak
 from tests.support.scattered import INNER, NOW, OFFSET, ScatteredFile
 
 from drypoint.disk import FileDevice, Window
-from drypoint.disk.ext4 import Ext4Filesystem, Ext4Reader, Shortage
 from drypoint.disk.ext4.read import file_device
 from drypoint.disk.ext4.read.block_maps import Extent
 from drypoint.disk.ext4.read.file_device import Ext4FileDevice, open_ext4_file
+from drypoint.disk.ext4.read.reader import Ext4Reader
+from drypoint.disk.ext4.write.allocation import Shortage
 from drypoint.disk.ext4.write.file_blocks import allocate_file, truncate_file
+from drypoint.disk.ext4.write.filesystem import Ext4Filesystem
 from drypoint.errors import DiskImageError, FilesystemError, NoSpaceError, ToolError
 from drypoint.fstree import Directory, Metadata, Regular
 from drypoint.samples.tools import run_tool

@@ -163,7 +163,7 @@ def resign_superblock(content: bytearray) -> None:
         (0x38, b"\0\0", "no ext2, ext3 or ext4 file system"),
         (0x60, b"\x01", "uses compression"),
         (0x60, b"\x08", "uses journal_dev"),
-        (0x63, b"\x80", "unknown_incompat_0x80000000"),
+        (0x63, b"\x80", "uses FEATURE_I31"),
         (0x48, b"\1\0\0\0", "made for the Hurd"),
         (0x18, b"\xff\0\0\0", "block size"),
         (0x58, b"\x81\0", "inode size"),

@@ -15,7 +15,7 @@ from tests.support.devices import OpaqueDisk
 from tests.support.ext4_images import ask_dumpe2fs
 
 from drypoint.disk.device import FileDevice, Window
-from drypoint.disk.ext4 import Ext4Reader
+from drypoint.disk.ext4.read.reader import Ext4Reader
 from drypoint.disk.ext4.resize import shrink as trim
 from drypoint.disk.ext4.resize.geometry import Geometry, read_geometry, trimmed_size
 from drypoint.disk.ext4.resize.grow import check_filesystem, grow_filesystem
@@ -243,7 +243,8 @@ def test_the_planned_size_is_never_more_than_there_is(used: int, blocks: int, in
     geometry = Geometry(
         block_size=4096, blocks_count=90000, reserved_blocks=4000, free_blocks=60000, inodes_count=24576, free_inodes=20000,
         first_data_block=0, blocks_per_group=32768, inodes_per_group=8192, inode_size=256, descriptor_size=64,
-        reserved_gdt_blocks=7, first_meta_bg=0, last_write=1, state=1, feature_compat=1 << 4, feature_incompat=1 << 7,
+        reserved_gdt_blocks=7, first_meta_bg=0, last_write=1, needs_recovery=False, is_clean=True,
+            feature_compat=1 << 4, feature_incompat=1 << 7,
         feature_ro_compat=1,
     )  # fmt: skip
     size = trimmed_size(geometry, used, blocks, inodes)

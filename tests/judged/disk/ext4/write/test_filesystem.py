@@ -10,8 +10,8 @@ import pytest
 from tests.support.ext4_images import judge_ext4, make_ext4
 
 from drypoint.disk import FileDevice, Window
-from drypoint.disk.ext4 import Ext4Filesystem
 from drypoint.disk.ext4.write import _libext2fs, bindings
+from drypoint.disk.ext4.write.filesystem import Ext4Filesystem
 from drypoint.errors import DiskImageError, FilesystemError, ToolError
 
 pytestmark = pytest.mark.needs("mkfs.ext4", "e2fsck")
