@@ -9,7 +9,7 @@ import msgspec
 from ..disk import FilesystemInfo, PartitionKind
 from ..progress import human_size
 from .disk import InspectedDisk, InspectedPartition
-from .svg import Canvas
+from .svg import Canvas, TextStyle
 
 EXT, FAT, OTHER, UNKNOWN = "#6aa5dd", "#e3b341", "#b48ad8", "#aab2bb"
 _PER_ROW = 10
@@ -46,7 +46,7 @@ def draw_disk(canvas: Canvas, disk: InspectedDisk, x: float, y: float, width: fl
         y = _draw_row(canvas, row, extended, x, y, width, drawn)
     hidden = sum(one.partition.kind is not PartitionKind.EXTENDED for one in disk.partitions) - _MOST_SHOWN
     if hidden > 0:
-        canvas.text(x, y + 8, f"and {hidden} more partitions", kind="soft")
+        canvas.text(x, y + 8, f"and {hidden} more partitions", TextStyle(kind="soft"))
         y += 20
     return DrawnDisk(y, drawn)
 
@@ -148,7 +148,9 @@ def _draw_bracket(
     canvas.line(left, bar - 6, left, bar - 2)
     canvas.line(right, bar - 6, right, bar - 2)
     text = f"{container.partition.number} extended, {human_size(container.partition.size)}"
-    canvas.text((left + right) / 2, bar - 10, text, size=11, kind="soft", anchor="middle", width=right - left)
+    canvas.text(
+        (left + right) / 2, bar - 10, text, TextStyle(size=11, kind="soft", anchor="middle"), width=right - left
+    )
 
 
 def _draw_partition(canvas: Canvas, one: InspectedPartition, left: float, top: float, taken: float) -> None:
@@ -175,9 +177,9 @@ def _draw_partition(canvas: Canvas, one: InspectedPartition, left: float, top: f
     outline = f'stroke="{"#d1242f" if one.notes else colour}" stroke-width="1.5" fill-opacity="0"'
     canvas.rect(left, top, taken, _BAR, fill=colour, extra=outline, title=title)
     room = taken - 4
-    canvas.text(left + 1, top + _BAR + 16, name, bold=True, width=room, title=title)
-    canvas.text(left + 1, top + _BAR + 31, kind, size=11, kind="soft", width=room)
-    canvas.text(left + 1, top + _BAR + 45, human_size(one.partition.size), size=11, kind="soft", width=room)
+    canvas.text(left + 1, top + _BAR + 16, name, TextStyle(bold=True), width=room, title=title)
+    canvas.text(left + 1, top + _BAR + 31, kind, TextStyle(size=11, kind="soft"), width=room)
+    canvas.text(left + 1, top + _BAR + 45, human_size(one.partition.size), TextStyle(size=11, kind="soft"), width=room)
     if space is not None:
         share = f"{human_size(space.free)} free"
-        canvas.text(left + 1, top + _BAR + 59, share, size=11, kind="soft", width=room)
+        canvas.text(left + 1, top + _BAR + 59, share, TextStyle(size=11, kind="soft"), width=room)

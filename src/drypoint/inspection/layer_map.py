@@ -10,7 +10,7 @@ from ..digest import Digest, hex_of
 from ..progress import human_size
 from ..stores import ListedImage, StoreListing
 from .layer_tree import Band, Columns, arrange
-from .svg import Canvas
+from .svg import Canvas, TextStyle
 
 GREY = "#b6bcc3"
 _DAMAGED = 'stroke="#d1242f" stroke-width="1.5" stroke-dasharray="4 3"'
@@ -123,25 +123,29 @@ def _draw_band(
             left + inset + 4,
             middle,
             hex_of(diff_id)[:12] if diff_id else "missing",
-            size=11,
-            kind="on",
+            TextStyle(size=11, kind="on"),
             width=room - 62,
         )
-        canvas.text(left + taken - inset - 4, middle, size, size=11, kind="on", anchor="end", width=62)
+        canvas.text(left + taken - inset - 4, middle, size, TextStyle(size=11, kind="on", anchor="end"), width=62)
         if len(serving) > 1 and room > 270:
             text = f"in {len(serving)} images"
-            canvas.text(left + taken / 2, middle, text, size=11, kind="on", anchor="middle")
+            canvas.text(left + taken / 2, middle, text, TextStyle(size=11, kind="on", anchor="middle"))
     elif room > 48:
-        canvas.text(left + taken / 2, middle, size, size=10.5, kind="on", anchor="middle", width=room + 4)
+        canvas.text(left + taken / 2, middle, size, TextStyle(size=10.5, kind="on", anchor="middle"), width=room + 4)
 
 
 def _draw_foot(canvas: Canvas, index: int, image: ListedImage, left: float, floor: float, column: float) -> None:
     middle = left + column / 2
     title = _name(image)
-    canvas.text(middle, floor + 18, str(index + 1), bold=True, anchor="middle", title=title)
+    canvas.text(middle, floor + 18, str(index + 1), TextStyle(bold=True, anchor="middle"), title=title)
     if column >= 84:
         canvas.text(
-            middle, floor + 33, _short(image), size=11, kind="soft", anchor="middle", width=column - 8, title=title
+            middle,
+            floor + 33,
+            _short(image),
+            TextStyle(size=11, kind="soft", anchor="middle"),
+            width=column - 8,
+            title=title,
         )
 
 
@@ -150,12 +154,14 @@ def _draw_orphans(canvas: Canvas, orphans: Sequence[tuple[str, str]], left: floa
     for index, (name, title) in enumerate(shown):
         top = floor - (index + 1) * _LEAST_LAYER
         canvas.rect(left, top, _ORPHAN_COLUMN, _LEAST_LAYER - 1, fill=GREY, extra='rx="2"', title=title)
-        canvas.text(left + 4, top + 11.5, name, size=10.5, kind="on", width=_ORPHAN_COLUMN - 8)
+        canvas.text(left + 4, top + 11.5, name, TextStyle(size=10.5, kind="on"), width=_ORPHAN_COLUMN - 8)
     canvas.line(left, floor + 1.5, left + _ORPHAN_COLUMN, floor + 1.5)
-    canvas.text(left + _ORPHAN_COLUMN / 2, floor + 18, f"{len(orphans)} orphaned", bold=True, anchor="middle")
+    canvas.text(
+        left + _ORPHAN_COLUMN / 2, floor + 18, f"{len(orphans)} orphaned", TextStyle(bold=True, anchor="middle")
+    )
     if len(orphans) > len(shown):
         more = f"{len(shown)} of them drawn"
-        canvas.text(left + _ORPHAN_COLUMN / 2, floor + 33, more, size=11, kind="soft", anchor="middle")
+        canvas.text(left + _ORPHAN_COLUMN / 2, floor + 33, more, TextStyle(size=11, kind="soft", anchor="middle"))
 
 
 def _draw_key(canvas: Canvas, store: StoreListing, columns: Columns, x: float, y: float, width: float) -> float:
@@ -176,12 +182,12 @@ def _draw_key(canvas: Canvas, store: StoreListing, columns: Columns, x: float, y
         said += ["orphaned"] if image.image_id in unnamed else []
         more = f" and {len(image.references) - 1} more" if len(image.references) > 1 else ""
         title = "\n".join([image.image_id, *image.references[:20]])
-        canvas.text(x + 22, y + 4, str(index + 1), anchor="end", bold=True)
+        canvas.text(x + 22, y + 4, str(index + 1), TextStyle(anchor="end", bold=True))
         canvas.text(x + 32, y + 4, _name(image) + more, width=width - 310, title=title)
-        canvas.text(x + width, y + 4, ", ".join(said), kind="soft", anchor="end", width=270)
+        canvas.text(x + width, y + 4, ", ".join(said), TextStyle(kind="soft", anchor="end"), width=270)
         y += _ROW
     if columns.hidden > 0:
-        canvas.text(x + 32, y + 4, f"and {columns.hidden} more images", kind="soft")
+        canvas.text(x + 32, y + 4, f"and {columns.hidden} more images", TextStyle(kind="soft"))
         y += _ROW
     return y
 

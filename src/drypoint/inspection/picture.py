@@ -12,7 +12,7 @@ from ..stores import StoreListing
 from .disk import InspectedDisk
 from .disk_map import EXT, FAT, OTHER, UNKNOWN, DrawnDisk, draw_disk
 from .layer_map import GREY, columns_of, draw_layers, width_of
-from .svg import Canvas, measured
+from .svg import Canvas, TextStyle, measured
 
 _WIDTH = 1120.0
 _MARGIN = 28.0
@@ -49,9 +49,9 @@ def draw(
     columns = columns_of(store) if store is not None else None
     width = _WIDTH if store is None or columns is None else width_of(columns, store, _WIDTH)
     y = 46.0
-    canvas.text(_MARGIN, y, title, size=20, bold=True, width=width)
+    canvas.text(_MARGIN, y, title, TextStyle(size=20, bold=True), width=width)
     about = _about(disk, subtitle)
-    canvas.text(_MARGIN, y + 21, about, size=13, kind="soft", width=width)
+    canvas.text(_MARGIN, y + 21, about, TextStyle(size=13, kind="soft"), width=width)
     drawn = draw_disk(canvas, disk, _MARGIN, y + 44, width)
     y = drawn.y if inner is None else _draw_inner(canvas, inner, drawn, width)
     y = _legend_of_disk(canvas, _MARGIN, y + 8)
@@ -59,11 +59,11 @@ def draw(
         y += 16
         canvas.line(_MARGIN, y, _MARGIN + width, y, kind="rule")
         y += 32
-        canvas.text(_MARGIN, y, "Images and their layers", size=16, bold=True)
+        canvas.text(_MARGIN, y, "Images and their layers", TextStyle(size=16, bold=True))
         shared = sum(len(layer.images) > 1 for layer in store.layers)
         counts = f"{_count(len(store.images), 'image')}, {_count(len(store.layers), 'layer')}, {shared} of them shared"
         told = f"{counts}; {human_size(store.size)}"
-        canvas.text(_MARGIN, y + 20, told, size=13, kind="soft")
+        canvas.text(_MARGIN, y + 20, told, TextStyle(size=13, kind="soft"))
         y = draw_layers(canvas, store, columns, _MARGIN, y + 40, width)
         y = _legend_of_layers(canvas, _MARGIN, y + 16)
     return canvas.document(width + 2 * _MARGIN, y + 20, f"{title}: {about}")
@@ -80,8 +80,8 @@ def _draw_inner(canvas: Canvas, inner: InnerDisk, outer: DrawnDisk, width: float
             canvas.line(edge, bottom, edge, outer.y)
             canvas.line(edge, outer.y, corner, top)
     about = _about(inner.disk, inner.subtitle)
-    canvas.text(_MARGIN, top + 24, f"inside: {inner.title}", size=14, bold=True, width=width)
-    canvas.text(_MARGIN, top + 43, about, size=13, kind="soft", width=width)
+    canvas.text(_MARGIN, top + 24, f"inside: {inner.title}", TextStyle(size=14, bold=True), width=width)
+    canvas.text(_MARGIN, top + 43, about, TextStyle(size=13, kind="soft"), width=width)
     end = draw_disk(canvas, inner.disk, _MARGIN, top + 60, width).y
     canvas.rect(_MARGIN - _PADDING, top, width + 2 * _PADDING, end - top, kind="frame", extra='rx="4"')
     return end + 16
@@ -105,10 +105,15 @@ def _legend_of_disk(canvas: Canvas, x: float, y: float) -> float:
 
 
 def _legend_of_layers(canvas: Canvas, x: float, y: float) -> float:
-    canvas.text(x, y, "Base layers at the bottom; height grows with the square root of the size.", size=11, kind="soft")
+    canvas.text(
+        x,
+        y,
+        "Base layers at the bottom; height grows with the square root of the size.",
+        TextStyle(size=11, kind="soft"),
+    )
     y += 16
     text = "A layer that images share is one band across them. Its colour comes from its digest: the same in every picture."
-    canvas.text(x, y, text, size=11, kind="soft")
+    canvas.text(x, y, text, TextStyle(size=11, kind="soft"))
     y += 18
     canvas.rect(x, y - 10, 14, 12, fill=GREY, extra='rx="2"')
     x = _caption(canvas, x + 20, y, "orphaned: no name leads to it")
@@ -118,7 +123,7 @@ def _legend_of_layers(canvas: Canvas, x: float, y: float) -> float:
 
 
 def _caption(canvas: Canvas, x: float, y: float, text: str) -> float:
-    canvas.text(x, y, text, size=11, kind="soft")
+    canvas.text(x, y, text, TextStyle(size=11, kind="soft"))
     return x + measured(text, 11) + 18
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape, quoteattr
 
+import msgspec
+
 from ..text import printable
 
 FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', Arial, sans-serif"
@@ -28,6 +30,18 @@ _STYLE = """\
 .frame{stroke:#9ea7b0}
 }
 """
+
+
+class TextStyle(msgspec.Struct, frozen=True):
+    """How a line of text looks: *size* in pixels, *kind* a class of the style sheet, *anchor* SVG's text-anchor."""
+
+    size: float = 12
+    kind: str = "ink"
+    anchor: str = "start"
+    bold: bool = False
+
+
+_PLAIN = TextStyle()
 
 
 class Canvas:
@@ -61,21 +75,22 @@ class Canvas:
         x: float,
         y: float,
         text: str,
+        style: TextStyle = _PLAIN,
         *,
-        size: float = 12,
-        kind: str = "ink",
-        anchor: str = "start",
-        bold: bool = False,
         width: float | None = None,
         title: str = "",
     ) -> None:
         """One line of text whose baseline is at *y*; shortened in its middle if it would be longer than *width*."""
-        shown = printable(text) if width is None else fitted(text, width, size * _BOLDER if bold else size)
+        shown = (
+            printable(text)
+            if width is None
+            else fitted(text, width, style.size * _BOLDER if style.bold else style.size)
+        )
         if not shown:
             return
-        attributes = _attributes(x=x, y=y) + _named(kind=kind) + f' font-size="{number(size)}"'
-        attributes += f' text-anchor="{anchor}"' if anchor != "start" else ""
-        attributes += ' font-weight="bold"' if bold else ""
+        attributes = _attributes(x=x, y=y) + _named(kind=style.kind) + f' font-size="{number(style.size)}"'
+        attributes += f' text-anchor="{style.anchor}"' if style.anchor != "start" else ""
+        attributes += ' font-weight="bold"' if style.bold else ""
         self._parts.append(f"<text{attributes}>{escape(shown)}{_title(title) if title else ''}</text>")
 
     def document(self, width: float, height: float, title: str) -> str:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tests.support.stores import make_flawed_store
 
 from drypoint.cli.app import cli
-from drypoint.disk.formats import ImageFormat, format_of_name, write_image
+from drypoint.disk.formats import Encoding, ImageFormat, format_of_name, write_image
 from drypoint.errors import DiskImageError
 from drypoint.verification import processes, verify
 
@@ -26,7 +26,7 @@ def compressed(image: Path, target: Path) -> Path:
     with image.open("rb") as source, target.open("wb") as file:
         kind = format_of_name(target)
         level = 0 if kind is ImageFormat.XZ else 1
-        write_image(source.fileno(), image.stat().st_size, file.fileno(), kind, "disk.img", level=level)
+        write_image(source.fileno(), image.stat().st_size, file.fileno(), Encoding(kind, "disk.img", level=level))
     return target
 
 

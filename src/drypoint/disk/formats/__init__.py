@@ -3,9 +3,10 @@
 from .bmap import write_block_map
 from .kinds import ImageFormat, format_of_content, format_of_name, member_name, refuse_packed_again
 from .reading import OpenedImage, claim_image, decompressed, opened_image
-from .writing import write_image
+from .writing import Encoding, write_image
 
 __all__ = [
+    "Encoding",
     "ImageFormat",
     "OpenedImage",
     "claim_image",

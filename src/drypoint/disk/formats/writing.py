@@ -8,6 +8,8 @@ import struct
 from collections.abc import Iterator
 from typing import assert_never
 
+import msgspec
+
 from ...concurrency.pool import usable_cores
 from ...errors import OutputError, UsageError
 from ...progress import SILENT, Progress
@@ -30,15 +32,27 @@ _LEVELS = {
 _UNIX = 3
 
 
+class Encoding(msgspec.Struct, frozen=True):
+    """How a disk image is written.
+
+    Attributes:
+        member_name: its name in a zip archive, see :func:`.member_name`. gzip's name field stays empty.
+        timestamp: seconds since the epoch, for the time fields of gzip and zip.
+        level: of compression: 1 to 9 for gzip and zip, 0 to 9 for xz, 1 to 19 for zstd. Default: a fast one.
+    """
+
+    kind: ImageFormat
+    member_name: str
+    timestamp: int = 0
+    level: int | None = None
+
+
 def write_image(
     source_fd: int,
     size: int,
     target_fd: int,
-    kind: ImageFormat,
-    member_name: str,
+    encoding: Encoding,
     *,
-    timestamp: int = 0,
-    level: int | None = None,
     workers: int | None = None,
     progress: Progress = SILENT,
 ) -> None:
@@ -49,9 +63,7 @@ def write_image(
     Args:
         source_fd: the disk image, open for reading.
         target_fd: where it goes, open for writing and empty.
-        member_name: its name in a zip archive, see :func:`.member_name`. gzip's name field stays empty.
-        timestamp: seconds since the epoch, for the time fields of gzip and zip.
-        level: of compression: 1 to 9 for gzip and zip, 0 to 9 for xz, 1 to 19 for zstd. Default: a fast one.
+        encoding: the format, and what it says of the disk image.
         workers: threads to use, at most; default: one for each usable core. The result does not depend on it.
         progress: gets the number of the disk image's bytes that are done.
 
@@ -60,13 +72,13 @@ def write_image(
         DiskImageError: the disk image cannot be read, or is shorter than *size*.
         OutputError: the target cannot be written. Its cause is the OSError.
     """
+    kind = encoding.kind
     step = progress.begin("copying the disk image" if kind is ImageFormat.RAW else f"compressing with {kind}", size)
     try:
         if kind is ImageFormat.RAW and stat.S_ISREG(os.fstat(target_fd).st_mode):
             copy_sparse(source_fd, target_fd, length=size, progress=step.advance, for_good=True)
         else:
-            chosen, threads = _level(kind, level), max(1, workers or usable_cores())
-            for piece, length in _stream(source_fd, size, kind, member_name, timestamp, chosen, threads):
+            for piece, length in _stream(source_fd, size, encoding, max(1, workers or usable_cores())):
                 _write(target_fd, piece)
                 step.advance(length)
     except OSError as error:
@@ -83,25 +95,24 @@ def _level(kind: ImageFormat, level: int | None) -> int:
     return default if level is None else level
 
 
-def _stream(
-    source_fd: int, size: int, kind: ImageFormat, name: str, timestamp: int, level: int, workers: int
-) -> Iterator[tuple[bytes, int]]:
+def _stream(source_fd: int, size: int, encoding: Encoding, workers: int) -> Iterator[tuple[bytes, int]]:
     """Pieces of the output, each with the number of the disk image's bytes in it."""
-    match kind:
+    level = _level(encoding.kind, encoding.level)
+    match encoding.kind:
         case ImageFormat.RAW:
             zeros = bytes(_CHUNK)
             for content, length in image_chunks(source_fd, size, _CHUNK):
                 yield zeros[:length] if content is None else content, length
         case ImageFormat.GZIP:
-            yield from _gzip(Deflated(source_fd, size, level, workers), timestamp)
+            yield from _gzip(Deflated(source_fd, size, level, workers), encoding.timestamp)
         case ImageFormat.XZ:
             yield from xz_stream(source_fd, size, level, workers)
         case ImageFormat.ZSTD:
             yield from zstd_frame(source_fd, size, level, workers)
         case ImageFormat.ZIP:
-            yield from zip_archive(Deflated(source_fd, size, level, workers), name, timestamp)
+            yield from zip_archive(Deflated(source_fd, size, level, workers), encoding.member_name, encoding.timestamp)
         case _:
-            assert_never(kind)
+            assert_never(encoding.kind)
 
 
 def _gzip(content: Deflated, timestamp: int) -> Iterator[tuple[bytes, int]]:

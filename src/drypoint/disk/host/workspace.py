@@ -18,6 +18,7 @@ from ...errors import OutputError, UsageError
 from ...progress import Progress
 from .. import FileDevice, GrowableDevice, copy_sparse
 from ..formats import (
+    Encoding,
     ImageFormat,
     OpenedImage,
     format_of_content,
@@ -192,7 +193,11 @@ class _Copy:
         if self._kind is not ImageFormat.RAW:
             with self._part.path.open("wb") as target:
                 write_image(
-                    disk.fileno(), disk.size, target.fileno(), self._kind, name, timestamp=timestamp, progress=progress
+                    disk.fileno(),
+                    disk.size,
+                    target.fileno(),
+                    Encoding(self._kind, name, timestamp=timestamp),
+                    progress=progress,
                 )
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.support.ext4_images import judge_ext4, make_ext4
 
 from drypoint.disk import FileDevice
-from drypoint.disk.formats import format_of_name, write_block_map, write_image
+from drypoint.disk.formats import Encoding, format_of_name, write_block_map, write_image
 from drypoint.disk.formats.bmap import BLOCK_SIZE, _mapped
 from drypoint.disk.formats.free_space import free_ranges
 from drypoint.disk.host.output import whole_file
@@ -74,7 +74,7 @@ def test_bmaptool_copies_by_our_map(image: Path, tmp_path: Path, suffix: str) ->
     source = tmp_path / f"out{suffix}"
     with image.open("rb") as file, source.open("wb") as target:
         kind = format_of_name(source)
-        write_image(file.fileno(), image.stat().st_size, target.fileno(), kind, "disk.img")
+        write_image(file.fileno(), image.stat().st_size, target.fileno(), Encoding(kind, "disk.img"))
     run_tool("bmaptool", "copy", "--bmap", block_map, source, tmp_path / "card")
     assert (tmp_path / "card").read_bytes() == image.read_bytes()
     mapped = sum(end - start for start, end, _ in ranges)
@@ -94,7 +94,7 @@ def test_bmaptool_refuses_a_planted_fault(image: Path, tmp_path: Path, suffix: s
         file.write(bytes([byte[0] ^ 1]))
     source = tmp_path / f"out{suffix}"
     with image.open("rb") as file, source.open("wb") as target:
-        write_image(file.fileno(), image.stat().st_size, target.fileno(), format_of_name(source), "disk.img")
+        write_image(file.fileno(), image.stat().st_size, target.fileno(), Encoding(format_of_name(source), "disk.img"))
     with pytest.raises(ToolError, match="checksum mismatch"):
         run_tool("bmaptool", "copy", "--bmap", block_map, source, tmp_path / "card")
 

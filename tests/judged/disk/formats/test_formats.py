@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from drypoint import decompression
 from drypoint.disk import FileDevice
 from drypoint.disk.formats import (
+    Encoding,
     ImageFormat,
     decompressed,
     format_of_content,
@@ -82,11 +83,8 @@ def written(source: Path, target: Path, *, workers: int | None = None, level: in
             reading_from.fileno(),
             source.stat().st_size,
             writing_to.fileno(),
-            kind,
-            member_name(target),
-            timestamp=1_700_000_000,
+            Encoding(kind, member_name(target), timestamp=1_700_000_000, level=chosen),
             workers=workers,
-            level=chosen,
         )
     return target
 
@@ -452,14 +450,14 @@ def test_a_source_that_gets_shorter(image: Path, tmp_path: Path) -> None:
     for kind in PACKED:
         with image.open("rb") as source, (tmp_path / "out").open("wb") as target:
             with pytest.raises(DiskImageError, match="ends at byte"):
-                write_image(source.fileno(), image.stat().st_size + 9, target.fileno(), kind, "x.img")
+                write_image(source.fileno(), image.stat().st_size + 9, target.fileno(), Encoding(kind, "x.img"))
 
 
 @pytest.mark.parametrize("kind", ImageFormat)
 def test_a_full_disk_is_the_callers_to_name(image: Path, kind: ImageFormat) -> None:
     with image.open("rb") as source, open("/dev/full", "wb") as target:
         with pytest.raises(OutputError, match="cannot write the disk image as") as caught:
-            write_image(source.fileno(), image.stat().st_size, target.fileno(), kind, "x.img")
+            write_image(source.fileno(), image.stat().st_size, target.fileno(), Encoding(kind, "x.img"))
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno == errno.ENOSPC
 
@@ -486,7 +484,7 @@ def test_a_pipe_takes_a_raw_image_too(image: Path) -> None:
         read_end = cat.stdout
         reader = threading.Thread(target=lambda: collected.write(read_end.read()))
         reader.start()
-        write_image(source.fileno(), image.stat().st_size, cat.stdin.fileno(), ImageFormat.RAW, "x.img")
+        write_image(source.fileno(), image.stat().st_size, cat.stdin.fileno(), Encoding(ImageFormat.RAW, "x.img"))
         cat.stdin.close()
         reader.join()
     assert collected.getvalue() == image.read_bytes()
@@ -503,7 +501,7 @@ def test_progress_is_told_in_both_ways(image: Path, tmp_path: Path) -> None:
         told = Told()
         path = tmp_path / f"out{SUFFIXES[kind]}"
         with image.open("rb") as source, path.open("wb") as target:
-            write_image(source.fileno(), image.stat().st_size, target.fileno(), kind, "x.img", progress=told)
+            write_image(source.fileno(), image.stat().st_size, target.fileno(), Encoding(kind, "x.img"), progress=told)
         with opened_image(path, progress=told):
             pass
         (_, written_total, written_sum), (_, read_total, read_sum) = told.steps

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from drypoint import decompression
 from drypoint.disk import FileDevice
-from drypoint.disk.formats import ImageFormat, opened_image, write_image, zip_writing
+from drypoint.disk.formats import Encoding, ImageFormat, opened_image, write_image, zip_writing
 from drypoint.disk.formats.zip_reading import find_image, member_content
 from drypoint.errors import DiskImageError
 from drypoint.samples.tools import find_tool
@@ -201,7 +201,7 @@ def test_sizes_of_64_bits(tmp_path: Path) -> None:
         file.seek(4 << 30)
         file.write(b"end")
     with (tmp_path / "ours.zip").open("wb") as target, source.open("rb") as image:
-        write_image(image.fileno(), source.stat().st_size, target.fileno(), ImageFormat.ZIP, "disk.img")
+        write_image(image.fileno(), source.stat().st_size, target.fileno(), Encoding(ImageFormat.ZIP, "disk.img"))
     with zipfile.ZipFile(tmp_path / "ours.zip") as made:
         assert made.infolist()[0].file_size == source.stat().st_size
     listed = subprocess.run(
@@ -221,7 +221,9 @@ def test_records_of_both_widths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setattr(zip_writing, "_NARROW", 1000)
     (tmp_path / "disk").write_bytes(CONTENT)
     with (tmp_path / "out.zip").open("wb") as target, (tmp_path / "disk").open("rb") as image:
-        write_image(image.fileno(), len(CONTENT), target.fileno(), ImageFormat.ZIP, "disk.img", timestamp=timestamp)
+        write_image(
+            image.fileno(), len(CONTENT), target.fileno(), Encoding(ImageFormat.ZIP, "disk.img", timestamp=timestamp)
+        )
     subprocess.run([find_tool("unzip"), "-tq", tmp_path / "out.zip"], check=True, capture_output=True)
     with zipfile.ZipFile(tmp_path / "out.zip") as made:
         assert made.read("disk.img") == CONTENT

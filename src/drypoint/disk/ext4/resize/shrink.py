@@ -34,7 +34,6 @@ def shrink_filesystem(
     keep_blocks: int,
     keep_inodes: int = 0,
     step: int,
-    timeout: float = RESIZE_TIMEOUT,
 ) -> int:
     """Shrink the ext file system at *offset* as far as possible; the partition still has its old size.
 
@@ -51,7 +50,6 @@ def shrink_filesystem(
         keep_blocks: blocks that must be free afterwards, in addition to those reserved for root.
         keep_inodes: inodes that must be free afterwards.
         step: bytes; the partition shrinks by a multiple of it.
-        timeout: seconds for each run of resize2fs.
 
     Returns:
         Bytes that the partition now needs. *size* if nothing could be gained: then nothing changed.
@@ -71,11 +69,11 @@ def shrink_filesystem(
         if target == size:
             break
         with filesystem_copy(device, offset, geometry.size, scratch_dir) as scratch:
-            possible = least_blocks(scratch, where, timeout) * geometry.block_size
+            possible = least_blocks(scratch, where, RESIZE_TIMEOUT) * geometry.block_size
             target = _reachable(size, max(least, possible), step)
             if target // geometry.block_size >= geometry.blocks_count:
                 break
-            resize_file(scratch, geometry, target // geometry.block_size, where, timeout)
+            resize_file(scratch, geometry, target // geometry.block_size, where, RESIZE_TIMEOUT)
             check_file(scratch, 0, f"{where}, once cut", CHECK_TIMEOUT)
             missing = _missing(_geometry_of(scratch), keep_blocks, keep_inodes)
             if not missing:
