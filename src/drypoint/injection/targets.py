@@ -26,6 +26,8 @@ from .fat_members import FatInjector
 from .file_check import FileCheck, checked
 from .sessions import Ext4Session, FatSession, Known, Session, SessionOptions
 
+_WAY_OUT = "Repair that file system in the disk image (e2fsck -fp), and pack it again"
+
 
 class InjectedPartition(msgspec.Struct, frozen=True):
     """A partition that something went into.
@@ -194,6 +196,7 @@ class Partitions:
                 volume,
                 self._options.scratch,
                 self._options.progress,
+                sound=self._verify,
                 least_disk_size=self._least_disk_size,
             )
         return self._writable
@@ -227,6 +230,8 @@ class Partitions:
         if number in self._known or found.filesystem is None or not found.filesystem.kind.is_ext:
             return
         volume = disk.volume_in(found)
+        # Before anything is written: what is wrong with the disk image must not be found as a fault of ours.
+        volume.check_writable(_WAY_OUT)
         reader = volume.reader()
         packed = None if injection is None else injection.store
         data_root = DEFAULT_DATA_ROOT if packed is None else packed.data_root

@@ -123,10 +123,7 @@ class PartitionVolume(Volume):
             ToolError: e2fsck is missing or took too long.
             OutputError: no room for the copy that e2fsck needs of what lies scattered.
         """
-        self.check_journal()
-        reason = self._superblock.why_unclean
-        if reason is not None:
-            raise FilesystemError(f"{self.name} {reason}. {_WAY_OUT}")
+        self._check_clean(_WAY_OUT)
         check_writable(self._superblock, self.window, f"partition {self.number} of {self.disk.device.name}")
         if not self._superblock.filetype:
             raise FilesystemError(
@@ -137,6 +134,24 @@ class PartitionVolume(Volume):
             self._check_sound()
         except FilesystemError as error:
             raise FilesystemError(f"{error}. {_WAY_OUT}") from error
+
+    def check_writable(self, way_out: str) -> None:
+        """The same for any files: whether an engine can have its store there does not matter.
+
+        Args:
+            way_out: what to do about one that was not unmounted in order, for messages.
+
+        Raises:
+            FilesystemError, ToolError, OutputError: as :meth:`check_usable`.
+        """
+        self._check_clean(way_out)
+        self._check_sound()
+
+    def _check_clean(self, way_out: str) -> None:
+        self.check_journal()
+        reason = self._superblock.why_unclean
+        if reason is not None:
+            raise FilesystemError(f"{self.name} {reason}. {way_out}")
 
     def needs_repair(self) -> bool:
         """Whether e2fsck has anything to do.

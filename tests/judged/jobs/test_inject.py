@@ -487,14 +487,38 @@ def test_what_comes_as_chunks_goes_to_whatever_writes(place: Path) -> None:
 
 
 def test_a_file_system_that_checks_as_damaged_is_no_result(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check at the end convicts: here a tool in e2fsck's place finds something."""
+    """The check at the end convicts: here a tool in e2fsck's place finds something, but not in the base."""
     (place / "inject/5").mkdir()
     (place / "inject/5/f").write_bytes(b"x")
     archive = gnu_tar(place)
     fake = place / "bin"
     fake.mkdir()
-    (fake / "e2fsck").write_text("#!/bin/sh\necho 'Inode 12 is wrong'\nexit 4\n")
+    (fake / "e2fsck").write_text(
+        f"#!/bin/sh\nmkdir {fake}/5 || mkdir {fake}/6 && exit 0\necho 'Inode 12 is wrong'\nexit 4\n"
+    )
     (fake / "e2fsck").chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake}:{os.environ['PATH']}")
     shutil.rmtree(place / "inject/6")
     refused(archive, DrypointError, "after injecting|does not read back")
+
+
+@pytest.mark.parametrize("number", [3, 6])
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        # What only e2fsck sees: blocks that are in use count as free, and would be given away.
+        ("freeb 1 60", "is damaged, and nothing was changed"),
+        ("set_super_value state 0", r"unmounted.*\(e2fsck -fp\), and pack it again"),
+    ],
+)
+def test_a_base_that_is_damaged_is_refused_before_anything_is_written(
+    place: Path, number: int, damage: str, says: str
+) -> None:
+    (place / f"inject/{number}").mkdir(exist_ok=True)
+    (place / f"inject/{number}/f").write_bytes(b"x")
+    with FileDevice(place / "image.img") as device:
+        start = find_partition(device, read_table(device), number).partition.start
+    subprocess.run(
+        ["debugfs", "-w", "-R", damage, f"{place / 'image.img'}?offset={start}"], check=True, capture_output=True
+    )
+    refused(gnu_tar(place), FilesystemError, rf"partition {number} .*{says}")
