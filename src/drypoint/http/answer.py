@@ -50,7 +50,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def zone(self) -> Zone:
-        """Where the server is that gave it."""
+        """The zone of the server."""
         return zone_from(self.response)
 
     @property

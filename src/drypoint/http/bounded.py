@@ -1,8 +1,8 @@
-"""Reading of answers that has a bound in all: the timeout of a socket is for each read anew.
+"""Reading answers with an overall timeout: the timeout of a socket is for each read.
 
-http.client takes the end of the connection for the end of the header (``_read_headers`` stops at an empty line), so an answer
-that was cut there looks like a whole one without a length: here it is an error. urllib3 only logs what is left of a header
-that cannot be read.
+http.client takes the end of the connection for the end of the header (``_read_headers`` stops at an empty line), so that a
+truncated header looks like a complete answer without a length: here it is an error. urllib3 only logs a malformed rest of a
+header.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _MAX_HEADER_BYTES = 1 << 20
-"""Of all headers before a body, those of answers like ``100 Continue`` included."""
+"""The limit for all headers before a body, including those of answers like ``100 Continue``."""
 
 
 class Waiting(threading.local):
-    """What this thread waits for: an answer whose header has to be there at *until*, and what it is read through."""
+    """The answer that this thread waits for: the deadline *until* of its header, and its stream."""
 
     until = float("inf")
     stream: BoundedStream
@@ -36,8 +36,8 @@ waiting = Waiting()
 
 @contextlib.contextmanager
 def answered_by(until: float) -> Iterator[None]:
-    """Requests of this thread raise TimeoutError unless the header of their answer is there at *until*, a time of
-    :func:`time.monotonic`; those of proxies before it, too."""
+    """Inside the block, requests of this thread raise TimeoutError if the header of their answer is not complete at *until*, a
+    time of :func:`time.monotonic`; this includes answers of proxies before it."""
     waiting.until = until
     try:
         yield
@@ -46,7 +46,7 @@ def answered_by(until: float) -> Iterator[None]:
 
 
 class BoundedStream(io.RawIOBase):
-    """A connection's bytes. The timeout of a socket is for each read anew; here all of them together end at ``until``."""
+    """A connection's bytes with a deadline, ``until``, for all reads together."""
 
     def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
         self._raw = raw
@@ -76,7 +76,7 @@ class BoundedStream(io.RawIOBase):
 
 
 class _Lines:
-    """A connection's stream, while a header is read from it."""
+    """A connection's stream while a header is read."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream

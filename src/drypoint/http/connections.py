@@ -1,5 +1,5 @@
-"""urllib3's connections, with what it leaves out: a connection that another thread waits on can be ended, reading has a bound
-in all (:mod:`.bounded`), and which addresses a host may have is chosen (:mod:`.zones`).
+"""urllib3's connections with additions: a connection that another thread waits on can be ended, reading has an overall
+timeout (:mod:`.bounded`), and the addresses of hosts are limited (:mod:`.zones`).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, SupportsRead
 
 _sources: weakref.WeakKeyDictionary[BaseHTTPResponse, _Source] = weakref.WeakKeyDictionary()
-"""Where responses come from. urllib3 forgets it for an answer that ends with its connection."""
+"""The connections of responses. urllib3 drops it for an answer that ends with its connection."""
 
 
 class AddressRefusedError(Exception):
-    """A host may not be connected to, because of where it is.
+    """A connection to a host is not permitted because of its address.
 
     Attributes:
         address: one of its addresses.
@@ -45,7 +45,7 @@ class AddressRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What a response is read through."""
+    """The connection of a response."""
 
     connection: socket.socket
     stream: BoundedStream
@@ -54,8 +54,8 @@ class _Source:
 
 @contextlib.contextmanager
 def read_by(response: BaseHTTPResponse, until: float) -> Iterator[None]:
-    """Reads of *response* raise TimeoutError after *until*, a time of :func:`time.monotonic`, as long as the block lasts.
-    A response that did not come from one of these connections has no bound."""
+    """Inside the block, reads of *response* raise TimeoutError after *until*, a time of :func:`time.monotonic`. Responses
+    from other connections have no deadline."""
     source = _sources.get(response)
     if source is not None:
         source.stream.until = until
@@ -67,7 +67,7 @@ def read_by(response: BaseHTTPResponse, until: float) -> Iterator[None]:
 
 
 def zone_from(response: BaseHTTPResponse) -> Zone:
-    """Where the server is that gave *response*; PUBLIC where that is not known, as behind a proxy."""
+    """The zone of the server of *response*; PUBLIC if it is unknown, as behind a proxy."""
     source = _sources.get(response)
     return Zone.PUBLIC if source is None else source.zone
 
@@ -88,7 +88,7 @@ class OpenSockets:
             _hang_up(connection)
 
     def end(self) -> None:
-        """End all connections, those in use too, and those that are made from now on."""
+        """End all connections, including those in use and those that are made later."""
         with self._lock:
             self._ended = True
             connections = list(self._open)
@@ -97,12 +97,12 @@ class OpenSockets:
 
 
 def manager(sockets: OpenSockets, reach: Reach, **options: object) -> PoolManager:
-    """A pool manager whose connections are among *sockets*; AddressRefusedError is raised where *reach* permits none."""
+    """A pool manager whose connections are in *sockets*; it raises AddressRefusedError if *reach* permits no address."""
     return _equipped(PoolManager(**options), sockets, reach)  # type: ignore[arg-type]  # As urllib3 declares them.
 
 
 def proxy_manager(sockets: OpenSockets, url: str, **options: object) -> PoolManager:
-    """The same through a proxy, which may be anywhere, and which connects as it likes."""
+    """The same through a proxy, which may have any address, and whose connections are not limited."""
     return _equipped(ProxyManager(url, **options), sockets, None)  # type: ignore[arg-type]
 
 
@@ -129,7 +129,7 @@ class _PlainConnection(HTTPConnection):
     response_class = BoundedResponse
     open_sockets: OpenSockets
     reach: Reach | None
-    """Where it may lead; None for one to a proxy."""
+    """The permitted addresses; None for a connection to a proxy."""
     zone = Zone.PUBLIC
 
     def connect(self) -> None:
@@ -147,12 +147,12 @@ class _PlainConnection(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         connection = self._connected()
-        # A tunnel is asked for before connect() ends.
+        # The tunnel is requested before connect() ends.
         self.open_sockets.add(connection)
         return connection
 
     def _connected(self) -> socket.socket:
-        """A connection to the first address that may be reached, and can be. It is looked up here and nowhere else."""
+        """A connection to the first address that is permitted and reachable. The name is only resolved here."""
         try:
             addresses = self._addresses()
         except socket.gaierror as error:
@@ -195,13 +195,13 @@ class _SecureConnection(_PlainConnection, HTTPSConnection):
         try:
             super().send(data)
         except ssl.SSLEOFError as error:
-            # The server has closed: in TLS 1.3 it may do so after the handshake, with an alert that is still to be read.
-            # urllib3 goes on to read after a broken pipe, and not after this.
+            # The server has closed: in TLS 1.3 it may do so after the handshake, with an alert that has not been read yet.
+            # urllib3 continues reading after a broken pipe, but not after this error.
             raise BrokenPipeError(errno.EPIPE, "the server closed the connection") from error
 
 
 def hang_up(response: BaseHTTPResponse) -> None:
-    """End the connection that *response* comes from, if it is one of these. For another thread than the one that reads."""
+    """End the connection of *response*, if it is one of these, from another thread than the one that reads."""
     source = _sources.get(response)
     _hang_up(None if source is None else source.connection)
 
@@ -210,5 +210,5 @@ def _hang_up(connection: socket.socket | None) -> None:
     if connection is None:
         return
     with contextlib.suppress(OSError):
-        # Not SSLSocket's own, which takes the session away from under the thread that reads.
+        # Not SSLSocket.shutdown, which would remove the session while another thread reads.
         socket.socket.shutdown(connection, socket.SHUT_RDWR)

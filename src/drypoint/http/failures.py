@@ -1,4 +1,4 @@
-"""What urllib3's errors mean, and which of them a retry may fix."""
+"""The conversion of urllib3's errors to drypoint's, with or without a retry."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class PlainHttpError(TransferError):
 
 
 def failure_of(error: Exception, url: str, certificates: Path) -> TransferError | TransientError:
-    """What to raise for *error*, which a request to *url* ended with.
+    """The error to raise for *error*, with which a request to *url* ended.
 
     Args:
-        certificates: where client certificates for this registry belong.
+        certificates: the directory for this registry's client certificates.
     """
     match error:
         case exceptions.SSLError() | ssl.SSLError():
@@ -92,7 +92,7 @@ def _tls_failure(error: Exception, url: str, certificates: Path) -> TransferErro
 
 
 def address_failure(url: str, address: str) -> TransferError:
-    """The error for *url*, whose host is at *address*, where it may not be."""
+    """The error for *url*, whose host has the address *address*, which is not permitted."""
     host = urlsplit(url).netloc
     return TransferError(
         f"{shown(url)}: its address {address} is {zone_of(address).value}, and a redirect, a token server's address or an "

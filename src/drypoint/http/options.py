@@ -47,5 +47,5 @@ class HttpOptions:
     user_agent: str = f"drypoint/{__version__}"
 
     def reach(self, named_from: Zone | None) -> Reach:
-        """Which addresses may be connected to for hosts that somebody in *named_from* names."""
+        """The permitted addresses for hosts that are named from the zone *named_from*."""
         return Reach(named_from, (*self.allowed_hosts, *self.insecure_registries))

@@ -59,14 +59,14 @@ class Transport:
 
         Args:
             elsewhere: returns the Authorization header for a URL of another origin, or None.
-            named_from: where the server is that named *url*; None: as the options say.
+            named_from: the zone of the server that named *url*; None for the zone in the options.
 
         Raises:
             TransientError: no answer, but a retry may help; or its header, with all redirects before it, took longer than
                 ``request_timeout``.
             TransferError: no answer, and a retry would not help: certificates, no such host, refused redirects, a host
-                that only others than the caller name, in a network that is more private than theirs; PlainHttpError: the server
-                does not speak TLS.
+                that a server named and that is in a more private network than that server. PlainHttpError if the server does
+                not speak TLS.
         """
         kept = {**headers, "User-Agent": self._options.user_agent}
         first = origin(url)
@@ -118,7 +118,7 @@ class Transport:
         return target
 
     def _reach(self, url: str, named_from: Zone | None) -> Reach:
-        """Where *url* may lead to. The host that the transport is for is the caller's own, whoever names it again."""
+        """The permitted addresses for *url*. The transport's own host was named by the caller, even if others name it again."""
         is_own = origin(url)[1] == urlsplit(f"//{self._domain}").hostname
         return self._options.reach(self._options.named_from if is_own or named_from is None else named_from)
 
@@ -146,14 +146,14 @@ class Transport:
     def _pools_for(self, url: str, reach: Reach) -> urllib3.PoolManager:
         proxy = self._rules.proxy_for(url)
         _, host, port = origin(url)
-        # A name is the proxy's to look up, and to refuse.
+        # The proxy resolves names, and may refuse them.
         address = None if proxy is None else written_address(host)
         if address is not None and not reach.permits(host, port, address):
             raise address_failure(url, address)
         return self._pools(proxy, reach)
 
     def _pools(self, proxy: Proxy | None, reach: Reach) -> urllib3.PoolManager:
-        # A connection to where one may lead must not serve another that may not.
+        # Requests with different limits must not share connections.
         kind = proxy or reach
         with self._lock:
             pools = self._managers.get(kind)

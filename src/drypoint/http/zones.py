@@ -1,9 +1,8 @@
-"""Which hosts others may name: a server on the internet must not send us to one that only we can reach.
+"""Limits for hosts that others name: a server on the internet must not lead drypoint to hosts in a private network.
 
-The user may name any host. What a server names, in a redirect or as its token server, and what an apps.json names, lies in
-no more private a network than whoever names it, as browsers have it for pages (WICG, "Local Network Access", address spaces).
-What counts is the address that is connected to, not what a name was resolved to before: so a name that changes its meaning in
-between ("DNS rebinding") gains nothing.
+The user may name any host. A host that a server names, in a redirect or as its token server, or that an apps.json names, must
+not be in a more private network than the one who names it, as in browsers (WICG, "Local Network Access", address spaces). The
+address of the connection itself is checked, not an earlier resolution of the name: so DNS rebinding has no effect.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ _THIS_HOST = ipaddress.IPv4Network("0.0.0.0/8")
 
 
 class Zone(Enum):
-    """How private the network is that an address lies in."""
+    """The privacy of an address's network."""
 
     PUBLIC = "public"
     PRIVATE = "private"
     LOOPBACK = "this machine's own"
     LINK_LOCAL = "link-local"
-    """Of the machine's own cable. Clouds have services there that give out credentials."""
+    """The local link. Clouds have services there that hand out credentials."""
 
 
 _REACHABLE_FROM = {
@@ -43,7 +42,7 @@ _REACHABLE_FROM = {
 
 
 def zone_of(address: str) -> Zone:
-    """Where *address*, of IPv4 or IPv6, lies; an IPv6 address that stands for one of IPv4, where that one does.
+    """The zone of *address*, IPv4 or IPv6; an IPv6 address that embeds an IPv4 address has the zone of that.
 
     Raises:
         ValueError: it is not an address.
@@ -51,7 +50,7 @@ def zone_of(address: str) -> Zone:
     found = _embedded(ipaddress.ip_address(address.strip("[]")))
     if found.is_link_local:
         return Zone.LINK_LOCAL
-    # Linux connects to 0.0.0.0 and :: as to loopback.
+    # Linux treats connections to 0.0.0.0 and :: as loopback.
     if found.is_loopback or found.is_unspecified or (found.version == 4 and found in _THIS_HOST):
         return Zone.LOOPBACK
     if not found.is_global or found.is_multicast:
@@ -62,8 +61,7 @@ def zone_of(address: str) -> Zone:
 
 
 def written_address(host: str) -> str | None:
-    """The address that *host* is, in any spelling that name resolution takes for one: ``127.1``, ``0x7f000001``; None for a
-    name."""
+    """The address *host*, in any spelling that name resolution accepts: ``127.1``, ``0x7f000001``; None for a name."""
     text = host.strip("[]")
     try:
         return str(ipaddress.ip_address(text))
@@ -84,18 +82,18 @@ def _embedded(address: _IPAddress) -> _IPAddress:
 
 
 class Reach(msgspec.Struct, frozen=True):
-    """Which addresses may be connected to.
+    """The addresses to which connections are permitted.
 
     Attributes:
-        named_from: where whoever names the hosts is; None: it is the caller, who may name any.
-        allowed: hosts (``host[:port]``, or CIDR blocks of addresses) that may be reached all the same.
+        named_from: the zone of the one who names the hosts; None for the caller, who may name any.
+        allowed: hosts (``host[:port]``, or CIDR blocks of addresses) that are permitted in any case.
     """
 
     named_from: Zone | None = None
     allowed: tuple[str, ...] = ()
 
     def permits(self, host: str, port: int, address: str) -> bool:
-        """Whether *address* may be connected to, for *host* at *port*."""
+        """Whether a connection to *address* is permitted, for *host* at *port*."""
         if self.named_from is None or zone_of(address) in _REACHABLE_FROM[self.named_from]:
             return True
         return any(is_listed(domain, self.allowed) for domain in _domains(host, port, address))

@@ -56,14 +56,13 @@ def opened_image(
     Args:
         directory: where a compressed one is unpacked; default: :func:`.scratch_directory`.
         name: for messages; default: its path.
-        in_place: whether it is to be changed: then no other run may read it either.
+        in_place: whether it will be changed: then no other run may read it either.
         progress: gets the bytes of a compressed one that have been read.
 
     Raises:
         DiskImageError: it cannot be read, another run is changing it, it is damaged, truncated, compressed in an unsupported
             way, or an archive with more or less than one disk image.
-        OutputError: there is no space to unpack it; or, *in_place*, another run uses it, or a run was killed that was
-            changing it.
+        OutputError: there is no space to unpack it; or, with *in_place*, another run uses it, or a killed run was changing it.
     """
     with FileDevice(path, name=name) as file:
         claim_image(file, progress, in_place=in_place)
@@ -81,7 +80,7 @@ def opened_image(
 
 
 def claim_image(device: FileDevice, progress: Progress, *, in_place: bool) -> None:
-    """Lock an open disk image, for readers or *in_place* for a run that changes it, and see whether a killed run left it so.
+    """Lock an open disk image, for readers or *in_place* for changing it, and check that no killed run was changing it.
 
     Raises:
         DiskImageError, OutputError: as :func:`opened_image`.

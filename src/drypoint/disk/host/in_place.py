@@ -1,4 +1,4 @@
-"""A file changed in place: as it was if that fails, and with a way back if the run is killed."""
+"""Changing a file in place: restored if that fails, and restorable if the run is killed."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .output import flush_directory, full_error, is_full
 
 @contextmanager
 def in_place(path: Path, *, progress: Progress = SILENT) -> Iterator[Path]:
-    """Let *path* be changed where it is; if the block fails, what it held before comes back under its name.
+    """Let the block change *path* in place; if it fails, *path* gets its old content back.
 
-    A sparse copy is made beside it first (``.NAME.XXXXXXXX.before``, sharing blocks where the file system can), so the
-    directory needs space for one. The file that was changed stays the same file on success (hard links to it see the change).
-    On failure the copy, with owner and mode of the original, is renamed over it; where it has other names, its content is
-    copied back, so that all of them have it. When the process is killed the copy stays: :func:`restore_file` puts it back.
+    A sparse copy is made in its directory first (``.NAME.XXXXXXXX.before``, sharing blocks where the file system can), which
+    needs space for it. On success the file stays the same inode (hard links to it see the change). On failure the copy, with
+    owner and mode of the original, is renamed over it; if it has other names, the content is copied back, so that all of
+    them have it. If the process is killed, the copy stays: :func:`restore_file` restores it.
 
     Args:
-        path: may lead through symbolic links; the file at their end is changed, and its real path is given to the block.
-        progress: is given warnings of what went wrong when the change was whole already.
+        path: may have symbolic links; the file at their end is changed, and the block gets its real path.
+        progress: gets warnings about errors after the change was complete.
 
     Raises:
         OutputError: the path is not a regular file, or the copy cannot be made.
@@ -57,11 +57,11 @@ def in_place(path: Path, *, progress: Progress = SILENT) -> Iterator[Path]:
 
 
 def restore_file(path: Path) -> Path:
-    """Put back what the file *path* held before a run changed it in place that was killed; which file held that.
+    """Restore the content of the file *path* from before a killed run changed it in place; returns the file that held it.
 
     Raises:
-        OutputError: there is nothing to put back; another run uses *path*; or it cannot be written.
-        DiskImageError: *path* cannot be opened, or what it held before cannot be read.
+        OutputError: there is nothing to restore; another run uses *path*; or it cannot be written.
+        DiskImageError: *path* cannot be opened, or its old content cannot be read.
     """
     real = path.resolve()
     with FileDevice(path) as device:
@@ -75,15 +75,15 @@ def restore_file(path: Path) -> Path:
 
 
 def backup_of(path: Path) -> Path | None:
-    """What the file *path* held before a run changed it in place that was killed; None if there is no such run.
+    """The file with the content of *path* from before a killed run changed it in place, or None.
 
-    Of several the oldest: a later one was made of what was half changed already.
+    Of several, the oldest: a later one was copied from a file that was already half changed.
     """
     return next(iter(backups(path.resolve())), None)
 
 
 def _backed_up(path: Path, shown: Path) -> Path:
-    """A copy of *path* beside it, whole under its name."""
+    """A copy of *path* in its directory, which gets its name when it is complete."""
     part, backup = part_name(path), before_name(path)
     try:
         _copy(path, part)
@@ -110,8 +110,8 @@ def _copy(path: Path, copy: Path) -> None:
         try:
             try_lock(target)
             copy_sparse(source, target, for_good=True)
-            # The owner before the mode, since chown clears setuid bits. One who may not give files away cannot have changed
-            # the owner's file either, unless as a member of its group.
+            # The owner before the mode, because chown clears setuid bits. A user without the right to chown can only have
+            # written another owner's file as a member of its group.
             with suppress(PermissionError):
                 os.fchown(target, status.st_uid, status.st_gid)
             os.fchmod(target, status.st_mode & 0o7777)
@@ -123,10 +123,10 @@ def _copy(path: Path, copy: Path) -> None:
 
 
 def _put_back(backup: Path, path: Path, shown: Path, failed: BaseException | None) -> None:
-    """Let *path* be what *backup* is.
+    """Restore *path* from *backup*.
 
     Raises:
-        DiskImageError: it cannot be; what *failed* first is named.
+        DiskImageError: that failed; the message also names the first failure, *failed*.
     """
     try:
         if path.stat().st_nlink > 1 or not _renamed(backup, path):
@@ -151,7 +151,7 @@ def _renamed(backup: Path, path: Path) -> bool:
     try:
         backup.replace(path)
     except OSError:
-        # A file that is mounted over another one cannot be replaced, but written to.
+        # A file that is mounted over another one cannot be replaced, but it can be written.
         return False
     return True
 

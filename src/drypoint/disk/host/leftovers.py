@@ -1,8 +1,8 @@
-"""What runs that were killed leave beside their files, and how it is recognized.
+"""The leftovers of killed runs next to their files, and how they are recognized.
 
-``.NAME.XXXXXXXX.part`` is a result that never became NAME. A run holds a lock on its own, which the kernel gives back when the
-run ends in whatever way: one that is not locked belongs to a run that was killed. ``.NAME.XXXXXXXX.before`` is what NAME held
-before it was changed in place.
+``.NAME.XXXXXXXX.part`` is an output that never became NAME. A run holds a lock on its own, which the kernel releases when the
+run ends in any way: an unlocked one belongs to a killed run. ``.NAME.XXXXXXXX.before`` is the content of NAME before it was
+changed in place.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ _LOOK_SECONDS = 0.02
 
 
 class Leftover(msgspec.Struct, frozen=True):
-    """A file that was left, and the bytes that it takes."""
+    """A leftover file, and the bytes that it takes."""
 
     path: Path
     size: int
 
 
 class Unfinished(msgspec.Struct, frozen=True):
-    """Unfinished results in a directory: those that were *removed*, and those of runs under way."""
+    """Unfinished outputs in a directory: those that were *removed*, and those of running jobs."""
 
     removed: tuple[Leftover, ...]
     under_way: tuple[Path, ...]
 
 
 def part_name(path: Path) -> Path:
-    """A new name for what is to become *path*."""
+    """A new name for the unfinished output *path*."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def before_name(path: Path) -> Path:
-    """A new name for what *path* held before it was changed in place."""
+    """A new name for the old content of *path* while it is changed in place."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.before")
 
 
 def backups(path: Path) -> tuple[Path, ...]:
-    """What *path*, a name without symbolic links, held before runs changed it in place that were killed; oldest first."""
+    """The old contents of *path*, a path without symbolic links, from killed runs that changed it in place; oldest first."""
     found = [entry for entry in _entries(path.parent) if _of(entry, _BEFORE, path.name)]
     return tuple(sorted(found, key=lambda entry: entry.lstat().st_mtime_ns))
 
 
 def all_backups(directory: Path) -> tuple[Path, ...]:
-    """All that :func:`backups` finds for any file in *directory*."""
+    """The results of :func:`backups` for all files in *directory*."""
     return tuple(entry for entry in _entries(directory) if _of(entry, _BEFORE, None))
 
 
 def remove_unfinished(directory: Path, name: str | None = None) -> Unfinished:
-    """Remove unfinished results that belong to no run any more: those of the file *name*, or all in *directory*."""
+    """Remove unfinished outputs of killed runs: those of the file *name*, or all in *directory*."""
     removed: list[Leftover] = []
     under_way: list[Path] = []
     for entry in _entries(directory):
@@ -71,7 +71,7 @@ def remove_unfinished(directory: Path, name: str | None = None) -> Unfinished:
         try:
             fd = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
-            # Another user's, or a run has ended just now.
+            # It is another user's, or a run has just ended.
             continue
         try:
             status = os.fstat(fd)
@@ -89,7 +89,7 @@ def remove_unfinished(directory: Path, name: str | None = None) -> Unfinished:
 
 @contextmanager
 def names_locked(directory: Path) -> Iterator[bool]:
-    """Keep other runs from making files in *directory* for a moment; whether that could be had."""
+    """Prevent other runs from making files in *directory* inside the block; yields whether that is possible."""
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

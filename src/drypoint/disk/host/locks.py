@@ -1,9 +1,9 @@
-"""Who may use a disk image now: one run that changes it, or any number that read it.
+"""Locks of disk images: for one run that changes the image, or any number that read it.
 
-The lock is flock(2) on the file itself. It is the same through symbolic links, hard links and bind mounts, and the kernel gives
-it back however the process ends. For a partition it is the lock of the whole block device, as
-https://systemd.io/BLOCK_DEVICE_LOCKING/ has it, so that udev leaves the device alone; for a loop device also that of its file.
-A file system without locks (some over FUSE) gives none, and nothing is refused there.
+The lock is flock(2) on the file itself. It is the same through symbolic links, hard links and bind mounts, and the kernel
+releases it when the process ends, in any way. For a partition it is the lock of the whole block device, by
+https://systemd.io/BLOCK_DEVICE_LOCKING/, so that udev does not access the device; for a loop device also that of its file. On
+a file system without locks (some over FUSE) nothing is refused.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from ...errors import DiskImageError, OutputError
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF})
 """EBADF: NFS locks a file that is open for reading only for readers."""
 _UDEV_SECONDS = 2.0
-"""udev holds the lock of a block device for a moment after somebody has written to it."""
+"""udev holds the lock of a block device for a moment after a write to it."""
 _LOOK_SECONDS = 0.05
 _SYSFS = Path("/sys")
 
 
 def lock_image(fd: int, name: str, held: list[int], *, exclusive: bool) -> None:
-    """Lock the open disk image *fd* until it is closed: for one run that changes it (*exclusive*), or for readers.
+    """Lock the open disk image *fd* until it is closed: *exclusive*, to change it, or for readers.
 
-    A lock for readers can be made exclusive by a second call.
+    A second call can make a lock for readers exclusive.
 
     Args:
-        name: how messages call it.
-        held: further descriptors that hold locks, empty at first; the caller closes them after *fd*.
+        name: for messages.
+        held: gets further descriptors that hold locks; the caller closes them after *fd*.
 
     Raises:
         OutputError: *exclusive*, and another run uses it; or a file system on it is mounted.
@@ -50,7 +50,7 @@ def lock_image(fd: int, name: str, held: list[int], *, exclusive: bool) -> None:
 
 
 def try_lock(fd: int, *, exclusive: bool = True) -> bool | None:
-    """Lock the file *fd* if nobody has locked it; whether that worked. None: its file system has no locks."""
+    """Try to lock the file *fd*; returns whether it is locked now, or None if its file system has no locks."""
     try:
         fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -63,7 +63,7 @@ def try_lock(fd: int, *, exclusive: bool = True) -> bool | None:
 
 
 def _locked(fd: int, *, exclusive: bool) -> bool:
-    """Whether *fd* is locked now, or cannot be."""
+    """Whether *fd* is locked now, or its file system has no locks."""
     seconds = _UDEV_SECONDS if stat.S_ISBLK(os.fstat(fd).st_mode) else 0.0
     deadline = time.monotonic() + seconds
     while try_lock(fd, exclusive=exclusive) is False:
@@ -80,7 +80,7 @@ def _refusal(name: str, exclusive: bool) -> DiskImageError | OutputError:
 
 
 def _related(fd: int) -> Iterator[int]:
-    """What stands for the same bytes: of a partition the whole disk, of a loop device its file. As far as it can be opened."""
+    """Other files with the same bytes, as far as they can be opened: a partition's whole disk, a loop device's file."""
     status = os.fstat(fd)
     if not stat.S_ISBLK(status.st_mode):
         return
@@ -95,7 +95,7 @@ def _related(fd: int) -> Iterator[int]:
 
 
 def _check_loop_devices(fd: int, name: str) -> None:
-    """Refuse a file that is in use through a loop device: mounted, that is to say."""
+    """Refuse a file that is in use through a loop device, which is to say mounted."""
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         return

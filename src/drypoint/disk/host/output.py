@@ -19,17 +19,17 @@ from .locks import try_lock
 _NO_LINK = frozenset(
     {errno.EXDEV, errno.ENOENT, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 )
-"""What linking a nameless file says where it cannot be done; copying it may go all the same."""
+"""Errors of linking an unnamed file where that is not supported; copying it may still work."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 class Part:
-    """The file that becomes a result: ``.NAME.XXXXXXXX.part`` beside it, locked, so that other runs know it to be in use.
+    """An unfinished output: ``.NAME.XXXXXXXX.part`` in its directory, locked, so that other runs see that it is in use.
 
     Attributes:
-        path: where to write to; empty at first, mode as the umask has it.
-        target: the result's name.
+        path: the file to write; empty at first, mode by the umask.
+        target: the output's name.
     """
 
     def __init__(self, target: Path, *, overwrite: bool) -> None:
@@ -44,13 +44,13 @@ class Part:
         except OSError as error:
             raise _cannot_write(target, error) from error
         except BaseException:
-            # An interrupt comes behind the call that made the file.
+            # An interrupt may arrive after the call that made the file.
             self.path.unlink(missing_ok=True)
             raise
         try_lock(self._fd)
 
     def restrict(self, mode: int) -> None:
-        """Take all rights from it that *mode* does not have."""
+        """Remove all permissions that are not in *mode*."""
         os.fchmod(self._fd, os.fstat(self._fd).st_mode & mode & 0o7777)
 
     def adopt(self, fd: int) -> None:
@@ -83,7 +83,7 @@ class Part:
             raise _cannot_write(self.target, error) from error
 
     def keep_replaced(self) -> None:
-        """Keep the file that it replaces from being changed in place meanwhile.
+        """Lock the file that it replaces, so that no other run changes that in place.
 
         Raises:
             OutputError: another run is changing it now.
@@ -91,7 +91,7 @@ class Part:
         try:
             self._replaced = os.open(self.target, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
-            # There is none, or nobody but its owner may even read it.
+            # There is none, or only its owner may read it.
             return
         if try_lock(self._replaced, exclusive=False) is False:
             raise OutputError(
@@ -105,7 +105,7 @@ class Part:
             raise _cannot_write(self.target, error) from error
 
     def take_name(self, *, keep_older: bool) -> None:
-        """Become the result. With *keep_older* :meth:`give_name_back` can bring back the file that is replaced."""
+        """Rename it to the output. With *keep_older*, :meth:`give_name_back` can restore the replaced file."""
         try:
             if not self._overwrite:
                 _link_new(self.path, self.target)
@@ -118,17 +118,17 @@ class Part:
         self._named = True
 
     def give_name_back(self) -> None:
-        """Undo :meth:`take_name`, however far it came."""
+        """Undo :meth:`take_name`, complete or not."""
         if self._older is not None:
             self._older.replace(self.target)
-            # Of two names of one file the renaming leaves both.
+            # rename(2) between two names of one file leaves both.
             self._older.unlink(missing_ok=True)
             self._older = None
         elif self._named:
             self.target.unlink(missing_ok=True)
 
     def clean_up(self) -> list[str]:
-        """Remove what is left of the way to the result; what could not be removed, as warnings."""
+        """Remove temporary files; returns warnings about those that cannot be removed."""
         faults = []
         for left in (self.path, self._older):
             try:
@@ -148,7 +148,7 @@ class Part:
         return faults
 
     def remove(self) -> None:
-        """Leave nothing of it."""
+        """Remove it."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
 
@@ -165,13 +165,13 @@ def whole_file(
     """Yield a file to write to; rename it to *path* when the block succeeds, remove it when the block fails.
 
     On success it is flushed to the disk, renamed, and the rename flushed. On any exception, interrupts included, it is removed,
-    and an older file named *path* is unchanged. What killed runs left of *path* is removed.
+    and an older file named *path* is unchanged. Leftovers of killed runs for *path* are removed.
 
     Args:
         path: the target.
         overwrite: whether an existing file may be replaced.
         inputs: files that the job reads; none of them may be the target.
-        progress: is given warnings: of what was removed, and of what went wrong when the result was whole already.
+        progress: gets warnings about removed leftovers, and about errors after the output was complete.
 
     Raises:
         OutputError: the target is a directory, an input, or exists; another run is making it, or changing it in place; its
@@ -185,7 +185,7 @@ def whole_file(
 def whole_files(
     paths: Sequence[Path], *, overwrite: bool = False, inputs: tuple[Path, ...] = (), progress: Progress = SILENT
 ) -> Iterator[tuple[Part, ...]]:
-    """The same for several files in one, which are published together: all of them, or none.
+    """Like :func:`whole_file` for several files that are published together: all of them, or none.
 
     Raises:
         OutputError: see :func:`whole_file`.
@@ -245,7 +245,7 @@ def check_target(path: Path, overwrite: bool, inputs: tuple[Path, ...]) -> None:
 
 
 def _new_part(path: Path, overwrite: bool, progress: Progress) -> Part:
-    """The file for *path*, if no other run is making it; what killed runs left of it is removed."""
+    """A new file for *path*, if no other run is making it; leftovers of killed runs are removed."""
     with names_locked(path.parent) as locked:
         if locked:
             found = remove_unfinished(path.parent, path.name)
@@ -261,7 +261,7 @@ def _new_part(path: Path, overwrite: bool, progress: Progress) -> Part:
 
 
 def _publish(parts: Sequence[Part]) -> None:
-    """Let *parts* become results: the first, which stands for all, as the last."""
+    """Rename *parts* to their outputs; the first, whose name means that all are complete, is last."""
     # Contents before names: after a power loss a name must never lead to half a file.
     for part in parts:
         part.flush()
@@ -276,7 +276,7 @@ def _publish(parts: Sequence[Part]) -> None:
 
 
 def _link_new(part: Path, path: Path) -> None:
-    """Name *part* also *path*, but never over a file that has come up meanwhile; without hard links a check has to do."""
+    """Give *part* the additional name *path*, but never over a file made meanwhile; without hard links, by a check only."""
     try:
         path.hardlink_to(part)
     except FileExistsError as error:
@@ -290,7 +290,7 @@ def _link_new(part: Path, path: Path) -> None:
 
 
 def _second_name(path: Path) -> Path:
-    """Another name for the file *path*; where there are no hard links, its only one."""
+    """Another name for the file *path*; without hard links, its only name."""
     name = part_name(path)
     try:
         name.hardlink_to(path)
@@ -317,7 +317,7 @@ def _link_nameless(fd: int, path: Path) -> bool:
 
 
 def flush_directory(path: Path) -> None:
-    """Have the names in a directory survive a loss of power, where the file system can do so.
+    """Flush a directory, so that its names survive a power loss, if the file system supports it.
 
     Raises:
         OSError: it failed.
@@ -351,13 +351,13 @@ def _full(parts: Sequence[Part]) -> OutputError:
 
 
 def full_error(path: Path, written: Path) -> OutputError:
-    """The error for the file system of *path*, which is full; *written* is what it took so far."""
+    """The error for a full file system at *path*; *written* is the file written so far."""
     size = written.stat().st_blocks * 512 if written.exists() else 0
     return OutputError(f"cannot write {path}: {full_file_system(path.parent, size)}, or choose another directory")
 
 
 def full_file_system(directory: Path, written: int) -> str:
-    """What is full about the file system of *directory*, where *written* bytes were written, and the way out."""
+    """A message that the file system of *directory* is full after *written* bytes, with the next step."""
     status = os.statvfs(directory)
     left = status.f_bavail * status.f_frsize
     if status.f_files and not status.f_favail:

@@ -1,4 +1,4 @@
-"""Disk images that a run was changing in place when it was killed: recognized, and put back as they were."""
+"""Recognizing and restoring disk images that a killed run was changing in place."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from .undo_log import find_log
 
 
 def restore(path: Path) -> Path:
-    """Put back what the disk image *path*, a file or block device, held before a run changed it in place that was killed.
+    """Restore the content of the disk image *path*, a file or block device, from before a killed run changed it in place.
 
     Returns:
-        The file that held it, which is gone now.
+        The file that held it, which is removed.
 
     Raises:
-        OutputError: there is nothing to put back; or *path* is in use.
-        DiskImageError: *path* cannot be opened or written, or what it held cannot be read.
+        OutputError: there is nothing to restore; or *path* is in use.
+        DiskImageError: *path* cannot be opened or written, or its old content cannot be read.
     """
     return restore_device(path) if path.is_block_device() else restore_file(path)
 
 
 def check_restored(device: FileDevice) -> None:
-    """Refuse to change a disk image that a run was changing in place when it was killed.
+    """Refuse a disk image that a killed run was changing in place.
 
     Raises:
-        OutputError: what it held before is still there.
+        OutputError: its old content can still be restored.
     """
     found = _held_before(device)
     if found is not None:
@@ -40,7 +40,7 @@ def check_restored(device: FileDevice) -> None:
 
 
 def warn_of_half_changed(device: FileDevice, progress: Progress) -> None:
-    """Warn of a disk image that a run was changing in place when it was killed."""
+    """Warn of a disk image that a killed run was changing in place."""
     found = _held_before(device)
     if found is not None:
         progress.note(

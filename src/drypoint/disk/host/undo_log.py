@@ -1,8 +1,8 @@
-"""The file that keeps what a block device held before it was changed, and how the next run finds it.
+"""The undo log of a block device: the old content of ranges that were changed, and how the next run finds it.
 
 A line of JSON that describes the device, then records: offset, length and CRC-32 of what follows (little endian), and the
-bytes. Each range is kept once, before it is first written to, so the records can be put back in any order, any number of
-times. A record is whole before the device is touched; one that is torn at the end belongs to a write that never began.
+bytes. Each range is kept once, before it is first written, so that the records can be restored in any order, any number of
+times. A record is complete before the device is touched; a torn one at the end belongs to a write that never started.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from ...decoders import json_decoder
 from ...errors import DiskImageError, OutputError
 from ..device import FileDevice
 from .locks import try_lock
@@ -41,7 +42,7 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 class UndoLog:
-    """Keeps ranges of a device in the empty file *fd*, and gives them back."""
+    """Stores ranges of a device in the empty file *fd*, and reads them back."""
 
     def __init__(self, fd: int, end: int = 0) -> None:
         self._fd = fd
@@ -49,11 +50,11 @@ class UndoLog:
 
     @property
     def size(self) -> int:
-        """Bytes that are kept, with what describes them."""
+        """Bytes of the log."""
         return self._end - self._start
 
     def keep(self, offset: int, data: bytes) -> None:
-        """Keep *data*, 1 MiB at most, which the device holds at *offset*.
+        """Store *data*, at most 1 MiB, which the device holds at *offset*.
 
         Raises:
             OSError: it cannot be written.
@@ -81,7 +82,7 @@ class UndoLog:
 
 @contextmanager
 def new_log(device: FileDevice, directory: Path) -> Iterator[tuple[UndoLog, Path]]:
-    """A log for *device* in *directory*, which stays there when the block ends: the caller removes it.
+    """A new log for *device* in *directory*, which stays when the block ends: the caller removes it.
 
     Raises:
         OutputError: it cannot be made.
@@ -105,7 +106,7 @@ def new_log(device: FileDevice, directory: Path) -> Iterator[tuple[UndoLog, Path
 
 
 def find_log(device: FileDevice) -> Path | None:
-    """The log that a killed run of this user left of *device*, in ``TMPDIR`` or /var/tmp; None: nothing."""
+    """The log of *device* from a killed run of this user, in ``TMPDIR`` or /var/tmp, or None."""
     identity = None
     for path in all_logs():
         with _opened(path) as fd:
@@ -129,10 +130,10 @@ def all_logs() -> tuple[Path, ...]:
 
 
 def put_back(path: Path, device: FileDevice) -> None:
-    """Write to *device* what the log *path* holds.
+    """Restore *device* from the log *path*.
 
     Raises:
-        DiskImageError: the log cannot be read, or the device not be written.
+        DiskImageError: the log cannot be read, or the device cannot be written.
     """
     with _opened(path) as fd:
         head = None if fd is None else _head(fd)
@@ -148,7 +149,7 @@ def put_back(path: Path, device: FileDevice) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int | None]:
-    """The log *path*; None for what is another user's, no regular file, or in use by another run."""
+    """The open log *path*; None if it is another user's, not a regular file, or in use by another run."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -163,16 +164,16 @@ def _opened(path: Path) -> Iterator[int | None]:
 
 
 def _head(fd: int) -> tuple[_Head, int] | None:
-    """What the log says of its device, and where its records begin."""
+    """The description of the device, and the offset of the first record; None if it is not a log."""
     line, newline, _ = os.pread(fd, _LONGEST_HEAD, 0).partition(b"\n")
     try:
-        return (msgspec.json.decode(line, type=_Head), len(line) + 1) if newline else None
+        return (json_decoder(_Head).decode(line), len(line) + 1) if newline else None
     except msgspec.MsgspecError:
         return None
 
 
 def _identity(device: FileDevice) -> str:
-    """What tells a medium from others and does not change while drypoint works on it."""
+    """A digest that identifies the medium and does not change while drypoint works on it."""
     marks = hashlib.sha256()
     for offset, length, magic in _MARKS:
         if offset + length <= device.size and (not magic or device.read(offset - 56, len(magic)) == magic):

@@ -121,7 +121,7 @@ def working_file(
 
     Args:
         inputs: files that the job reads; none of them may be the output.
-        progress: is given warnings.
+        progress: gets warnings.
 
     Raises:
         OutputError, UsageError: as :func:`working_disk`.
