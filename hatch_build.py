@@ -79,7 +79,7 @@ def build() -> list[Path]:
         Extension(
             ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts),
             [str(path.relative_to(ROOT))],
-            include_dirs=[str(PACKAGE / "lanes")],
+            include_dirs=sorted({str(path.parent) for path in sources() if path.suffix == ".h"}),
             depends=headers,
             extra_compile_args=OPTIONS,
         )

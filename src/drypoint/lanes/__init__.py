@@ -11,7 +11,7 @@ import os
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-FOLDERS = ("lanes", "layers", "sinks", "verification")
+FOLDERS = ("lanes", "layers", "sinks", "disk/ext4/read")
 """Where lanes and what they are made of lie, in the package."""
 SUFFIXES = (".pyx", ".pxd", ".h")
 _PACKAGE = Path(__file__).parent.parent

@@ -1,11 +1,12 @@
 """Layers as streams: from a compressed blob, verified on its way, to what each tar entry means, and the tar-split beside it."""
 
 from ..decompression import compression_of
-from .assemble import FileRecord, assemble, read_tar_split
+from .assemble import assemble, read_tar_split
 from .change import Add, Change, Link, Opaque, Whiteout, change_of
 from .compression import decompress
 from .pipeline import TarChunks, tar_chunks
 from .reader import LayerReader
+from .records import FileRecord
 from .tar import TarEntry, TarReader
 from .tarsplit import TarSplit, TarSplitWriter
 from .verify import verified

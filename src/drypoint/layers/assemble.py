@@ -6,40 +6,24 @@ Format: see :mod:`drypoint.layers.tarsplit`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from ..decoders import json_decoder
 from ..errors import LayerError
 from ..go_json import JsonError, decode_go
+from ..lanes import ENABLED
 from .compression import decompress
+from .records import FileRecord, Record
 from .tar import MAX_RAW_BYTES
 from .tarsplit import clean_name, crc_of
+
+if ENABLED:
+    from ._records_lane import PlainRecords
 
 MAX_LINE_BYTES = 2 * MAX_RAW_BYTES
 """Longest line taken: base64 of the longest run of headers, with room to spare."""
 _FILE, _SEGMENT = 1, 2
-
-
-class FileRecord(NamedTuple):
-    """An entry's place in the tar.
-
-    Attributes:
-        name: as the tar has it, not cleaned.
-        path: the same cleaned.
-        size: bytes of content; 0 or less for none.
-        crc: CRC-64 of the content; None if there is none.
-    """
-
-    name: bytes
-    path: bytes
-    size: int
-    crc: int | None
-
-
-Record: TypeAlias = bytes | FileRecord
-"""Bytes of the tar that are no file's content, or an entry's place."""
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -51,31 +35,47 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
     size: int = 0
 
 
-def read_tar_split(chunks: Iterator[bytes], what: str) -> Iterator[Record]:
+def read_tar_split(chunks: Iterator[bytes], what: str, *, lane: bool = ENABLED) -> Iterator[Record]:
     """The records of a tar-split.json.gz, in order.
 
     Args:
         chunks: the compressed file, in pieces of any size.
         what: how errors name it.
+        lane: whether a compiled lane reads plain lines, which must be there then (:data:`drypoint.lanes.ENABLED`).
 
     Raises:
         LayerError: it is damaged, or names a path twice, which engines refuse.
     """
-    decoder = json_decoder(_Line)
     seen: set[bytes] = set()
-    for position, text in enumerate(_lines(decompress(chunks, what), what)):
-        try:
-            line = _line(decoder, text)
-        except JsonError as error:
-            raise LayerError(f"{what}: line {position + 1} of the tar-split is not well formed: {error}") from error
-        if line.position != position:
-            raise LayerError(f"{what}: the tar-split has position {line.position} where {position} is expected")
-        if line.type == _SEGMENT:
-            yield line.payload or b""
-        elif line.type == _FILE:
-            yield _file_record(line, seen, what)
-        else:
-            raise LayerError(f"{what}: line {position + 1} of the tar-split has the unknown type {line.type}")
+    decoder = json_decoder(_Line)
+    plain = PlainRecords(seen) if lane else None
+    position = 0
+    for text in _whole_lines(decompress(chunks, what), what):
+        at = 0
+        while at < len(text):
+            if plain is not None:
+                records, at = plain.take(text, at, position)
+                yield from records
+                position += len(records)
+                if at == len(text):
+                    break
+            end = text.index(b"\n", at)
+            yield _record(decoder, text[at:end], position, seen, what)
+            position, at = position + 1, end + 1
+
+
+def _record(decoder: msgspec.json.Decoder[_Line], text: bytes, position: int, seen: set[bytes], what: str) -> Record:
+    try:
+        line = _line(decoder, text)
+    except JsonError as error:
+        raise LayerError(f"{what}: line {position + 1} of the tar-split is not well formed: {error}") from error
+    if line.position != position:
+        raise LayerError(f"{what}: the tar-split has position {line.position} where {position} is expected")
+    if line.type == _SEGMENT:
+        return line.payload or b""
+    if line.type == _FILE:
+        return _file_record(line, seen, what)
+    raise LayerError(f"{what}: line {position + 1} of the tar-split has the unknown type {line.type}")
 
 
 def _line(decoder: msgspec.json.Decoder[_Line], text: bytes) -> _Line:
@@ -137,12 +137,16 @@ def _file_record(line: _Line, seen: set[bytes], what: str) -> FileRecord:
     return FileRecord(name, cleaned, line.size, int.from_bytes(line.payload, "big"))
 
 
-def _lines(chunks: Iterator[bytes], what: str) -> Iterator[bytes]:
+def _whole_lines(chunks: Iterator[bytes], what: str) -> Iterator[bytes]:
+    """The text in pieces that end where a line does."""
     rest = b""
     for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
+        text = rest + chunk
+        end = text.rfind(b"\n") + 1
+        rest = text[end:]
         if len(rest) > MAX_LINE_BYTES:
             raise LayerError(f"{what}: a line of the tar-split has more than {MAX_LINE_BYTES} bytes")
-        yield from whole
+        if end:
+            yield text[:end]
     if rest:
         raise LayerError(f"{what}: the tar-split's last line is cut off")

@@ -10,8 +10,9 @@ import msgspec
 from ..concurrency.tasks import Cancelled, current
 from ..errors import FilesystemError, LayerError
 from ..fstree import Content, Regular, TreeReader, join
-from ..layers.assemble import FileRecord, read_tar_split
+from ..layers.assemble import read_tar_split
 from ..layers.change import Change, change_of
+from ..layers.records import FileRecord
 from ..layers.tar import TarEntry, TarReader
 from ..layers.tarsplit import crc_of
 from ..stores import KeptLayer

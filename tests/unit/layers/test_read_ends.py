@@ -18,9 +18,9 @@ from tests.support.gzip_framings import Cut, Framing, framed, like_pgzip, random
 
 from drypoint.digest import digest_of
 from drypoint.layers import LayerReader, read_ends, read_tar_split, tar_chunks
-from drypoint.layers.assemble import FileRecord
 from drypoint.layers.compression import decompress
 from drypoint.layers.read_ends import InflateTrace, ReadEnds
+from drypoint.layers.records import FileRecord
 from drypoint.oci import Descriptor, Layer
 from drypoint.samples.layers import LayerBuilder
 
