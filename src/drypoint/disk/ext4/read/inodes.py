@@ -91,6 +91,17 @@ class InodeTable:
         superblock = self._volume.superblock
         if not 1 <= number <= superblock.inodes_count:
             raise self._volume.damage(f"inode {number}", f"inodes are numbered from 1 to {superblock.inodes_count}")
+        chunk, first = self._chunk(number)
+        start = (number - first) * superblock.inode_size
+        return memoryview(chunk)[start : start + superblock.inode_size]
+
+    def chunk_of(self, number: int) -> tuple[bytes, int] | None:
+        """The piece of a group's table that holds inode *number*, and the number of the first inode in it; None if there is no
+        such inode."""
+        return self._chunk(number) if 1 <= number <= self._volume.superblock.inodes_count else None
+
+    def _chunk(self, number: int) -> tuple[bytes, int]:
+        superblock = self._volume.superblock
         group, index = divmod(number - 1, superblock.inodes_per_group)
         part, position = divmod(index, self._inodes_at_once)
         chunk = self._chunks.get((group, part))
@@ -101,8 +112,7 @@ class InodeTable:
             table = self._volume.group(group).inode_table
             chunk = self._volume.read(table + first, count, f"the inode table of group {group}")
             self._chunks.put((group, part), chunk)
-        size = superblock.inode_size
-        return memoryview(chunk)[position * size : (position + 1) * size]
+        return chunk, number - position
 
     def _parse(self, number: int, raw: memoryview) -> Inode:
         (

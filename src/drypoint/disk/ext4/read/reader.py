@@ -26,6 +26,7 @@ from ....fstree.entry import (
 )
 from ....fstree.path import join
 from ....fstree.protocols import Stat
+from ....lanes import ENABLED
 from ...device import Device
 from .block_maps import Extent, extents, sole_extent
 from .blocks import Cache, Volume
@@ -34,6 +35,9 @@ from .groups import Group
 from .inodes import EXTENTS_FLAG, INLINE_DATA_FLAG, Inode, InodeTable, device_number
 from .superblocks import ROOT_INODE, Superblock
 from .xattrs import AttributeReader
+
+if ENABLED:
+    from ._plain_lane import PlainInodes
 
 _CHUNK = 1 << 20
 _SMALL, _AHEAD = 64 << 10, 256 << 10
@@ -44,6 +48,8 @@ _LARGEST_VALUE = 65536
 _ENTRIES_CACHED = 1 << 17
 _DIRECTORIES_CACHED = 1 << 14
 
+_MAYBE_REGULAR = (1, 0)
+"""The type of a regular file in a directory entry, or of anything where types are not recorded."""
 _INODE_NUMBER = attrgetter("inode")
 _FILE_TYPES = {
     1: stat.S_IFREG,
@@ -62,16 +68,18 @@ class Ext4Reader:
     Args:
         allow_dirty: read although the journal must be replayed. The data may then be older than what the kernel would show, or
             torn.
+        lane: whether a compiled lane reads plain files, which must be there then (:data:`drypoint.lanes.ENABLED`).
 
     Raises:
         FilesystemError: no such file system, an unsupported feature, damage, or a journal to be replayed.
     """
 
-    def __init__(self, device: Device, *, allow_dirty: bool = False) -> None:
+    def __init__(self, device: Device, *, allow_dirty: bool = False, lane: bool = ENABLED) -> None:
         self._volume = Volume(device)
         if not allow_dirty:
             self.check_recovered()
         self._inodes = InodeTable(self._volume)
+        self._plain = PlainInodes(self._inodes, self.superblock) if lane else None
         self._attributes = AttributeReader(self._volume, self._value_inode)
         self._names: Cache[int, tuple[int, dict[bytes, DirectoryEntry]]] = Cache(_ENTRIES_CACHED)
         self._ahead = (0, b"")
@@ -117,10 +125,16 @@ class Ext4Reader:
         if found is None or not found[0].is_directory:
             raise FilesystemError(f"{path!r} is not a directory of the file system on {self._volume.name}")
         prefix = path + b"/" if path else b""
+        plain = self._plain
         for entry in sorted(self._entries(*found).values(), key=_INODE_NUMBER):
-            yield self._stat(prefix + entry.name, self._named(found[0], entry))
+            here = prefix + entry.name
+            stat = plain.stat(here, entry.inode) if plain is not None and entry.kind in _MAYBE_REGULAR else None
+            yield self._stat(here, self._named(found[0], entry)) if stat is None else stat
 
     def read(self, stat: Stat) -> Iterator[memoryview]:
+        placed = self._plain.place(stat.inode) if self._plain is not None else None
+        if placed is not None and (content := self._whole(*placed, stat.inode)) is not None:
+            return iter((content,))
         inode = self._inodes.inode(stat.inode)
         if not _has_type(inode, S_IFREG):
             raise FilesystemError(
@@ -239,28 +253,30 @@ class Ext4Reader:
 
     def _small(self, inode: Inode) -> memoryview | None:
         """The content of a small file with one extent, as nearly all files are; None for any other."""
-        size = inode.size
-        if not 0 < size <= _SMALL or inode.flags & INLINE_DATA_FLAG:
+        if not 0 < inode.size <= _SMALL or inode.flags & INLINE_DATA_FLAG:
             return None
+        extent = sole_extent(self._volume, inode)
+        return None if extent is None else self._whole(inode.size, *extent, inode.number)
+
+    def _whole(self, size: int, physical: int, length: int, number: int) -> memoryview | None:
+        """The *size* bytes at block *physical*; None if that is nothing, or not small, or more than *length* blocks."""
         block_size = self.superblock.block_size
         blocks = -(-size // block_size)
-        extent = sole_extent(self._volume, inode)
-        if extent is None or extent[1] < blocks:
+        if not 0 < size <= _SMALL or blocks > length:
             return None
-        physical = extent[0]
         # Small files were written one after the other: the next one read most likely follows this one. As one value, because
         # other threads may replace it.
         first, data = self._ahead
         start = (physical - first) * block_size
         if not 0 <= start <= len(data) - blocks * block_size:
             goes_on = start == len(data)
-            start, data = 0, self._read_ahead(physical, blocks, goes_on, inode)
+            start, data = 0, self._read_ahead(physical, blocks, goes_on, number)
             self._ahead = physical, data
         return memoryview(data)[start : start + size]
 
-    def _read_ahead(self, physical: int, blocks: int, goes_on: bool, inode: Inode) -> bytes:
+    def _read_ahead(self, physical: int, blocks: int, goes_on: bool, number: int) -> bytes:
         superblock = self.superblock
-        owner = f"inode {inode.number}"
+        owner = f"inode {number}"
         if goes_on:
             more = min(_AHEAD // superblock.block_size, superblock.blocks_count - physical)
             # An error after the end of the file is not a fault of the file.
