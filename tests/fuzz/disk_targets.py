@@ -21,6 +21,7 @@ from drypoint.disk.probe import probe_compressed
 from drypoint.disk.tables.gpt import REVISION, GptEntry, GptHeader, pack_entry
 from drypoint.errors import DiskImageError, DrypointError, FilesystemError
 from drypoint.fstree import Directory, Regular, Stat
+from drypoint.lanes import ENABLED
 from drypoint.samples.tools import run_tool
 from tests.support.devices import MemoryDevice, PatchedDevice
 
@@ -186,8 +187,8 @@ def _superblocks() -> Iterator[bytes]:
     yield b"\5\0\0CD001"
 
 
-def read_any_ext4(data: bytes) -> None:
-    """Numbers in chosen metadata blocks of a small file system are changed; the whole tree is read."""
+def _damaged_ext4(data: bytes) -> bytearray:
+    """A small file system with numbers in chosen metadata blocks changed."""
     material = Material(data)
     content, blocks, size = _filesystem(material.number() % len(_SHAPES))
     parts = {block: bytearray(content[block : block + size]) for block in blocks}
@@ -200,7 +201,12 @@ def read_any_ext4(data: bytes) -> None:
     changed = bytearray(content)
     for offset, part in parts.items():
         changed[offset : offset + len(part)] = part
-    device = MemoryDevice(changed)
+    return changed
+
+
+def read_any_ext4(data: bytes) -> None:
+    """The whole tree of a damaged file system is read."""
+    device = MemoryDevice(_damaged_ext4(data))
     reader = Ext4Reader(device, allow_dirty=True)
     for _ in islice(reader.groups(), 64):
         pass
@@ -216,6 +222,27 @@ def read_any_ext4(data: bytes) -> None:
                 raise PropertyError(f"{got} bytes of {found.entry.size}")
     if device.bytes_read > seen * _CHUNKS_READ * _MIB + _MOST_READ:
         raise PropertyError(f"{device.bytes_read} bytes read for {seen} entries")
+
+
+def compare_lane_of_ext4(data: bytes) -> None:
+    """A compiled lane reads a damaged file system as Python does."""
+    content = _damaged_ext4(data)
+    if _all_of_ext4(content, lane=True) != _all_of_ext4(content, lane=False):
+        raise PropertyError("the lane reads the file system otherwise than its twin")
+
+
+def _all_of_ext4(content: bytearray, *, lane: bool) -> list[object]:
+    """All that a reader gives, and its errors."""
+    found: list[object] = []
+    try:
+        reader = Ext4Reader(MemoryDevice(content), allow_dirty=True, lane=lane)
+        for stat in islice(_walk(reader), _MOST_ENTRIES):
+            found.append(stat)
+            if isinstance(stat.entry, Regular):
+                found.extend(bytes(chunk) for chunk in islice(reader.read(stat), _CHUNKS_READ))
+    except (FilesystemError, DiskImageError) as error:
+        found.append(str(error))
+    return found
 
 
 def _walk(reader: Ext4Reader) -> Iterator[Stat]:
@@ -302,5 +329,20 @@ TARGETS = (
         (DiskImageError,),
         longest=256,
         tools=("mkfs.ext4", "debugfs"),
+    ),
+    *(
+        [
+            Target(
+                "ext4_lane",
+                compare_lane_of_ext4,
+                _ext4_edits,
+                ("drypoint.disk.ext4",),
+                (DiskImageError,),
+                longest=256,
+                tools=("mkfs.ext4", "debugfs"),
+            )
+        ]
+        if ENABLED
+        else []
     ),
 )

@@ -235,6 +235,23 @@ def read_any_tar_split(data: bytes) -> None:
             raise PropertyError(f"a piece of {len(piece)} bytes")
 
 
+def compare_lane_of_tar_splits(data: bytes) -> None:
+    """A compiled lane reads a tar-split as Python does."""
+    step, blob = _STEPS[data[0] % len(_STEPS)] if data else 1, data[1:]
+    if _records_of(blob, step, lane=True) != _records_of(blob, step, lane=False):
+        raise PropertyError("the lane reads the tar-split otherwise than its twin")
+
+
+def _records_of(blob: bytes, step: int, *, lane: bool) -> list[object]:
+    found: list[object] = []
+    packed = gzip.compress(blob, 1, mtime=0)
+    try:
+        found.extend(read_tar_split(pieces(packed, max(step, len(packed) // 50)), "tar-split", lane=lane))
+    except LayerError as error:
+        found.append(str(error))
+    return found
+
+
 def _tar_splits() -> Iterator[bytes]:
     for final in (True, False):
         writer = TarSplitWriter("seed")
@@ -344,7 +361,14 @@ TARGETS = (
                 ("drypoint.layers",),
                 longest=8192,
                 tokens=(b"ustar\x0000", b"ustar  \0", b".wh.", b"0000644\0", b"000644 \0"),
-            )
+            ),
+            Target(
+                "tar_split_lane",
+                compare_lane_of_tar_splits,
+                _tar_splits,
+                ("drypoint.layers",),
+                tokens=(b'"position":', b'"payload":', b'"size":', b'{"type":1,"name":"'),
+            ),
         ]
         if ENABLED
         else []
