@@ -1,5 +1,5 @@
 from ..fstree import Content
-from .change import Change
+from .change import Add, Change
 
 class PlainEntries:
     """Reads the plain entries at the front of a piece of a tar.
@@ -23,3 +23,5 @@ class PlainEntries:
             The changes, each with its content; the lines of the tar-split, two for each; the new position, padding and pending;
             size and name of the last entry. None if there is no plain entry.
         """
+    def change_of(self, raw: bytes, padding: int) -> tuple[Add, int, bytes] | None:
+        """What an entry means whose header is *raw*, behind *padding* bytes; its size and name. None if it is not plain."""

@@ -145,6 +145,29 @@ cdef class PlainEntries:
             return None
         return found, PyBytes_FromStringAndSize(self._lines, line - self._lines), position, padding, pending, size, last
 
+    def change_of(self, bytes raw not None, Py_ssize_t padding):
+        cdef tar_header header
+        cdef int start = 0
+        cdef int end = 0
+        if padding < 0 or PyBytes_GET_SIZE(raw) != padding + TAR_BLOCK:
+            return None
+        if not tar_plain_header(<const unsigned char *>PyBytes_AS_STRING(raw) + padding, &header):
+            return None
+        if header.name_length > 255 or not tar_plain_name(header.name, header.name_length, &start, &end):
+            return None
+        path = PyBytes_FromStringAndSize(<const char *>header.name + start, end - start)
+        if header.kind == 48:  # "0"
+            entry = Regular(path, self._metadata_of(&header), header.size)
+        elif header.kind == 53:  # "5"
+            entry = Directory(path, self._metadata_of(&header))
+        else:
+            target = PyBytes_FromStringAndSize(<const char *>header.link, header.link_length)
+            entry = Symlink(path, self._metadata_of(&header), target)
+        name = path if end - start == header.name_length else PyBytes_FromStringAndSize(
+            <const char *>header.name, header.name_length
+        )
+        return Add(entry), header.size, name
+
     cdef char *_put_lines(
         self,
         char *line,

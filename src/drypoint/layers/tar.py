@@ -126,12 +126,19 @@ class TarReader:
             return None
         return self._chunk, self._position, self._padding
 
-    def passed(self, entries: int, position: int, padding: int, size: int, name: bytes) -> None:
-        """So many *entries* of :meth:`at_hand` were read elsewhere, with their contents; go on behind them.
+    def passed(
+        self, entries: int, position: int, padding: int, size: int, name: bytes, bytes_elsewhere: int = 0
+    ) -> None:
+        """So many *entries* were read elsewhere, with their contents; go on behind them.
 
-        *size* and *name* are those of the last one.
+        Args:
+            position: in the chunk that :meth:`at_hand` gave.
+            padding: what comes before the next header.
+            size: that of the last entry, and so is *name*.
+            bytes_elsewhere: how many bytes were in chunks that this reader has not seen.
         """
         self.entries += entries
+        self._before += bytes_elsewhere
         self._position, self._padding = position, padding
         self._size = self.stored_size = size
         self.is_sparse = False
