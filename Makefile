@@ -17,14 +17,27 @@ DEMO_PACKAGES := dosfstools fdisk
 TEST_PACKAGES := 7zip docker.io docker-registry debootstrap acl attr bmap-tools bsdextrautils btrfs-progs bzip2 ca-certificates \
 	cryptsetup-bin f2fs-tools gdisk genimage libarchive-tools libcap2-bin lz4 procps \
 	qemu-utils strace tar-split unzip xz-utils zip zstd
+BENCH_PACKAGES := isal openssl skopeo podman curl npm
+# What a target needs beyond these it adds, so that all that is missing is named at once. Tests go on without what is OPTIONAL.
+REQUIRED = $(RUNTIME_PACKAGES) $(if $(wildcard $(STAMP)),,$(VENV_PACKAGE))
+VENV_PACKAGE = $(shell $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv)
+OPTIONAL :=
+PURPOSE := drypoint
 
 # Compiled where there is a compiler; LANES=require insists, LANES=none does without.
 LANES ?=
 LANE_SOURCES := hatch_build.py $(shell find src/drypoint -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 LANES_STAMP := $(VENV)/.lanes
 
-.PHONY: venv lanes wheels wheels-here bench demo test lint unit unit-pure leaves judged engine test-engines docs bindings fuzz fuzz-quick \
+.PHONY: packages venv lanes wheels wheels-here bench demo test lint unit unit-pure leaves judged engine test-engines docs bindings fuzz fuzz-quick \
 	lock clean
+
+# Once for each run of make, however many stages that has.
+packages:
+	@if command -v $(PYTHON) >/dev/null; then $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; \
+		else [ $(PYTHON) = python3 ]; fi || \
+		{ echo "drypoint needs Python 3.11 or later, and $(PYTHON) is not one; name one with make PYTHON=..." >&2; exit 1; }
+	@$(if $(PACKAGES_CHECKED),:,scripts/debian-packages "$(PURPOSE)" $(REQUIRED) -- $(OPTIONAL))
 
 venv: $(STAMP) $(LANES_STAMP)
 
@@ -34,10 +47,7 @@ $(LANES_STAMP): $(STAMP) $(LANE_SOURCES)
 	@DRYPOINT_LANES=$(LANES) $(BIN)/python hatch_build.py
 	@touch $@
 
-$(STAMP): requirements/dev.txt pyproject.toml Makefile
-	@scripts/debian-packages "drypoint" $(RUNTIME_PACKAGES) $(shell $(PYTHON) -c 'import ensurepip' 2>/dev/null || echo python3-venv)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "drypoint needs Python 3.11 or later; name one with make PYTHON=..." >&2; exit 1; }
+$(STAMP): requirements/dev.txt pyproject.toml Makefile | packages
 	@echo "setting up $(VENV)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
@@ -45,13 +55,17 @@ $(STAMP): requirements/dev.txt pyproject.toml Makefile
 	@DRYPOINT_LANES=none $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $(STAMP)
 
+demo: PURPOSE := the demo
+demo: REQUIRED += $(DEMO_PACKAGES)
 demo: venv
-	@scripts/debian-packages "the demo" $(DEMO_PACKAGES)
 	@$(BIN)/drypoint demo demo
 
 # Every stage runs, so that one run shows all that fails.
+test judged engine test-engines: PURPOSE := the whole test suite
+test judged engine test-engines: OPTIONAL := $(DEMO_PACKAGES) $(TEST_PACKAGES)
 test: venv
-	@failed=; for stage in lint leaves fuzz-quick unit unit-pure judged engine; do $(MAKE) --no-print-directory $$stage || failed="$$failed $$stage"; done; \
+	@failed=; for stage in lint leaves fuzz-quick unit unit-pure judged engine; do \
+		$(MAKE) --no-print-directory PACKAGES_CHECKED=1 $$stage || failed="$$failed $$stage"; done; \
 		[ -z "$$failed" ] || { echo "make test: failed:$$failed" >&2; exit 1; }
 
 lint: venv
@@ -76,17 +90,14 @@ leaves: venv
 
 # Judged by tools of this machine: e2fsprogs, mtools, sfdisk, tar and others.
 judged: venv
-	@scripts/debian-packages "the judged tests" $(DEMO_PACKAGES) $(TEST_PACKAGES) || true
 	@$(BIN)/pytest -n 2 tests/judged
 
 # Judged by real engines and registries; needs root.
 engine: venv
-	@scripts/debian-packages "the tests with a real engine" $(DEMO_PACKAGES) $(TEST_PACKAGES) || true
 	@$(BIN)/pytest tests/engine
 
 # Part of "engine": the tests with engines of other versions, which debootstrap makes the first time (about two minutes).
 test-engines: venv
-	@scripts/debian-packages "the tests with other engines" $(DEMO_PACKAGES) $(TEST_PACKAGES) || true
 	@$(BIN)/pytest -m engines tests
 
 docs: venv
@@ -108,8 +119,9 @@ fuzz-quick: venv
 	@$(BIN)/python -m tests.fuzz.run all --seconds 3 --optional
 
 # The whole job against the engine's way, skopeo, podman and C programs: root, over an hour, 40 GB. See docs/performance.md.
+bench: PURPOSE := the benchmark
+bench: REQUIRED += $(DEMO_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES)
 bench: venv
-	@scripts/debian-packages "the benchmark" $(DEMO_PACKAGES) $(TEST_PACKAGES) isal openssl skopeo podman curl npm
 	@$(BIN)/python -m benchmarks.contest
 
 # One command for all wheels. aarch64 on x86-64 is emulated: docker run --privileged --rm tonistiigi/binfmt --install arm64.
