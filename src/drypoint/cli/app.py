@@ -23,8 +23,8 @@ COMMANDS = {
     "inject": "make a disk image from such an archive, in one pass",
     "inspect": "show what a disk image holds",
     "verify": "read a finished disk image back and check it",
-    "restore": "put back a disk image that a killed run left half changed",
-    "clean": "remove what killed runs left",
+    "restore": "restore a disk image that a killed run left half changed",
+    "clean": "remove unfinished files of killed runs",
     "supervisor-image": "print the image of a version of the balena Supervisor",
     "demo": "preload and verify sample data, without a network",
 }

@@ -22,10 +22,10 @@ Examples:
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[DIRECTORY or OUT]...")
 @render.output_options
 def command(paths: tuple[Path, ...], quiet: bool, verbose: int) -> None:
-    """Remove unfinished results of runs that were killed: .NAME.XXXXXXXX.part, beside OUT or in DIRECTORY.
+    """Remove unfinished outputs of killed runs: .NAME.XXXXXXXX.part, in DIRECTORY or for OUT.
 
-    Without arguments in the current directory. Files of runs under way stay. Copies that are the only way back for a disk image
-    changed in place are named, not removed.
+    Without arguments, in the current directory. Files of running jobs stay. Copies that drypoint restore needs for a disk image
+    changed in place are listed, not removed.
     """
     render.set_up(verbose)
     total = 0

@@ -92,8 +92,8 @@ def input_options(function: Command) -> Command:
         ),
         click.option(
             "--allow-host", "allowed_hosts", multiple=True, metavar="HOST[:PORT]|CIDR",
-            help="A host in a private network, or on this machine, that a redirect, a token server's address or an apps.json "
-            "may name. What you name yourself always may be there. May be repeated.",
+            help="A host in a private network, or on this machine, that a redirect, a registry's token server or an apps.json "
+            "may name. Hosts that you name yourself need no permission. May be repeated.",
         ),
         click.option(
             "--add-certificate", "certificates", multiple=True, type=click.Path(path_type=Path), metavar="FILE",

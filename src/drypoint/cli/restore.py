@@ -20,10 +20,10 @@ Examples:
 @click.argument("base", type=click.Path(path_type=Path))
 @render.output_options
 def command(base: Path, quiet: bool, verbose: int) -> None:
-    """Put back what the disk image BASE, a file or block device, held before preload --in-place.
+    """Restore the disk image BASE, a file or block device, after a preload --in-place that was killed.
 
-    For a run that was killed: one that fails, or ends on Ctrl-C, does this itself. A file comes back from its copy
-    .NAME.XXXXXXXX.before, a block device from a file *.drypoint-undo in TMPDIR or /var/tmp; either is removed then.
+    A run that fails, or ends on Ctrl-C, does this itself. A file is restored from its copy .NAME.XXXXXXXX.before, a block
+    device from a file *.drypoint-undo in TMPDIR or /var/tmp; these are then removed.
     """
     render.set_up(verbose)
     kept = restore(base)
