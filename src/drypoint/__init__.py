@@ -54,8 +54,9 @@ if TYPE_CHECKING:
     from .etch.base_manifest import base_manifest
     from .fstree.extra_file import ExtraFile
     from .http.zones import Zone
+    from .injection.request import InjectRequest
     from .jobs.base_stream import BaseStream
-    from .jobs.inject import Injected, InjectRequest, inject
+    from .jobs.inject import Injected, inject
     from .jobs.pack import Packed, pack
     from .jobs.plan import Plan, plan
     from .jobs.preload import Result, preload
@@ -158,7 +159,8 @@ _HOMES = {
     "volumes.target": "Target",
     "sizing.layer_index": "LayerIndex",
     "jobs.base_stream": "BaseStream",
-    "jobs.inject": "InjectRequest Injected inject",
+    "injection.request": "InjectRequest",
+    "jobs.inject": "Injected inject",
     "jobs.pack": "Packed pack",
     "concurrency.stage": "pulled",
     "progress": "Progress Step",

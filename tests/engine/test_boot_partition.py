@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from drypoint.balena.boot_request import BootRequest, boot_files
-from drypoint.disk import FileDevice, Window, read_table
+from drypoint.disk import FileDevice, Window
 from drypoint.disk.fat.files import write_fat_files
 from drypoint.errors import ToolError
 from drypoint.samples.disk_images import IMAGE_TOOLS, PartitionTable, build_disk_image
 from drypoint.samples.tools import run_tool
 from drypoint.volumes.fat_files import put_fat_files
+from drypoint.volumes.partitioned_disk import PartitionedDisk
 from tests.support.mounts import mounted
 
 pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "7zz", "fsck.vfat", "mount", "umount", "losetup", root=True)
@@ -35,7 +36,7 @@ def test_others_read_what_the_options_wrote(table: PartitionTable, tmp_path: Pat
     before = read_by_7zip(fat)
     with FileDevice(image.path, writable=True) as device:
         files = boot_files(BootRequest(settings=("hostname=demo",), static_ip="10.0.0.1/24,10.0.0.254"), device)
-        put_fat_files(device, read_table(device), files, TIME)
+        put_fat_files(PartitionedDisk(device), files, TIME)
     cut(image.path, boot.offset, boot.size, fat)
     after = read_by_7zip(fat)
     assert json.loads(after["config.json"])["hostname"] == "demo"

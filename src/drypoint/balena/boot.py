@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..disk import Device, ProbedPartition, Window, describe
-from ..disk.fat.files import list_fat_directory, read_fat_file
+from ..disk import Device, ProbedPartition, describe
 from ..errors import PartitionTableError
 from ..volumes.fat_files import FatFile
+from ..volumes.fat_volume import FatVolume
 from ..volumes.partitioned_disk import PartitionedDisk
 from .boot_config import CONFIG_FILE, MAX_CONFIG_BYTES, Setting, merge_config
-from .boot_partition import BOOT_LABELS, read_boot_file
+from .boot_partition import BOOT_LABELS
 from .network import CONNECTIONS_DIRECTORY, NetworkConnection, check_distinct
 from .splash import SPLASH_DIRECTORY, splash_path
 
@@ -56,15 +56,14 @@ def boot_partition_files(device: Device, changes: BootChanges, *, os_version: st
     check_distinct(changes.connections)
     if changes.is_empty:
         return ()
-    probed = find_boot_partition(device)
-    partition = Window(device, probed.partition.start, probed.partition.size)
-    number = probed.partition.number
+    volume = find_boot_partition(device)
+    number = volume.number
     files: list[FatFile] = []
     if changes.config is not None or changes.settings:
-        present = read_fat_file(partition, CONFIG_FILE, MAX_CONFIG_BYTES) if changes.config is None else changes.config
+        present = volume.read(CONFIG_FILE, MAX_CONFIG_BYTES) if changes.config is None else changes.config
         files.append(FatFile(number, CONFIG_FILE, merge_config(present, changes.settings)))
     if changes.splash_image is not None:
-        names = [entry.name for entry in list_fat_directory(partition, SPLASH_DIRECTORY) or ()]
+        names = [entry.name for entry in volume.list(SPLASH_DIRECTORY) or ()]
         files.append(FatFile(number, splash_path(names, os_version), changes.splash_image))
     files += [
         FatFile(number, f"{CONNECTIONS_DIRECTORY}/{connection.name}", connection.content)
@@ -83,13 +82,10 @@ def read_config(device: Device) -> bytes | None:
     """
     disk = PartitionedDisk(device)
     found = _boot_partitions(disk.partitions)
-    if not found:
-        return None
-    probed = _the_one(disk, found)
-    return read_boot_file(device, probed.partition, CONFIG_FILE, MAX_CONFIG_BYTES)
+    return _the_one(disk, found).read(CONFIG_FILE, MAX_CONFIG_BYTES) if found else None
 
 
-def find_boot_partition(device: Device) -> ProbedPartition:
+def find_boot_partition(device: Device) -> FatVolume:
     """The boot partition, by its file system's label or, where no file system has one of the labels, its GPT name.
 
     Raises:
@@ -119,12 +115,9 @@ def _boot_partitions(partitions: tuple[ProbedPartition, ...]) -> list[ProbedPart
     return []
 
 
-def _the_one(disk: PartitionedDisk, found: list[ProbedPartition]) -> ProbedPartition:
+def _the_one(disk: PartitionedDisk, found: list[ProbedPartition]) -> FatVolume:
     if len(found) > 1:
         raise PartitionTableError(
             f"{disk.device.name} has {len(found)} boot partitions with the same label: {describe(tuple(found))}; expected one"
         )
-    filesystem = found[0].filesystem
-    if filesystem is None or not filesystem.kind.is_fat:
-        raise disk.wrong_kind(found[0], "the boot partition needs FAT")
-    return found[0]
+    return disk.fat_volume_in(found[0], "the boot partition")

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from ..disk import Device, Partition, Window
-from ..disk.fat.files import read_fat_file
 from ..disk.filesystem_info import FilesystemInfo
+from ..volumes.fat_volume import FatVolume
 
 BOOT_LABELS = ("resin-boot", "flash-boot", "balena-boot")
 
@@ -45,4 +45,4 @@ def read_boot_file(device: Device, partition: Partition, name: str, limit: int) 
         FilesystemError: the file system is damaged, or the file has more than *limit* bytes.
         ToolError: mtools is missing.
     """
-    return read_fat_file(Window(device, partition.start, partition.size), name, limit)
+    return FatVolume(Window(device, partition.start, partition.size), partition.number).read(name, limit)

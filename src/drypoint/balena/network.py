@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..disk.fat.files import check_fat_path
+from ..disk.fat.paths import check_fat_path
 from ..errors import UsageError
 
 CONNECTIONS_DIRECTORY = "system-connections"

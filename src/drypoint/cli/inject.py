@@ -14,7 +14,8 @@ from ..balena.apps_supervisor import given_supervisor
 from ..balena.injected import AppsJsonCheck
 from ..disk.host.workspace import Destination
 from ..errors import UsageError
-from ..jobs.inject import Injected, InjectRequest, inject
+from ..injection.request import InjectRequest
+from ..jobs.inject import Injected, inject
 from . import render
 from .supervisor_option import supervisor_version_option
 

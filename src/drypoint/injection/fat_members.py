@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ..disk import Device
-from ..disk.fat.files import list_fat_directory, write_fat_files
 from ..errors import FilesystemError
 from ..etch import Injection, Member
 from ..fstree import Content, Directory, Regular
+from ..volumes.fat_volume import FatVolume
 
 MAX_BYTES = 256 << 20
 """How long the files for one FAT partition may be together: they are held until all are there, and then written at once."""
@@ -18,16 +17,15 @@ class FatInjector:
     Owners, modes and times are passed over: FAT has none, or none that count.
 
     Args:
-        partition: its bytes.
         where: how errors call it.
         timestamp: seconds since the epoch, the time of what is made.
         overwrite: whether files that are there may be replaced that the manifest does not name.
     """
 
     def __init__(
-        self, partition: Device, where: str, injection: Injection | None, timestamp: int, *, overwrite: bool
+        self, volume: FatVolume, where: str, injection: Injection | None, timestamp: int, *, overwrite: bool
     ) -> None:
-        self._partition = partition
+        self._volume = volume
         self._where = where
         self._replace = frozenset() if injection is None else injection.replace
         self._timestamp = timestamp
@@ -72,7 +70,7 @@ class FatInjector:
         """Write all of it.
 
         Raises:
-            UsageError, DiskImageError: as :func:`.write_fat_files`; a file is there already; a directory is
+            UsageError, DiskImageError: as :meth:`.FatVolume.write`; a file is there already; a directory is
                 empty, and not there yet.
         """
         if not self._overwrite:
@@ -83,14 +81,14 @@ class FatInjector:
                         "replaced; remove it from the archive, or inject with --overwrite-files"
                     )
         if self._files:
-            write_fat_files(self._partition, self._files, timestamp=self._timestamp)
+            self._volume.write(self._files, timestamp=self._timestamp)
         for path in self._directories:
-            if list_fat_directory(self._partition, path) is None:
+            if self._volume.list(path) is None:
                 raise FilesystemError(
                     f"{self._where}: /{path} is an empty directory, which is not created on FAT; put a file into it"
                 )
 
     def _exists(self, path: str) -> bool:
         parent, _, name = path.rpartition("/")
-        listed = list_fat_directory(self._partition, parent) or ()
+        listed = self._volume.list(parent) or ()
         return any(entry.name.casefold() == name.casefold() for entry in listed)

@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from ..digest import Digest
-from ..disk import Device, GrowableDevice, ProbedPartition, Window
+from ..disk import Device, GrowableDevice, ProbedPartition
 from ..errors import ContentError, DiskImageError, StoreError, VerificationError
 from ..etch import EtchReader, Injection, Member, PackedStore
 from ..fstree import Content, Directory, Regular, TreeReader
@@ -17,13 +16,14 @@ from ..progress import Progress
 from ..sizing.space import Space, spare_space
 from ..stores import Severity, Store, detect
 from ..system import DEFAULT_DATA_ROOT, find_store
-from ..verification import LayerProcesses, RequiredImagesReader, check_file_system, missing_images
-from ..verification.written import verify_written
+from ..verification import LayerProcesses, check_file_system, missing_images
+from ..verification.written import WrittenStore, verify_written
 from ..volumes.partitioned_disk import PartitionedDisk
 from ..volumes.volume import PartitionVolume
 from ..volumes.writable_volume import WritableVolume
 from .fat_members import FatInjector
-from .file_check import FileCheck, checked
+from .file_check import checked
+from .request import InjectRequest
 from .sessions import Ext4Session, FatSession, Known, Session, SessionOptions
 
 _WAY_OUT = "Repair that file system in the disk image (e2fsck -fp), and pack it again"
@@ -55,16 +55,15 @@ class Partitions:
         disk: GrowableDevice,
         reader: EtchReader,
         scratch: Path,
-        *,
-        overwrite: bool,
-        shrink_to_fit: bool,
-        verify: bool,
-        required_images: RequiredImagesReader | None,
-        check: FileCheck | None,
-        processes: int,
+        request: InjectRequest,
         progress: Progress,
+        *,
+        verify: bool,
+        processes: int,
     ) -> None:
         """Do what the manifest wants to be done before anything comes.
+
+        The checks of *request* are those for the disk image *disk*.
 
         Raises:
             DiskImageError: the disk image, or a partition that the manifest names, is not what it should be.
@@ -73,16 +72,16 @@ class Partitions:
         self._reader = reader
         self._options = SessionOptions(
             scratch,
-            overwrite,
+            request.overwrite_files,
             max(reader.timestamp, 1),
             reader.manifest is None or reader.manifest.format is None,
             progress,
         )
         self._least_disk_size = disk.size
-        self._shrink_to_fit = shrink_to_fit
+        self._shrink_to_fit = request.shrink_to_fit
         self._verify = verify
-        self._required_images = required_images
-        self._check = check
+        self._required_images = request.required_images
+        self._check = request.check
         self._processes = processes
         self._known: dict[int, Known] = {}
         self._open: tuple[bytes, Session] | None = None
@@ -167,16 +166,17 @@ class Partitions:
         where = f"partition {found.partition.number} of {self._disk.name}"
         kind = None if found.filesystem is None else found.filesystem.kind
         if kind is not None and kind.is_fat:
-            window = Window(self._disk, found.partition.start, found.partition.size)
+            volume = disk.fat_volume_in(found, where)
             return FatSession(
-                found, FatInjector(window, where, injection, self._options.now, overwrite=self._options.overwrite)
+                found, FatInjector(volume, where, injection, self._options.now, overwrite=self._options.overwrite)
             )
         if kind is None or not kind.is_ext:
             shown = member.directory.decode("utf-8", "backslashreplace")
             raise disk.wrong_kind(found, f"inject/{shown} can only go into ext2, ext3, ext4 or FAT")
         self._note_known(disk, found, injection)
-        volume = self._volume(disk, found)
-        return Ext4Session(found, volume, self._options, where, injection, self._known[found.partition.number])
+        return Ext4Session(
+            found, self._volume(disk, found), self._options, where, injection, self._known[found.partition.number]
+        )
 
     def _leave(self) -> None:
         if self._open is None:
@@ -283,10 +283,12 @@ class Partitions:
             return
         verify_written(
             volume,
-            known.store.root,
-            references=() if known.packed is None else _references(known.packed),
-            layers=None if known.packed is None else _layers(known.packed),
-            known=known.findings,
+            WrittenStore(
+                known.store.root,
+                () if known.packed is None else _references(known.packed),
+                None if known.packed is None else frozenset(known.packed.layers),
+                known.findings,
+            ),
             required_images=self._required_images,
             processes=LayerProcesses.on(volume.window, self._processes),
             progress=self._options.progress,
@@ -312,12 +314,8 @@ def _shown(path: bytes) -> str:
     return path.decode("utf-8", "backslashreplace")
 
 
-def _references(store: PackedStore) -> list[Reference]:
-    return [parse_reference(text) for image in store.images for text in image.references]
-
-
-def _layers(store: PackedStore) -> set[Digest]:
-    return set(store.layers)
+def _references(store: PackedStore) -> tuple[Reference, ...]:
+    return tuple(parse_reference(text) for image in store.images for text in image.references)
 
 
 def _check(window: Device, progress: Progress) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from ..decompression import PEEK, compression_of
 from ..disk import Device, FileDevice, GrowableDevice
@@ -19,10 +20,9 @@ from ..disk.host.workspace import Destination, working_file
 from ..disk.tables.tail import pad_missing_tail
 from ..errors import DiskImageError, OutputError, UsageError
 from ..etch import EtchReader, Manifest
-from ..injection.file_check import FileCheck
+from ..injection.request import InjectRequest
 from ..injection.targets import InjectedPartition, Partitions
 from ..progress import SILENT, Progress
-from ..verification import RequiredImagesReader
 
 _CHUNK = 1 << 20
 _HEAD_BYTES = 1 << 10
@@ -39,23 +39,6 @@ class Writable(Protocol):
     """Takes bytes; where it blocks, all waits for it."""
 
     def write(self, data: bytes, /) -> object: ...
-
-
-class InjectRequest(msgspec.Struct, frozen=True):
-    """How the members of an archive go into the partitions of its disk image.
-
-    Attributes:
-        overwrite_files: whether members replace files that are there, and give directories that are there their metadata.
-        shrink_to_fit: whether the space that the growth of partitions left unused is given back, even if the manifest does
-            not say so.
-        required_images: says which images the device will ask for; verification compares that with the store.
-        check: checks files before they are written.
-    """
-
-    overwrite_files: bool = False
-    shrink_to_fit: bool = False
-    required_images: RequiredImagesReader | None = None
-    check: FileCheck | None = None
 
 
 class Injected(msgspec.Struct, frozen=True):
@@ -153,18 +136,14 @@ class _Job(msgspec.Struct, frozen=True):
 
     def run(self, reader: EtchReader, disk: GrowableDevice, scratch: Path) -> Injected:
         """Put the archive's members into *disk*."""
-        request = self.request
+        asked = self.request
+        request = replace(
+            asked,
+            required_images=None if asked.required_images is None else asked.required_images.on(disk),
+            check=None if asked.check is None else asked.check.on(disk),
+        )
         partitions = Partitions(
-            disk,
-            reader,
-            scratch,
-            overwrite=request.overwrite_files,
-            shrink_to_fit=request.shrink_to_fit,
-            verify=self.verify,
-            required_images=None if request.required_images is None else request.required_images.on(disk),
-            check=None if request.check is None else request.check.on(disk),
-            processes=self.processes,
-            progress=self.progress,
+            disk, reader, scratch, request, self.progress, verify=self.verify, processes=self.processes
         )
         with closing(partitions):
             step = self.progress.begin("injecting")

@@ -9,14 +9,15 @@ from pathlib import Path
 import msgspec
 
 from ..concurrency.background import background
-from ..disk import GrowableDevice, Partition, read_table
+from ..disk import GrowableDevice, Partition
 from ..disk.formats import OpenedImage
 from ..disk.host.workspace import Destination, Workspace, working_disk
 from ..progress import SILENT, Progress
 from ..verification import LayerProcesses, RequiredImagesReader
-from ..verification.written import verify_written
+from ..verification.written import WrittenStore, verify_written
 from ..volumes.fat_files import FatFile, put_fat_files
 from ..volumes.inner_image import InnerImage
+from ..volumes.partitioned_disk import PartitionedDisk
 from ..volumes.writable_volume import WritableVolume
 from ..volumes.writing import open_writable, repair
 from .plan import Gathered, Plan, find_volume, gather, opened_base
@@ -120,7 +121,7 @@ def preload(
             volume.disk.put_files(request.container_files)
             if request.shrink_to_fit:
                 volume.disk.shrink_outer()
-        put_fat_files(disk, read_table(disk), request.fat_files, gathered.timestamp)
+        put_fat_files(PartitionedDisk(disk), request.fat_files, gathered.timestamp)
         # Nothing writes to the disk image any more: it is compressed while it is read back.
         with background(partial(workspace.finish, gathered.timestamp), progress):
             if verify:
@@ -161,10 +162,12 @@ def _verify(
         shared = LayerProcesses.inside(inner.outer.window, inner.path, start, window.size, processes)
     verify_written(
         volume.volume,
-        plan.store.root,
-        references=[reference for image in plan.images for reference in (*image.references, *image.tags)],
-        layers={planned.chain_id for planned in plan.store.layers},
-        known={(finding.code, finding.path) for finding in plan.state.findings},
+        WrittenStore(
+            plan.store.root,
+            tuple(reference for image in plan.images for reference in (*image.references, *image.tags)),
+            frozenset(planned.chain_id for planned in plan.store.layers),
+            frozenset((finding.code, finding.path) for finding in plan.state.findings),
+        ),
         around=None if inner is None else inner.outer.window,
         required_images=required_images,
         processes=shared,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from itertools import chain
+
+import msgspec
 
 from ..digest import Digest
 from ..disk import Device
@@ -21,27 +22,37 @@ _ASKED_FOR = frozenset(SECTIONS["What the device will ask for"])
 _NOT_SAVED = frozenset({"cut-off-tar", "not-rebuildable"})
 
 
+class WrittenStore(msgspec.Struct, frozen=True):
+    """A store that was written, and what must be in it.
+
+    Attributes:
+        root: the engine's data root, a clean path.
+        references: names that must resolve to an image that loads.
+        layers: chain-ids whose content is rebuilt and hashed; None for all.
+        known: (code, path) of findings that the base had before: this job did not cause them, and they do not stop it.
+    """
+
+    root: bytes
+    references: tuple[Reference, ...] = ()
+    layers: frozenset[Digest] | None = None
+    known: frozenset[tuple[str, bytes]] = frozenset()
+
+
 def verify_written(
     volume: Volume,
-    data_root: bytes,
+    store: WrittenStore,
     *,
-    references: Iterable[Reference],
-    layers: Collection[Digest] | None,
-    known: Collection[tuple[str, bytes]],
     around: Device | None = None,
     required_images: RequiredImagesReader | None = None,
     processes: LayerProcesses | None = None,
     progress: Progress,
 ) -> None:
-    """Verify the store at *data_root*, and its file system.
+    """Verify *store* in *volume*, and the file system.
 
     Args:
-        references: names that must resolve to an image that loads.
-        layers: chain-ids whose content is rebuilt and hashed; None for all.
         around: the file system that holds the disk image of *volume* as a file, if one does; it is checked too.
         required_images: finds the images that the device will ask for: each of them must be there.
         processes: processes to read layers with, where that pays off; otherwise threads of this one do it.
-        known: (code, path) of findings that the base had before: this job did not cause them, and they do not stop it.
 
     Raises:
         VerificationError: something does not read back as it should.
@@ -52,9 +63,9 @@ def verify_written(
         checks = [pool.submit(check_file_system, device) for device in (around, volume.window) if device is not None]
         report = verify_store(
             volume.reader(),
-            data_root,
-            references=references,
-            layers=layers,
+            store.root,
+            references=store.references,
+            layers=store.layers,
             required_images=required_images,
             processes=processes,
         )
@@ -62,10 +73,10 @@ def verify_written(
     faults = [
         finding
         for finding in (*chain.from_iterable(file_systems), *report.findings)
-        if finding.severity is Severity.ERROR and (finding.code, finding.path) not in known
+        if finding.severity is Severity.ERROR and (finding.code, finding.path) not in store.known
     ]
     step.end()
-    own_names = detect(data_root).names_path
+    own_names = detect(store.root).names_path
     for one in [finding for finding in report.findings if finding.code in _NOT_SAVED][:_SHOWN]:
         progress.note(
             f"warning: {_shown(one)}. The image runs, but saves, pushes and deltas of that layer fail on any engine"

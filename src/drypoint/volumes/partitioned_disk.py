@@ -8,6 +8,7 @@ from functools import cached_property
 from ..disk import (
     Device,
     ProbedPartition,
+    Window,
     choose_partition,
     describe,
     probe_partitions,
@@ -15,6 +16,7 @@ from ..disk import (
 )
 from ..disk.filesystem_info import kind_name
 from ..errors import FilesystemError
+from .fat_volume import FatVolume
 from .target import Container
 from .volume import PartitionVolume
 
@@ -97,6 +99,17 @@ class PartitionedDisk:
             volume = self._volume(found)
             if volume is not None:
                 yield volume
+
+    def fat_volume_in(self, found: ProbedPartition, needed_by: str) -> FatVolume:
+        """The FAT file system of a partition; *needed_by* as for :meth:`volume`.
+
+        Raises:
+            FilesystemError: it holds something else.
+        """
+        if found.filesystem is None or not found.filesystem.kind.is_fat:
+            raise self.wrong_kind(found, f"{needed_by} needs FAT")
+        partition = found.partition
+        return FatVolume(Window(self.device, partition.start, partition.size), partition.number)
 
     def inner(self, container: Container, *, allow_dirty: bool = False) -> PartitionedDisk:
         """The disk image that is the file *container* in a partition.

@@ -19,11 +19,12 @@ from drypoint.balena.boot_config import Setting
 from drypoint.balena.boot_request import BootRequest, boot_files
 from drypoint.balena.network import NetworkConnection
 from drypoint.cli.boot_options import boot_options
-from drypoint.disk import FileDevice, read_table
+from drypoint.disk import FileDevice
 from drypoint.errors import DrypointError, FilesystemError, NoSpaceError, PartitionTableError, UsageError
 from drypoint.samples.disk_images import IMAGE_TOOLS, DiskImage, PartitionTable, build_disk_image
 from drypoint.samples.tools import run_tool
 from drypoint.volumes.fat_files import FatFile, put_fat_files
+from drypoint.volumes.partitioned_disk import PartitionedDisk
 
 from ...unit.balena.test_splash import image as png_image
 
@@ -56,7 +57,7 @@ def everything(disk: Path, offset: int) -> dict[str, bytes]:
 def apply(disk: Path, inputs: BootRequest, os_version: str | None = None) -> tuple[FatFile, ...]:
     with FileDevice(disk, writable=True) as device:
         files = boot_files(inputs, device, os_version=os_version)
-        put_fat_files(device, read_table(device), files, TIME)
+        put_fat_files(PartitionedDisk(device), files, TIME)
     return files
 
 
@@ -164,7 +165,7 @@ def test_the_boot_partition_is_found_by_its_label(
     tmp_path: Path, labels: tuple[str, ...], name: str, number: int
 ) -> None:
     with FileDevice(small_disk(tmp_path, *labels, name=name)) as device:
-        assert find_boot_partition(device).partition.number == number
+        assert find_boot_partition(device).number == number
 
 
 @pytest.mark.parametrize(
@@ -208,9 +209,12 @@ def test_a_boot_partition_that_is_too_small_stays_as_it_was(tmp_path: Path) -> N
     noise = bytes(range(256)) * 12_000
     files = (FatFile(1, "config.json", b"{}"), FatFile(1, "splash/balena-logo.png", noise))
     with FileDevice(disk, writable=True) as device, pytest.raises(NoSpaceError, match="bytes free"):
-        put_fat_files(device, read_table(device), files, TIME)
-    with FileDevice(disk, writable=True) as device, pytest.raises(PartitionTableError, match="no partition 9"):
-        put_fat_files(device, read_table(device), [replace(files[0], partition=9)], TIME)
+        put_fat_files(PartitionedDisk(device), files, TIME)
+    with (
+        FileDevice(disk, writable=True) as device,
+        pytest.raises(PartitionTableError, match="no partition has the number 9"),
+    ):
+        put_fat_files(PartitionedDisk(device), [replace(files[0], partition=9)], TIME)
     assert disk.read_bytes() == before
 
 

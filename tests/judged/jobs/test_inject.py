@@ -24,7 +24,7 @@ from drypoint.disk.fat.files import list_fat_directory, read_fat_file
 from drypoint.disk.host.workspace import Destination
 from drypoint.errors import ContentError, DiskImageError, DrypointError, FilesystemError, OutputError, StoreError
 from drypoint.fstree import BlockDevice, CharDevice, Directory, Fifo, Metadata, Regular, Stat, Symlink
-from drypoint.jobs.inject import InjectRequest
+from drypoint.injection.request import InjectRequest
 from drypoint.samples.disk_images import EPOCH, IMAGE_TOOLS, MIB, Sizes, build_disk_image
 from drypoint.stores.overlay2.repositories import MAX_REPOSITORIES_BYTES
 

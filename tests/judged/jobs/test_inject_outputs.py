@@ -16,7 +16,7 @@ from drypoint.disk.ext4.read.reader import Ext4Reader
 from drypoint.disk.formats import opened_image
 from drypoint.disk.host.workspace import Destination
 from drypoint.errors import DrypointError, OutputError, UsageError
-from drypoint.jobs.inject import InjectRequest
+from drypoint.injection.request import InjectRequest
 from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, PartitionTable, Sizes, build_disk_image
 
 pytestmark = pytest.mark.needs(*IMAGE_TOOLS, "tar", "e2fsck", "resize2fs")

@@ -32,8 +32,8 @@ from drypoint.errors import (
     UsageError,
     VerificationError,
 )
+from drypoint.injection.request import InjectRequest
 from drypoint.jobs.base_stream import BaseStream, read_stream
-from drypoint.jobs.inject import InjectRequest
 from drypoint.jobs.request import PreloadRequest
 from drypoint.oci import Image, Layer, Platform, Reference, parse_platform
 from drypoint.samples.applications import sample_content

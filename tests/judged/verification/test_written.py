@@ -22,7 +22,7 @@ from drypoint.samples.disk_images import IMAGE_TOOLS, MIB, DiskImage, Sizes, bui
 from drypoint.samples.images import write_oci_layout
 from drypoint.stores import KeptLayer
 from drypoint.verification import LayerProcesses, filesystem, processes
-from drypoint.verification.written import verify_written
+from drypoint.verification.written import WrittenStore, verify_written
 from drypoint.volumes.target import Container
 from drypoint.volumes.volume import Volume
 
@@ -111,9 +111,7 @@ def test_damage_is_told_by_processes_as_by_threads(tmp_path: Path, monkeypatch: 
     with FileDevice(make_flawed_store(tmp_path / "image")) as device:
         shared = LayerProcesses.on(device, count)
         with pytest.raises(VerificationError, match=r"in 1 places: .*/diff: its mode is 0700, not 0755"):
-            verify_written(
-                Volume(device), b"docker", references=(), layers=None, known=(), processes=shared, progress=SILENT
-            )
+            verify_written(Volume(device), WrittenStore(b"docker"), processes=shared, progress=SILENT)
 
 
 def test_a_damaged_file_system_is_told_before_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +121,7 @@ def test_a_damaged_file_system_is_told_before_the_store(tmp_path: Path, monkeypa
     monkeypatch.setattr(filesystem, "tool_path", lambda _: checker)
     with FileDevice(make_flawed_store(tmp_path / "image")) as device:
         with pytest.raises(VerificationError, match=r"in 2 places: .*something is wrong; .*/diff: its mode"):
-            verify_written(Volume(device), b"docker", references=(), layers=None, known=(), progress=SILENT)
+            verify_written(Volume(device), WrittenStore(b"docker"), progress=SILENT)
 
 
 def test_checkers_end_when_the_reading_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +139,6 @@ def test_checkers_end_when_the_reading_fails(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("drypoint.verification.written.verify_store", fails)
     began = time.monotonic()
     with FileDevice(make_flawed_store(tmp_path / "image")) as device, pytest.raises(KeyboardInterrupt):
-        verify_written(Volume(device), b"docker", references=(), layers=None, known=(), progress=SILENT)
+        verify_written(Volume(device), WrittenStore(b"docker"), progress=SILENT)
     assert time.monotonic() - began < 20
     assert not Path(f"/proc/{pid.read_text().strip()}").exists()

@@ -5,7 +5,6 @@ Names are matched without regard to case, as in FAT, and keep their case on the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import msgspec
@@ -16,16 +15,13 @@ from ..host.scratch import copy_out, nameless_file, opened_in_one_piece, path_of
 from .allocation_table import free_clusters, read_fat_table
 from .chains import check_chains
 from .mtools import Outcome, run_mtools
+from .paths import check_fat_path, fold_fat_path
 
 _MAX_LISTING = 4 << 20
-_MAX_NAME = 255
 _CHUNK = 1 << 20
 _PIECE = 4096
 # The range of times in a directory entry: 1980 to 2107.
 _EARLIEST, _LATEST = 315532800, 4354819198
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f"*/:<>?\\|\[\]]')
-_DEVICE_NAME = re.compile(r"(con|prn|aux|nul|clock\$|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE | re.DOTALL)
-_SHORT_ALIAS = re.compile(r"[^.]{1,6}~[0-9]{1,6}(\.[^.]{0,3})?")
 _FULL = ("No free cluster", "No space left", "Disk full", "No directory slots")
 
 
@@ -80,7 +76,7 @@ def write_fat_files(device: Device, files: Mapping[str, bytes], *, timestamp: in
     """
     for path in files:
         check_fat_path(path)
-    if len({_fold(path) for path in files}) != len(files):
+    if len({fold_fat_path(path) for path in files}) != len(files):
         raise UsageError("two of the files for the FAT file system have the same path but for upper and lower case")
     with nameless_file(scratch_directory()) as fd:
         copy_out(device, 0, device.size, fd)
@@ -123,22 +119,22 @@ class _Writing:
         *directories, name = path.split("/")
         place = ""
         for directory in directories:
-            found = self._listing(place).get(_fold(directory))
+            found = self._listing(place).get(fold_fat_path(directory))
             if found is not None and not found.is_directory:
                 raise FilesystemError(
                     f"{self._copy.name}: {place}{found.name} is a file, but {path} needs a directory there"
                 )
             if found is None:
                 found = FatEntry(directory, is_directory=True)
-                self._listing(place)[_fold(directory)] = found
+                self._listing(place)[fold_fat_path(directory)] = found
                 new_directories[f"{place}{directory}"] = None
                 self._listings[f"{place}{directory}/"] = {}
             place = f"{place}{found.name}/"
-        found = self._listing(place).get(_fold(name))
+        found = self._listing(place).get(fold_fat_path(name))
         if found is not None and found.is_directory:
             raise FilesystemError(f"{self._copy.name}: {place}{found.name} is a directory, but a file is to go there")
         if found is None:
-            self._listing(place)[_fold(name)] = FatEntry(name, is_directory=False)
+            self._listing(place)[fold_fat_path(name)] = FatEntry(name, is_directory=False)
         return f"{place}{name if found is None else found.name}", found is not None
 
     def _listing(self, place: str) -> dict[str, FatEntry]:
@@ -147,7 +143,7 @@ class _Writing:
         return self._listings[place]
 
     def _names(self, place: str) -> dict[str, FatEntry]:
-        return {_fold(entry.name): entry for entry in _list(self._copy, self._image, place.rstrip("/")) or ()}
+        return {fold_fat_path(entry.name): entry for entry in _list(self._copy, self._image, place.rstrip("/")) or ()}
 
     def _check_room(self, wanted: Mapping[str, bytes], directories: int) -> None:
         table = self._table
@@ -240,36 +236,3 @@ def _unreadable(device: Device, program: str, outcome: Outcome) -> FilesystemErr
     return FilesystemError(
         f"the FAT file system of {device.name} cannot be read: {program} says {outcome.said[-500:]!r}"
     )
-
-
-def check_fat_path(path: str) -> None:
-    """Check that *path* is valid on FAT, and that mtools takes it literally.
-
-    Raises:
-        UsageError: it is not valid; the message says why.
-    """
-    for name in path.split("/"):
-        why = _fault(name)
-        if why is not None:
-            raise UsageError(f"{path[:300]!r} cannot be the path of a file on FAT: {why}")
-
-
-def _fault(name: str) -> str | None:
-    if not name or name in (".", ".."):
-        return "a part of it is empty, '.' or '..'"
-    if _FORBIDDEN.search(name):
-        return 'it has a control character or one of " * : < > ? \\ | [ ]'
-    if name[-1] in ". " or name[0] == " ":
-        return "a part of it begins with a space, or ends with a space or a dot"
-    if any(ord(letter) > 0xFFFF or 0xD800 <= ord(letter) <= 0xDFFF for letter in name):
-        return "it has a character beyond Unicode's first 65,536"
-    if len(name) > _MAX_NAME:
-        return f"a part of it has more than {_MAX_NAME} characters"
-    if _DEVICE_NAME.fullmatch(name) or _SHORT_ALIAS.fullmatch(name):
-        return "a part of it is a name that FAT systems give another meaning"
-    return None
-
-
-def _fold(text: str) -> str:
-    """*text* as FAT compares it: upper case, but only where that is a single letter."""
-    return "".join(letter.upper() if len(letter.upper()) == 1 else letter for letter in text)
