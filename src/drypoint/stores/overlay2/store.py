@@ -38,18 +38,18 @@ class Overlay2(msgspec.Struct, frozen=True):
     def read(self, reader: TreeReader) -> Overlay2Store:
         return Overlay2Store.of(read_state(reader, self.root))
 
+    def unread(self) -> Overlay2Store:
+        return Overlay2Store.of(StoreState(self.root))
+
+    def layer_roots(self, reader: TreeReader) -> Iterator[bytes]:
+        return layer_roots(reader, self.root)
+
     @property
     def merge_limit(self) -> int:
         return MAX_REPOSITORIES_BYTES
 
     def merge(self, present: bytes, added: bytes) -> bytes:
         return merge_repositories_files(present, added)
-
-    def layer_roots(self, reader: TreeReader) -> Iterator[bytes]:
-        return layer_roots(reader, self.root)
-
-    def unread(self) -> Overlay2Store:
-        return Overlay2Store.of(StoreState(self.root))
 
 
 class Overlay2Store(msgspec.Struct, frozen=True):

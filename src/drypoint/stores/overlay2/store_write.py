@@ -16,7 +16,7 @@ from .extraction import apply_changes
 from .placement import PlacedLayer
 
 if TYPE_CHECKING:
-    # Which writes itself by what is here.
+    # It imports this module, to write itself.
     from .planned_store import StorePlan
 
 
@@ -27,7 +27,7 @@ def write_store(plan: StorePlan, sink: TreeSink, open_layer: OpenLayer, on_layer
 
     Args:
         open_layer: gives the content of a layer; entered and left once for each, in the plan's order.
-        on_layer: told of each layer when it is written.
+        on_layer: is called with each layer when it is written.
 
     Raises:
         ContentError: a layer is not what it should be.
