@@ -27,7 +27,7 @@ MOMENTS = {
     "copying": "drypoint.disk.host.workspace.copy_sparse",
     "backing up": "drypoint.disk.host.in_place.copy_sparse",
     "writing": "drypoint.stores.overlay2.planned_store.write_store",
-    "trimming": "drypoint.volumes.growing_partition.shrink_filesystem",
+    "trimming": "drypoint.volumes.writable_volume.shrink_filesystem",
     "verifying": "drypoint.jobs.preload.verify_written",
     "mapping": "drypoint.disk.host.workspace.write_block_map",
     "compressing": "drypoint.disk.host.workspace.write_image",
