@@ -1,4 +1,4 @@
-"""What a disk image holds, as values and as a picture; nothing is changed, and nothing is verified (see verification)."""
+"""Inspection: the content of a disk image as values and as a picture. It changes nothing, and verifies nothing."""
 
 from .disk import InspectedDisk, InspectedPartition, SpaceUsage, inspect_disk
 

@@ -1,4 +1,4 @@
-"""A disk image's partitions, and what room their file systems have."""
+"""The partitions of a disk image, and the space in their file systems."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _UNKNOWN = 0xFFFFFFFF
 
 
 class SpaceUsage(msgspec.Struct, frozen=True):
-    """The room in a file system, in bytes.
+    """The space in a file system, in bytes.
 
     Attributes:
-        total: what the file system spans.
-        free: what no file takes, with the reserved part.
-        reserved: what only root may use.
-        inodes: how many there are; None for a file system without any, as is *free_inodes*.
+        total: the size of the file system.
+        free: free bytes, including the reserved ones.
+        reserved: bytes that only root may use.
+        inodes: their number; None for a file system without inodes, like *free_inodes*.
     """
 
     total: int
@@ -41,12 +41,12 @@ class SpaceUsage(msgspec.Struct, frozen=True):
 
 
 class InspectedPartition(msgspec.Struct, frozen=True):
-    """A partition and what was found in it.
+    """A partition and the file system in it.
 
     Attributes:
-        filesystem: None if it is none of those that are known.
-        space: None if that is not known, or the file system too damaged to tell.
-        notes: what is odd about it, a clause each.
+        filesystem: None if it is unknown.
+        space: None if it is unknown, or the file system is too damaged.
+        notes: what is unusual, a clause each.
     """
 
     partition: Partition
@@ -64,11 +64,11 @@ class InspectedDisk(msgspec.Struct, frozen=True):
     """A disk image: *size* and *sector_size* in bytes.
 
     Attributes:
-        name: what messages call it.
+        name: for messages.
         table: ``mbr``, ``gpt``, or ``none`` for a file system without a table.
-        disk_id: as the table has it; empty without one.
-        partitions: in the order of the table, an extended one too.
-        notes: what is odd about the table, a clause each.
+        disk_id: the id in the table; empty without one.
+        partitions: in the order of the table, with an extended one.
+        notes: what is unusual about the table, a clause each.
     """
 
     name: str
@@ -81,7 +81,7 @@ class InspectedDisk(msgspec.Struct, frozen=True):
 
 
 def inspect_disk(device: Device, table: PartitionTable) -> InspectedDisk:
-    """Look into every partition of *device*, whose table is *table*. Damage in one is a note on it.
+    """Inspect every partition of *device*, whose table is *table*. Damage in a partition becomes a note on it.
 
     Raises:
         DiskImageError: the device cannot be read.
@@ -139,7 +139,7 @@ def _fat(window: Window, filesystem: FilesystemInfo, notes: list[str]) -> SpaceU
 
 
 def _fat_hint(window: Window) -> int | None:
-    """How many clusters are free as FAT32's FSInfo sector has it: a hint by the specification, None where it gives none."""
+    """The number of free clusters in FAT32's FSInfo sector, a hint by the specification; None without one."""
     boot = window.read(0, 512)
     sector_size, sector = (int.from_bytes(boot[offset : offset + 2], "little") for offset in (11, 48))
     if not 0 < sector < _NO_SECTOR or (sector + 1) * sector_size > window.size:

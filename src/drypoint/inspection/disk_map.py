@@ -1,4 +1,4 @@
-"""The upper part of the picture: the disk as a bar, to scale as far as small partitions stay visible."""
+"""The upper part of the picture: the disk as a bar, to scale, except that small partitions stay visible."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LABELS = 72.0
 
 
 class _Segment(msgspec.Struct, frozen=True):
-    """A stretch of the disk; *content* is None where no partition is."""
+    """A range of the disk; *content* is None outside of partitions."""
 
     start: int
     size: int
@@ -30,7 +30,7 @@ class _Segment(msgspec.Struct, frozen=True):
 
 
 class DrawnDisk(msgspec.Struct, frozen=True):
-    """The y below a disk, and by number the left and right edge and the y below the bar of each partition in the last row."""
+    """The y below a disk, and by partition number the left and right edge and the y below the bar, for the last row."""
 
     y: float
     places: Mapping[int, tuple[float, float, float]]
@@ -58,7 +58,7 @@ def colour_of(filesystem: FilesystemInfo | None) -> str:
 
 
 def _segments(disk: InspectedDisk) -> Iterator[_Segment]:
-    """The partitions in the order in which they lie, with what is between them."""
+    """The partitions in the order of their starts, with the gaps between them."""
     real = [one for one in disk.partitions if one.partition.kind is not PartitionKind.EXTENDED]
     end = 0
     ordered = sorted(real, key=lambda one: one.partition.start)
@@ -86,7 +86,7 @@ def _rows(segments: Sequence[_Segment]) -> Iterator[list[_Segment]]:
 
 
 def _widths(row: Sequence[_Segment], width: float) -> list[float]:
-    """To scale; but what would be narrower than the least gets that, and the others share the rest."""
+    """Widths to scale; narrow segments get the least width, and the others share the rest."""
     least = [_LEAST_GAP if segment.content is None else _LEAST_WIDTH for segment in row]
     fixed: set[int] = set()
     while True:
@@ -113,7 +113,7 @@ def _draw_row(
     width: float,
     drawn: dict[int, tuple[float, float, float]],
 ) -> float:
-    """Draw one bar, and note in *drawn* where its partitions are; gives back the y below their labels."""
+    """Draw one bar, and add the places of its partitions to *drawn*; returns the y below their labels."""
     widths = _widths(row, width)
     places: list[tuple[_Segment, float, float]] = []
     position = x

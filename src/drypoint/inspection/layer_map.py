@@ -1,4 +1,4 @@
-"""The lower part of the picture: images side by side, each a stack of layers, and what they share as bands across them."""
+"""The lower part of the picture: images side by side, each a stack of layers, with shared layers as bands across them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def columns_of(store: StoreListing) -> Columns:
 
 
 def width_of(columns: Columns, store: StoreListing, least: float) -> float:
-    """The width that the map takes, *least* or more."""
+    """The width of the map, at least *least*."""
     orphans = _ORPHAN_COLUMN + 24 if _orphans(store) else 0
     return max(least, len(columns.images) * _COLUMN[0] + orphans)
 
 
 def draw_layers(canvas: Canvas, store: StoreListing, columns: Columns, x: float, y: float, width: float) -> float:
-    """Draw the map, and below it the images by number; gives back the y below them."""
+    """Draw the map, and below it the images by number; returns the y below them."""
     orphans = _orphans(store)
     for_images = width - (_ORPHAN_COLUMN + 24 if orphans else 0)
     column = min(max(for_images / max(len(columns.images), 1), _COLUMN[0]), _COLUMN[1])
@@ -65,7 +65,7 @@ def draw_layers(canvas: Canvas, store: StoreListing, columns: Columns, x: float,
 
 
 def _heights(bands: Sequence[Band]) -> dict[Digest, float]:
-    """Heights that grow with the square root of the size, so that the tallest stack is about as tall as wanted."""
+    """Heights in proportion to the square root of the size, scaled so that the tallest stack has about the intended height."""
     roots = {band.node.chain_id: band.node.size**0.5 for band in bands}
     deepest = max((band.depth + 1 for band in bands), default=1)
     least = max(min(_LEAST_LAYER, _STACK / deepest), _THINNEST_LAYER)
@@ -81,7 +81,7 @@ def _heights(bands: Sequence[Band]) -> dict[Digest, float]:
 
 
 def _tops(bands: Sequence[Band], heights: dict[Digest, float]) -> dict[Digest, float]:
-    """How far above the floor the upper edge of each layer is."""
+    """The height of the upper edge of each layer above the floor."""
     tops: dict[Digest, float] = {}
     for band in bands:
         below = tops[band.parent.node.chain_id] if band.parent is not None else 0.0
@@ -165,7 +165,7 @@ def _draw_orphans(canvas: Canvas, orphans: Sequence[tuple[str, str]], left: floa
 
 
 def _draw_key(canvas: Canvas, store: StoreListing, columns: Columns, x: float, y: float, width: float) -> float:
-    """The images by the numbers under their columns, with their whole names as far as those fit."""
+    """The images by the numbers under their columns, with their full names as far as they fit."""
     owners = {layer.chain_id: layer for layer in store.layers}
     containers = Counter(one.image_id for one in store.containers)
     unnamed = set(store.orphans.images)
@@ -193,7 +193,7 @@ def _draw_key(canvas: Canvas, store: StoreListing, columns: Columns, x: float, y
 
 
 def _orphans(store: StoreListing) -> list[tuple[str, str]]:
-    """What serves no image, as a short and a long text each; images without a name have columns of their own."""
+    """Orphans, with a short and a long text each; images without a name are not among them, because they have columns."""
     sizes = {layer.chain_id: layer.size for layer in store.layers}
     found = []
     for chain_id in store.orphans.layers:
@@ -207,7 +207,7 @@ def _orphans(store: StoreListing) -> list[tuple[str, str]]:
 
 
 def _colour(digest: Digest) -> str:
-    """The same for a layer wherever it is drawn: hue, lightness and saturation from its digest, light enough for dark text."""
+    """The colour of a layer in every picture: hue, lightness and saturation from its digest, light enough for dark text."""
     digits = hex_of(digest)
     hue = int(digits[:4], 16) % 60 / 60
     lightness = 0.64 + int(digits[4:6], 16) % 5 * 0.035
@@ -221,7 +221,7 @@ def _name(image: ListedImage) -> str:
 
 
 def _short(image: ListedImage) -> str:
-    """What tells an image from its neighbours: the last part of its name, its tag, or the start of its digest."""
+    """A short name of an image: the last part of its name, its tag, or the start of its digest."""
     if not image.references:
         return image.image_id[7:19]
     name, at, digest = image.references[0].partition("@")

@@ -1,6 +1,6 @@
-"""The layers of a store as the forest that they are: a layer lies on one other, and images share the lower ones.
+"""The layers of a store as a forest: a layer has one parent, and images share the lower ones.
 
-In the order of a walk through that forest the images that share a layer lie side by side, so that it can be drawn as one band.
+In the order of a walk through that forest, the images that share a layer are side by side, so that it can be drawn as one band.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from ..digest import Digest
 from ..stores import ListedImage, ListedLayer, StoreListing
 
 MOST_IMAGES = 100
-"""More columns than these tell nobody anything."""
+"""More columns would not be readable."""
 
 
 class Node(msgspec.Struct, eq=False):
-    """A layer in its place: what lies on it, and the images that end with it; *layer* is None if the store lacks it."""
+    """A layer in the forest: its children, and the images that end with it; *layer* is None if the store lacks it."""
 
     chain_id: Digest
     layer: ListedLayer | None
@@ -30,7 +30,7 @@ class Node(msgspec.Struct, eq=False):
 
 
 class Band(msgspec.Struct, frozen=True):
-    """A layer as it is drawn: over the columns *first* to *last*, as number *depth* from below, 0 for a base."""
+    """A drawn layer: over the columns *first* to *last*, at *depth* from below, 0 for a base."""
 
     node: Node
     first: int
@@ -40,7 +40,7 @@ class Band(msgspec.Struct, frozen=True):
 
 
 class Columns(msgspec.Struct, frozen=True):
-    """The images from left to right, the bands with lower ones first, and how many images there was no room for."""
+    """The images from left to right, the bands with lower ones first, and the number of images that did not fit."""
 
     images: tuple[ListedImage, ...]
     bands: tuple[Band, ...]
@@ -48,9 +48,9 @@ class Columns(msgspec.Struct, frozen=True):
 
 
 def arrange(store: StoreListing) -> Columns:
-    """Put the images of *store* side by side, those together that share most."""
+    """Arrange the images of *store* side by side, so that those that share most are together."""
     layers = {layer.chain_id: layer for layer in store.layers}
-    # Named ones first where not all can be shown; the store has them in that order.
+    # Named images first, if not all can be shown; the store has this order.
     shown = store.images[:MOST_IMAGES]
     bare: list[ListedImage] = []
     roots: dict[Digest, Node] = {}
@@ -66,7 +66,7 @@ def arrange(store: StoreListing) -> Columns:
 
 
 def _walk(roots: dict[Digest, Node], images: list[ListedImage]) -> Iterator[Band]:
-    """Depth first, without recursion: chains are up to 127 long here, and the depth of a damaged store is not to be trusted."""
+    """Walk depth first, without recursion: chains have up to 127 layers, and a damaged store may have any depth."""
     weights = _weights(roots)
     pending: list[tuple[Node, int, Band | None]] = []
 
@@ -85,7 +85,7 @@ def _walk(roots: dict[Digest, Node], images: list[ListedImage]) -> Iterator[Band
 
 
 def _weights(roots: dict[Digest, Node]) -> dict[Digest, tuple[int, int]]:
-    """How many images stand on each layer, and how many bytes."""
+    """For each layer, the number of images on it, and the bytes of it and all layers above."""
     weights: dict[Digest, tuple[int, int]] = {}
     pending = [(node, False) for node in roots.values()]
     while pending:

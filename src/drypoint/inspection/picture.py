@@ -1,6 +1,6 @@
-"""A picture of a disk image: its partitions to scale, and which images in its store share which layers.
+"""A picture of a disk image: its partitions to scale, and the images in its store with the layers that they share.
 
-The same inspection gives the same bytes. It stands alone: no font, script or image is fetched by it.
+The same inspection gives the same bytes. It is self-contained: no font, script or image is fetched.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FUNNEL = 26.0
 
 
 class InnerDisk(msgspec.Struct, frozen=True):
-    """A disk image that is a file in the partition of that number: what it is called, and what it is, in a few words."""
+    """A disk image that is a file in the partition of that number, with a title and a short description."""
 
     partition: int
     disk: InspectedDisk
@@ -40,10 +40,10 @@ def draw(
     """The picture as an SVG document.
 
     Args:
-        store: None if there is none: then only the disk is drawn. It may lie in *inner*.
-        title: what the disk image is called.
-        subtitle: what it is, in a few words.
-        inner: the disk image that lies in one of the partitions, to be drawn too.
+        store: None if there is none: then only the disk is drawn. It may be in *inner*.
+        title: the name of the disk image.
+        subtitle: a short description.
+        inner: a disk image in one of the partitions, to be drawn too.
     """
     canvas = Canvas()
     columns = columns_of(store) if store is not None else None
@@ -70,12 +70,12 @@ def draw(
 
 
 def _draw_inner(canvas: Canvas, inner: InnerDisk, outer: DrawnDisk, width: float) -> float:
-    """Draw the inner disk in a frame, with lines to it from the partition that it lies in; gives back the y below it."""
+    """Draw the inner disk in a frame, with lines from its partition; returns the y below it."""
     top = outer.y + _FUNNEL
     place = outer.places.get(inner.partition)
     if place is not None:
         left, right, bottom = place
-        # A little inside, or it would touch the text of the next partition.
+        # A little inside, so that it does not touch the text of the next partition.
         for edge, corner in ((left, _MARGIN - _PADDING), (right - 4, _MARGIN + width + _PADDING)):
             canvas.line(edge, bottom, edge, outer.y)
             canvas.line(edge, outer.y, corner, top)

@@ -1,4 +1,4 @@
-"""The few parts of SVG 1.1 that a picture needs. All text is made printable and escaped here; it may come from anywhere."""
+"""The parts of SVG 1.1 that a picture needs. All text, which is untrusted, is made printable and escaped here."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STYLE = """\
 
 
 class TextStyle(msgspec.Struct, frozen=True):
-    """How a line of text looks: *size* in pixels, *kind* a class of the style sheet, *anchor* SVG's text-anchor."""
+    """The style of a line of text: *size* in pixels, *kind* a class of the style sheet, *anchor* SVG's text-anchor."""
 
     size: float = 12
     kind: str = "ink"
@@ -45,7 +45,7 @@ _PLAIN = TextStyle()
 
 
 class Canvas:
-    """Elements in the order in which they are painted; coordinates are pixels from the upper left corner."""
+    """The elements in painting order; coordinates are pixels from the upper left corner."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -62,7 +62,7 @@ class Canvas:
         extra: str = "",
         title: str = "",
     ) -> None:
-        """A rectangle. *kind* is a class of the style sheet, *extra* further attributes, *title* what hovering tells."""
+        """A rectangle. *kind* is a class of the style sheet, *extra* further attributes, *title* the text on hovering."""
         attributes = _attributes(x=x, y=y, width=max(width, 0), height=max(height, 0))
         attributes += _named(fill=fill, kind=kind) + (f" {extra}" if extra else "")
         self._parts.append(f"<rect{attributes}>{_title(title)}</rect>" if title else f"<rect{attributes}/>")
@@ -80,7 +80,7 @@ class Canvas:
         width: float | None = None,
         title: str = "",
     ) -> None:
-        """One line of text whose baseline is at *y*; shortened in its middle if it would be longer than *width*."""
+        """One line of text with its baseline at *y*; shortened in the middle if it is longer than *width*."""
         shown = (
             printable(text)
             if width is None
@@ -94,7 +94,7 @@ class Canvas:
         self._parts.append(f"<text{attributes}>{escape(shown)}{_title(title) if title else ''}</text>")
 
     def document(self, width: float, height: float, title: str) -> str:
-        """The whole SVG document, on a card of its own so that it can be read on any background."""
+        """The whole SVG document, with its own background, so that it is readable on any page."""
         size = f'width="{number(width)}" height="{number(height)}" viewBox="0 0 {number(width)} {number(height)}"'
         head = [
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family={quoteattr(FONT)} role="img">',
@@ -111,7 +111,7 @@ class Canvas:
 
 
 def fitted(text: str, width: float, size: float) -> str:
-    """*text*, made printable, as far as it fits into *width*: the middle goes first, since names differ at their ends."""
+    """*text*, made printable and shortened to *width*: in the middle, because names differ at their ends."""
     shown = printable(text[:_MOST_CHARACTERS])
     if measured(shown, size) <= width:
         return shown
@@ -124,12 +124,12 @@ def fitted(text: str, width: float, size: float) -> str:
 
 
 def measured(text: str, size: float) -> float:
-    """About how wide *text* is, rather too much than too little: fonts differ."""
+    """The estimated width of *text*, rather too large, because fonts differ."""
     return size * sum(_advance(one) for one in text)
 
 
 def number(value: float) -> str:
-    """A coordinate: at most one decimal, so that the document is the same on each machine."""
+    """A coordinate with at most one decimal, so that the document is the same on every machine."""
     return f"{value:.1f}".removesuffix(".0")
 
 

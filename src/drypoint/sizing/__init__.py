@@ -1,1 +1,1 @@
-"""How much space a job needs: sizes of layers, an index of those seen before, and the growth that follows."""
+"""The space that a job needs: sizes of layers, an index of layers written before, and the resulting growth."""

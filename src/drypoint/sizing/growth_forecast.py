@@ -1,4 +1,4 @@
-"""How far the partition will grow, foretold."""
+"""The forecast of the partition's growth."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .space import Space
 
 
 class Growth(msgspec.Struct, frozen=True):
-    """Bytes of the partition and of the whole disk image when space was made.
+    """Bytes of the partition and of the whole disk image after growth.
 
     Attributes:
-        for_inodes: whether blocks alone would take less: ext4 makes inodes with the file system's size.
+        for_inodes: whether blocks alone would need less: the number of ext4's inodes grows with the file system's size.
     """
 
     partition_size: int
@@ -23,11 +23,11 @@ class Growth(msgspec.Struct, frozen=True):
 
 
 class OuterForecast(msgspec.Struct, frozen=True):
-    """What becomes of the partition that holds, as a file, the disk image which is written to.
+    """The forecast for the partition that holds the written disk image as a file.
 
     Attributes:
-        partition: as it is, with its number in the outer disk image.
-        growth: its own and the outer disk image's; None where it depends on what is removed before.
+        partition: the current one, with its number in the outer disk image.
+        growth: its own and the outer disk image's; None if it depends on what is removed first.
     """
 
     partition: Partition
@@ -35,10 +35,10 @@ class OuterForecast(msgspec.Struct, frozen=True):
 
 
 def forecast(table: PartitionTable, disk: Device, partition: Partition, geometry: Geometry, space: Space) -> Growth:
-    """What making *space* comes to, as :class:`~drypoint.volumes.writable_volume.WritableVolume` does it.
+    """The growth for *space*, as :class:`~drypoint.volumes.writable_volume.WritableVolume` does it.
 
     Raises:
-        DiskImageError: the partition or its file system cannot grow so far, or would over data that belongs to no partition.
+        DiskImageError: the partition or its file system cannot grow so far, or would overwrite data of no partition.
     """
     size = needed_size(geometry, space.blocks, space.inodes)
     if size <= geometry.size:

@@ -1,7 +1,7 @@
-"""An index of layers that were written before: what each came to, so that the next plan need not estimate.
+"""An index of layers that were written before, with their sizes, so that the next plan need not estimate.
 
-One small file in the user's cache directory, replaced whole. It only serves planning: whoever deletes it, or writes nonsense
-into it, makes estimates worse and nothing else. Whatever goes wrong with it is said in the log and otherwise passed over.
+One small file in the user's cache directory, replaced atomically. It is only for planning: if it is deleted, or has nonsense in
+it, estimates get worse, and nothing else happens. Errors of the index go to the log and are otherwise ignored.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _log = logging.getLogger(__name__)
 
 
 class SeenLayer(msgspec.Struct, frozen=True):
-    """What a layer came to on a file system.
+    """The size of a layer on a file system.
 
     Attributes:
-        tar_bytes: length of its tar, uncompressed.
+        tar_bytes: length of its uncompressed tar.
         blocks: blocks of the content of its ``diff/``, and of its tar-split.
-        most: blocks that had to be free for that, ``blocks`` or more.
-        inodes: those in its ``diff/``.
+        most: blocks that had to be free for that, at least ``blocks``.
+        inodes: number of inodes in its ``diff/``.
     """
 
     tar_bytes: int
@@ -68,11 +68,10 @@ class _Content(msgspec.Struct):
 
 
 class LayerIndex:
-    """Layers by diff-id and kind of file system, kept in *directory*; at most ``MAX_LAYERS``, those noted first are dropped.
+    """Layers by diff-id and kind of file system, in *directory*; at most ``MAX_LAYERS``, of which the oldest are dropped.
 
-    Several processes may use it at once. Nothing here raises: without a directory that can be written to, or with a file that
-    is damaged, nothing is known, and noting does nothing. At most two levels of directories are made, and none for a root user
-    in another user's.
+    Several processes may use it. Nothing raises: without a writable directory, or with a damaged file, the index is empty, and
+    noting does nothing. At most two levels of directories are created, and none by root in another user's directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -80,13 +79,13 @@ class LayerIndex:
         self._known: dict[tuple[str, str], SeenLayer] | None = None
 
     def find(self, diff_id: Digest, kind: str) -> SeenLayer | None:
-        """What is known of the layer *diff_id* on file systems of *kind*."""
+        """The size of the layer *diff_id* on file systems of *kind*, or None."""
         if self._known is None:
             self._known = self._read()
         return self._known.get((diff_id, kind))
 
     def note(self, layers: Mapping[Digest, SeenLayer], kind: str) -> None:
-        """Keep what *layers* came to on a file system of *kind*. What is known and still about right stays as it is."""
+        """Store the sizes of *layers* on a file system of *kind*. Entries that are still about right stay unchanged."""
         try:
             self._make_directory()
             with self._locked():
@@ -97,7 +96,7 @@ class LayerIndex:
                     if not _says_the_same(known.get((diff_id, kind)), layer)
                 }
                 if new:
-                    # At the end, because the oldest stand first.
+                    # At the end, because the oldest are first.
                     kept = {key: layer for key, layer in known.items() if key not in new} | new
                     self._write(dict(list(kept.items())[-MAX_LAYERS:]))
         except OSError as error:
@@ -107,7 +106,7 @@ class LayerIndex:
     def _read(self) -> dict[tuple[str, str], SeenLayer]:
         path = self._directory / FILE_NAME
         try:
-            # Opening a pipe must not wait for its other end.
+            # Non-blocking, so that opening a pipe does not wait for its other end.
             with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     _log.info("the index of layers %s is not a regular file", path)
@@ -139,7 +138,7 @@ class LayerIndex:
         ]
         part = self._directory / f".{FILE_NAME}.{os.getpid()}"
         try:
-            # Not synced: should the power fail, an empty file is begun anew.
+            # Not flushed: after a power loss, an empty file is replaced.
             part.write_bytes(msgspec.json.encode(_Content(_FORMAT, rows)))
             part.replace(self._directory / FILE_NAME)
         except OSError:
@@ -151,14 +150,14 @@ class LayerIndex:
         missing = [path for path in (self._directory, self._directory.parent) if not path.exists()]
         above = self._directory.parents[len(missing) - 1] if missing else self._directory
         if os.geteuid() == 0 != above.stat().st_uid:
-            # sudo may leave HOME as it was: what root makes there, its user cannot write to.
+            # sudo may keep HOME: its user could not write what root creates there.
             raise PermissionError(errno.EPERM, f"{above} belongs to another user than root")
         for path in reversed(missing):
             path.mkdir(mode=0o700, exist_ok=True)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep others from writing for a moment. Raises OSError where that cannot be had soon."""
+        """Lock the index inside the block. Raises OSError if the lock is not available soon."""
         with open(self._directory / f".{FILE_NAME}.lock", "wb") as lock:
             deadline = time.monotonic() + _PATIENCE
             while not _locks(lock.fileno()):
@@ -177,7 +176,7 @@ def _locks(descriptor: int) -> bool:
 
 
 def _says_the_same(known: SeenLayer | None, new: SeenLayer) -> bool:
-    """Whether *known* can stay: enough for *new*, and little more. How files lie on the disk makes small differences."""
+    """Whether *known* can stay: enough for *new*, and little more. The layout on the disk makes small differences."""
     if known is None or (known.tar_bytes, known.inodes) != (new.tar_bytes, new.inodes):
         return False
     return new.blocks <= known.blocks <= new.blocks + new.blocks // 64 + 64 and (

@@ -1,4 +1,4 @@
-"""How large layers are once they are unpacked, from the best that is known of each."""
+"""The unpacked sizes of layers, each from the best known source."""
 
 from __future__ import annotations
 
@@ -20,49 +20,49 @@ from .layer_index import LayerIndex, SeenLayer
 
 _log = logging.getLogger(__name__)
 
-# Uncompressed bytes for each compressed one. A Debian userland comes to 2.3 with gzip -6 and 2.7 with zstd -3, Python
-# packages to 2.9 and 3.6, documentation to 1.7 and 2.0.
+# Uncompressed bytes for each compressed one. Measured with gzip -6 and zstd -3: a Debian userland 2.3 and 2.7, Python
+# packages 2.9 and 3.6, documentation 1.7 and 2.0.
 _GZIP_RATIO = 2.8
 _ZSTD_RATIO = 3.2
-# What compresses better than any files do is zeros, most of which become holes. A blob of which that is told, rightly or not,
-# is counted as files that compress well.
+# Content that compresses better than files is zeros, most of which become holes. A blob with such a length field, right or
+# wrong, is counted as files that compress well.
 _HIGHEST_RATIO = 16
 # Blocks of 4 KiB take 1.00 to 1.17 times a tar's bytes for userlands, programs, Python packages and documentation; a Debian
 # userland 1.11. Trees of JavaScript modules come to 1.35.
 _BLOCK_OVERHEAD = 1.12
 # The same trees have 11 to 54 KiB of tar for each inode, a Debian userland 15, modules of JavaScript 6.
 _TAR_BYTES_PER_INODE = 10 << 10
-# What growth in the middle of writing counts with: balenaOS makes its file systems with an inode for each 8 KiB.
+# For growth in the middle of writing: balenaOS makes its file systems with an inode for each 8 KiB.
 BYTES_PER_INODE = 8 << 10
 _ASKED_AT_ONCE = 8
 
-# Features that decide how many blocks and inodes a tree takes.
+# Features that affect the blocks and inodes of a tree.
 _COMPAT = 0x20  # dir_index
 _INCOMPAT = 0x40 | 0x400 | 0x8000  # extents, ea_inode, inline_data
 _RO_COMPAT = 0x400  # metadata_csum
 
 
 class Found(Enum):
-    """How a layer's size was found, best first."""
+    """The sources of a layer's size, best first."""
 
     SEEN = "seen before"
     """Measured when the layer was written to a file system of this kind: every number is exact."""
     TAR = "length of its tar"
-    """The tar's length is known for certain; what it takes on the disk is not."""
+    """The tar's length is certain; its blocks and inodes are estimated."""
     HINT = "from its blob"
-    """The compressed blob says how long the tar is, as a hint."""
+    """The compressed blob gives the tar's length, as a hint."""
     GUESS = "compressed size"
-    """The compressed size times what is usual."""
+    """The compressed size times the usual ratio."""
 
 
 class LayerSize(msgspec.Struct, frozen=True):
-    """What a layer comes to, as far as known.
+    """The size of a layer, as far as known.
 
     Attributes:
-        tar_bytes: length of its tar, uncompressed.
-        blocks: those of its ``diff/`` and of its tar-split on the disk.
-        most: blocks that have to be free for it to be written, ``blocks`` or more.
-        inodes: those in its ``diff/``.
+        tar_bytes: length of its uncompressed tar.
+        blocks: blocks of its ``diff/`` and of its tar-split on the disk.
+        most: blocks that must be free to write it, at least ``blocks``.
+        inodes: number of inodes in its ``diff/``.
     """
 
     tar_bytes: int
@@ -73,7 +73,7 @@ class LayerSize(msgspec.Struct, frozen=True):
 
     @property
     def is_exact(self) -> bool:
-        """Whether all numbers are what will be taken."""
+        """Whether all numbers are exact."""
         return self.found is Found.SEEN
 
     @property
@@ -83,7 +83,7 @@ class LayerSize(msgspec.Struct, frozen=True):
 
 
 def filesystem_kind(geometry: Geometry) -> str:
-    """Two file systems of one kind take the same blocks and inodes for the same tree."""
+    """The kind of a file system: on two of one kind, the same tree takes the same blocks and inodes."""
     features = (
         geometry.feature_compat & _COMPAT,
         geometry.feature_incompat & _INCOMPAT,
@@ -98,10 +98,10 @@ def find_sizes(
     geometry: Geometry,
     index: LayerIndex | None,
 ) -> dict[Digest, LayerSize]:
-    """The sizes of *layers* by chain-id: from *index*, from what their sources tell, or guessed. Sources are asked at once.
+    """The sizes of *layers* by chain-id: from *index*, from hints of their sources, or estimated. Hints come in parallel.
 
     Args:
-        sources: who has the image of an id.
+        sources: the source of each image by its id.
     """
     kind = filesystem_kind(geometry)
     found: dict[Digest, LayerSize] = {}
@@ -132,8 +132,8 @@ def _known(layer: Layer, kind: str, block_size: int, index: LayerIndex | None) -
 
 
 def _is_plausible(seen: SeenLayer, layer: Layer, block_size: int) -> bool:
-    """Whether the index can be right: it lies where anything may have been written to it."""
-    # An entry of a tar takes 512 bytes, and at most an inode, a block of attributes and the share in a directory.
+    """Whether the index can be right: other programs may have written to its file."""
+    # An entry takes 512 bytes of tar, and at most an inode, a block of attributes and its share in a directory.
     entries = seen.tar_bytes // 512 + 1
     return (
         seen.inodes <= entries * 128

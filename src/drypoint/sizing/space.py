@@ -1,8 +1,7 @@
-"""Space on the data partition: how much will be needed, as far as can be known.
+"""The space needed on the data partition.
 
-A registry tells only how large layers are when compressed. Where what they take on the disk is not known from an earlier time
-it is estimated; where the estimate falls short the sink asks for more while it writes, so a wrong guess costs time and never
-the result.
+A registry only gives the compressed size of layers. Unless their size on the disk is known from an earlier run, it is
+estimated; if the estimate is too low, the sink requests more while it writes, so that a wrong estimate only costs time.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from ..stores import LayerRecords, StorePlan
 from .layer_index import SeenLayer
 from .layer_sizes import LayerSize
 
-# What the sink wants to have free beyond a file's own blocks, whatever it writes.
+# Blocks that the sink needs free beyond a file's own.
 _SINK_MARGIN = 32
 
 
 class Space(msgspec.Struct, frozen=True):
-    """What a file system must have free: *blocks* of its own block size, and *inodes*."""
+    """Free space of a file system: *blocks* of its own block size, and *inodes*."""
 
     blocks: int
     inodes: int
@@ -36,12 +35,12 @@ def estimate_space(
     block_size: int,
     additional_space: int,
 ) -> Space:
-    """What *plan* and *files* will take, and *additional_space* bytes beside them; exact as far as *sizes* are.
+    """The space for *plan* and *files*, and *additional_space* bytes more; exact as far as *sizes* are.
 
     What the plan removes is not counted: it is free by the time this space is used.
 
     Args:
-        sizes: those of the layers to be written, by chain-id.
+        sizes: of the layers to write, by chain-id.
     """
     spare = spare_space(block_size, additional_space)
     taken = space_taken(plan, sizes, files, block_size)
@@ -59,7 +58,7 @@ def estimate_space(
 def space_taken(
     plan: StorePlan, sizes: Mapping[Digest, LayerSize], files: Sequence[ExtraFile], block_size: int
 ) -> Space:
-    """What is taken in the end, but for directories that are there already and become longer."""
+    """The space used at the end, without that of existing directories that become longer."""
     contents = [file.content for file in plan.files] + [file.content for file in files]
     spaces = [
         Space(len(plan.directories), len(plan.directories)),
@@ -71,12 +70,12 @@ def space_taken(
 
 
 def spare_space(block_size: int, additional_space: int) -> Space:
-    """What has to be free in the end; the same that :func:`estimate_space` wants when nothing is left to be written."""
+    """The space that must be free at the end; equals :func:`estimate_space` if nothing is left to write."""
     return Space(additional_space // block_size + 1, 0)
 
 
 def content_of(records: LayerRecords, taken: Taken, tar_bytes: int) -> SeenLayer:
-    """What of all that *taken* says of a layer is the same in every store."""
+    """The part of *taken* that is the same for a layer in every store."""
     # Directories of its records are still in memory when the layer is measured.
     blocks = records.blocks - records.directory_blocks
     return SeenLayer(tar_bytes, taken.blocks - blocks, taken.most - blocks, taken.inodes - records.inodes)

@@ -170,6 +170,6 @@ def _run(program: str, arguments: Sequence[str], fd: int, timeout: float) -> _Ou
                 check_ended_by_itself(program, process.returncode)
                 return _Outcome(process.returncode, said.decode(errors="replace").strip())
         finally:
-            # Does nothing to one that has ended.
+            # No effect on a process that has ended.
             process.kill()
     return _Outcome(None, _TIMED_OUT)

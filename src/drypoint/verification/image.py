@@ -39,10 +39,10 @@ def verify(
     """Verify the disk image *image*, and the store in *partition*. Changes nothing, and needs neither root nor a mount.
 
     Args:
-        image: raw or compressed; a compressed one is unpacked to a nameless file first.
+        image: raw or compressed; a compressed one is unpacked to an unnamed file first.
         partition: file-system label, GPT name, or number, of the partition with the engine's store. Of the other partitions
             only the file systems are checked.
-        data_root: the engine's data root, a clean path in the partition; None for what the system on the disk image says, else
+        data_root: the engine's data root, a clean path in the partition; None for the one configured on the disk image, else
             ``docker``.
         references: names that must resolve to an image that loads.
         required_images: finds the images that the device will ask for, see :class:`RequiredImagesReader`.
@@ -64,7 +64,7 @@ def verify(
         try:
             inner = _inner_disk(outer, container)
         except FilesystemError as error:
-            # The checks of the outer file systems report what is wrong with the one that should hold it.
+            # The checks of the outer file systems report faults of the one that should hold it.
             findings, file_systems = DiskCheck(outer, pool, progress).result()
             findings.append(finding("unreadable", b"", str(error)))
             return replace(_NOTHING, findings=_sorted(findings), file_systems=tuple(file_systems))

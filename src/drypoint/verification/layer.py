@@ -50,7 +50,7 @@ class _LayerCheck:
         self._what = f"layer {layer.chain_id}"
         self._findings: list[Finding] = []
         self._faithful = True
-        self._size: int | None = None  # that of the present entry
+        self._size: int | None = None  # that of the current entry
         self._loss: str | None = None
         self._changed: list[Finding] = []
         self._sha256 = hashlib.sha256()
