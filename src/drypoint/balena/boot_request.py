@@ -48,9 +48,9 @@ def boot_files(request: BootRequest, device: Device, *, os_version: str | None =
     if request.is_empty:
         return ()
     # Imported late: a job without changes of the boot partition does not need it.
+    from ..disk.host.input_files import read_file
     from .boot import BootChanges, boot_partition_files
     from .boot_config import MAX_CONFIG_BYTES, check_config, parse_setting
-    from .input_files import read_file
     from .network import MAX_CONNECTION_BYTES, read_connection, static_ip_connection
     from .splash import MAX_SPLASH_BYTES, check_png
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from ..disk import Device
+from ..injection.request import InjectRequest
 from ..system import find_store
 from ..volumes.partitioned_disk import PartitionedDisk
 from ..volumes.target import DEFAULT_PARTITION
 from .apps_json import ANY_VERSION, MAX_BYTES, read_apps_json
+from .apps_json_images import AppsJsonImages
+from .apps_supervisor import given_supervisor
 from .compatibility import check_as_it_is
 from .running_supervisor import RunningSupervisor, find_supervisor
 
@@ -47,6 +50,27 @@ class AppsJsonCheck:
         apps = read_apps_json(content, what, ANY_VERSION)
         if self._supervisor is not None:
             check_as_it_is(apps, self._supervisor.version, what, self._supervisor.said_by)
+
+
+def inject_request(
+    *, overwrite_files: bool = False, shrink_to_fit: bool = False, supervisor_version: str | None = None
+) -> InjectRequest:
+    """What to do with an archive, with the checks of its apps.json, and of the images that the device will ask for.
+
+    Args:
+        overwrite_files, shrink_to_fit: as in :class:`~drypoint.InjectRequest`.
+        supervisor_version: of the Supervisor that reads apps.json; None for the one that the disk image starts.
+
+    Raises:
+        UsageError: *supervisor_version* is not a version.
+    """
+    supervisor = given_supervisor(supervisor_version)
+    return InjectRequest(
+        overwrite_files=overwrite_files,
+        shrink_to_fit=shrink_to_fit,
+        required_images=AppsJsonImages(supervisor=supervisor),
+        check=AppsJsonCheck(supervisor),
+    )
 
 
 def _supervisor_on(device: Device) -> RunningSupervisor | None:

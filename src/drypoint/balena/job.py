@@ -11,14 +11,15 @@ import msgspec
 
 from ..digest import Digest
 from ..disk import Device
+from ..disk.host.input_files import read_file
 from ..disk.host.output import whole_file
 from ..errors import OutputError, UsageError
 from ..fstree.extra_file import ExtraFile
+from ..jobs.pack_base import UnreadBase
 from ..jobs.request import CheckImages, ImageRequest, PreloadRequest
 from ..oci import Image, Platform, parse_platform
 from ..progress import SILENT, Progress
 from ..sources.registry import RegistryOptions, RegistrySource
-from ..stores import StoreContents
 from ..volumes.fat_files import FatFile
 from ..volumes.target import DEFAULT_PARTITION, Container, Target
 from .apps_json import ANY_VERSION, MAX_BYTES, AppsJson, read_apps_json
@@ -34,7 +35,6 @@ from .device_type import DeviceType, read_device_type
 from .effects import effects
 from .first_boot import first_boot, pinned_release, pinning_warning
 from .flasher import find_flasher, pinning_file
-from .input_files import read_file
 from .previous import previous_images
 from .request import DEFAULT_PLATFORM, BalenaRequest
 from .running_supervisor import RunningSupervisor
@@ -79,18 +79,6 @@ class FirstBoot:
             images=known,
             sizes=sizes,
         )
-
-
-class UnreadBase(msgspec.Struct, frozen=True):
-    """A disk image that cannot be read before it is passed on: it is compressed, or a stream.
-
-    Attributes:
-        name: for messages.
-        store: its store according to its manifest; None without a manifest.
-    """
-
-    name: str
-    store: StoreContents | None = None
 
 
 class BalenaPreload(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from ..disk.host.input_files import read_file
 from ..errors import ImageNotFoundError, UsageError
 from ..jobs.request import ImageRequest
 from ..oci import Platform, Reference
@@ -15,7 +16,6 @@ from ..sources.compose import MAX_BYTES as MAX_COMPOSE_BYTES
 from ..sources.compose import read_compose
 from ..sources.dotenv import MAX_ENVIRONMENT_BYTES, read_environment
 from .apps_supervisor import Warn
-from .input_files import read_file
 from .request import BalenaRequest
 from .supervisor_image import supervisor_tags, version_of
 

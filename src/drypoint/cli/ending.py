@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from ..concurrency import uninterrupted
+from .. import may_interrupt
 from . import ENDING, end_at_once
 
 _PACKAGE = __name__.partition(".")[0]
-_SPARED = (__name__, uninterrupted.__name__)
+_SPARED = (__name__, may_interrupt.__module__)
 """Of this package, and yet treated as a library: the handler that may be sparing one, and the way into what is left alone."""
 _SECONDS_BETWEEN_LOOKS = 0.01
 _MOST_LOOKS = 100
@@ -120,7 +120,7 @@ class _Ending:
         In this package's own functions it may. A library's function may be about to take or to give back a lock, or to hand
         over what it has made: there only where it stands still, which is to say waits, or does not end within a second.
         """
-        if not uninterrupted.may_interrupt():
+        if not may_interrupt():
             return False
         module = _PACKAGE if frame is None else str(frame.f_globals.get("__name__"))
         if frame is None or (module.partition(".")[0] == _PACKAGE and module not in _SPARED):

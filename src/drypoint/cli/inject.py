@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
 
-from ..balena.apps_json_images import AppsJsonImages
-from ..balena.apps_supervisor import given_supervisor
-from ..balena.injected import AppsJsonCheck
-from ..disk.host.workspace import Destination
+from .. import Destination, Injected, inject, inject_request
 from ..errors import UsageError
-from ..injection.request import InjectRequest
-from ..jobs.inject import Injected, inject
 from . import render
+from .job import usable_processors
+from .option_group import Command, option_group
+from .standard_output import StandardOutput
 from .supervisor_option import supervisor_version_option
 
 _EXAMPLES = """\b
@@ -28,20 +26,40 @@ Examples:
 """
 
 
+class OutputInputs(msgspec.Struct, frozen=True):
+    """OUT and the options about it, as they were given."""
+
+    out: str
+    overwrite: bool
+    bmap: Path | None
+
+    def destination(self) -> Destination | StandardOutput:
+        if self.out != "-":
+            return Destination(Path(self.out), self.overwrite, self.bmap)
+        if self.bmap is not None:
+            raise UsageError("a block map is for a disk image in a file, not for one that is sent on")
+        return StandardOutput("a disk image", "name a file")
+
+
+def _result_options(function: Command) -> Command:
+    options = [
+        click.argument("out"),
+        click.option("--overwrite", is_flag=True, help="Replace OUT if it exists."),
+        click.option(
+            "--bmap", type=click.Path(path_type=Path), metavar="FILE",
+            help="Also write a block map, with which bmaptool copies only the used blocks of OUT to a device.",
+        ),
+    ]  # fmt: skip
+    return option_group(function, "output", OutputInputs, options)
+
+
 @click.command("inject", epilog=_EXAMPLES)
 @click.argument("archive")
-@click.argument("out")
-@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@_result_options
 @click.option(
     "--overwrite-files",
     is_flag=True,
     help="Replace files that exist on a partition, and set the metadata of existing directories to that of the archive.",
-)
-@click.option(
-    "--bmap",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Also write a block map, with which bmaptool copies only the used blocks of OUT to a device.",
 )
 @click.option(
     "--shrink-to-fit",
@@ -53,15 +71,12 @@ Examples:
 @render.output_options
 def command(
     archive: str,
-    out: str,
-    overwrite: bool,
+    output: OutputInputs,
     overwrite_files: bool,
-    bmap: Path | None,
     shrink_to_fit: bool,
     no_verify: bool,
     supervisor_version: str | None,
-    quiet: bool,
-    verbose: int,
+    verbosity: render.Verbosity,
 ) -> None:
     """Make the disk image OUT from ARCHIVE, which drypoint pack or tar has made: a disk image, then files in inject/NUMBER/.
 
@@ -70,46 +85,27 @@ def command(
     TMPDIR or /var/tmp first. What was written is read back and checked. An apps.json that the Supervisor
     of the disk image would pass over is refused.
     """
-    render.set_up(verbose)
-    if out == "-" and bmap is not None:
-        raise UsageError("a block map is for a disk image in a file, not for one that is sent on")
-    supervisor = given_supervisor(supervisor_version)
-    with render.progress(quiet=quiet) as progress:
+    destination = output.destination()
+    request = inject_request(
+        overwrite_files=overwrite_files, shrink_to_fit=shrink_to_fit, supervisor_version=supervisor_version
+    )
+    with render.progress(quiet=verbosity.quiet) as progress:
         done = inject(
             sys.stdin.buffer if archive == "-" else Path(archive),
-            _standard_output() if out == "-" else Destination(Path(out), overwrite, bmap),
-            InjectRequest(
-                overwrite_files=overwrite_files,
-                shrink_to_fit=shrink_to_fit,
-                required_images=AppsJsonImages(supervisor=supervisor),
-                check=AppsJsonCheck(supervisor),
-            ),
+            destination,
+            request,
             name="standard input" if archive == "-" else None,
             verify=not no_verify,
-            processes=len(os.sched_getaffinity(0)),
+            processes=usable_processors(),
             progress=progress,
         )
-        if out == "-":
+        if output.out == "-":
             for text in _summary(done, no_verify, None):
                 progress.note(text)
-    if out != "-" and not quiet:
-        for text in _summary(done, no_verify, out):
+    if output.out != "-" and not verbosity.quiet:
+        for text in _summary(done, no_verify, output.out):
             render.line(text)
-        render.line(f"wrote {out}")
-
-
-class _StandardOutput:
-    def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(sys.stdout.fileno(), view) :]
-
-
-def _standard_output() -> _StandardOutput:
-    if sys.stdout.isatty():
-        raise UsageError("a disk image is not written to a terminal: redirect standard output, or name a file")
-    sys.stdout.flush()
-    return _StandardOutput()
+        render.line(f"wrote {output.out}")
 
 
 def _summary(done: Injected, no_verify: bool, out: str | None) -> Iterator[str]:

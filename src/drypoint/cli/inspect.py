@@ -6,10 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..balena.inspecting import inspect
-from ..progress import Progress
-from ..system import DEFAULT_DATA_ROOT
-from ..volumes.target import DEFAULT_PARTITION
+from .. import DEFAULT_DATA_ROOT, DEFAULT_PARTITION, inspect
 from . import inspected, render
 from .inspected_json import inspection_object
 from .job import data_root_path
@@ -58,32 +55,26 @@ def command(
     as_json: bool,
     svg: Path | None,
     base_manifest: Path | None,
-    quiet: bool,
-    verbose: int,
+    verbosity: render.Verbosity,
 ) -> None:
     """Show what the disk image IMAGE holds: partitions, the OS, images, layers, preloaded applications.
 
     IMAGE is only read, and may be compressed (gzip, xz, zstd, zip). No root and no mount is needed. Damage is reported, and
     the rest is shown; verify checks more.
     """
-    render.set_up(verbose)
     root = data_root_path(data_root)
-    with render.progress(quiet=quiet or as_json) as progress:
+    with render.progress(quiet=verbosity.quiet or as_json) as progress:
         found = inspect(image, partition=data_partition, data_root=root, progress=progress)
         if base_manifest is not None:
-            _write_base_manifest(image, data_partition or DEFAULT_PARTITION, root, base_manifest, progress)
+            from .. import write_base_manifest
+
+            partition = data_partition or DEFAULT_PARTITION
+            write_base_manifest(image, base_manifest, partition=partition, data_root=root, progress=progress)
     if svg is not None:
-        inspected.write_picture(found, image, svg)
+        from ..balena.inspection_picture import write_picture
+
+        write_picture(found, image, svg)
     if as_json:
         render.json(inspection_object(found))
     else:
-        inspected.show_inspection(found, verbose=verbose > 0)
-
-
-def _write_base_manifest(image: Path, partition: str, data_root: bytes | None, path: Path, progress: Progress) -> None:
-    from ..disk import whole_file
-    from ..disk.formats import opened_image
-    from ..etch.base_manifest import base_manifest
-
-    with whole_file(path, overwrite=True, inputs=(image,)) as part, opened_image(image, progress=progress) as opened:
-        part.path.write_bytes(base_manifest(opened.device, partition, data_root))
+        inspected.show_inspection(found, verbose=verbosity.is_verbose)

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 
-from ..balena.inspecting import Inspection
+from .. import InspectedPartition, Inspection, ListedImage, StoreListing
 from ..balena.os_image import OsImage
 from ..balena.preloaded import PreloadedApps
-from ..errors import OutputError
-from ..inspection import InspectedPartition
-from ..inspection.picture import InnerDisk, draw
-from ..stores import ListedImage, StoreListing
 from . import render
 
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
@@ -67,36 +62,6 @@ def _show_one(found: Inspection, name: str, *, verbose: bool) -> None:
         _show_apps(found.apps, verbose=verbose)
     for note in found.notes:
         render.warning(note)
-
-
-def write_picture(found: Inspection, image: Path, output: Path) -> None:
-    """Draw the inspection of *image* into the file *output*.
-
-    Raises:
-        OutputError: it cannot be written, or is *image* itself.
-    """
-    inner = None
-    store = found.store
-    if found.inner is not None:
-        inside = found.inner
-        inner = InnerDisk(inside.partition, inside.found.disk, f"/{_path(inside.path)}", _subtitle(inside.found))
-        store = store or inside.found.store
-    text = draw(found.disk, store, title=image.name, subtitle=_subtitle(found), inner=inner)
-    try:
-        if output.exists() and output.samefile(image):
-            raise OutputError(f"{output} is the disk image itself; choose another name for the picture")
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror}") from error
-
-
-def _subtitle(found: Inspection) -> str:
-    if found.os is None:
-        return ""
-    said = [" ".join(filter(None, (one.name, one.version))) for one in found.os.systems[:1]]
-    said += [found.os.device_type.slug] if found.os.device_type is not None else []
-    said += ["flasher"] if found.os.flasher else []
-    return ", ".join(said)
 
 
 def _partition_row(one: InspectedPartition) -> tuple[str, ...]:

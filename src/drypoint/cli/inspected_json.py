@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from ..balena.inspecting import Inspection
+from .. import InspectedPartition, Inspection, StoreListing
 from ..balena.os_image import OsImage
 from ..balena.preloaded import PreloadedApps
-from ..inspection import InspectedPartition
-from ..stores import StoreListing
 
 
 def inspection_object(found: Inspection) -> dict[str, object]:

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
-from ..balena.boot_request import BootRequest
+from .. import BootRequest, LayerIndex, clean_path, index_directory, parse_platform, source_date_epoch
 from ..balena.request import BalenaRequest
 from ..errors import UsageError
-from ..fstree import clean_path
-from ..jobs.timestamps import LATEST
-from ..oci import parse_platform
-from ..sizing.layer_index import LayerIndex
-from ..sources.registry import RegistryOptions
 from .cloud_options import CloudInputs
 from .options import Inputs
 
@@ -49,40 +43,9 @@ def balena_request(
         data_root=data_root_path(inputs.data_root),
         additional_space=_size(inputs.additional_space),
         shrink_to_fit=shrink_to_fit,
-        timestamp=source_date_epoch(),
-        index=None if inputs.no_index else LayerIndex(_cache_directory()),
+        timestamp=source_date_epoch(os.environ),
+        index=None if inputs.no_index else LayerIndex(index_directory(os.environ)),
     )
-
-
-def registry_options(inputs: Inputs) -> RegistryOptions:
-    """How the network is reached."""
-    return RegistryOptions(
-        insecure_registries=inputs.insecure_registries,
-        allowed_hosts=inputs.allowed_hosts,
-        ca_files=inputs.certificates,
-    )
-
-
-def _cache_directory() -> Path:
-    """The directory of the layer index: ``DRYPOINT_CACHE``, else the user's cache directory, as XDG_CACHE_HOME has it."""
-    from platformdirs import user_cache_path
-
-    chosen = os.environ.get("DRYPOINT_CACHE")
-    return Path(chosen) if chosen else user_cache_path("drypoint")
-
-
-def source_date_epoch() -> int | None:
-    """The environment's ``SOURCE_DATE_EPOCH`` in seconds, see reproducible-builds.org/specs/source-date-epoch.
-
-    Raises:
-        UsageError: it is not a number of seconds, or more than ext4 can store.
-    """
-    text = os.environ.get("SOURCE_DATE_EPOCH")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= LATEST):
-        raise UsageError(f"SOURCE_DATE_EPOCH is {text[:40]!r}, expected whole seconds since 1970, at most {LATEST}")
-    return int(text)
 
 
 def data_root_path(text: str | None) -> bytes | None:
@@ -97,6 +60,11 @@ def data_root_path(text: str | None) -> bytes | None:
         return clean_path(os.fsencode(text))
     except ValueError as error:
         raise UsageError(f"--data-root {text!r}: {error}") from error
+
+
+def usable_processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _size(text: str) -> int:

@@ -7,16 +7,19 @@ from pathlib import Path
 import click
 import msgspec
 
+from .. import DEFAULT_DATA_ROOT, DEFAULT_PARTITION
 from ..balena.request import DEFAULT_PLATFORM
-from ..system import DEFAULT_DATA_ROOT
-from ..volumes.target import DEFAULT_PARTITION
-from .option_group import Command, option_group
+from .option_group import Command, Decorator, option_group
 
 
 class Inputs(msgspec.Struct, frozen=True):
-    """The options as they were given."""
+    """The options as they were given.
 
-    base: Path
+    Attributes:
+        base: a path; for pack also - or an address, which a path would not keep as it is.
+    """
+
+    base: str
     images: tuple[str, ...]
     apps_json: tuple[Path, ...]
     replace: bool
@@ -26,17 +29,18 @@ class Inputs(msgspec.Struct, frozen=True):
     data_partition: str
     data_root: str | None
     additional_space: str
-    insecure_registries: tuple[str, ...]
-    certificates: tuple[Path, ...]
     no_index: bool
     compose: Path | None = None
-    allowed_hosts: tuple[str, ...] = ()
 
 
 def input_options(function: Command) -> Command:
     """BASE and the options that go with it, given to *function* together, as ``inputs``."""
-    options = [
-        click.argument("base", type=click.Path(path_type=Path)),
+    base = click.argument("base", type=click.Path())
+    return option_group(function, "inputs", Inputs, [base, *_image_options(), *_place_options()])
+
+
+def _image_options() -> list[Decorator]:
+    return [
         click.option(
             "--image", "images", multiple=True, metavar="REF",
             help="An image: a registry reference, oci:PATH[:IMAGE] or docker-archive:PATH[:IMAGE]; NAME=oci:PATH gives "
@@ -73,6 +77,11 @@ def input_options(function: Command) -> Command:
             help="Which image of a multi-platform image to take. Default: that of the disk image's device type, else "
             f"{DEFAULT_PLATFORM}.",
         ),
+    ]  # fmt: skip
+
+
+def _place_options() -> list[Decorator]:
+    return [
         click.option(
             "--data-partition", default=DEFAULT_PARTITION, show_default=True, metavar="LABEL|N",
             help="The partition that holds the engine's store.",
@@ -87,22 +96,8 @@ def input_options(function: Command) -> Command:
             help="Space to leave free after the images are written: bytes, or a number with K, M, G or T.",
         ),
         click.option(
-            "--insecure-registry", "insecure_registries", multiple=True, metavar="HOST[:PORT]",
-            help="A registry that may be accessed by plain http. Registries on this machine always may. May be repeated.",
-        ),
-        click.option(
-            "--allow-host", "allowed_hosts", multiple=True, metavar="HOST[:PORT]|CIDR",
-            help="A host in a private network, or on this machine, that a redirect, a registry's token server or an apps.json "
-            "may name. Hosts that you name yourself need no permission. May be repeated.",
-        ),
-        click.option(
-            "--add-certificate", "certificates", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-            help="A PEM file of certificate authorities to trust in addition to the system's. May be repeated.",
-        ),
-        click.option(
             "--no-index", is_flag=True,
             help="Do not use or update the index of the sizes of layers written before. The disk image then grows by "
             "the same amount in every run, whatever the index holds.",
         ),
     ]  # fmt: skip
-    return option_group(function, "inputs", Inputs, options)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from ..balena.boot_request import BootRequest
-from ..balena.job import preload_request
-from ..disk.formats import opened_image
-from ..jobs.plan import plan as make_plan
+from .. import BootRequest, opened_image, preload_request
+from .. import plan as make_plan
 from . import render, report
 from .boot_options import boot_options
 from .cloud_options import CloudInputs, cloud_options
-from .job import balena_request, registry_options
+from .job import balena_request
+from .network_options import NetworkInputs, network_options
 from .options import Inputs, input_options
 
 _EXAMPLES = """\b
@@ -30,25 +31,25 @@ Examples:
     "the result.",
 )
 @input_options
+@network_options
 @boot_options
 @cloud_options
 @render.output_options
 def command(
     inputs: Inputs,
+    network: NetworkInputs,
     boot: BootRequest,
     cloud: CloudInputs,
     as_json: bool,
     fsck: bool,
-    quiet: bool,
-    verbose: int,
+    verbosity: render.Verbosity,
 ) -> None:
     """Show which layers would be fetched, which the disk image BASE already has, and how far it would grow.
 
     Takes the options of preload. Manifests and configs are fetched, layers are not; nothing is written.
     """
-    render.set_up(verbose)
-    with render.progress(quiet=quiet) as progress, opened_image(inputs.base, progress=progress) as base:
-        wanted, options = balena_request(inputs, boot, cloud), registry_options(inputs)
+    with render.progress(quiet=verbosity.quiet) as progress, opened_image(Path(inputs.base), progress=progress) as base:
+        wanted, options = balena_request(inputs, boot, cloud), network.options()
         with preload_request(wanted, base.device, options, warn=render.warning, progress=progress) as found:
             plan = make_plan(base, found.request, fsck=fsck, progress=progress)
     if as_json:

@@ -6,11 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ..digest import Digest, hex_of
-from ..jobs.plan import Plan
-from ..oci import Image, Layer
-from ..sizing.layer_sizes import LayerSize
-from ..stores import PlannedLayer, SharedLayer
+from .. import Digest, Image, Layer, LayerSize, Plan, PlannedLayer, SharedLayer
 from . import render
 
 _SHORT = 12
@@ -52,7 +48,7 @@ def show_layers(plan: Plan) -> None:
     show(_HEADER, "")
     for image, lines in blocks:
         state = "there already" if image.image_id in plan.store.known_images else "to be added"
-        said = f"  ({hex_of(image.image_id)[:_SHORT]}, {state})"
+        said = f"  ({_short(image.image_id)}, {state})"
         render.line(shortened(image_name(image), None if width is None else width - len(said)) + said)
         for cells, line in lines:
             show(cells, _fate(line, left))
@@ -103,6 +99,10 @@ def shortened(text: str, width: int | None) -> str:
     return text[: max(0, width - 1 - tail)] + "…" + (text[-tail:] if tail else "")
 
 
+def _short(digest: Digest) -> str:
+    return digest.partition(":")[2][:_SHORT]
+
+
 def _size_object(size: LayerSize) -> dict[str, object]:
     return {
         "found": size.found.name.lower(),
@@ -121,7 +121,7 @@ def _cells(plan: Plan, line: LayerLine) -> tuple[str, ...]:
         files = ("" if size.is_exact else "~") + f"{size.inodes:,}"
     elif line.shared is not None:
         unpacked = render.size(line.shared.size)
-    number = f"  {hex_of(line.layer.diff_id)[:_SHORT]}"
+    number = f"  {_short(line.layer.diff_id)}"
     return number, render.size(line.layer.blob.size), unpacked, files
 
 

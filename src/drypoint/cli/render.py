@@ -13,35 +13,52 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from ..progress import SILENT, Progress, Step, human_size
 from ..text import printable
+from .option_group import Command, option_group
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
 _PLAIN_INTERVAL = 10.0
-_Function = TypeVar("_Function", bound=Callable[..., object])
 _LINES = "\n"
 _show_tracebacks = False
 
 
-def output_options(function: _Function) -> _Function:
-    """The options -q and -v, which every command has, given to it as ``quiet`` and ``verbose``."""
-    function = click.option(
-        "-v", "--verbose", count=True, help="Show more; given twice, also a traceback with an error."
-    )(function)
-    return click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; errors only.")(function)
+class Verbosity(msgspec.Struct, frozen=True):
+    """How much a command prints.
+
+    Attributes:
+        quiet: errors only.
+        verbose: 0 to 2; from 1 on also the library's log.
+    """
+
+    quiet: bool
+    verbose: int
+
+    @property
+    def is_verbose(self) -> bool:
+        return self.verbose > 0
 
 
-def set_up(verbose: int) -> None:
+def output_options(function: Command) -> Command:
+    """The options -q and -v, which every command has, given to it together, as ``verbosity``; the log is set up."""
+    options = [
+        click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; errors only."),
+        click.option("-v", "--verbose", count=True, help="Show more; given twice, also a traceback with an error."),
+    ]
+    return option_group(function, "verbosity", _set_up, options)
+
+
+def _set_up(quiet: bool, verbose: int) -> Verbosity:
     """Send the library's log to standard error as far as *verbose* asks."""
     global _show_tracebacks
     _show_tracebacks = verbose >= 2
@@ -49,6 +66,7 @@ def set_up(verbose: int) -> None:
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     # The transport's own log shows whole URLs, and signed ones are credentials.
     logging.getLogger("urllib3").setLevel(logging.WARNING)
+    return Verbosity(quiet, verbose)
 
 
 def line(text: str = "") -> None:

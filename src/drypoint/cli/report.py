@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from ..disk import Partition
-from ..jobs.plan import Plan
-from ..jobs.preload import Result
-from ..jobs.summary import how_found
+from .. import Growth, Partition, Plan, Removal, Result, how_found
 from ..progress import counted
-from ..sizing.growth_forecast import Growth
 from . import render
 from .plan_table import image_name, layer_lines, layer_object, show_layers
 
@@ -127,14 +123,7 @@ def plan_object(plan: Plan) -> dict[str, object]:
         "fetch_bytes": plan.store.fetch_bytes,
         "shared_bytes": plan.store.shared_bytes,
         "partition": _partition_object(plan.partition),
-        "room": {
-            "estimated": not plan.is_exact,
-            "found": how_found(plan),
-            "needed_bytes": plan.space.blocks * plan.block_size,
-            "needed_inodes": plan.space.inodes,
-            "free_bytes": max(plan.free.blocks, 0) * plan.block_size,
-            "free_inodes": plan.free.inodes,
-        },
+        "room": _space_object(plan),
         "growth": _growth_object(plan.growth),
         "outer": None
         if plan.outer is None
@@ -142,17 +131,7 @@ def plan_object(plan: Plan) -> dict[str, object]:
             "partition": _partition_object(plan.outer.partition),
             "growth": _growth_object(plan.outer.growth),
         },
-        "removal": {
-            "images": [
-                {"id": gone.image_id, "references": list(gone.references)} for gone in plan.store.removal.images
-            ],
-            "kept": [
-                {"id": kept.image_id, "reference": kept.reference, "reason": kept.reason}
-                for kept in plan.store.removal.kept
-            ],
-            "layers": list(plan.store.removal.layers),
-            "freed_bytes": plan.store.removal.freed_bytes,
-        },
+        "removal": _removal_object(plan.store.removal),
         "orphans": {
             "directories": list(plan.store.orphans.directories),
             "layers": list(plan.store.orphans.layers),
@@ -171,3 +150,23 @@ def _partition_object(partition: Partition) -> dict[str, object]:
 
 def _growth_object(growth: Growth | None) -> dict[str, object] | None:
     return None if growth is None else {"partition_bytes": growth.partition_size, "disk_bytes": growth.disk_size}
+
+
+def _space_object(plan: Plan) -> dict[str, object]:
+    return {
+        "estimated": not plan.is_exact,
+        "found": how_found(plan),
+        "needed_bytes": plan.space.blocks * plan.block_size,
+        "needed_inodes": plan.space.inodes,
+        "free_bytes": max(plan.free.blocks, 0) * plan.block_size,
+        "free_inodes": plan.free.inodes,
+    }
+
+
+def _removal_object(removal: Removal) -> dict[str, object]:
+    return {
+        "images": [{"id": gone.image_id, "references": list(gone.references)} for gone in removal.images],
+        "kept": [{"id": kept.image_id, "reference": kept.reference, "reason": kept.reason} for kept in removal.kept],
+        "layers": list(removal.layers),
+        "freed_bytes": removal.freed_bytes,
+    }

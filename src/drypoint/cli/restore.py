@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..disk.host.restore import restore
+from .. import restore
 from . import render
 
 _EXAMPLES = """\b
@@ -19,13 +19,12 @@ Examples:
 @click.command("restore", epilog=_EXAMPLES)
 @click.argument("base", type=click.Path(path_type=Path))
 @render.output_options
-def command(base: Path, quiet: bool, verbose: int) -> None:
+def command(base: Path, verbosity: render.Verbosity) -> None:
     """Restore the disk image BASE, a file or block device, after a preload --in-place that was killed.
 
     A run that fails, or ends on Ctrl-C, does this itself. A file is restored from its copy .NAME.XXXXXXXX.before, a block
     device from a file *.drypoint-undo in TMPDIR or /var/tmp; these are then removed.
     """
-    render.set_up(verbose)
     kept = restore(base)
-    if not quiet:
+    if not verbosity.quiet:
         render.line(f"{base} is as it was before; {kept} is removed")

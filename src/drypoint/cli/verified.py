@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
-from ..verification import KINDS, Finding, ImageVerdict, Report
+from .. import KINDS, Finding, ImageVerdict, Report
 from . import render
 
 _SHORT = 19
@@ -15,14 +15,15 @@ _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _CACHE_ID = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}")
 
 
-def show_verification(report: Report, *, quiet: bool, verbose: bool) -> None:
-    """What verification found, the worst first; then what the device will do, unless *quiet*.
+def show_verification(report: Report, verbosity: render.Verbosity) -> None:
+    """What verification found, the worst first; then what the device will do, unless *verbosity* is quiet.
 
-    Of each kind of finding a few are shown; all if *verbose*.
+    Of each kind of finding a few are shown; all if it is verbose.
     """
+    verbose = verbosity.is_verbose
     for code, group in groupby(sorted(report.findings, key=_by_kind), key=lambda one: one.code):
         _show_kind(code, list(group), verbose=verbose)
-    if quiet:
+    if verbosity.quiet:
         return
     _show_file_systems(report)
     if report.images:

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
-from ..balena.apps_json import ANY_VERSION, MAX_BYTES, read_apps_json
-from ..balena.apps_json_images import AppsJsonImages
-from ..balena.apps_supervisor import given_supervisor
-from ..balena.compatibility import fit
-from ..balena.flasher import installed_image
-from ..balena.input_files import read_file
-from ..system import DEFAULT_DATA_ROOT
-from ..verification import verify
-from ..volumes.target import DEFAULT_PARTITION
+from .. import DEFAULT_DATA_ROOT, DEFAULT_PARTITION, verify_balena
 from . import render, verified
-from .job import data_root_path
+from .job import data_root_path, usable_processors
 from .supervisor_option import supervisor_version_option
 
 _EXAMPLES = """\b
@@ -61,8 +52,7 @@ def command(
     data_root: str | None,
     as_json: bool,
     supervisor_version: str | None,
-    quiet: bool,
-    verbose: int,
+    verbosity: render.Verbosity,
 ) -> int:
     """Check that the engine will find each image on the disk image IMAGE, byte for byte. Nothing is changed.
 
@@ -71,24 +61,18 @@ def command(
     to an image that the engine will load, and every service of apps.json to such an image. In a flasher, the disk image that it
     installs is checked too. The exit status is 0 only if there is no error; -v shows every finding in full.
     """
-    render.set_up(verbose)
-    supervisor = given_supervisor(supervisor_version)
-    apps = None if apps_json is None else read_apps_json(read_file(apps_json, MAX_BYTES), str(apps_json), ANY_VERSION)
-    if apps is not None and supervisor is not None:
-        fit(apps, supervisor.version, str(apps_json), supervisor.said_by)
-    with render.progress(quiet=quiet or as_json) as progress:
-        found = verify(
+    with render.progress(quiet=verbosity.quiet or as_json) as progress:
+        found = verify_balena(
             image,
             partition=data_partition,
             data_root=data_root_path(data_root),
-            required_images=AppsJsonImages(apps, supervisor),
-            # As for preload: another partition than the default is one of the disk image itself.
-            container=installed_image if data_partition == DEFAULT_PARTITION else None,
-            processes=len(os.sched_getaffinity(0)),
+            apps_json=apps_json,
+            supervisor_version=supervisor_version,
+            processes=usable_processors(),
             progress=progress,
         )
     if as_json:
         render.json(verified.verification_object(found))
     else:
-        verified.show_verification(found, quiet=quiet, verbose=verbose > 0)
+        verified.show_verification(found, verbosity)
     return 0 if found.sound else _UNSOUND

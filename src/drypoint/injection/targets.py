@@ -15,10 +15,11 @@ from ..oci import Reference, parse_reference
 from ..progress import Progress
 from ..sizing.space import Space, spare_space
 from ..stores import Severity, Store, detect
-from ..system import DEFAULT_DATA_ROOT, find_store
+from ..system import find_store
 from ..verification import LayerProcesses, check_file_system, missing_images
 from ..verification.written import WrittenStore, verify_written
 from ..volumes.partitioned_disk import PartitionedDisk
+from ..volumes.target import DEFAULT_DATA_ROOT
 from ..volumes.volume import PartitionVolume
 from ..volumes.writable_volume import WritableVolume
 from .fat_members import FatInjector

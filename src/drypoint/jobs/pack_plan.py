@@ -14,8 +14,8 @@ from ..oci import Image
 from ..progress import Progress
 from ..sources import ImageSource
 from ..stores import StorePlan, detect
-from ..system import DEFAULT_DATA_ROOT
 from ..version import __version__
+from ..volumes.target import DEFAULT_DATA_ROOT
 from .base_stream import BaseStream
 from .deltas import refuse_deltas
 from .plan import gather, look_up

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ..concurrency.background import background
+from ..digest import Digest
 from ..disk import GrowableDevice, Partition
 from ..disk.formats import OpenedImage
 from ..disk.host.workspace import Destination, Workspace, working_disk
@@ -42,6 +43,12 @@ class Result(msgspec.Struct, frozen=True):
     fat_files: tuple[FatFile, ...]
     output: Path
     partition: Partition
+
+    @property
+    def layer_sizes(self) -> dict[Digest, int]:
+        """Bytes of the images' layers in the engine's store, by chain-id."""
+        sizes = {shared.layer.chain_id: shared.size for shared in self.plan.store.shared}
+        return sizes | {layer.planned.chain_id: layer.applied.size for layer in self.layers}
 
 
 def preload(

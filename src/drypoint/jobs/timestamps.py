@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from ..errors import UsageError
 from ..oci import Image
 
 _CREATED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)")
 LATEST = (1 << 32) - 1
 """The last second that the writer of ext4 takes."""
+
+
+def source_date_epoch(environment: Mapping[str, str]) -> int | None:
+    """``SOURCE_DATE_EPOCH`` in seconds, see reproducible-builds.org/specs/source-date-epoch; None if it is not set.
+
+    Raises:
+        UsageError: it is not a number of seconds, or more than ext4 can store.
+    """
+    text = environment.get("SOURCE_DATE_EPOCH")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= LATEST):
+        raise UsageError(f"SOURCE_DATE_EPOCH is {text[:40]!r}, expected whole seconds since 1970, at most {LATEST}")
+    return int(text)
 
 
 def newest_creation(images: Iterable[Image]) -> int:

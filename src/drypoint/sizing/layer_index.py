@@ -67,6 +67,15 @@ class _Content(msgspec.Struct):
     layers: list[_Row]
 
 
+def index_directory(environment: Mapping[str, str]) -> Path:
+    """Where the index is: ``DRYPOINT_CACHE``, else the user's cache directory, as XDG_CACHE_HOME has it."""
+    # platformdirs takes a while to import, and a library's user may choose another directory.
+    from platformdirs import user_cache_path
+
+    chosen = environment.get("DRYPOINT_CACHE")
+    return Path(chosen) if chosen else user_cache_path("drypoint")
+
+
 class LayerIndex:
     """Layers by diff-id and kind of file system, in *directory*; at most ``MAX_LAYERS``, of which the oldest are dropped.
 

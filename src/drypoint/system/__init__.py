@@ -2,6 +2,5 @@
 
 from .engine import Obstacle, StorePlace, find_store
 from .roots import root_directories
-from .settings import DEFAULT_DATA_ROOT
 
-__all__ = ["DEFAULT_DATA_ROOT", "Obstacle", "StorePlace", "find_store", "root_directories"]
+__all__ = ["Obstacle", "StorePlace", "find_store", "root_directories"]

@@ -14,10 +14,11 @@ import msgspec
 from ..errors import DiskImageError
 from ..fstree import Directory, Symlink, TreeReader, clean_path, follow_links, join
 from ..text import printable
+from ..volumes.target import DEFAULT_DATA_ROOT
 from ..volumes.volume import PartitionVolume
 from .mounts import Mount, covering, read_mounts
 from .roots import root_directories
-from .settings import DEFAULT_DATA_ROOT, EngineSettings, Setting, read_settings
+from .settings import EngineSettings, Setting, read_settings
 
 DRIVER = "overlay2"
 OTHER_DRIVERS = ("aufs", "btrfs", "devicemapper", "fuse-overlayfs", "overlay", "zfs")

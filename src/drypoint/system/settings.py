@@ -16,7 +16,6 @@ from ..text import printable
 from .files import text_of
 from .flags import engine_flags
 
-DEFAULT_DATA_ROOT = b"docker"
 _MAX_TEXT = 4096
 """Characters of a path or a setting: Linux's limit."""
 _ENGINES = (

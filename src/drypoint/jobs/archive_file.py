@@ -1,0 +1,38 @@
+"""An archive as a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..concurrency.stage import Write
+from ..disk.host.output import whole_file
+
+
+@contextmanager
+def archive_file(path: Path, *, overwrite: bool = False, base: Path | None = None) -> Iterator[Write]:
+    """Yield what writes the file *path*, which appears when the block succeeds.
+
+    Args:
+        overwrite: whether an existing file may be replaced.
+        base: the base, if it is a file: the archive must not replace it.
+
+    Raises:
+        OutputError: the file cannot be written, or exists.
+    """
+    inputs = (base,) if base is not None and base.exists() else ()
+    with whole_file(path, overwrite=overwrite, inputs=inputs) as part, part.path.open("wb", buffering=0) as file:
+        yield writer(file.fileno())
+
+
+def writer(fd: int) -> Write:
+    """What writes all of each piece to *fd*; OSError is raised as it is."""
+
+    def write(data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+
+    return write
