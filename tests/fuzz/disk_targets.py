@@ -58,7 +58,7 @@ def read_any_table(data: bytes) -> None:
         place = material.choice(places)
         patch(parts[place], material.number(2) % len(parts[place]), material)
     if head & 0x80:
-        _mend_gpt(parts)
+        _repair_gpt(parts)
     size = _DISK - material.choice((0, 0, 1, _SECTOR, _DISK - 1, _MIB, -7))
     device = PatchedDevice(size, parts)
     table = read_table(device)
@@ -135,7 +135,7 @@ def _gpt_disk(sector_size: int) -> dict[int, bytes]:
     }
 
 
-def _mend_gpt(parts: dict[int, bytearray]) -> None:
+def _repair_gpt(parts: dict[int, bytearray]) -> None:
     """Make the checksums right, so that what lies behind them is reached."""
     arrays = [part for part in parts.values() if len(part) == 4096 and not part.startswith(b"EFI PART")]
     for part in parts.values():
@@ -197,7 +197,7 @@ def _damaged_ext4(data: bytes) -> bytearray:
             break
         block = parts[blocks[material.number() % len(blocks)]]
         patch(block, material.number(2) % len(block), material)
-    _mend_superblock(parts, size)
+    _repair_superblock(parts, size)
     changed = bytearray(content)
     for offset, part in parts.items():
         changed[offset : offset + len(part)] = part
@@ -297,7 +297,7 @@ def _filesystem(shape: int) -> tuple[bytes, tuple[int, ...], int]:
     return content, tuple(sorted(offset - offset % size for offset in offsets)), size
 
 
-def _mend_superblock(parts: dict[int, bytearray], size: int) -> None:
+def _repair_superblock(parts: dict[int, bytearray], size: int) -> None:
     block, start = (parts[1024], 0) if size == 1024 else (parts[0], 1024)
     crc = fastcrc.crc32.iscsi(bytes(block[start : start + 0x3FC])) ^ 0xFFFFFFFF
     struct.pack_into("<I", block, start + 0x3FC, crc)

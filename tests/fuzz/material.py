@@ -50,12 +50,12 @@ def pieces(data: bytes, step: int) -> Iterator[bytes]:
 
 def with_checksums(tar: bytes) -> bytes:
     """*tar* with the checksum of every header made right, so that what lies behind the check is reached."""
-    mended = bytearray(tar)
-    for start in range(0, len(mended) - BLOCK + 1, BLOCK):
-        if mended[start + 257 : start + 262] == b"ustar":
-            mended[start + 148 : start + 156] = b" " * 8
-            mended[start + 148 : start + 156] = b"%06o\0 " % sum(mended[start : start + BLOCK])
-    return bytes(mended)
+    repaired = bytearray(tar)
+    for start in range(0, len(repaired) - BLOCK + 1, BLOCK):
+        if repaired[start + 257 : start + 262] == b"ustar":
+            repaired[start + 148 : start + 156] = b" " * 8
+            repaired[start + 148 : start + 156] = b"%06o\0 " % sum(repaired[start : start + BLOCK])
+    return bytes(repaired)
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def test_several_threads_may_be_the_first_to_ask() -> None:
 
 
 def test_without_it_they_crash_or_fail() -> None:
-    # The day this fails, msgspec has mended it, and the module can go.
+    # The day this fails, msgspec has fixed it, and the module can go.
     assert any(ended("naive") != (0, "done\n") for _ in range(5))
 
 

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import BinaryIO, TypedDict, Unpack
 
 from ..fstree import Metadata
-from ..sinks.tar import END_OF_ARCHIVE, padding, pax_entry_header, pax_header, ustar_header
+from ..sinks.tar import END_OF_ARCHIVE, UstarHeader, padding, pax_entry_header, pax_header
 
 DEFAULT_MTIME = 1_700_000_000_000_000_000
 """2023-11-14T22:13:20Z, in nanoseconds: the default time of an entry."""
@@ -147,7 +147,7 @@ def gnu_entry_header(
     if metadata.xattrs:
         raise ValueError("GNU headers hold no extended attributes")
     long = b"".join(
-        ustar_header(b"././@LongLink", flag, size=len(text) + 1, magic=_GNU_MAGIC)
+        UstarHeader(b"././@LongLink", flag, size=len(text) + 1, magic=_GNU_MAGIC).pack()
         + text
         + b"\0"
         + padding(len(text) + 1)
@@ -155,7 +155,7 @@ def gnu_entry_header(
         if len(text) > 100
     )
     header = bytearray(
-        ustar_header(
+        UstarHeader(
             name[:100],
             typeflag,
             mode=metadata.mode,
@@ -163,7 +163,7 @@ def gnu_entry_header(
             major=major,
             minor=minor,
             magic=_GNU_MAGIC,
-        )
+        ).pack()
     )
     header[108:116] = gnu_number(metadata.uid, 8)
     header[116:124] = gnu_number(metadata.gid, 8)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, assert_never
 
+import msgspec
+
 from ..errors import FilesystemError
 from ..fstree import (
     BlockDevice,
@@ -47,41 +49,55 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK)
 
 
-def ustar_header(
-    name: bytes,
-    typeflag: bytes,
-    *,
-    mode: int = 0,
-    uid: int = 0,
-    gid: int = 0,
-    size: int = 0,
-    seconds: int = 0,
-    linkname: bytes = b"",
-    major: int = 0,
-    minor: int = 0,
-    magic: bytes = b"ustar\x0000",
-) -> bytes:
-    """One 512-byte header. *magic* is the 8 bytes of magic and version; GNU's are ``b"ustar  \\0"``.
+class UstarHeader(msgspec.Struct, frozen=True):
+    """The fields of a 512-byte header.
 
-    Raises:
-        ValueError: a value does not fit in its field.
+    Attributes:
+        seconds: modification time, since the epoch.
+        magic: the 8 bytes of magic and version; GNU's are ``b"ustar  \\0"``.
     """
-    if len(name) > _NAME_BYTES or len(linkname) > _NAME_BYTES:
-        raise ValueError(f"a ustar header has {_NAME_BYTES} bytes for a name")
-    numbers = b"".join(
-        (_octal(mode, 8), _octal(uid, 8), _octal(gid, 8), _octal(size, 12), _octal(seconds, 12), b" " * 8)
-    )
-    devices = _octal(major, 8) + _octal(minor, 8) if typeflag in (b"3", b"4") else bytes(16)
-    header = name.ljust(100, b"\0") + numbers + typeflag + linkname.ljust(100, b"\0") + magic + bytes(64) + devices
-    header = header.ljust(BLOCK, b"\0")
-    return header[:148] + b"%06o\0 " % sum(header) + header[156:]
+
+    name: bytes
+    typeflag: bytes
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    seconds: int = 0
+    linkname: bytes = b""
+    major: int = 0
+    minor: int = 0
+    magic: bytes = b"ustar\x0000"
+
+    def pack(self) -> bytes:
+        """The header's bytes.
+
+        Raises:
+            ValueError: a value does not fit in its field.
+        """
+        if len(self.name) > _NAME_BYTES or len(self.linkname) > _NAME_BYTES:
+            raise ValueError(f"a ustar header has {_NAME_BYTES} bytes for a name")
+        numbers = b"".join(
+            (
+                _octal(self.mode, 8),
+                _octal(self.uid, 8),
+                _octal(self.gid, 8),
+                _octal(self.size, 12),
+                _octal(self.seconds, 12),
+                b" " * 8,
+            )
+        )
+        devices = _octal(self.major, 8) + _octal(self.minor, 8) if self.typeflag in (b"3", b"4") else bytes(16)
+        names = self.typeflag + self.linkname.ljust(100, b"\0") + self.magic
+        header = (self.name.ljust(100, b"\0") + numbers + names + bytes(64) + devices).ljust(BLOCK, b"\0")
+        return header[:148] + b"%06o\0 " % sum(header) + header[156:]
 
 
 def pax_header(records: dict[bytes, bytes], name: bytes, typeflag: bytes = b"x") -> bytes:
     """The extended header with *records*, in their order, that goes before the header of the entry *name*."""
     body = b"".join(_pax_record(key, value) for key, value in records.items())
     own_name = b"PaxHeaders/" + name.rstrip(b"/").rpartition(b"/")[2][: _NAME_BYTES - len(b"PaxHeaders/")]
-    return ustar_header(own_name, typeflag, mode=0o644, size=len(body)) + body + padding(len(body))
+    return UstarHeader(own_name, typeflag, mode=0o644, size=len(body)).pack() + body + padding(len(body))
 
 
 def entry_header(entry: Entry, prefix: bytes = b"", records: Mapping[bytes, bytes] = _NO_RECORDS) -> bytes:
@@ -161,7 +177,7 @@ def pax_entry_header(
         if b"=" in attribute:
             raise ValueError(f"the name of its extended attribute {_shown(attribute)} holds a '='")
         records[b"SCHILY.xattr." + attribute] = value
-    header = ustar_header(
+    header = UstarHeader(
         name[:_NAME_BYTES],
         typeflag,
         mode=metadata.mode,
@@ -172,7 +188,7 @@ def pax_entry_header(
         linkname=linkname[:_NAME_BYTES],
         major=major,
         minor=minor,
-    )
+    ).pack()
     return pax_header(dict(sorted(records.items())), name) + header if records else header
 
 

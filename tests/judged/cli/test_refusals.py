@@ -407,7 +407,7 @@ def test_in_place_with_nothing_to_do_changes_nothing_and_keeps_no_copy(
         "ssv free_inodes_count 999999999",
     ],
 )
-def test_what_e2fsck_mends_by_itself_is_mended_on_demand(
+def test_what_e2fsck_repairs_automatically_is_repaired_on_demand(
     tmp_path: Path, good: DiskImage, layout: str, command: str
 ) -> None:
     base = copy_of(good, tmp_path)

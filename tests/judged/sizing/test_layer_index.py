@@ -76,7 +76,7 @@ def test_what_is_about_right_stays_so_that_the_next_run_is_the_same(
     assert noted(tmp_path) == (LAYER if stays else new)
 
 
-def test_far_too_much_is_mended(tmp_path: Path) -> None:
+def test_far_too_much_is_corrected(tmp_path: Path) -> None:
     index = LayerIndex(tmp_path)
     index.note({layer_id(0): SeenLayer(10_240, 5_000, 9_000, 3)}, KIND)
     index.note({layer_id(0): LAYER}, KIND)

@@ -11,7 +11,7 @@ from tests.support.corpus.case import GNU_MAGIC, SECONDS, Case, case, layer, pad
 from drypoint.digest import digest_of
 from drypoint.oci import Descriptor
 from drypoint.samples.images import BuiltLayer, Compression, build_layer
-from drypoint.sinks.tar import END_OF_ARCHIVE, pax_header, ustar_header
+from drypoint.sinks.tar import END_OF_ARCHIVE, UstarHeader, pax_header
 
 _ENTRY = layer().file("file", b"content" * 100).finish(end_of_archive=False)
 _OTHER = layer().file("other", b"content" * 100).finish(end_of_archive=False)
@@ -21,9 +21,9 @@ _ZERO = bytes(512)
 def _typed(
     typeflag: bytes, content: bytes = b"", linkname: bytes = b"", name: bytes = b"name", magic: bytes = b"ustar\x0000"
 ) -> bytes:
-    header = ustar_header(
+    header = UstarHeader(
         name, typeflag, mode=0o644, seconds=SECONDS, size=len(content), linkname=linkname, magic=magic
-    )
+    ).pack()
     return header + padded(content)
 
 
@@ -249,7 +249,7 @@ ARCHIVES: tuple[Case, ...] = (
     case(
         "global-header-bad",
         "a global header that is malformed",
-        layer().raw(ustar_header(b"g", b"g", size=9) + padded(b"malformed")),
+        layer().raw(UstarHeader(b"g", b"g", size=9).pack() + padded(b"malformed")),
         refused="PAX",
     ),
     case("global-header-last", "a global header at the end", layer().file("f").pax_global({b"comment": b"1"})),
@@ -275,22 +275,22 @@ ARCHIVES: tuple[Case, ...] = (
     case(
         "pax-bad-length",
         "a PAX record whose length is wrong",
-        layer().raw(ustar_header(b"x", b"x", size=9) + padded(b"99 a=bcd\n") + _ENTRY),
+        layer().raw(UstarHeader(b"x", b"x", size=9).pack() + padded(b"99 a=bcd\n") + _ENTRY),
         refused="PAX",
     ),
     case(
         "pax-no-equals",
         "a PAX record without a =",
-        layer().raw(ustar_header(b"x", b"x", size=7) + padded(b"7 abcd\n") + _ENTRY),
+        layer().raw(UstarHeader(b"x", b"x", size=7).pack() + padded(b"7 abcd\n") + _ENTRY),
         refused="PAX",
     ),
     case(
         "pax-no-newline",
         "a PAX record without its newline",
-        layer().raw(ustar_header(b"x", b"x", size=8) + padded(b"8 ab=cde") + _ENTRY),
+        layer().raw(UstarHeader(b"x", b"x", size=8).pack() + padded(b"8 ab=cde") + _ENTRY),
         refused="PAX",
     ),
-    case("pax-empty", "an extended header without records", layer().raw(ustar_header(b"x", b"x")).file("f")),
+    case("pax-empty", "an extended header without records", layer().raw(UstarHeader(b"x", b"x").pack()).file("f")),
     case(
         "pax-too-big",
         "an extended header of over 1 MiB",
@@ -317,7 +317,9 @@ ARCHIVES: tuple[Case, ...] = (
         "many-entries",
         "two thousand files in one directory",
         layer().raw(
-            b"".join(ustar_header(b"dir/%d" % number, b"0", mode=0o644, seconds=SECONDS) for number in range(2000))
+            b"".join(
+                UstarHeader(b"dir/%d" % number, b"0", mode=0o644, seconds=SECONDS).pack() for number in range(2000)
+            )
         ),
     ),
 )

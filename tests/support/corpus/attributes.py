@@ -10,7 +10,7 @@ import struct
 from tests.support.corpus.case import Case, case, layer, padded, with_records
 
 from drypoint.samples.layers import file_capability
-from drypoint.sinks.tar import ustar_header
+from drypoint.sinks.tar import UstarHeader
 
 _CAPABILITY = file_capability(10, 13)
 _SELINUX = b"system_u:object_r:bin_t:s0\0"
@@ -48,7 +48,11 @@ def _raw(name: bytes, value: bytes) -> bytes:
 
 def _twice() -> bytes:
     body = b"27 SCHILY.xattr.user.a=one\n27 SCHILY.xattr.user.a=two\n"
-    return ustar_header(b"PaxHeaders/f", b"x", size=len(body)) + padded(body) + ustar_header(b"f", b"0", mode=0o644)
+    return (
+        UstarHeader(b"PaxHeaders/f", b"x", size=len(body)).pack()
+        + padded(body)
+        + UstarHeader(b"f", b"0", mode=0o644).pack()
+    )
 
 
 ATTRIBUTES: tuple[Case, ...] = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from drypoint.samples.images import BuiltImage, BuiltLayer, Compression, build_image, build_layer
 from drypoint.samples.layers import DEFAULT_MTIME, LayerBuilder
-from drypoint.sinks.tar import pax_header, ustar_header
+from drypoint.sinks.tar import UstarHeader, pax_header
 
 GNU_MAGIC = b"ustar  \0"
 SECONDS = DEFAULT_MTIME // 1_000_000_000
@@ -51,7 +51,11 @@ def layer() -> LayerBuilder:
 
 def with_records(records: dict[bytes, bytes], name: bytes, typeflag: bytes = b"0", content: bytes = b"") -> bytes:
     """An entry after an extended header with exactly these *records*, in their order; the header itself says size 0."""
-    return pax_header(records, name) + ustar_header(name[:100], typeflag, mode=0o644, seconds=SECONDS) + padded(content)
+    return (
+        pax_header(records, name)
+        + UstarHeader(name[:100], typeflag, mode=0o644, seconds=SECONDS).pack()
+        + padded(content)
+    )
 
 
 def padded(content: bytes) -> bytes:

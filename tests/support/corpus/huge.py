@@ -9,7 +9,7 @@ from tests.support.corpus.case import SECONDS
 from drypoint.digest import Digest, digest_of
 from drypoint.oci import Descriptor
 from drypoint.samples.images import BuiltImage, BuiltLayer, build_image
-from drypoint.sinks.tar import END_OF_ARCHIVE, padding, pax_header, ustar_header
+from drypoint.sinks.tar import END_OF_ARCHIVE, UstarHeader, padding, pax_header
 
 _ZEROS = 8 << 30
 _MEMBER = 4 << 20
@@ -26,7 +26,7 @@ def huge_image() -> BuiltImage:
     empty, because of its size.
     """
     size = {b"size": b"%d" % HUGE_BYTES}
-    start = pax_header(size, b"huge") + ustar_header(b"huge", b"0", mode=0o644, seconds=SECONDS) + b"<"
+    start = pax_header(size, b"huge") + UstarHeader(b"huge", b"0", mode=0o644, seconds=SECONDS).pack() + b"<"
     end = b">" + padding(HUGE_BYTES) + END_OF_ARCHIVE
     zeros = zlib.compress(bytes(_MEMBER), 9, wbits=31)
     blob = zlib.compress(start, wbits=31) + zeros * (_ZEROS // _MEMBER) + zlib.compress(end, wbits=31)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.corpus.case import SECONDS, Case, case, layer, padded
 
 from drypoint.samples.layers import DEFAULT_MTIME, file_capability
-from drypoint.sinks.tar import ustar_header
+from drypoint.sinks.tar import UstarHeader
 
 _CAPABILITY = {b"security.capability": file_capability(13)}
 _LATER = DEFAULT_MTIME + 7_000_000_000
@@ -13,7 +13,7 @@ _LATER = DEFAULT_MTIME + 7_000_000_000
 
 def _with_content(content: bytes) -> bytes:
     """A hard link whose header has a size, with content after it, as written by cpio tools."""
-    header = ustar_header(b"b", b"1", mode=0o644, seconds=SECONDS, linkname=b"a", size=len(content))
+    header = UstarHeader(b"b", b"1", mode=0o644, seconds=SECONDS, linkname=b"a", size=len(content)).pack()
     return header + padded(content)
 
 
@@ -129,7 +129,7 @@ LINKS: tuple[Case, ...] = (
         .file("0", b"1")
         .raw(
             b"".join(
-                ustar_header(b"%d" % number, b"1", mode=0o644, seconds=SECONDS, linkname=b"0")
+                UstarHeader(b"%d" % number, b"1", mode=0o644, seconds=SECONDS, linkname=b"0").pack()
                 for number in range(1, 500)
             )
         ),

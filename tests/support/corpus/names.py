@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.corpus.case import GNU_MAGIC, SECONDS, Case, case, layer, padded, with_records
 
 from drypoint.samples.layers import LayerBuilder, TarFormat
-from drypoint.sinks.tar import ustar_header
+from drypoint.sinks.tar import UstarHeader
 
 
 def _deep(length: int) -> bytes:
@@ -19,7 +19,7 @@ def _gnu() -> LayerBuilder:
 
 def _prefixed() -> bytes:
     """A ustar header whose name is in two fields."""
-    header = bytearray(ustar_header(b"half/file", b"0", mode=0o644, seconds=SECONDS))
+    header = bytearray(UstarHeader(b"half/file", b"0", mode=0o644, seconds=SECONDS).pack())
     header[345:350] = b"first"
     return _summed(header)
 
@@ -31,11 +31,11 @@ def _summed(header: bytearray) -> bytes:
 
 
 def _gnu_long(typeflag: bytes, text: bytes) -> bytes:
-    return ustar_header(b"././@LongLink", typeflag, size=len(text), magic=GNU_MAGIC) + padded(text)
+    return UstarHeader(b"././@LongLink", typeflag, size=len(text), magic=GNU_MAGIC).pack() + padded(text)
 
 
 def _plain(name: bytes, typeflag: bytes = b"0", linkname: bytes = b"") -> bytes:
-    return ustar_header(name, typeflag, mode=0o644, seconds=SECONDS, linkname=linkname)
+    return UstarHeader(name, typeflag, mode=0o644, seconds=SECONDS, linkname=linkname).pack()
 
 
 NAMES: tuple[Case, ...] = (

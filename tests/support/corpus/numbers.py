@@ -7,7 +7,7 @@ import random
 from tests.support.corpus.case import GNU_MAGIC, SECONDS, Case, case, layer, padded, with_records
 
 from drypoint.samples.layers import DEFAULT_MTIME, LayerBuilder, TarFormat, gnu_number, with_checksum
-from drypoint.sinks.tar import ustar_header
+from drypoint.sinks.tar import UstarHeader
 
 _MODE, _UID, _GID, _SIZE, _MTIME = (100, 8), (108, 8), (116, 8), (124, 12), (136, 12)
 _MAJOR = (329, 8)
@@ -18,13 +18,13 @@ def _with_field(
 ) -> bytes:
     """A GNU header with *text* in one field."""
     start, width = field
-    header = ustar_header(name, typeflag, mode=0o644, seconds=SECONDS, linkname=linkname, magic=GNU_MAGIC)
+    header = UstarHeader(name, typeflag, mode=0o644, seconds=SECONDS, linkname=linkname, magic=GNU_MAGIC).pack()
     return with_checksum(header[:start] + text.ljust(width, b"\0") + header[start + width :])
 
 
 def _spelled(mode: bytes, uid: bytes, gid: bytes, name: bytes = b"file") -> bytes:
     """A header with exactly these three fields."""
-    header = ustar_header(name, b"0", seconds=SECONDS)
+    header = UstarHeader(name, b"0", seconds=SECONDS).pack()
     return with_checksum(header[:100] + mode + uid + gid + header[124:])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.corpus.case import SECONDS, Case, case, layer
 
-from drypoint.sinks.tar import ustar_header
+from drypoint.sinks.tar import UstarHeader
 
 
 def _base() -> bytes:
@@ -14,7 +14,7 @@ def _base() -> bytes:
 
 
 def _wh(name: bytes, typeflag: bytes, linkname: bytes = b"") -> bytes:
-    return ustar_header(name, typeflag, mode=0o755, seconds=SECONDS, linkname=linkname)
+    return UstarHeader(name, typeflag, mode=0o755, seconds=SECONDS, linkname=linkname).pack()
 
 
 ORDER: tuple[Case, ...] = (

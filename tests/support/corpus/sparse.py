@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tests.support.corpus.case import GNU_MAGIC, SECONDS, Case, case, layer, padded
 
 from drypoint.samples.layers import with_checksum
-from drypoint.sinks.tar import pax_header, ustar_header
+from drypoint.sinks.tar import UstarHeader, pax_header
 
 Fragment = tuple[int, bytes]
 _HOLEY: tuple[Fragment, ...] = ((4096, b"one" * 100), (1_000_000, b"two" * 500), (3_000_000, b"3"))
@@ -21,7 +21,9 @@ _MANY: tuple[Fragment, ...] = tuple((number * 1000, b"%04d" % number) for number
 def _old(fragments: Sequence[Fragment], size: int) -> bytes:
     """Old GNU format: a map in the header (4 fragments) and in blocks after it (21 each)."""
     content = b"".join(data for _, data in fragments)
-    header = bytearray(ustar_header(b"sparse", b"S", mode=0o644, size=len(content), seconds=SECONDS, magic=GNU_MAGIC))
+    header = bytearray(
+        UstarHeader(b"sparse", b"S", mode=0o644, size=len(content), seconds=SECONDS, magic=GNU_MAGIC).pack()
+    )
     numbers = [b"%011o\0%011o\0" % (offset, len(data)) for offset, data in fragments]
     header[386 : 386 + 96] = b"".join(numbers[:4]).ljust(96, b"\0")
     header[482] = len(numbers) > 4
@@ -41,7 +43,7 @@ def _pax_0_0(fragments: Sequence[Fragment], size: int, blocks: int | None = None
         records += [(b"GNU.sparse.offset", b"%d" % offset), (b"GNU.sparse.numbytes", b"%d" % len(data))]
     body = b"".join(pax_header({key: value}, b"x")[512:].rstrip(b"\0") for key, value in records)
     content = b"".join(data for _, data in fragments)
-    return ustar_header(b"PaxHeaders/x", b"x", size=len(body)) + padded(body) + _file(b"sparse", content)
+    return UstarHeader(b"PaxHeaders/x", b"x", size=len(body)).pack() + padded(body) + _file(b"sparse", content)
 
 
 def _pax_0_1(fragments: Sequence[Fragment], size: int) -> bytes:
@@ -70,7 +72,7 @@ def _pax_1_0(fragments: Sequence[Fragment], size: int) -> bytes:
 
 
 def _file(name: bytes, content: bytes) -> bytes:
-    return ustar_header(name, b"0", mode=0o644, seconds=SECONDS, size=len(content)) + padded(content)
+    return UstarHeader(name, b"0", mode=0o644, seconds=SECONDS, size=len(content)).pack() + padded(content)
 
 
 def _then(tar: bytes) -> bytes:
@@ -167,7 +169,7 @@ SPARSE: tuple[Case, ...] = (
     case(
         "sparse-without-gnu-magic",
         "type S in a ustar header",
-        _then(ustar_header(b"sparse", b"S", mode=0o644, seconds=SECONDS)),
+        _then(UstarHeader(b"sparse", b"S", mode=0o644, seconds=SECONDS).pack()),
         refused="sparse",
     ),
 )

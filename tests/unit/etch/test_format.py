@@ -30,7 +30,7 @@ from drypoint.etch.records import records_of, xattrs_of
 from drypoint.fstree import Directory, HardLink, Metadata, Regular, Symlink
 from drypoint.injection.members import Injector
 from drypoint.sinks import MemoryTree
-from drypoint.sinks.tar import END_OF_ARCHIVE, entry_header, padding, pax_header, ustar_header
+from drypoint.sinks.tar import END_OF_ARCHIVE, UstarHeader, entry_header, padding, pax_header
 from drypoint.stores import detect
 
 DIGEST = Digest("sha256:" + "ab" * 32)
@@ -39,7 +39,7 @@ METADATA = Metadata(0o640, 1, 2, 1_600_000_000_123_456_789, ((b"user.a", b"1"),)
 
 def archive(members: bytes = b"", manifest: Manifest | None = None) -> bytes:
     """An archive by hand, or one of drypoint's own without members."""
-    image = ustar_header(b"image.img", b"0", size=3) + b"img" + padding(3)
+    image = UstarHeader(b"image.img", b"0", size=3).pack() + b"img" + padding(3)
     if manifest is None:
         return image + members + END_OF_ARCHIVE
     out = io.BytesIO()
@@ -193,7 +193,7 @@ def test_attributes_that_make_no_sense(records: dict[bytes, bytes], says: str) -
     st.dictionaries(st.sampled_from([b"a", b"DRYPOINT.before"]), st.binary(max_size=600), max_size=2),
 )
 def test_records_are_found_behind_any_padding(padded: int, records: dict[bytes, bytes]) -> None:
-    header = ustar_header(b"f", b"0", size=5)
+    header = UstarHeader(b"f", b"0", size=5).pack()
     assert records_of(bytes(padded) + (pax_header(records, b"f") if records else b"") + header) == records
 
 

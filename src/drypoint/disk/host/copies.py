@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 from .direct import LEAST_SIZE, DirectTarget, direct_target, shortened
-from .read_write import copy_by_hand
+from .read_write import copy_by_read_write
 
 CHUNK_SIZE = 16 << 20
 
@@ -129,6 +129,6 @@ def copy_range(source_fd: int, source_offset: int, target_fd: int, target_offset
             count = 0
         if count == 0:
             # Some kernels return 0 where they cannot copy, too: reading shows a true end of file.
-            copy_by_hand(source_fd, source_offset + done, target_fd, target_offset + done, length - done)
+            copy_by_read_write(source_fd, source_offset + done, target_fd, target_offset + done, length - done)
             return
         done += count

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...concurrency.pool import Pool, thread_pool
 from ...errors import DiskImageError
-from .read_write import copy_by_hand
+from .read_write import copy_by_read_write
 
 LEAST_SIZE = 32 << 20
 """The least size for direct copies; smaller files may stay in the cache for the next reader."""
@@ -101,7 +101,7 @@ class DirectTarget:
                 raise shortened(source_offset + size) from error
             # What cannot be mapped may be readable; if not, reading raises the source's error.
             self._go_through_the_cache()
-            copy_by_hand(source_fd, source_offset, self._fd, target_offset, size)
+            copy_by_read_write(source_fd, source_offset, self._fd, target_offset, size)
         return size
 
     def _write(self, data: memoryview, offset: int) -> int:

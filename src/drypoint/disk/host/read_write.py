@@ -9,7 +9,7 @@ from ...errors import DiskImageError
 _BUFFER_SIZE = 1 << 20
 
 
-def copy_by_hand(source_fd: int, source_offset: int, target_fd: int, target_offset: int, length: int) -> None:
+def copy_by_read_write(source_fd: int, source_offset: int, target_fd: int, target_offset: int, length: int) -> None:
     """Copy exactly *length* bytes through memory.
 
     Raises:

@@ -169,7 +169,7 @@ def read(path: Path) -> PartitionTable:
 
 
 @pytest.mark.parametrize("damaged", ["primary", "backup"])
-def test_growth_mends_a_gpt_of_which_one_copy_is_damaged(tmp_path: Path, damaged: str) -> None:
+def test_growth_repairs_a_gpt_of_which_one_copy_is_damaged(tmp_path: Path, damaged: str) -> None:
     path, expected = tmp_path / "disk.img", tmp_path / "expected.img"
     sfdisk(path, gpt_script(8192), 17 * MIB)
     sfdisk(expected, gpt_script(16384), 21 * MIB)
