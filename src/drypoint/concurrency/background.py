@@ -1,4 +1,4 @@
-"""Work in the background of a block, which ends with the block."""
+"""Background work while a block runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .tasks import current
 
 
 class _StoppingProgress:
-    """Passes progress on, and raises Cancelled at the next step once the work's task is cancelled."""
+    """Forwards progress, and raises Cancelled at the next step once the work's task is cancelled."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -39,14 +39,14 @@ class _StoppingStep:
 def background(work: Callable[[Progress], None], progress: Progress) -> Iterator[Callable[[], None]]:
     """Run *work* in a thread of its own while the block runs; both have ended when the block is left.
 
-    Yields a function that waits for the work and raises what it raised, for a block that goes on with the work's result.
+    Yields a function that waits for the work and raises its error, for a block that needs the work's result.
 
-    When the block raises, the work is cancelled: it ends where it next reports progress or checks its task, and its own error
-    is dropped. It is waited for, since it uses files that are closed or removed behind the block. Otherwise what the work
-    raises is raised at the block's end.
+    If the block raises, the work is cancelled: it ends when it next reports progress or checks its task, and its own error is
+    dropped. The block's end waits for it, because it uses files that are closed or removed afterwards. Otherwise the work's
+    error is raised at the block's end.
     """
     with thread_pool(1, "background") as pool:
         done = pool.submit(work, _StoppingProgress(progress))
         yield done.result
-        # An interrupt may well come here, where all that is left is to wait.
+        # An interrupt may come here, while only waiting is left.
         done.result()

@@ -20,12 +20,12 @@ _Arguments = ParamSpec("_Arguments")
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 class Pool:
-    """At most *workers* daemon threads, which begin with the jobs: concurrent.futures would block the interpreter's exit."""
+    """At most *workers* daemon threads, started on demand: concurrent.futures would block the interpreter's exit."""
 
     def __init__(self, workers: int, name: str) -> None:
         self.task = Task(current())
@@ -39,7 +39,7 @@ class Pool:
     def submit(
         self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
     ) -> Future[_Result]:
-        """Run *work* when a thread is free. Where the pool's task is cancelled first, the result is Cancelled."""
+        """Run *work* when a thread is free. If the pool's task is cancelled first, the result is Cancelled."""
         future: Future[_Result] = Future()
         with self._lock:
             self._unfinished.add(future)
@@ -49,7 +49,7 @@ class Pool:
         return future
 
     def give_up(self, error: BaseException) -> None:
-        """Let all that is not finished end with *error*; what runs goes on until it checks its task."""
+        """Let all unfinished jobs end with *error*; running ones continue until they check their task."""
         with self._lock:
             for future in self._unfinished:
                 future.set_exception(error)
@@ -84,12 +84,12 @@ class Pool:
 
 @contextmanager
 def thread_pool(workers: int, name: str, *, patience: float | None = None) -> Iterator[Pool]:
-    """A pool whose threads have ended when the block is left. When the block raises, what waits is dropped, and what runs is
-    cancelled.
+    """A pool whose threads have ended when the block is left. If the block raises, waiting jobs are dropped, and running ones
+    are cancelled.
 
     Args:
-        patience: seconds to wait for threads that were cancelled, for work that waits for other machines. By default to
-            their end, for work that computes, or uses files which are closed behind the block; it checks its task.
+        patience: seconds to wait for cancelled threads, for work that waits for other machines. By default until they end, for
+            work that computes or uses files that are closed after the block; it checks its task.
     """
     pool = Pool(workers, name)
     with pool.task.waker(lambda: pool.give_up(Cancelled())):
@@ -115,10 +115,10 @@ def ordered_map(
     ahead: int | None = None,
     patience: float | None = None,
 ) -> Iterator[_Result]:
-    """What *work* makes of each of *items*, in their order, in *workers* threads. The first failure ends it and is raised.
+    """The results of *work* for *items*, in their order, by *workers* threads. The first failure ends the map and is raised.
 
     Args:
-        ahead: items in memory at a time; by default all, which keeps the threads busy where one item takes long.
+        ahead: items in memory at a time; by default all, which keeps the threads busy if one item takes long.
         patience: as for :func:`thread_pool`.
     """
     with thread_pool(workers, name, patience=patience) as pool:

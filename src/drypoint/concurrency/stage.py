@@ -1,7 +1,7 @@
 """A stage: a producer in a thread of its own, a bounded distance ahead of its consumer.
 
-Hashing, inflating, sockets and disks leave the interpreter lock, so that stages run at the same time; the buffers between them
-bound memory and let the slowest stage set the pace.
+Hashing, inflating, sockets and disks release the interpreter lock, so that stages run at the same time; the buffers between
+them bound memory and let the slowest stage set the pace.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Write: TypeAlias = Callable[[bytes | memoryview], object]
 
 _BUFFERED_BYTES = 4 << 20
 _BUFFERED_CHUNKS = 64
-# A producer that was too far ahead goes on when half is left: to wake it for every chunk costs more than the chunk.
+# A producer that was too far ahead continues when half is left: waking it for every chunk costs more than the chunk.
 _LOW_BYTES = _BUFFERED_BYTES // 2
 _LOW_CHUNKS = _BUFFERED_CHUNKS // 2
 
@@ -26,8 +26,8 @@ _LOW_CHUNKS = _BUFFERED_CHUNKS // 2
 class Stage(Iterator[bytes]):
     """The chunks that *produce* writes, in a thread that is at most 4 MiB ahead.
 
-    What *produce* raises is raised where the end would be. Stopping ends it where it writes next, or in what it waits for: a
-    registry, a pipe, a program; then ``next()`` and its ``write`` raise Cancelled.
+    An error of *produce* is raised at the end of the chunks. Stopping ends *produce* at its next write, or in the wait for a
+    registry, a pipe or a program; then ``next()`` and its ``write`` raise Cancelled.
 
     Attributes:
         stopped: whether it was stopped.
@@ -44,7 +44,7 @@ class Stage(Iterator[bytes]):
         self._error: BaseException | None = None
 
     def start(self, task: Task) -> threading.Thread:
-        """Run it under *task*; cancelling that stops it, as :meth:`stop` does."""
+        """Run it under *task*; cancelling the task stops it, as :meth:`stop` does."""
         return spawn(partial(self._run, task), self._name, task)
 
     def __next__(self) -> bytes:
@@ -104,8 +104,8 @@ class Stage(Iterator[bytes]):
 class Stages(Iterator[bytes]):
     """The chunks of the last of *stages*, which run and end together. Use as a context manager.
 
-    They start with the first ``next()``. After ``close()`` that raises ValueError, as a read of a closed file does: what was
-    cut off never looks whole.
+    They start with the first ``next()``. After ``close()``, ``next()`` raises ValueError, like a read of a closed file, so that
+    truncated output never looks complete.
     """
 
     def __init__(self, *stages: Stage) -> None:
@@ -116,7 +116,7 @@ class Stages(Iterator[bytes]):
 
     def start(self) -> None:
         """Start them before the first ``next()``."""
-        # Under the reader's task: when that is cancelled, the stages stop, and so does the reading.
+        # Under the reader's task: cancelling it stops the stages and the reading.
         self._task = Task(current())
         self._threads = [stage.start(self._task) for stage in self._stages]
 
@@ -130,7 +130,7 @@ class Stages(Iterator[bytes]):
             raise ValueError("chunks are read after they were closed") from None
 
     def close(self) -> None:
-        """Stop all stages, whatever they wait for, and wait until they have ended, a second at most. Harmless if repeated."""
+        """Stop all stages, whatever they wait for, and wait for their end, at most a second. Idempotent."""
         for stage in self._stages:
             stage.stop()
         if self._task is not None:
@@ -144,10 +144,10 @@ class Stages(Iterator[bytes]):
 
 
 def pulled(produce: Callable[[Write], object]) -> Stages:
-    """What *produce* writes as an iterator of chunks, and a context manager.
+    """A ``write`` producer as an iterator of chunks, and a context manager.
 
-    *produce* runs in a thread, at most 4 MiB ahead. What it raises is raised where the end would be. Closing early stops it
-    where it writes next, or in what it waits for; ``next()`` then raises ValueError.
+    *produce* runs in a thread, at most 4 MiB ahead. Its error is raised at the end of the chunks. Closing early stops it at its
+    next write, or in a wait; ``next()`` then raises ValueError.
 
         with drypoint.pulled(lambda write: drypoint.pack(base, write, request)) as chunks:
             for chunk in chunks:

@@ -1,12 +1,11 @@
 """Threads, and one rule for ending them: closing waits at most a second, whatever the other side does.
 
-A thread runs under a :class:`Task`. Cancelling the task wakes what the thread waits in, since each wait says how to end it: a
-socket is shut down, a child process killed, a condition notified. Work that takes long without a wait checks its task. Both
-raise :exc:`Cancelled`. A task that is begun under another one is cancelled with it, so that closing the outermost thing ends
-all threads below.
+A thread runs under a :class:`Task`. Cancelling the task ends the thread's waits, because each wait registers how to wake it: a
+socket is shut down, a child process killed, a condition notified. Long work without waits checks its task. Both raise
+:exc:`Cancelled`. A task under another one is cancelled with it, so that closing the outermost object ends all threads below.
 
-Two waits cannot be woken: the lookup of a host's name, and the attempt to connect. The threads are daemons for their sake:
-such a thread ends when its own timeout does, and keeps no program from ending.
+Two waits cannot be woken: resolving a host's name, and connecting. Therefore the threads are daemons: such a thread ends at its
+own timeout, and does not block the exit of the program.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 FAREWELL_SECONDS = 0.8
-"""How long closing waits for a thread that has been cancelled."""
+"""Seconds that closing waits for cancelled threads."""
 
 _LOOK_SECONDS = 0.1
 
 
 class Cancelled(BaseException):
-    """Unwinds work whose result is not wanted any more. Not an Exception: nothing is to take it for a failure and retry."""
+    """Unwinds work whose result is no longer needed. Not an Exception, so that nothing takes it for a failure and retries."""
 
 
 class Task:
-    """What a thread works for. *parent*: it is cancelled with that one."""
+    """The task of one or more threads. It is cancelled with its *parent*."""
 
     def __init__(self, parent: Task | None = None) -> None:
-        # Held while wakers run: one whose wait has ended must not be called, since its socket may serve another request.
+        # Held while wakers run: a waker must not be called after its wait, because its socket may serve another request.
         self._lock = threading.RLock()
         self._wakers: dict[object, Callable[[], object]] = {}
         self._parent = parent
@@ -41,7 +40,7 @@ class Task:
             parent._add(self, self.cancel)
 
     def cancel(self) -> None:
-        """Wake all that waits under this task, and below. Harmless if repeated."""
+        """Cancel this task and all below, and wake their waits. Idempotent."""
         with self._lock:
             if self.cancelled:
                 return
@@ -51,20 +50,20 @@ class Task:
             self._wakers.clear()
 
     def end(self) -> None:
-        """Forget the task: what it was begun for is done."""
+        """Remove the task from its parent: its work is done."""
         if self._parent is not None:
             self._parent._remove(self)
 
     def check(self) -> None:
-        """Raise Cancelled if it is so."""
+        """Raise Cancelled if the task is cancelled."""
         if self.cancelled:
             raise Cancelled
 
     @contextmanager
     def waker(self, wake: Callable[[], object]) -> Iterator[None]:
-        """Have *wake* called if the task is cancelled while the block runs, by another thread; at once if it was before.
+        """Call *wake* from another thread if the task is cancelled while the block runs; at once if it is cancelled already.
 
-        *wake* may take a lock that the block takes and releases inside, and must not raise.
+        *wake* must not raise, and may take a lock that the block takes and releases inside.
         """
         key = object()
         self._add(key, wake)
@@ -90,13 +89,13 @@ _threads = threading.local()
 
 
 def current() -> Task:
-    """The task of the calling thread. That of a thread which is not ours is never cancelled."""
+    """The task of the calling thread. That of a thread not started here is never cancelled."""
     task: Task = getattr(_threads, "task", _ROOT)
     return task
 
 
 def wait_for(event: threading.Event, seconds: float) -> bool:
-    """Wait until *event* is set, *seconds* at most; whether it is. Cancelled if the thread's task is cancelled first."""
+    """Wait until *event* is set, at most *seconds*; returns whether it is. Raises Cancelled if the task is cancelled."""
     task = current()
     if task is _ROOT:
         return event.wait(seconds)
@@ -107,7 +106,7 @@ def wait_for(event: threading.Event, seconds: float) -> bool:
 
 
 def wait_readable(fd: int) -> None:
-    """Wait until a read of *fd*, a pipe, socket or terminal, would not wait; Cancelled if the task is cancelled first."""
+    """Wait until a read of *fd*, a pipe, socket or terminal, would not block; raises Cancelled if the task is cancelled."""
     task = current()
     wanted, want = os.pipe()
     try:
@@ -123,7 +122,7 @@ def wait_readable(fd: int) -> None:
 
 
 def spawn(work: Callable[[], None], name: str, task: Task) -> threading.Thread:
-    """Run *work* under *task* in a thread of its own, which has begun when this returns."""
+    """Run *work* under *task* in a thread of its own, which has started when this returns."""
 
     def run() -> None:
         _threads.task = task
@@ -136,7 +135,7 @@ def spawn(work: Callable[[], None], name: str, task: Task) -> threading.Thread:
 
 
 def farewell(task: Task, threads: Sequence[threading.Thread], seconds: float | None = FAREWELL_SECONDS) -> None:
-    """Cancel *task*, and wait for *threads* to end, all together no longer than *seconds*; None: as long as they take."""
+    """Cancel *task*, and wait for *threads* to end, together at most *seconds*; None for no limit."""
     task.cancel()
     deadline = None if seconds is None else time.monotonic() + seconds
     for thread in threads:

@@ -1,4 +1,4 @@
-"""Cleaning up that an interrupt shall not cut off."""
+"""Protecting cleanup from interrupts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _blocks = 0
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ask for no interrupt while the block runs: it puts something back, and half of that would be damage.
+    """Request no interrupt while the block runs, because a half restored state would be damage.
 
-    It is a wish: whoever handles signals in the main thread looks at :func:`may_interrupt`, as the command line does.
+    The handler of signals in the main thread must check :func:`may_interrupt`, as the command line does.
     """
-    # Of the whole process, since a signal handler is called with nothing at hand.
+    # Global, because a signal handler gets no arguments.
     global _blocks
     _blocks += 1
     try:

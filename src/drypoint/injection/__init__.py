@@ -1,1 +1,1 @@
-"""Files into the volumes of a disk image: members of an .etch archive, and small files next to the store."""
+"""Injecting files into the volumes of a disk image: the members of an .etch archive."""

@@ -1,4 +1,4 @@
-"""Members of an archive into a FAT partition: files and directories, which is all that it holds."""
+"""Injecting members of an archive into a FAT partition, which only holds files and directories."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from ..fstree import Content, Directory, Regular
 from ..volumes.fat_volume import FatVolume
 
 MAX_BYTES = 256 << 20
-"""How long the files for one FAT partition may be together: they are held until all are there, and then written at once."""
+"""The most bytes of all files for one FAT partition, which are held in memory until they are written together."""
 
 
 class FatInjector:
-    """Gathers what goes into one FAT partition; nothing changes before :meth:`finish`.
+    """Collects the members for one FAT partition; nothing changes before :meth:`finish`.
 
-    Owners, modes and times are passed over: FAT has none, or none that count.
+    Owners, modes and times are ignored: FAT does not have them, or they do not matter.
 
     Args:
-        where: how errors call it.
-        timestamp: seconds since the epoch, the time of what is made.
-        overwrite: whether files that are there may be replaced that the manifest does not name.
+        where: the partition's name in errors.
+        timestamp: seconds since the epoch, the time of new entries.
+        overwrite: whether existing files that the manifest does not name may be replaced.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class FatInjector:
         self._size = 0
 
     def take(self, member: Member, content: Content | None) -> None:
-        """Note *member*.
+        """Add *member*.
 
         Raises:
-            FilesystemError: FAT cannot hold it, or it is too large to be held here.
+            FilesystemError: FAT cannot hold it, or it is too large for memory.
         """
         entry = member.entry
         shown = f"{self._where}: the member {member.name[:300].decode('utf-8', 'backslashreplace')}"
@@ -70,8 +70,8 @@ class FatInjector:
         """Write all of it.
 
         Raises:
-            UsageError, DiskImageError: as :meth:`.FatVolume.write`; a file is there already; a directory is
-                empty, and not there yet.
+            UsageError, DiskImageError: as :meth:`.FatVolume.write`; or a file exists already; or a directory is empty and does
+                    not exist yet.
         """
         if not self._overwrite:
             for path in self._files:

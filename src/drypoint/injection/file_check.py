@@ -1,4 +1,4 @@
-"""Files of an archive that are checked before they are written, by who knows what they mean."""
+"""Checks of an archive's files by their content, before they are written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class FileCheck(Protocol):
 
     Attributes:
         paths: the paths in a partition of the files that are checked.
-        limit: bytes of a file that it wants to see; a larger one is passed on with one byte more.
+        limit: bytes of a file that it needs; of a larger one it gets one byte more.
     """
 
     @property
@@ -25,7 +25,7 @@ class FileCheck(Protocol):
     def limit(self) -> int: ...
 
     def on(self, device: Device, /) -> FileCheck:
-        """The same, for the disk image *device* as it is before anything is written to it.
+        """This check for the disk image *device*, before anything is written to it.
 
         Raises:
             DiskImageError, StoreError: it cannot be read.
@@ -33,7 +33,7 @@ class FileCheck(Protocol):
         ...
 
     def check(self, label: str, path: bytes, content: bytes, /) -> None:
-        """Check the file *path* for the file system called *label*.
+        """Check the file *path* for the file system *label*.
 
         Raises:
             UsageError: it must not be written.
@@ -42,7 +42,7 @@ class FileCheck(Protocol):
 
 
 def checked(check: FileCheck | None, label: str, member: Member, content: Content | None) -> Content | None:
-    """*content* of *member*, which goes to the file system called *label*, once it is checked if it has to be."""
+    """*content* of *member* for the file system *label*, after the check if *check* covers it."""
     entry = member.entry
     if check is None or content is None or not isinstance(entry, Regular) or entry.path not in check.paths:
         return content

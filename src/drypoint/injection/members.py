@@ -1,7 +1,7 @@
-"""What becomes of a member in a partition that holds something already.
+"""Writing members to a partition with existing files.
 
-A directory over a directory merges, and what is there keeps its owner, mode and times. Anything else that exists is replaced
-only where the manifest says so, or on demand. Symbolic links in the partition are never followed.
+Directories merge, and existing ones keep owner, mode and times. Any other existing file is only replaced if the manifest says
+so, or on request. Symbolic links in the partition are never followed.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ _PARENT_MODE = 0o755
 
 
 class InspectableSink(TreeSink, Protocol):
-    """A sink that knows what is in it, written out yet or not."""
+    """A sink that can be queried, also for entries that are not written out yet."""
 
     def is_directory(self, path: bytes) -> bool | None:
-        """Whether what is at *path* is a directory, None for nothing. Its parent is a directory."""
+        """Whether *path* is a directory; None if it does not exist. Its parent must be a directory."""
 
 
 class Injector:
-    """Puts members into one partition.
+    """Writes members to one partition.
 
     Args:
-        sink: the partition.
-        where: how errors call it.
-        injection: what the manifest says of it; None without one.
+        sink: the partition's.
+        where: its name in errors.
+        injection: its part of the manifest; None without one.
         timestamp: seconds since the epoch, the time of directories that no member names.
-        settle: whether a directory counts as complete when members of another come; archives of drypoint's own say when.
-        overwrite: whether what exists may be replaced, and directories take the members' metadata.
-        present: the contents of the files that members add to, as they were before anything was injected.
-        store: knows how those are merged.
+        settle: whether a directory counts as complete when members of another one follow; drypoint's own archives say when.
+        overwrite: whether existing files may be replaced, and directories get the members' metadata.
+        present: the contents of files to merge with, before anything was injected.
+        store: merges those files.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class Injector:
         self._settles = settle
 
     def take(self, member: Member, content: Content | None) -> None:
-        """Put *member* in.
+        """Write *member*.
 
         Raises:
-            FilesystemError: the partition holds something where it is to go, or it cannot be made there.
-            NoSpaceError: no room, after all growing.
+            FilesystemError: its path exists, or it cannot be made there.
+            NoSpaceError: no space, even after growth.
         """
         try:
             self._before(member)
@@ -137,7 +137,7 @@ class Injector:
         self._sink.remove(path)
 
     def _check_target(self, link: HardLink) -> None:
-        """The target has been seen, or was there before: what comes later cannot be linked to in one pass."""
+        """Check that the target was seen, or existed before: in one pass, links to later members are not possible."""
         missing = link.target == link.path
         above = b""
         for part in link.target.split(b"/"):
@@ -172,7 +172,7 @@ class Injector:
         self._parent = parent
 
     def _leave(self, parent: bytes) -> None:
-        """Directories come as trees, most often: the topmost one that is left is complete, and need not be held."""
+        """Settle the topmost directory that is left: members usually come tree by tree, so that it is complete."""
         old, new = self._parent.split(b"/"), parent.split(b"/")
         same = 0
         while same < min(len(old), len(new)) and old[same] == new[same]:

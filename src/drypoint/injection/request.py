@@ -1,4 +1,4 @@
-"""What is asked of an injection."""
+"""The request for an injection."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from .file_check import FileCheck
 
 
 class InjectRequest(msgspec.Struct, frozen=True):
-    """How the members of an archive go into the partitions of its disk image.
+    """Options for writing the members of an archive to the partitions of its disk image.
 
     Attributes:
-        overwrite_files: whether members replace files that are there, and give directories that are there their metadata.
-        shrink_to_fit: whether the space that the growth of partitions left unused is given back, even if the manifest does
-            not say so.
-        required_images: says which images the device will ask for; verification compares that with the store.
+        overwrite_files: whether members replace existing files, and give existing directories their metadata.
+        shrink_to_fit: whether unused space from the growth of partitions is given back, even if the manifest does not say so.
+        required_images: the images that the device will ask for; verification looks them up in the store.
         check: checks files before they are written.
     """
 

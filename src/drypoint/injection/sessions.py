@@ -1,4 +1,4 @@
-"""A partition that is open for members of an archive: of an ext file system, or of FAT."""
+"""Open partitions for the members of an archive: ext file systems and FAT."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .members import Injector
 
 
 class SessionOptions(msgspec.Struct, frozen=True):
-    """What holds for all partitions.
+    """Options for all partitions.
 
     Attributes:
-        scratch: where files go that growing takes.
-        overwrite: whether members replace what is there.
+        scratch: directory for temporary files.
+        overwrite: whether members replace existing files.
         now: seconds since the epoch, the time of changes.
         settle: whether to guess when directories are complete.
     """
@@ -36,13 +36,13 @@ class SessionOptions(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What was known of an ext partition before anything went into it.
+    """The state of an ext partition before anything was written to it.
 
     Attributes:
-        present: the files that members add to.
-        findings: code and path of what was wrong with the store already.
+        present: the contents of files to merge with.
+        findings: code and path of existing faults of the store.
         store: the engine's store in it.
-        packed: what the manifest says of that.
+        packed: the store's part of the manifest.
     """
 
     present: Mapping[bytes, bytes]
@@ -52,7 +52,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Session(Protocol):
-    """One partition, open; *found* as it was then, *members* so far."""
+    """One open partition: *found*, its state at the start, and the number of *members* so far."""
 
     @property
     def found(self) -> ProbedPartition: ...
@@ -63,10 +63,10 @@ class Session(Protocol):
     def take(self, member: Member, content: Content | None) -> None: ...
 
     def finish(self) -> int:
-        """Write out all of it; the partition's size then."""
+        """Write out everything; returns the partition's size."""
 
     def close(self) -> None:
-        """Let go of it, finished or not."""
+        """Release it, finished or not."""
 
 
 class Ext4Session:

@@ -1,4 +1,4 @@
-"""The partitions of a disk image while members of an archive go into them, one partition after the other."""
+"""The partitions of a disk image as targets of an archive's members, one partition after the other."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _WAY_OUT = "Repair that file system in the disk image (e2fsck -fp), and pack it 
 
 
 class InjectedPartition(msgspec.Struct, frozen=True):
-    """A partition that something went into.
+    """A partition with injected members.
 
     Attributes:
-        members: how many.
-        before: its size in bytes as the archive's disk image has it.
-        size: its size now.
+        members: their number.
+        before: its size in bytes in the archive's disk image.
+        size: its size afterwards.
         verified: whether a store in it was read back and verified.
     """
 
@@ -49,7 +49,7 @@ class InjectedPartition(msgspec.Struct, frozen=True):
 
 
 class Partitions:
-    """Gives each member to its partition. At most one is open at a time, since one that grows may move others."""
+    """Writes each member to its partition. At most one is open at a time, because one that grows may move others."""
 
     def __init__(
         self,
@@ -62,12 +62,12 @@ class Partitions:
         verify: bool,
         processes: int,
     ) -> None:
-        """Do what the manifest wants to be done before anything comes.
+        """Prepare the partitions that the manifest names.
 
         The checks of *request* are those for the disk image *disk*.
 
         Raises:
-            DiskImageError: the disk image, or a partition that the manifest names, is not what it should be.
+            DiskImageError: the disk image, or a partition that the manifest names, is unsuitable.
         """
         self._disk = disk
         self._reader = reader
@@ -94,7 +94,7 @@ class Partitions:
             self._prepare(injection)
 
     def take(self, member: Member, content: Content | None) -> None:
-        """Put *member* where it belongs.
+        """Write *member* to its partition.
 
         Raises:
             DrypointError: as :func:`~drypoint.inject`.
@@ -106,7 +106,7 @@ class Partitions:
         session.take(member, checked(self._check, _label(session.found), member, content))
 
     def finish(self) -> tuple[InjectedPartition, ...]:
-        """Close what is open, make the space that must be free in the end, and verify what was written."""
+        """Close the open partition, make the space that must be free at the end, and verify what was written."""
         self._leave()
         for injection in self._injections.values():
             if injection.additional_space or injection.shrink:
@@ -119,7 +119,7 @@ class Partitions:
         return tuple(self._done.values())
 
     def close(self) -> None:
-        """Let go of everything, finished or not. Harmless if repeated."""
+        """Release everything, finished or not. Idempotent."""
         if self._open is not None:
             self._open[1].close()
             self._open = None
@@ -140,7 +140,7 @@ class Partitions:
         self._note_done(found, volume.partition.size, 0)
 
     def _fit(self, injection: Injection) -> None:
-        """See to what is free in the end: the estimate may have fallen short, or gone too far."""
+        """Grow or shrink to the free space of the manifest: the estimate may have been too low or too high."""
         disk, found = self._find(injection.directory, injection)
         volume = self._volume(disk, found)
         if injection.additional_space:
@@ -151,7 +151,7 @@ class Partitions:
         self._note_done(found, volume.partition.size, 0)
 
     def _shrink(self) -> None:
-        """The same for all that grew, whatever the manifest says."""
+        """Shrink all partitions that grew, whatever the manifest says."""
         wanted = {self._find(one.directory, one)[1].partition.number: one for one in self._injections.values()}
         for number, done in list(self._done.items()):
             if done.size > done.before:
@@ -190,7 +190,7 @@ class Partitions:
     def _volume(self, disk: PartitionedDisk, found: ProbedPartition) -> WritableVolume:
         volume = disk.volume_in(found, "what the archive's manifest wants there")
         volume.check_unmounted()
-        # Another one may have grown, and moved this.
+        # Another partition may have grown, and moved this one.
         if self._writable is None or self._writable.partition != found.partition:
             self._writable = WritableVolume(
                 self._disk,
@@ -203,7 +203,7 @@ class Partitions:
         return self._writable
 
     def _find(self, directory: bytes, injection: Injection | None) -> tuple[PartitionedDisk, ProbedPartition]:
-        """The partition that ``inject/<directory>`` means, as it is now, and the disk image as it is now."""
+        """The current partition of ``inject/<directory>``, and the current disk image."""
         disk = PartitionedDisk(self._disk)
         shown = directory.decode("utf-8", "backslashreplace")
         if injection is None:
@@ -226,12 +226,12 @@ class Partitions:
         return disk, found
 
     def _note_known(self, disk: PartitionedDisk, found: ProbedPartition, injection: Injection | None) -> None:
-        """Read what has to be known of the partition as it was before."""
+        """Read and check the partition before anything is written to it."""
         number = found.partition.number
         if number in self._known or found.filesystem is None or not found.filesystem.kind.is_ext:
             return
         volume = disk.volume_in(found)
-        # Before anything is written: what is wrong with the disk image must not be found as a fault of ours.
+        # Before anything is written, so that a fault of the disk image is not taken for one of drypoint.
         volume.check_writable(_WAY_OUT)
         reader = volume.reader()
         packed = None if injection is None else injection.store
@@ -255,7 +255,7 @@ class Partitions:
         )
 
     def _check_place(self, volume: PartitionVolume, data_root: bytes) -> None:
-        """Make sure that the engine will read what comes: pack may not have looked into the base."""
+        """Check that the engine will use the store: pack may not have read the base."""
         place = find_store(volume, data_root)
         if place.obstacles:
             raise StoreError(f"{self._disk.name}: " + ". ".join(map(str, place.obstacles)))
@@ -320,7 +320,7 @@ def _references(store: PackedStore) -> tuple[Reference, ...]:
 
 
 def _check(window: Device, progress: Progress) -> None:
-    """Check the file system alone."""
+    """Check only the file system."""
     step = progress.begin("checking the file system")
     faults = [finding for finding in check_file_system(window) if finding.severity is Severity.ERROR]
     step.end()

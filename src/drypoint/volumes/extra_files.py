@@ -1,4 +1,4 @@
-"""Small files beside the store."""
+"""Small files to write in addition to the store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..fstree.extra_file import ExtraFile
 
 
 def to_be_written(reader: TreeReader, files: Sequence[ExtraFile]) -> tuple[ExtraFile, ...]:
-    """Those of *files* that are not there already, just so: doing a thing twice shall not change it.
+    """The *files* that do not exist yet with the same content and metadata, so that a second run changes nothing.
 
     Raises:
         UsageError: one of them has no name.
@@ -19,7 +19,7 @@ def to_be_written(reader: TreeReader, files: Sequence[ExtraFile]) -> tuple[Extra
 
 
 def put_file(sink: TreeSink, file: ExtraFile, timestamp: int, *, exists: bool) -> None:
-    """Write *file*, in place of what is at its path if something *exists* there; *timestamp* in seconds."""
+    """Write *file*, replacing what *exists* at its path; *timestamp* in seconds."""
     if exists:
         sink.remove(file.path)
     metadata = Metadata(file.mode, mtime=timestamp * 1_000_000_000)

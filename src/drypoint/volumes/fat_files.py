@@ -10,12 +10,12 @@ from .partitioned_disk import PartitionedDisk
 
 @dataclass(frozen=True, slots=True)
 class FatFile:
-    """A small file that goes into a FAT partition of the disk image; one that is there already is replaced.
+    """A small file for a FAT partition of the disk image; it replaces an existing one.
 
     Attributes:
         partition: the partition's number.
-        path: from the file system's root, ``splash/balena-logo.png``; directories are made where missing.
-        content: all of it.
+        path: from the file system's root, ``splash/balena-logo.png``; missing directories are created.
+        content: the whole content.
     """
 
     partition: int
@@ -27,7 +27,7 @@ def put_fat_files(disk: PartitionedDisk, files: Sequence[FatFile], timestamp: in
     """Write *files* to their partitions of *disk*; *timestamp* in seconds. Each partition gets all of its files, or none.
 
     Raises:
-        PartitionTableError: there is no partition of such a number.
+        PartitionTableError: there is no partition of that number.
         DrypointError: as :meth:`.FatVolume.write`.
     """
     contents: dict[int, dict[str, bytes]] = {}

@@ -37,9 +37,9 @@ class FatVolume:
         """Write *files*, content by path: all of them or none. *timestamp* in seconds since the epoch.
 
         Raises:
-            NoSpaceError: there is no room for them.
+            NoSpaceError: there is no space for them.
             FilesystemError: the file system is damaged.
-            UsageError: a path cannot be one on FAT.
+            UsageError: a path is not valid on FAT.
             ToolError: mtools is missing.
         """
         write_fat_files(self.window, files, timestamp=timestamp)

@@ -1,8 +1,8 @@
-"""A disk image that is a file in an ext4 partition of another one, worked on in place: an installer's image, say.
+"""Writing in place to a disk image that is a file in an ext4 partition of another one, such as an installer's image.
 
-Readers take the file as the device that it is. Writing needs blocks for what has none yet, and growing needs space in the outer
-file system, which is made larger first. That file system is opened for writing for a moment each time, and is whole and closed
-again before the next byte of the inner image is written: it never depends on work that goes on.
+Reading needs nothing but the file's extents. Writing into holes needs blocks, and growing needs space in the outer file system,
+which grows first. The outer file system is only open for writing for a moment each time, and is complete and closed again
+before the next byte of the inner image is written: it never depends on work in progress.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from .extra_files import put_file, to_be_written
 from .outer_forecast import MARGIN_BLOCKS, space_for
 from .writable_volume import WritableVolume
 
-# What a write into a hole that nobody planned for gets blocks for, around it.
+# Bytes around a write into an unplanned hole that get blocks.
 _STEP = 1 << 20
 
 
 class InnerImage:
-    """The file *path* in the volume *outer*, as a device that can be written to, grow and get shorter.
+    """The file *path* in the volume *outer*, as a device that can be written, grow and shrink.
 
-    Holes from byte *planned_from* on get their blocks all at once, at the first need of one: so it depends on nothing but the
-    file where they lie, and the outer file system grows for them once. Zeros written into a hole leave it one.
+    Holes from byte *planned_from* on get all their blocks at the first write into one of them: so the place of the blocks only
+    depends on the file, and the outer file system grows for them once. Zeros written into a hole leave it a hole.
 
     Args:
-        now: seconds since the epoch that the file is modified at, at least 1.
+        now: modification time of the file in seconds since the epoch, at least 1.
 
     Raises:
-        FilesystemError: there is no such file, or the file system is damaged or was not unmounted in order.
+        FilesystemError: there is no such file, or the file system is damaged or was not unmounted cleanly.
     """
 
     def __init__(self, outer: WritableVolume, path: bytes, *, planned_from: int, now: int) -> None:
@@ -50,7 +50,7 @@ class InnerImage:
 
     @property
     def path(self) -> bytes:
-        """The file's, in that volume."""
+        """The path of the file in that volume."""
         return self._path
 
     @property
@@ -75,7 +75,7 @@ class InnerImage:
         """See :meth:`drypoint.disk.Device.write`.
 
         Raises:
-            DiskImageError: also when the outer partition would have to grow, and cannot.
+            DiskImageError: also if the outer partition must grow, and cannot.
         """
         view = memoryview(data).cast("B")
         pieces: list[Range] = []
@@ -96,26 +96,26 @@ class InnerImage:
             self._allocate([(self._planned_from, size - self._planned_from)], size)
 
     def truncate(self, size: int) -> None:
-        """See :meth:`drypoint.disk.TrimmableDevice.truncate`. What becomes free stays with the outer file system."""
+        """See :meth:`drypoint.disk.TrimmableDevice.truncate`. Freed blocks stay in the outer file system."""
         if size < self.size:
             truncate_file(self._outer.window, self._path, size, now=self._now)
             self._file = open_ext4_file(self._outer.window, self._path)
 
     def shrink_outer(self) -> None:
-        """Give back what the outer partition has more than it needs, but nothing that it had at first.
+        """Give back the outer partition's unused space, but not below its original size.
 
         Raises:
             DiskImageError: the outer file system is damaged, or the disk image cannot be read or written.
             ToolError: e2fsck or resize2fs is missing or took too long.
-            OutputError: no room for the copy that resize2fs works on.
+            OutputError: no space for the copy that resize2fs works on.
         """
         self._outer.shrink_to_fit(0, self._outer_size)
 
     def put_files(self, files: Sequence[ExtraFile]) -> None:
-        """Put *files* beside the inner image, into the outer file system; those that are there already just so are left alone.
+        """Write *files* to the outer file system, except those that exist already with the same content and metadata.
 
         Raises:
-            DiskImageError: the outer partition would have to grow, and cannot.
+            DiskImageError: the outer partition must grow, and cannot.
             FilesystemError: the directory of one of them is missing.
         """
         reader = self._outer.volume.reader()
@@ -131,7 +131,7 @@ class InnerImage:
             sink.finish()
 
     def _fill_holes(self, offset: int, length: int) -> None:
-        """Give blocks to the holes of a range, and to those that will need some as well."""
+        """Give blocks to the holes of a range, and to all planned ones if it touches one of them."""
         end = offset + length
         ranges: list[Range] = []
         if offset < self._planned_from:

@@ -1,4 +1,4 @@
-"""How far the partition around a disk image that is a file grows, and what it takes to give that file blocks."""
+"""The forecast of the growth of the partition around an inner disk image, and the space for giving that file blocks."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..sizing.space import Space
 from .volume import PartitionVolume
 
 MARGIN_BLOCKS = 64
-"""Beside the blocks that a file gets: the reserve of what allocates them, and what a small file takes."""
+"""Additional blocks: the reserve of the allocation, and those of a small file."""
 _EXTENT_BYTES = 12
 
 
 def forecast_outer(found: PartitionVolume, growth: Growth | None, *, is_empty: bool) -> OuterForecast | None:
-    """What becomes of the partition around the disk image of *found* when that grows as *growth* says; None if none is.
+    """The forecast for the partition around the disk image of *found* when that grows by *growth*; None if there is none.
 
     Args:
-        growth: the inner disk image's; None where it is not known.
+        growth: the inner disk image's; None if unknown.
         is_empty: whether nothing will be written at all.
 
     Raises:
@@ -40,9 +40,9 @@ def forecast_outer(found: PartitionVolume, growth: Growth | None, *, is_empty: b
 
 
 def space_for(file: Ext4FileDevice, ranges: Sequence[Range], block_size: int) -> Space:
-    """What giving blocks to the holes of *ranges*, which may reach behind the file's end, takes of the outer file system."""
+    """The space in the outer file system for giving blocks to the holes of *ranges*, which may exceed the file's end."""
     blocks = sum(_missing(file, offset, length, block_size) for offset, length in ranges)
-    # At worst each block lies by itself; the old tree's nodes are given back only when the new ones stand.
+    # At worst each block is an extent; the old tree's nodes are only freed when the new ones are written.
     nodes = 2 * (blocks + file.pieces) // (block_size // _EXTENT_BYTES - 1)
     return Space(blocks + nodes + MARGIN_BLOCKS, 0)
 

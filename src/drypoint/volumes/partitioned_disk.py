@@ -1,4 +1,4 @@
-"""The opener of file systems: a disk image with its partition table and what each partition holds."""
+"""Opening the file systems of a disk image: its partition table, and the content of each partition."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ INNER_IMAGE = "a disk image that is a file"
 
 
 class PartitionedDisk:
-    """The disk image *device*: its table, and what its partitions hold, read once.
+    """The disk image *device*: its table and the file systems in its partitions, read once.
 
-    A bare file system is a disk image with one partition, number 0. What is written later is not seen: open it again.
+    A bare file system is a disk image with one partition, number 0. Later writes are not seen: open it again.
 
     Attributes:
         device: its bytes.
@@ -48,7 +48,7 @@ class PartitionedDisk:
 
     @cached_property
     def partitions(self) -> tuple[ProbedPartition, ...]:
-        """What every partition but the extended one holds, in table order.
+        """Every partition except the extended one with its file system, in table order.
 
         Raises:
             DiskImageError: the device cannot be read.
@@ -56,18 +56,18 @@ class PartitionedDisk:
         return probe_partitions(self.device, self.table)
 
     def find(self, selector: str | int) -> ProbedPartition:
-        """The one partition that *selector* means, see :func:`drypoint.disk.find_partition`.
+        """The one partition that *selector* names, see :func:`drypoint.disk.find_partition`.
 
         Raises:
-            PartitionTableError: no partition fits, or more than one does; the message lists what is there.
+            PartitionTableError: no partition matches, or more than one does; the message lists them.
         """
         return choose_partition(self.device.name, self.table, self.partitions, selector)
 
     def volume(self, selector: str | int, needed_by: str = STORE) -> PartitionVolume:
-        """The ext2, ext3 or ext4 file system of the partition that *selector* means.
+        """The ext2, ext3 or ext4 file system of the partition that *selector* names.
 
         Args:
-            needed_by: what needs it, for the message about a partition that holds something else.
+            needed_by: what needs it, for the message about an unsuitable partition.
 
         Raises:
             PartitionTableError: as :meth:`find`.
@@ -77,7 +77,7 @@ class PartitionedDisk:
         return self.volume_in(self.find(selector), needed_by)
 
     def volume_in(self, found: ProbedPartition, needed_by: str = STORE) -> PartitionVolume:
-        """The same, for a partition that is found already."""
+        """Like :meth:`volume`, for a known partition."""
         volume = self._volume(found)
         if volume is None:
             needed = f"{needed_by} needs ext4 (or ext2, ext3)"
@@ -115,7 +115,7 @@ class PartitionedDisk:
         """The disk image that is the file *container* in a partition.
 
         Args:
-            allow_dirty: whether the file system that holds it may have been left without unmounting it in order.
+            allow_dirty: whether the file system that holds it may be one that was not unmounted cleanly.
 
         Raises:
             DiskImageError: there is no such partition or file, or a table or the file system is damaged.
@@ -127,7 +127,7 @@ class PartitionedDisk:
         return PartitionedDisk(device, within=volume, path=container.path)
 
     def wrong_kind(self, found: ProbedPartition, needed: str) -> FilesystemError:
-        """The error about a partition that holds something else than is *needed*, a clause with its way out."""
+        """The error about an unsuitable partition; *needed* is a clause with what is needed and the next step."""
         where = f"{self.device.name}: partition {found.partition.number}"
         kind = found.filesystem.kind if found.filesystem else None
         if kind is not None and kind.is_luks:

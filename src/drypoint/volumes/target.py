@@ -1,4 +1,4 @@
-"""Where on a disk image a job works."""
+"""The place of the store on a disk image."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Container(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where on the disk image the store lies; the default is balenaOS's.
+    """The place of the store on the disk image; the default is that of balenaOS.
 
     Attributes:
         partition: the partition's file-system label, GPT name or number.
-        data_root: the engine's data root, a clean path in that partition; None for what the system on the disk image tells its
-            engine, else ``docker``.
-        container: the file that is the disk image which *partition* belongs to; None if that is the given one itself.
+        data_root: the engine's data root, a clean path in that partition; None for the one configured on the disk image, else
+            ``docker``.
+        container: the file with the disk image that *partition* belongs to; None for the given one itself.
     """
 
     partition: str | int = DEFAULT_PARTITION

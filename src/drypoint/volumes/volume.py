@@ -1,4 +1,4 @@
-"""A file system as a volume: read, measured, and judged before anything is written to it."""
+"""A file system as a volume: reading, geometry, and checks before it is written."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _WAY_OUT = (
 class Volume:
     """The ext2, ext3 or ext4 file system that fills *window*.
 
-    Superblock and directories are read once, so a volume is for as long as nothing is written to it.
+    Superblock and directories are read once, so a volume is only valid until something is written to it.
 
     Args:
-        name: what messages call the file system; default: by the window's name.
+        name: the file system's name in messages; default: from the window's name.
     """
 
     def __init__(self, window: Device, name: str | None = None) -> None:
@@ -37,13 +37,13 @@ class Volume:
         self.name = name or f"the file system on {window.name}"
 
     def reader(self, *, allow_dirty: bool = False) -> Ext4Reader:
-        """Its tree.
+        """The reader of its tree.
 
         Args:
-            allow_dirty: read also when the journal holds changes that are not in place yet; they are not seen then.
+            allow_dirty: read although the journal must be replayed; changes in the journal are not seen then.
 
         Raises:
-            FilesystemError: it is damaged, has a feature that cannot be read right, or has a journal to be replayed.
+            FilesystemError: it is damaged, has an unsupported feature, or has a journal to be replayed.
             DiskImageError: the device cannot be read.
         """
         reader = self._reader
@@ -57,7 +57,7 @@ class Volume:
 
     @cached_property
     def geometry(self) -> Geometry:
-        """Its numbers: sizes, what is free, and what growth depends on.
+        """Its geometry: sizes, free space, and the numbers for growth.
 
         Raises:
             FilesystemError: they make no sense.
@@ -67,11 +67,11 @@ class Volume:
 
     @cached_property
     def _superblock(self) -> Superblock:
-        """As the writer has it: what is checked before writing; the reader has its own."""
+        """The superblock in the writer's parser, for checks before writing; the reader has its own."""
         return load_superblock(self.window)
 
     def check_unmounted(self) -> None:
-        """Refuse a file system that was not unmounted in order.
+        """Refuse a file system that was not unmounted cleanly.
 
         Raises:
             FilesystemError: a journal to replay, or an error on record; or it is damaged.
@@ -80,7 +80,7 @@ class Volume:
         check_unmounted(self.geometry, self.name)
 
     def disk_image_file(self, path: bytes, *, allow_dirty: bool = False) -> Ext4FileDevice:
-        """The disk image that is the file *path*, padded if zeros are missing at its end. No symbolic link is followed.
+        """The disk image that is the file *path*, padded if zeros are missing at its end. Symbolic links are not followed.
 
         Raises:
             FilesystemError: there is no such file; or as :meth:`reader`.
@@ -92,7 +92,7 @@ class Volume:
 
 
 class PartitionVolume(Volume):
-    """The ext2, ext3 or ext4 file system in a partition of *disk*; *filesystem* is what its superblock says."""
+    """The ext2, ext3 or ext4 file system in a partition of *disk*; *filesystem* is from its superblock."""
 
     def __init__(self, disk: PartitionedDisk, partition: Partition, filesystem: FilesystemInfo) -> None:
         label = f" ({filesystem.label!r})" if filesystem.label else ""
@@ -106,7 +106,7 @@ class PartitionVolume(Volume):
 
     @property
     def number(self) -> int:
-        """The partition's."""
+        """The partition's number."""
         return self.partition.number
 
     @property
@@ -115,13 +115,13 @@ class PartitionVolume(Volume):
         return self.filesystem.label or self.partition.name
 
     def check_usable(self) -> None:
-        """Make sure, before anything is written, that it can be written to, is sound, and can hold an engine's store.
+        """Check, before anything is written, that it is writable, undamaged, and can hold an engine's store.
 
         Raises:
-            FilesystemError: it was not unmounted in order, is damaged, has its journal elsewhere, or uses features that are not
-                supported.
+            FilesystemError: it was not unmounted cleanly, is damaged, has its journal on another device, or uses unsupported
+                features.
             ToolError: e2fsck is missing or took too long.
-            OutputError: no room for the copy that e2fsck needs of what lies scattered.
+            OutputError: no space for the copy that e2fsck needs if the bytes are not contiguous.
         """
         self._check_clean(_WAY_OUT)
         check_writable(self._superblock, self.window, f"partition {self.number} of {self.disk.device.name}")
@@ -136,10 +136,10 @@ class PartitionVolume(Volume):
             raise FilesystemError(f"{error}. {_WAY_OUT}") from error
 
     def check_writable(self, way_out: str) -> None:
-        """The same for any files: whether an engine can have its store there does not matter.
+        """Like :meth:`check_usable`, for files other than a store.
 
         Args:
-            way_out: what to do about one that was not unmounted in order, for messages.
+            way_out: the next step for one that was not unmounted cleanly, for messages.
 
         Raises:
             FilesystemError, ToolError, OutputError: as :meth:`check_usable`.
@@ -154,10 +154,10 @@ class PartitionVolume(Volume):
             raise FilesystemError(f"{self.name} {reason}. {way_out}")
 
     def needs_repair(self) -> bool:
-        """Whether e2fsck has anything to do.
+        """Whether e2fsck has anything to repair.
 
         Raises:
-            FilesystemError: its journal is elsewhere.
+            FilesystemError: its journal is on another device.
             ToolError, OutputError: as :meth:`check_usable`.
         """
         self.check_journal()
@@ -185,6 +185,6 @@ class PartitionVolume(Volume):
             )
 
     def _check_sound(self) -> None:
-        # e2fsck -fn passes over counts that it sets right without a word.
+        # e2fsck -fn does not report counts that it corrects silently.
         _ = self.geometry
         check_filesystem(self.disk.device, self.partition.start, where=self.name)

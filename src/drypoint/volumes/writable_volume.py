@@ -1,4 +1,4 @@
-"""A file system that is written to: repaired, made larger as needed, and smaller in the end if that is asked for."""
+"""A file system open for writing: repaired, grown as needed, and shrunk at the end on request."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from ..sinks.ext4 import Ext4Sink
 from ..sizing.space import Space, spare_space
 from .volume import PartitionVolume, Volume
 
-# What each growth in the middle of writing adds at least, so that there are few of them: each costs a copy of the partition.
+# The least growth in the middle of writing, so that there are few of them: each costs a copy of the partition.
 _LEAST_STEP = 64 << 20
 _STEP_SHARE = 4
-# Inodes still to come are reckoned from those that came, and a quarter more, since how many blocks are to come is an
-# estimate too; but not beyond twice as many as came, since the small files may all have come first.
+# Inodes still needed are projected from those used so far, and a quarter more, because the number of blocks still needed is
+# an estimate too; but at most twice those used so far, because the small files may all have come first.
 _MOST_INODES_AHEAD = 2
 # As in balenaOS's own data partitions.
 _BYTES_PER_INODE = 8 << 10
 
 
 class WritableVolume:
-    """The ext2, ext3 or ext4 file system *found*, as it lies on the disk image *disk*, to be written to.
+    """The ext2, ext3 or ext4 file system *found*, on the disk image *disk*, open for writing.
 
-    Its partition is made larger as needed; what lies behind the partition moves. The disk image is a file, a block device, or
-    a file inside another disk image.
+    Its partition grows as needed; what follows the partition moves. The disk image is a file, a block device, or a file inside
+    another disk image.
 
     Args:
-        found: where it is: on *disk*, or on the disk image that *disk* is a copy of.
-        scratch_dir: where copies live that growing, shrinking and repairing take.
-        sound: whether e2fsck need not be asked before the first growth, because it has found nothing wrong already and will be
-            asked in the end. It is not asked before a second one: what drypoint writes keeps a file system sound.
-        over_data: whether it may grow over data that belongs to no partition, as where the disk image was read from a card.
-            On a block device it always may.
-        least_disk_size: how small trimming may make the disk image, in bytes; default: as it is now.
+        found: its place: on *disk*, or on the disk image that *disk* is a copy of.
+        scratch_dir: directory for the copies that growing, shrinking and repairing need.
+        sound: whether e2fsck need not run before the first growth, because it has already found no errors and will run at the
+            end. It does not run before a second growth: what drypoint writes keeps a file system consistent.
+        over_data: whether it may grow over data that belongs to no partition, for a disk image that was read from a card. On a
+            block device it always may.
+        least_disk_size: the least size in bytes to which trimming may shrink the disk image; default: the current one.
     """
 
     def __init__(
@@ -73,29 +73,29 @@ class WritableVolume:
         self._progress = progress
         self._sound = sound
         self._over_data = over_data
-        # What make_space was asked for, and what was free before any of it was used.
+        # The space requested from make_space, and what was free before any of it was used.
         self._space = Space(0, 0)
         self._free = Space(0, 0)
         self._least_disk_size = disk.size if least_disk_size is None else least_disk_size
 
     @property
     def disk(self) -> GrowableDevice:
-        """The disk image that it lies in."""
+        """The disk image that holds it."""
         return self._disk
 
     @property
     def partition(self) -> Partition:
-        """The partition as it is now."""
+        """The current partition."""
         return self._partition
 
     @property
     def window(self) -> Window:
-        """The partition's bytes as they lie now."""
+        """The current bytes of the partition."""
         return Window(self._disk, self._partition.start, self._partition.size)
 
     @property
     def volume(self) -> Volume:
-        """The file system as it is now, to be read."""
+        """The current file system, for reading."""
         return Volume(self.window)
 
     @property
@@ -111,7 +111,7 @@ class WritableVolume:
             grows: whether the partition grows when the file system is full.
 
         Raises:
-            DiskImageError: the file system cannot be written to.
+            DiskImageError: the file system cannot be written.
         """
         return Ext4Sink(self.window, now=now, on_full=self.on_full if grows else None)
 
@@ -121,7 +121,7 @@ class WritableVolume:
         Raises:
             FilesystemError: e2fsck cannot repair it automatically; nothing is changed then.
             ToolError: e2fsck is missing or took too long.
-            OutputError: no room for the copy that e2fsck works on.
+            OutputError: no space for the copy that e2fsck works on.
             DiskImageError: the disk image cannot be read or written.
         """
         start, size = self._partition.start, self._partition.size
@@ -144,7 +144,7 @@ class WritableVolume:
         self._space, self._free = space, Space(geometry.free_blocks, geometry.free_inodes)
 
     def on_full(self, shortage: Shortage) -> Device:
-        """Add what is missing and some more, for the sink that ran out of it; the device to go on with."""
+        """Add the missing space and some more, for the sink that ran out of it; returns the device to continue with."""
         geometry = read_geometry(self.window)
         taken = Space(self._free.blocks - geometry.free_blocks, self._free.inodes - geometry.free_inodes)
         step = max(_LEAST_STEP, geometry.size // _STEP_SHARE)
@@ -156,27 +156,26 @@ class WritableVolume:
         return self.window
 
     def _inodes_to_come(self, taken: Space) -> int:
-        """Inodes for the rest of the blocks that space was made for, at what the *taken* ones needed, and some more."""
+        """Inodes for the rest of the blocks that space was made for, at the rate of the *taken* ones, and some more."""
         blocks_left = self._space.blocks - taken.blocks
         if blocks_left <= 0 or taken.blocks <= 0 or taken.inodes <= 0:
             return 0
         return min(blocks_left * taken.inodes // taken.blocks * 5 // 4, _MOST_INODES_AHEAD * taken.inodes)
 
     def shrink_to_fit(self, additional_space: int, least_size: int) -> None:
-        """Give back what growth left over, so that no more than *additional_space* bytes and some rounding stay free.
+        """Give back unused space, so that at most *additional_space* bytes, rounded up, stay free.
 
-        Nothing is taken away that was there before: the partition keeps *least_size* bytes, which is what it has in the base,
-        and the disk image the size it had when it was handed over, or was given for it. Nothing changes if less than 4 MiB
-        can be gained.
+        The partition keeps at least *least_size* bytes, its size in the base, and the disk image its least size. Nothing
+        changes if less than 4 MiB can be gained.
 
         Raises:
             FilesystemError: the file system is damaged, or resize2fs refused it.
             ToolError: e2fsck or resize2fs is missing or took too long.
-            OutputError: no room for the copy that resize2fs works on.
+            OutputError: no space for the copy that resize2fs works on.
             DiskImageError: the disk image cannot be read or written.
         """
         old, disk = self._partition, self._disk
-        # A device that cannot get shorter gains nothing.
+        # Nothing can be gained on a device that cannot shrink.
         most = min(old.size - least_size, disk.size - self._least_disk_size)
         if most < ALIGNMENT or not isinstance(disk, TrimmableDevice):
             return
@@ -199,7 +198,7 @@ class WritableVolume:
         step.end()
 
     def _note_data(self, plan: GrowthPlan) -> None:
-        """Say what is overwritten, or moves, and belongs to no partition."""
+        """Warn about data of no partition that is overwritten or moves."""
         disk, table, name = self._disk, self._table, self._disk.name
         for one in overwritten(disk, table, self._partition, plan):
             self._progress.note(

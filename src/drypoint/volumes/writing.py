@@ -1,4 +1,4 @@
-"""Opening a volume for writing, wherever it lies: in a partition, or in one of a disk image that is a file in another one."""
+"""Opening a volume for writing, in a partition of the disk image or of an inner disk image."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def open_writable(
 ) -> WritableVolume:
     """Open the volume *found* for writing, on *disk*: the outermost disk image that it was found on, or a copy of it.
 
-    The volume's disk is an :class:`InnerImage` if it lies in a disk image that is a file itself.
+    The volume's disk is an :class:`InnerImage` if it is in an inner disk image.
 
     Args:
-        scratch_dir: where copies live that growing and repairing take.
-        now: seconds since the epoch, at least 1, that a file which is a disk image is modified at.
+        scratch_dir: directory for the copies that growing and repairing need.
+        now: seconds since the epoch, at least 1, the modification time of an inner disk image.
         sound, over_data: see :class:`WritableVolume`.
 
     Raises:
-        DiskImageError: the file that holds the disk image, or the file system around it, is damaged.
+        DiskImageError: the file with the inner disk image, or the file system around it, is damaged.
     """
     within = found.disk.within
     whole = disk
@@ -45,11 +45,11 @@ def open_writable(
 
 
 def repair(disk: GrowableDevice, target: Target, scratch_dir: Path, progress: Progress, *, now: int) -> None:
-    """Repair the file system that *target* means in the disk image *disk*, see :meth:`WritableVolume.repair`.
+    """Repair the file system of *target* in the disk image *disk*, see :meth:`WritableVolume.repair`.
 
     Args:
-        scratch_dir: where the copy lives that e2fsck works on.
-        now: seconds since the epoch, at least 1, for the file of an inner disk image if that was not modified later.
+        scratch_dir: directory of the copy that e2fsck works on.
+        now: modification time of an inner disk image, in seconds since the epoch, at least 1, unless that is later.
 
     Raises:
         DrypointError: as :meth:`WritableVolume.repair`.
@@ -59,7 +59,7 @@ def repair(disk: GrowableDevice, target: Target, scratch_dir: Path, progress: Pr
 
 
 def _modified(found: PartitionVolume) -> int:
-    """When the file of the disk image around *found* was modified, in seconds since the epoch; 0 if it is not in a file."""
+    """The modification time of the inner disk image with *found*, in seconds since the epoch; 0 if it is not in one."""
     within = found.disk.within
     stat = None if within is None else within.reader().lookup(found.disk.path)
     return stat.entry.metadata.mtime // 10**9 if stat is not None and isinstance(stat.entry, Regular) else 0
