@@ -1,1 +1,1 @@
-"""What drypoint does, one module for each job, and the request that says what is wanted."""
+"""The jobs, a module for each, and the request for a preload."""

@@ -1,4 +1,4 @@
-"""An archive as a file."""
+"""Writing an archive to a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..disk.host.output import whole_file
 
 @contextmanager
 def archive_file(path: Path, *, overwrite: bool = False, base: Path | None = None) -> Iterator[Write]:
-    """Yield what writes the file *path*, which appears when the block succeeds.
+    """Yield a function that writes to the file *path*, which appears when the block succeeds.
 
     Args:
         overwrite: whether an existing file may be replaced.
@@ -28,7 +28,7 @@ def archive_file(path: Path, *, overwrite: bool = False, base: Path | None = Non
 
 
 def writer(fd: int) -> Write:
-    """What writes all of each piece to *fd*; OSError is raised as it is."""
+    """A function that writes all of each piece to *fd*; it may raise OSError."""
 
     def write(data: bytes | memoryview) -> None:
         view = memoryview(data)

@@ -1,4 +1,4 @@
-"""A base disk image that comes as a stream: it is passed on as it is, and cannot be looked into."""
+"""A base disk image as a stream, which is passed on unchanged and cannot be read first."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class BaseStream(msgspec.Struct, frozen=True):
     """The bytes of a disk image, plain or compressed, in order.
 
     Attributes:
-        chunks: exactly *size* bytes; whatever is raised by them ends the job.
-        name: what the disk image is called in the archive.
+        chunks: exactly *size* bytes; an exception from them ends the job.
+        name: the disk image's name in the archive.
     """
 
     chunks: Iterator[bytes]
@@ -33,13 +33,13 @@ class BaseStream(msgspec.Struct, frozen=True):
 
 
 def read_stream(file: BinaryIO, size: int | None, name: str = DEFAULT_NAME) -> BaseStream:
-    """A base from an open file, a pipe for one.
+    """A base from an open file, such as a pipe.
 
     Args:
-        size: how many bytes there are; None for a regular file, which knows.
+        size: its length in bytes; may be None for a regular file.
 
     Raises:
-        UsageError: the length is not known.
+        UsageError: the length is unknown.
     """
     if size is None:
         status = os.fstat(file.fileno())
@@ -81,7 +81,7 @@ def _read(file: BinaryIO, size: int, name: str) -> Iterator[bytes]:
 
 
 def _read_some(file: BinaryIO, most: int) -> bytes:
-    """The next bytes of *file*, *most* at most. A wait for the writer of a pipe ends when the task is cancelled."""
+    """The next bytes of *file*, at most *most*. Cancelling the task ends the wait for the writer of a pipe."""
     try:
         waits = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     except (OSError, AttributeError):

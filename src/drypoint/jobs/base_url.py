@@ -1,4 +1,4 @@
-"""A base disk image from a web server, as a stream that goes on where a connection ended.
+"""A base disk image from a web server, as a stream that resumes after broken connections.
 
 Protocol: RFC 9110, sections 8.8 (ETag, Last-Modified), 13.1.5 (If-Range) and 14 (Range).
 """
@@ -28,19 +28,19 @@ _PASSING = frozenset((408, 425, 429))
 
 @contextmanager
 def url_stream(url: str, options: RegistryOptions | None = None) -> Iterator[BaseStream]:
-    """A base from a web server that says its length.
+    """A base from a web server that gives its length.
 
     A connection that breaks, stalls or ends early is replaced, for the bytes from where it ended. If the file changed on the
     server in the meantime, the transfer ends with ContentError: two versions are never mixed.
 
     Args:
-        options: how the network is reached; credentials are not used.
+        options: of the network; credentials are not used.
 
     Raises:
-        TransferError: it cannot be had, or the server does not say how long it is.
-        UsageError: it is no such address, or has a user name in it; a certificate cannot be read.
+    TransferError: it is not available, or the server does not give its length.
+    UsageError: it is not an http or https address, or has a user name in it; or a certificate cannot be read.
     """
-    # With all of HTTP and TLS, which a base from a file has no use for.
+    # Imported late: a base from a file does not need HTTP and TLS.
     from ..http.retry import Patience
     from ..http.transfer import Body, transfer
     from ..http.transport import Transport
@@ -71,7 +71,7 @@ def url_stream(url: str, options: RegistryOptions | None = None) -> Iterator[Bas
 
 
 class _File:
-    """Opens one file, any number of times, and notices when it is another version."""
+    """Requests one file, any number of times, and detects another version."""
 
     def __init__(self, transport: Transport, url: str, where: str) -> None:
         self._transport = transport
@@ -82,7 +82,7 @@ class _File:
         self.size = 0
 
     def first(self, patience: Patience) -> Answer:
-        """The answer from which the size is taken; :meth:`open_at` gives it out at first."""
+        """The first answer, which gives the size; the first call of :meth:`open_at` returns it."""
         from ..http.retry import TransientError
 
         while self._first is None:
@@ -104,7 +104,7 @@ class _File:
 
         headers = {"Range": f"bytes={offset}-{self.size - 1}"} if ranged else {}
         etag, modified = self._version
-        # A weak ETag does not say that the bytes are the same.
+        # An equal weak ETag does not mean equal bytes.
         condition = etag if etag is not None and not etag.startswith("W/") else modified
         if ranged and condition:
             headers["If-Range"] = condition
@@ -130,7 +130,7 @@ class _File:
             case status:
                 retry_after = parse_retry_after(answer.header("Retry-After"))
                 answer.close()
-                # An address that was redirected to may lapse; a new one is given when the first is asked again.
+                # The URL of a redirect may expire; a new request to the first URL gives a new one.
                 if status >= 500 or status in _PASSING or (ranged and answer.foreign and status in (401, 403)):
                     raise TransientError(f"the server answers {status}", retry_after, status=status)
                 raise TransferError(f"{self._where} cannot be had: the server answers {status}")
@@ -142,6 +142,6 @@ def _name_of(url: str) -> str:
 
 
 def _without_secrets(url: str) -> str:
-    """The address without user, password and query: the last may be a signature."""
+    """The URL without user, password and query, which may be a signature."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"

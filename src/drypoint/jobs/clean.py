@@ -1,4 +1,4 @@
-"""Removing what runs left that were killed."""
+"""Removing the leftovers of killed runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..errors import UsageError
 
 
 class Cleaned(msgspec.Struct, frozen=True):
-    """What was found at a path.
+    """The leftovers at a path.
 
     Attributes:
-        unfinished: results of killed runs, removed, and of runs under way, kept.
-        backups: kept: the only way back for disk images that were changed in place.
+        unfinished: outputs of killed runs, which are removed, and of running jobs, which are kept.
+        backups: kept, because only they can restore disk images that were changed in place.
     """
 
     unfinished: Unfinished
@@ -24,7 +24,7 @@ class Cleaned(msgspec.Struct, frozen=True):
 
 
 def clean(path: Path) -> Cleaned:
-    """Remove unfinished results of killed runs: all in the directory *path*, or those of the output *path*.
+    """Remove unfinished outputs of killed runs: all in the directory *path*, or those of the output *path*.
 
     Raises:
         UsageError: there is no such directory.
@@ -37,5 +37,5 @@ def clean(path: Path) -> Cleaned:
 
 
 def device_backups() -> tuple[Path, ...]:
-    """The ways back for block devices that were changed in place."""
+    """The undo logs of block devices that were changed in place."""
     return all_logs()

@@ -1,4 +1,4 @@
-"""Deltas of balenaEngine: a registry holds them as images, but their layers are patches."""
+"""Refusing deltas of balenaEngine: in a registry they are images, but their layers are patches."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ..stores import StoreContents
 
 
 def refuse_deltas(images: Iterable[Image], stored: StoreContents) -> None:
-    """Make sure that no one of *images* is a delta.
+    """Refuse deltas among *images*.
 
     balenaEngine applies a delta to the base image when it pulls it; any other engine stores the patch as if it were the files.
 
     Args:
-        stored: the store that the images are for, which may have what the delta makes.
+        stored: the store for the images, which may have the resulting image already.
 
     Raises:
-        ManifestError: one is.
+        ManifestError: one of them is a delta.
     """
     for image in images:
         delta = image.config.delta

@@ -1,7 +1,7 @@
-"""Layers on their way, a few ahead of the one that is being written.
+"""Fetching layers, a few ahead of the one that is written.
 
-While one layer is written, the next ones are already fetched, inflated and checked in threads of their own, as far as their
-bounded buffers go; so neither the network nor the writer waits for the other, and memory does not depend on the layers' size.
+While one layer is written, the next ones are fetched, inflated and checked in threads of their own, as far as their bounded
+buffers allow; so neither the network nor the writer waits for the other, and memory does not depend on the size of layers.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LAYERS_AHEAD = 2
 
 
 class LayerJob(msgspec.Struct, frozen=True):
-    """One layer to fetch: what it is, and who has it.
+    """One layer to fetch, and its source.
 
     Attributes:
-        repeated: whether a pull of *image* would have fetched the blob for a layer further down already, and so would read that
-            layer in the store.
+        repeated: whether a pull of *image* would already have fetched the blob for a lower layer, and so would read that layer
+            in the store.
     """
 
     image: Image
@@ -37,18 +37,18 @@ class LayerJob(msgspec.Struct, frozen=True):
 
     @property
     def what(self) -> str:
-        """How errors name the layer."""
+        """The layer's name in errors."""
         name = self.image.references[0] if self.image.references else self.image.image_id
         return f"layer {self.layer.blob.digest} of {name}"
 
 
 def layer_jobs(layers: Iterable[PlannedLayer], sources: Mapping[Digest, BlobSource]) -> list[LayerJob]:
-    """The jobs of *layers*, in their order; *sources* has who has each image, by its id."""
+    """The jobs for *layers*, in their order; *sources* has the source of each image by its id."""
     pulled: set[tuple[Digest, Digest]] = set()
     jobs: list[LayerJob] = []
     for planned in layers:
         key = (planned.image.image_id, planned.layer.blob.digest)
-        # Only a pull does that: docker load reads every layer from its archive.
+        # Only for a pull: docker load reads every layer from its archive.
         repeated = key in pulled and planned.layer.distributable
         jobs.append(LayerJob(planned.image, planned.layer, sources[planned.image.image_id], repeated))
         pulled.add(key)
@@ -56,9 +56,9 @@ def layer_jobs(layers: Iterable[PlannedLayer], sources: Mapping[Digest, BlobSour
 
 
 class LayerFetcher:
-    """Gives the layers of *jobs* in their order, each once. A context manager: leaving it stops all threads.
+    """Provides the layers of *jobs* in their order, each once. A context manager: leaving it stops all threads.
 
-    *step* is told of every byte received. *in_memory*: no temporary file is made, whatever a layer's tar-split comes to.
+    *step* gets the number of received bytes. *in_memory*: no temporary file is made, whatever the size of a tar-split.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class LayerFetcher:
         self._started: deque[tuple[LayerJob, TarChunks]] = deque()
 
     def prefetch(self) -> None:
-        """Start with the first layers before the first is asked for."""
+        """Start fetching the first layers before they are requested."""
         self._start(self._ahead)
 
     @contextmanager
     def next_layer(self) -> Iterator[LayerReader]:
-        """The next layer, opened; to be read to its end, where its digests are known to be right.
+        """The next layer, open. Read it to its end, where its digests are checked.
 
         Raises:
-            SourceError, ContentError: from reading, when the blob cannot be had or is not what it claims to be.
+            SourceError, ContentError: from reading, if the blob is not available or damaged.
         """
         self._start(self._ahead + 1)
         job, chunks = self._started.popleft()
@@ -91,7 +91,7 @@ class LayerFetcher:
             chunks.close()
 
     def close(self) -> None:
-        """Stop what is under way and forget the rest. Harmless if repeated."""
+        """Stop running transfers and drop the rest. Idempotent."""
         self._waiting.clear()
         while self._started:
             self._started.popleft()[1].close()

@@ -1,4 +1,4 @@
-"""The use case inject: a disk image and what goes into its partitions, from an .etch archive as it comes."""
+"""The job inject: a disk image from an .etch archive, in one pass."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ _ZIP = b"PK\x03\x04"
 
 
 class Readable(Protocol):
-    """A file, a pipe, an answer of a server."""
+    """A readable object: a file, a pipe, a server's answer."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class Writable(Protocol):
-    """Takes bytes; where it blocks, all waits for it."""
+    """A writable object; if it blocks, the job waits for it."""
 
     def write(self, data: bytes, /) -> object: ...
 
 
 class Injected(msgspec.Struct, frozen=True):
-    """What was done.
+    """The result of injecting.
 
     Attributes:
-        image: how the disk image is called in the archive.
-        size: its length as it is now, in bytes.
-        manifest: what the archive says of itself.
-        partitions: those that something went into, in the archive's order.
+        image: the disk image's name in the archive.
+        size: its new length in bytes.
+        manifest: the archive's manifest.
+        partitions: those with injected members, in the archive's order.
     """
 
     image: str
@@ -67,30 +67,30 @@ def inject(
     processes: int = 1,
     progress: Progress = SILENT,
 ) -> Injected:
-    """Make a disk image of an .etch archive: the one in it, with all that is below ``inject/`` put into its partitions.
+    """Make a disk image from an .etch archive: the one in it, with everything below ``inject/`` in its partitions.
 
-    The archive is read once, as it comes. A partition grows where what comes has no room.
+    The archive is read once, as a stream. Partitions grow as needed.
 
     Args:
-        archive: drypoint's own, or one that tar has made of a disk image and a directory ``inject/<partition number>``.
-        output: the file to make, which appears under its name when it is whole, compressed if its suffix says so; a
-            :class:`~drypoint.Destination` also says whether an existing file may be replaced, and asks for a block map. Or
-            what takes its bytes when it is whole, in order: until then it is in a file without a name (TMPDIR, or /var/tmp).
-        request: how the members go into the partitions.
-        name: how messages call the archive; default: its path.
-        verify: whether the file systems are checked in the end, and an engine's store is read back and checked.
-        processes: how many processes may share the work of *verify* on a large store. They are started as the standard
-            library's multiprocessing does, and run the caller's main module again: a script that asks for more than one must
-            guard its own work with ``__name__ == "__main__"``.
-        progress: is told how far it is.
+        archive: drypoint's own, or one that tar has made from a disk image and a directory ``inject/<partition number>``.
+        output: the file to make, which appears when it is complete, compressed by its suffix; a
+            :class:`~drypoint.Destination` also says whether an existing file may be replaced, and can have a block map. Or a
+            writable object for the complete disk image: until then that is in an unnamed file (TMPDIR, or /var/tmp).
+        request: options for writing the members to the partitions.
+        name: the archive's name in messages; default: its path.
+        verify: whether the file systems are checked at the end, and an engine's store is read back and verified.
+        processes: how many processes may share the work of *verify* on a large store. They are started by the standard
+            library's multiprocessing, and run the caller's main module again: a script that uses more than one must guard its
+            own work with ``__name__ == "__main__"``.
+        progress: gets each step.
 
     Raises:
-        UsageError: the archive cannot be opened, or the output cannot be meant.
-        ContentError: the archive ends early, is damaged, or holds what cannot be injected.
-        DiskImageError: the disk image, a partition or a file system cannot take it.
-        StoreError: the store on the disk image cannot be merged with.
+        UsageError: the archive cannot be opened, or the output is malformed.
+        ContentError: the archive ends early, is damaged, or has members that cannot be injected.
+        DiskImageError: the disk image, a partition or a file system is damaged or unsuitable.
+        StoreError: the store on the disk image cannot be merged with the archive's.
         OutputError: *output* cannot be written.
-        VerificationError: the result does not read back as what it should be.
+        VerificationError: verification of the result failed.
         ToolError: libext2fs, e2fsck, resize2fs or mtools is missing; or one of the processes was killed.
     """
     with ExitStack() as stack:
@@ -125,7 +125,7 @@ class _Job(msgspec.Struct, frozen=True):
 
     @contextmanager
     def unpacked(self, chunks: Iterator[bytes], directory: Path, name: str) -> Iterator[tuple[EtchReader, OpenedImage]]:
-        """The archive, read as far as its disk image, and that in a file of ours in *directory*, called *name* by messages."""
+        """The archive, read up to its disk image, and that in an unnamed file in *directory*, with *name* for messages."""
         reader = EtchReader(chunks, self.name)
         with nameless_file(directory) as fd:
             with FileDevice(path_of(fd), writable=True, name=name) as device:
@@ -135,7 +135,7 @@ class _Job(msgspec.Struct, frozen=True):
                 yield reader, OpenedImage(device, ImageFormat.RAW, is_scratch=True)
 
     def run(self, reader: EtchReader, disk: GrowableDevice, scratch: Path) -> Injected:
-        """Put the archive's members into *disk*."""
+        """Write the archive's members to *disk*."""
         asked = self.request
         request = replace(
             asked,
@@ -163,7 +163,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _chunks(archive: Readable | Iterable[bytes]) -> Iterator[bytes]:
-    # Files are iterable too, by lines.
+    # Files are iterables of lines, too.
     read = getattr(archive, "read", None)
     if callable(read):
         while chunk := read(_CHUNK):
@@ -173,7 +173,7 @@ def _chunks(archive: Readable | Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _write_image(reader: EtchReader, disk: FileDevice, scratch: Path, progress: Progress) -> None:
-    """Write the disk image, unpacked, to the empty file *disk*."""
+    """Write the disk image, decompressed, to the empty file *disk*."""
     step = progress.begin("writing the disk image", reader.image_size)
 
     def told() -> Iterator[bytes]:
@@ -209,7 +209,7 @@ def _write_image(reader: EtchReader, disk: FileDevice, scratch: Path, progress: 
 
 
 def _unzip(chunks: Iterator[bytes], disk: FileDevice, scratch: Path, name: str, progress: Progress) -> None:
-    """A zip archive, *name* in messages, has its directory at its end: it has to be there as a whole."""
+    """Unpack a zip archive, *name* in messages, from a temporary file, because its directory is at its end."""
     with nameless_file(scratch) as fd:
         write_sparse(chunks, fd)
         with opened_image(path_of(fd), directory=scratch, name=name, progress=progress) as opened:

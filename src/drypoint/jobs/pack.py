@@ -1,4 +1,4 @@
-"""The use case pack: an .etch archive of a base and what a preload would put into it, made while all of it streams by."""
+"""The job pack: an .etch archive of a base and the files that a preload would write to it, as a stream."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _CHUNK = 1 << 20
 
 
 class Packed(msgspec.Struct, frozen=True):
-    """What an archive holds.
+    """The content of an archive.
 
     Attributes:
-        manifest: what it says of itself.
-        images: those that were asked for.
-        store: what was planned for the engine's store.
+        manifest: its manifest.
+        images: the requested images.
+        store: the plan for the engine's store.
         store_known: whether the base's store was known; if not, every layer is in the archive.
         archive_bytes: its length.
     """
@@ -57,26 +57,26 @@ def pack(
     unseen: bool = False,
     progress: Progress = SILENT,
 ) -> Packed:
-    """Write an .etch archive: *base*, and what :func:`~drypoint.preload` would write to it. No file is made on the way.
+    """Write an .etch archive: *base*, and the files that :func:`~drypoint.preload` would write to it. No temporary files.
 
-    The manifest leaves before the first layer is fetched, then comes the base, then each layer as it is fetched, inflated and
-    checked. Layers whose digests are wrong are an error when they end: what left until then is not an archive, since its end is
-    missing, and :func:`~drypoint.inject` refuses it.
+    The manifest is written before the first layer is fetched, then the base, then each layer as it is fetched, inflated and
+    checked. A wrong digest is an error at the end of the layer: what was written until then is an incomplete archive, which
+    :func:`~drypoint.inject` refuses.
 
-    A plain disk image that is a file is looked into, and what it holds is shared. One that is compressed or a stream is passed
-    on as it is; what it holds has to be known from *base_manifest*, or is taken for unknown with *unseen*.
+    A plain disk image that is a file is read first, and its layers are shared. One that is compressed or a stream is passed on
+    unchanged; its store must be known from *base_manifest*, or counts as unknown with *unseen*.
 
     Args:
         base: a disk image: a file, plain or compressed, or a stream.
-        write: takes the next bytes, and has done with them when it returns; as long as it takes, nothing goes on.
-        request: what goes into the archive; its *required_images* is not used.
-        base_manifest: what :func:`~drypoint.base_manifest` has said of the base when it was built.
-        unseen: the base may hold a store that nobody knows: all layers go into the archive, and its names are merged
-            when it is injected. What the base has of the same layers stays as orphans, which balenaEngine removes at start.
+        write: takes the next bytes, and is done with them when it returns; the job waits for it.
+        request: the content of the archive; its *required_images* is not used.
+        base_manifest: the result of :func:`~drypoint.base_manifest` for the base.
+        unseen: the base may hold an unknown store: all layers go into the archive, and its names are merged by inject. Old
+            copies of the same layers stay as orphans, which balenaEngine removes at start.
 
     Raises:
-        UsageError: the base cannot be looked into, and neither *base_manifest* nor *unseen* says what to do then.
-        DrypointError: as :func:`~drypoint.preload`; and whatever *write* raises.
+        UsageError: the base cannot be read first, and neither *base_manifest* nor *unseen* is given.
+        DrypointError: as :func:`~drypoint.preload`; exceptions of *write* too.
     """
     if request.target.container is not None:
         raise UsageError(
@@ -152,7 +152,7 @@ def _write_store(writer: EtchWriter, prepared: Prepared, directory: bytes, fetch
         with fetcher.next_layer() as reader:
             yield reader
 
-    # What the plan removes is in the manifest, since it is done before any space is made.
+    # Removals are in the manifest, because inject does them before it makes space.
     prepared.store.write(sink, open_layer)
     for file, exists in prepared.files:
         put_file(sink, file, prepared.timestamp, exists=exists)
@@ -175,6 +175,6 @@ def _content(device: FileDevice) -> Iterator[bytes]:
 
 
 def _member_name(name: str) -> bytes:
-    """What the disk image is called in the archive: its own name, but for those that mean something there."""
+    """The disk image's name in the archive: its own, unless that has a meaning there."""
     encoded = os.fsencode(name)
     return os.fsencode(DEFAULT_NAME) if encoded in (MANIFEST, INJECT, b"", b".", b"..") else encoded

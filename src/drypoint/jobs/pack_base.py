@@ -1,4 +1,4 @@
-"""Opening the base of an archive: a file that can be read first, or what is passed on unread."""
+"""Opening the base of an archive: a file that can be read first, or one that is passed on unread."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ def _opened(
         return
     path = Path(base)
     with FileDevice(path) as device:
-        # That a killed run left it half changed, the job itself says.
+        # The job itself refuses one that a killed run left half changed.
         device.lock(exclusive=False)
         if format_of_content(device) is not ImageFormat.RAW:
             yield path, None
             return
-        # The job itself says that it does so.
+        # Without a note, because the job itself has it.
         pad_missing_tail(device)
         yield path, device
 

@@ -1,4 +1,4 @@
-"""What an archive will hold, from what is known of the base: everything before the first byte leaves."""
+"""The plan of an archive, from what is known of the base: everything before the first byte is written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .plan import gather, look_up
 from .request import PreloadRequest
 from .timestamps import newest_creation
 
-# For a store that nobody can measure before: what gzip layers come to, with all that rounding up takes.
+# For a store that cannot be measured first: the ratio of gzip layers, with rounding up to blocks.
 _RATIO = 3.2
 _BYTES_PER_INODE = 8 << 10
 _INODES_PER_LAYER = 16
@@ -30,12 +30,12 @@ _BLOCK = 4096
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """What goes into the data partition, and what is known of it.
+    """The content for the data partition, and the known facts about it.
 
     Attributes:
-        partition: its number, None if only the label is known.
-        files: with whether something is known to be at their paths.
-        known: whether the store as it is was known.
+        partition: its number; None if only the label is known.
+        files: each with whether its path is known to exist.
+        known: whether the base's store was known.
     """
 
     images: tuple[Image, ...]
@@ -78,10 +78,10 @@ def look_into(device: FileDevice, request: PreloadRequest, progress: Progress) -
 def without_looking(
     base: BaseStream, request: PreloadRequest, base_manifest: bytes | None, unseen: bool, progress: Progress
 ) -> Prepared:
-    """Plan for a base that cannot be read, from what its manifest says or else from nothing.
+    """Plan for a base that cannot be read, from its manifest if there is one.
 
     Raises:
-        UsageError: it is not said what to do, or what is wanted takes reading.
+        UsageError: there is neither a manifest nor *unseen*, or the request needs a base that can be read.
         DrypointError: as :func:`~drypoint.plan`.
     """
     if request.replaced is not None:
@@ -109,9 +109,9 @@ def without_looking(
             label = str(target.partition)
     else:
         raise UsageError(
-            f"{base.name} cannot be looked into while it streams by, so the images that it holds are not known. Either give "
+            f"{base.name} cannot be read while it streams by, so the images that it holds are not known. Either give "
             "--base-manifest FILE, which drypoint inspect --base-manifest FILE has written of the plain disk image: layers are "
-            "shared with it then. Or give --supervisor-image REF: the Supervisor is put in again, over the one that is there"
+            "shared with it then. Or give --supervisor-image REF: the Supervisor is preloaded again, over the existing one"
         )
     images, sources = look_up(request.images, request.platform, progress)
     refuse_deltas(images, present.contents)
@@ -136,10 +136,10 @@ def _rough_space(store: StorePlan, request: PreloadRequest) -> SpaceNeeded:
 
 
 def manifest_of(prepared: Prepared, base: BaseStream, request: PreloadRequest) -> Manifest:
-    """What the archive will say of itself.
+    """The manifest of the archive.
 
     Raises:
-        UsageError: it cannot say that.
+        UsageError: the partition's name is not valid in an archive.
     """
     store = prepared.store
     directory = prepared.label if prepared.partition is None else str(prepared.partition)

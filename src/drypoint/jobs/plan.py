@@ -1,4 +1,4 @@
-"""What a disk image holds, what is asked for, and what follows from both: everything before the first byte is written."""
+"""Planning a preload from the disk image and the request: everything before the first byte is written."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ from .timestamps import newest_creation
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a preload would do.
+    """The plan of a preload.
 
     Attributes:
-        images: what was asked for, resolved.
-        state: the store that the disk image holds already.
-        store: what is to be written to it.
-        files: those to be put beside the store that are not there already.
-        partition: the partition as it is.
-        sizes: what the layers to be written come to, by chain-id, and how that was found.
-        space: what the writing takes, in blocks and inodes; exact if all of *sizes* are.
-        free: what the file system has.
-        growth: how large partition and disk image become for that; None where it depends on what is removed before.
-        outer: the same of the partition that holds the disk image, if the target names a container; *partition* and *growth*
-            are those of the inner disk image then.
+        images: the requested images, resolved.
+        state: the existing store.
+        store: the plan for the store.
+        files: additional files to write, without those that exist already.
+        partition: the current partition.
+        sizes: sizes of the layers to write, by chain-id, with their source.
+        space: the needed space in blocks and inodes; exact if all of *sizes* are.
+        free: the free space of the file system.
+        growth: the new sizes of partition and disk image; None if they depend on what is removed first.
+        outer: the same for the partition that holds the disk image, if the target has a container; *partition* and *growth* are
+            then those of the inner disk image.
         block_size: bytes of a block.
-        filesystem_kind: what the partition has in common with those on which the same layers take the same blocks.
+        filesystem_kind: the kind of the file system: on two of one kind, the same layers take the same blocks.
     """
 
     images: tuple[Image, ...]
@@ -70,7 +70,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def is_exact(self) -> bool:
-        """Whether *space* is what will be taken, and no estimate."""
+        """Whether *space* is exact and not an estimate."""
         return all(size.is_exact for size in self.sizes.values())
 
     @property
@@ -80,12 +80,12 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Gathered(msgspec.Struct, frozen=True):
-    """All that is known before anything is written.
+    """Everything that is known before anything is written.
 
     Attributes:
-        volume: the file system that the store is in.
-        sources: who has the image of an id.
-        timestamp: seconds since the epoch, the time of all that drypoint makes itself.
+        volume: the file system of the store.
+        sources: the source of each image by its id.
+        timestamp: seconds since the epoch, the time of everything that drypoint makes itself.
     """
 
     plan: Plan
@@ -95,10 +95,10 @@ class Gathered(msgspec.Struct, frozen=True):
 
 
 def plan(base: Path | OpenedImage, request: PreloadRequest, *, fsck: bool = False, progress: Progress = SILENT) -> Plan:
-    """Say what :func:`~drypoint.preload` would do with the same arguments. Nothing is written, and no layer is fetched.
+    """Plan what :func:`~drypoint.preload` does with the same arguments. Nothing is written, and no layer is fetched.
 
     Raises:
-        DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
+        DrypointError: as :func:`~drypoint.preload`, as far as that is known without the layers.
     """
     with opened_base(base, None, progress) as opened:
         if not fsck or not find_volume(opened.device, request.target).needs_repair():
@@ -112,7 +112,7 @@ def plan(base: Path | OpenedImage, request: PreloadRequest, *, fsck: bool = Fals
 def opened_base(
     base: Path | OpenedImage, directory: Path | None, progress: Progress, *, in_place: bool = False
 ) -> Iterator[OpenedImage]:
-    """*base*, opened if it is not yet; a compressed one is unpacked into *directory*, see :func:`.opened_image`."""
+    """*base*, opened if needed; a compressed one is unpacked into *directory*, see :func:`.opened_image`."""
     if isinstance(base, OpenedImage):
         if in_place:
             claim_image(base.device, progress, in_place=True)
@@ -124,7 +124,7 @@ def opened_base(
 
 @contextmanager
 def _copy_of(opened: OpenedImage) -> Iterator[FileDevice]:
-    """A copy of the disk image that may be written to, and is gone afterwards."""
+    """A temporary writable copy of the disk image."""
     with nameless_file(scratch_directory()) as fd:
         try:
             copy_sparse(opened.device.fileno(), fd)
@@ -139,7 +139,7 @@ def _copy_of(opened: OpenedImage) -> Iterator[FileDevice]:
 
 
 def find_volume(device: Device, target: Target) -> PartitionVolume:
-    """The file system that *target* means in the disk image *device*.
+    """The file system of *target* in the disk image *device*.
 
     Raises:
         DiskImageError: there is no such file or partition, or it holds another file system.
@@ -148,13 +148,13 @@ def find_volume(device: Device, target: Target) -> PartitionVolume:
 
 
 def gather(device: Device, request: PreloadRequest, progress: Progress) -> Gathered:
-    """Read what the disk image *device* holds, look up the images, and plan.
+    """Read the disk image *device*, resolve the images, and plan.
 
     Raises:
-        DrypointError: as :func:`~drypoint.preload`, as far as it can be known without the layers.
+        DrypointError: as :func:`~drypoint.preload`, as far as that is known without the layers.
     """
     volume = find_volume(device, request.target)
-    # Before anything else: what is wrong with the base must not be found as a fault of ours, nor after minutes of fetching.
+    # First of all: a fault of the base must not look like one of drypoint, nor be found after minutes of fetching.
     volume.check_usable()
     disk, partition, geometry = volume.disk, volume.partition, volume.geometry
     reader = volume.reader()
@@ -183,7 +183,7 @@ def gather(device: Device, request: PreloadRequest, progress: Progress) -> Gathe
 def look_up(
     requests: Sequence[ImageRequest], platform: Platform, progress: Progress
 ) -> tuple[tuple[Image, ...], dict[Digest, ImageSource]]:
-    """The images in the order asked for, one that is asked for by several names once; and who has each.
+    """The images in the order of the request, each once even if it has several names; and the source of each.
 
     Raises:
         SourceError, ContentError: as :func:`.resolve_all`.
@@ -199,6 +199,6 @@ def look_up(
         found[replace(image, tags=request.tags)] = None
         sources.setdefault(image.image_id, request.source)
         if not runs(platform, image.config.platform):
-            # As the engine: an image without an index is taken, whatever it says it is for.
+            # As in the engine, an image without an index is taken whatever its platform.
             progress.note(f"warning: {request.reference} is for {image.config.platform}, but {platform} is wanted")
     return tuple(found), sources

@@ -1,4 +1,4 @@
-"""The use case: gather what is known, plan, then do it."""
+"""The job preload: read the disk image, resolve the images, plan, then write."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from .write import WrittenLayer, carry_out, fetching, to_be_noted
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What a preload did.
+    """The result of a preload.
 
     Attributes:
-        plan: what was planned.
-        layers: those that were written, in order.
-        fat_files: what was put into FAT partitions.
+        plan: the plan.
+        layers: the written layers, in order.
+        fat_files: the files written to FAT partitions.
         output: the finished disk image.
-        partition: the data partition as it is now.
+        partition: the data partition afterwards.
     """
 
     plan: Plan
@@ -63,40 +63,39 @@ def preload(
 ) -> Result:
     """Make *output*, a copy of the disk image *base* whose engine store also holds the images of *request*.
 
-    *base* is only read. *output* appears under its name when it is whole, and not at all when anything fails.
+    *base* is only read. *output* appears under its name when it is complete, and not at all if anything fails.
 
     Args:
-        base: a disk image with an MBR or a GPT, which may be compressed: a file or block device, or one that is opened already.
-        output: the file to make, compressed if its suffix says so; a :class:`~drypoint.Destination` also says whether an
-            existing file may be replaced, and asks for a block map. None changes *base* in place; it is restored when
-            anything fails.
-        request: what is wanted.
+        base: a disk image with an MBR or a GPT, which may be compressed: a file or block device, or an open one.
+        output: the file to make, compressed by its suffix; a :class:`~drypoint.Destination` also says whether an existing file
+            may be replaced, and can have a block map. None changes *base* in place; it is restored if anything fails.
+        request: the request.
         fsck: whether a data partition that was not unmounted cleanly or is damaged is repaired first with e2fsck -fp: automatic
             repairs only. Without it such a base is refused.
         verify: whether what was written is read back and checked before *output* appears.
-        processes: how many processes may share the work of *verify* on a large store. They are started as the standard
-            library's multiprocessing does, and run the caller's main module again: a script that asks for more than one must
-            guard its own work with ``__name__ == "__main__"``.
-        progress: is told how far it is.
+        processes: how many processes may share the work of *verify* on a large store. They are started by the standard
+            library's multiprocessing, and run the caller's main module again: a script that uses more than one must guard its
+            own work with ``__name__ == "__main__"``.
+        progress: gets each step.
 
     Raises:
-        SourceError, ContentError: an image cannot be had, or is not what it claims to be.
-        StoreError: the store on the disk image cannot take the images.
-        DiskImageError: the disk image, its table, the partition or its file system is not what is needed.
+        SourceError, ContentError: an image is not available, or is damaged or malformed.
+        StoreError: the images cannot be added to the store on the disk image.
+        DiskImageError: the disk image, its table, the partition or its file system is damaged or unsuitable.
         OutputError: *output* cannot be written.
-        VerificationError: what was written does not read back as what it should be.
+        VerificationError: verification of what was written failed.
         ToolError: libext2fs, e2fsck, resize2fs or mtools is missing; or one of the processes was killed.
         UsageError: the base cannot be changed in place.
     """
     destination = output if isinstance(output, Destination) else Destination(output)
     path = Path(base.device.name) if isinstance(base, OpenedImage) else base
     with ExitStack() as stack:
-        # The target's path is checked first, so that an OUT that exists is not reported after minutes of fetching.
+        # The output's path is checked first, so that an existing OUT is not reported after minutes of fetching.
         workspace = stack.enter_context(working_disk(path, destination, progress))
         in_place = destination.path is None
         opened = stack.enter_context(opened_base(base, workspace.scratch_dir, progress, in_place=in_place))
         repaired = _repaired(opened, request, workspace, progress) if fsck else None
-        # What is to be written is found out while the base is copied.
+        # The plan is made while the base is copied.
         copied = stack.enter_context(background(partial(_copied, workspace, opened, repaired), progress))
         gathered = gather(repaired or opened.device, request, progress)
         unchanged = gathered.plan.is_empty and not (
@@ -105,7 +104,7 @@ def preload(
         if request.images or not gathered.plan.is_empty:
             progress.note(summary(gathered.plan))
         with fetching(gathered, progress) as fetcher:
-            # While it still is, the first layers come in.
+            # The first layers are fetched while the base is still copied.
             copied()
             disk = repaired or workspace.start(opened, progress, unchanged=unchanged)
             volume = open_writable(
@@ -114,7 +113,7 @@ def preload(
                 workspace.scratch_dir,
                 progress,
                 now=max(gathered.timestamp, 1),
-                # Gathering has had e2fsck look at the base.
+                # e2fsck has checked the base while planning.
                 sound=verify,
                 over_data=opened.device.is_block_device,
             )
@@ -129,7 +128,7 @@ def preload(
             if request.shrink_to_fit:
                 volume.disk.shrink_outer()
         put_fat_files(PartitionedDisk(disk), request.fat_files, gathered.timestamp)
-        # Nothing writes to the disk image any more: it is compressed while it is read back.
+        # Nothing writes to the disk image any more, so it is compressed while it is read back.
         with background(partial(workspace.finish, gathered.timestamp), progress):
             if verify:
                 _verify(gathered, volume, request.required_images, processes, progress)

@@ -1,4 +1,4 @@
-"""What a preload is asked to do, as values."""
+"""The request for a preload as values."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ..volumes.fat_files import FatFile
 from ..volumes.target import Target
 
 FindReplaced: TypeAlias = Callable[[TreeReader], Sequence[Reference]]
-"""Tells from the partition's tree which images the ones to come replace; :func:`drypoint.previous_images` for one."""
+"""Finds the images to replace in the partition's tree, such as :func:`drypoint.previous_images`."""
 
 CheckImages: TypeAlias = Callable[[Sequence[Image]], None]
-"""Is given the images as they were found, before anything is fetched, and raises what is wrong with them."""
+"""Checks the resolved images before any layer is fetched, and raises an error to refuse them."""
 
 
 class ImageRequest(msgspec.Struct, frozen=True):
-    """An image that is wanted, and the source that has it.
+    """A requested image, and its source.
 
     Attributes:
-        tags: names that it gets besides, as by ``docker tag``; each has a tag and no digest.
+        tags: additional names, as by ``docker tag``; each has a tag and no digest.
     """
 
     reference: Reference
@@ -37,12 +37,12 @@ class ImageRequest(msgspec.Struct, frozen=True):
 
 
 class PreloadRequest(msgspec.Struct, frozen=True):
-    """What is wanted on a disk image: :func:`~drypoint.preload` writes it, :func:`~drypoint.plan` says what that takes,
-    :func:`~drypoint.pack` puts it into an archive.
+    """The request for :func:`~drypoint.preload`, which writes it to a disk image, :func:`~drypoint.plan`, which reports the
+    result, and :func:`~drypoint.pack`, which writes it to an archive.
 
     Attributes:
-        images: the images to preload, each with the source that has it.
-        platform: which image of a multi-platform image is taken.
+        images: the images to preload, each with its source.
+        platform: chooses the image of a multi-platform image.
         target: where the store is; default: ``docker/`` in the partition labelled resin-data.
         files: small files for the partition with the store, for example apps.json.
         container_files: small files for the partition that holds the target's container.
@@ -56,7 +56,7 @@ class PreloadRequest(msgspec.Struct, frozen=True):
         index: the sizes of layers that were written before; layers written now are added to it. With it the partition grows
             by the size needed instead of by an estimate, so the output's bytes depend on its content.
         check_images: may refuse the images when their configs are known, before a layer is fetched.
-        required_images: says which images the device will ask for; verification compares that with the store.
+        required_images: the images that the device will ask for; verification looks them up in the store.
 
     Raises:
         UsageError: there are *container_files*, but *target* has no container.

@@ -1,4 +1,4 @@
-"""What the wanted images are, asked of their sources, a few at once."""
+"""Resolving the requested images at their sources, several at once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _AT_ONCE = 4
 
 
 def resolve_all(requests: Sequence[ImageRequest], platform: Platform) -> list[Image]:
-    """The image of each of *requests*, in their order.
+    """The images of *requests*, in their order.
 
-    An interrupt or the first failure ends it within a second, however slow a registry is to answer about the other images.
+    An interrupt or the first failure ends it within a second, even if a registry is slow to answer for other images.
 
     Raises:
-        SourceError, ContentError: an image cannot be had, or is not what it claims to be.
+        SourceError, ContentError: an image is not available, or is damaged or malformed.
     """
 
     def resolve(request: ImageRequest) -> Image:

@@ -1,4 +1,4 @@
-"""The data root that a target means, refused where the engine would not read it."""
+"""The data root of a target, refused if the engine would not use it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..volumes.volume import PartitionVolume
 
 
 def usable_store(volume: PartitionVolume, target: Target, progress: Progress) -> StorePlace:
-    """Where the store of *target* is in *volume*; what is not known for certain is a note.
+    """The place of the store of *target* in *volume*; uncertainties become notes.
 
     Raises:
-        StoreError: the engine would not read what is put there, or not start on it.
+        StoreError: the engine would not use a store there, or not start with it.
         DiskImageError: the partition cannot be read.
     """
     place = find_store(volume, target.data_root)

@@ -1,4 +1,4 @@
-"""A plan in a line."""
+"""The one-line summary of a plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .plan import Plan
 
 
 def summary(plan: Plan) -> str:
-    """What is fetched, what space it takes and how that was found, and how far the partition grows."""
+    """The bytes to fetch, the space with its source, and the growth of the partition."""
     if plan.is_empty:
         return "nothing to do: the disk image holds all of it"
     layers = f"{len(plan.store.layers)} of {len(plan.store.layers) + len(plan.store.shared)} layers to fetch"

@@ -1,4 +1,4 @@
-"""The one time that everything drypoint makes itself carries."""
+"""The timestamp of everything that drypoint makes itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..oci import Image
 
 _CREATED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)")
 LATEST = (1 << 32) - 1
-"""The last second that the writer of ext4 takes."""
+"""The last second that the ext4 writer supports."""
 
 
 def source_date_epoch(environment: Mapping[str, str]) -> int | None:
@@ -29,12 +29,12 @@ def source_date_epoch(environment: Mapping[str, str]) -> int | None:
 
 
 def newest_creation(images: Iterable[Image]) -> int:
-    """Seconds since the epoch of the newest creation date in the images' configs; 0 when none has a usable one."""
+    """Seconds since the epoch of the newest creation date in the images' configs; 0 if none has a usable one."""
     return max((_seconds(image.config.created) for image in images), default=0)
 
 
 def _seconds(created: str | None) -> int:
-    """An RFC 3339 time as the image-spec has it, without its fraction; 0 for anything else."""
+    """The seconds of an RFC 3339 time, as in the image-spec, without its fraction; 0 for anything else."""
     match = _CREATED.fullmatch(created or "")
     if match is None:
         return 0

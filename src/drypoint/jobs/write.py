@@ -1,4 +1,4 @@
-"""Doing what is planned, on a partition that grows as needed."""
+"""Executing a plan on a partition that grows as needed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .plan import Gathered
 
 
 class WrittenLayer(msgspec.Struct, frozen=True):
-    """A layer that was written: its place in the store, and what it came to.
+    """A written layer: its place in the store, and its size.
 
     Attributes:
-        tar_bytes: length of its tar, uncompressed.
-        taken: blocks and inodes, those of its place in the store included; less what a damaged copy of it gave back.
+        tar_bytes: length of its uncompressed tar.
+        taken: blocks and inodes, including its records in the store, minus those that a removed damaged copy freed.
     """
 
     planned: PlannedLayer
@@ -36,17 +36,17 @@ class WrittenLayer(msgspec.Struct, frozen=True):
 
     @property
     def blocks(self) -> int:
-        """Blocks of the file system that it takes, directories that are not in ``diff/`` left out."""
+        """Its blocks in the file system, without directories outside ``diff/``."""
         return self.taken.blocks
 
     @property
     def inodes(self) -> int:
-        """Inodes that it takes."""
+        """Its inodes."""
         return self.taken.inodes
 
 
 def to_be_noted(store: StorePlan, written: Sequence[WrittenLayer], block_size: int) -> dict[Digest, SeenLayer]:
-    """What of *written*, layers of *store*, the next plan wants to know, by diff-id."""
+    """The sizes of *written*, layers of *store*, for the layer index, by diff-id."""
     records = store.space(block_size).layers
     return {
         layer.planned.layer.diff_id: content_of(records[layer.planned.chain_id], layer.taken, layer.tar_bytes)
@@ -57,7 +57,7 @@ def to_be_noted(store: StorePlan, written: Sequence[WrittenLayer], block_size: i
 
 @contextmanager
 def fetching(gathered: Gathered, progress: Progress) -> Iterator[LayerFetcher]:
-    """The layers that are planned, of which the first are on their way at once."""
+    """The planned layers; the first ones are fetched at once."""
     store = gathered.plan.store
     jobs = layer_jobs(store.layers, gathered.sources)
     step = progress.begin(f"fetching {counted(len(jobs), 'layer')}", store.fetch_bytes) if jobs else SILENT.begin("")
@@ -70,7 +70,7 @@ def fetching(gathered: Gathered, progress: Progress) -> Iterator[LayerFetcher]:
 def carry_out(
     gathered: Gathered, volume: WritableVolume, fetcher: LayerFetcher, additional_space: int
 ) -> tuple[WrittenLayer, ...]:
-    """Do what is planned. Where there is nothing to do, not one byte changes: opening a file system for writing marks it.
+    """Execute the plan. If there is nothing to do, no byte changes: opening a file system for writing would mark it.
 
     Raises:
         DrypointError: as :func:`~drypoint.preload`; the file system is then inconsistent.
@@ -78,7 +78,7 @@ def carry_out(
     plan = gathered.plan
     written: tuple[WrittenLayer, ...] = ()
     if plan.store.removal.paths:
-        # In a session of its own, so that the partition grows only by what is still missing.
+        # In a session of its own, so that the partition only grows by what is still missing.
         with volume.sink(max(gathered.timestamp, 1), grows=False) as sink:
             plan.store.remove(sink)
             sink.finish()
@@ -86,7 +86,7 @@ def carry_out(
         volume.make_space(plan.space)
         written = _write(gathered, volume, fetcher)
     if additional_space:
-        # The estimate may have fallen short of what was written.
+        # The estimate may have been too low.
         volume.make_space(spare_space(plan.block_size, additional_space))
     return written
 
