@@ -93,7 +93,7 @@ def _opened(
         return
     path = Path(base)
     with FileDevice(path) as device:
-        # The job itself refuses one that a killed run left half changed.
+        # The job itself reports one that a killed run left half changed.
         device.lock(exclusive=False)
         if format_of_content(device) is not ImageFormat.RAW:
             yield path, None

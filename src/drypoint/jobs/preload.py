@@ -69,7 +69,7 @@ def preload(
         base: a disk image with an MBR or a GPT, which may be compressed: a file or block device, or an open one.
         output: the file to make, compressed by its suffix; a :class:`~drypoint.Destination` also says whether an existing file
             may be replaced, and can have a block map. None changes *base* in place; it is restored if anything fails.
-        request: the request.
+        request: the images, and the options for writing them.
         fsck: whether a data partition that was not unmounted cleanly or is damaged is repaired first with e2fsck -fp: automatic
             repairs only. Without it such a base is refused.
         verify: whether what was written is read back and checked before *output* appears.

@@ -1,4 +1,4 @@
-"""Blocks for what is written: taken from long reserved runs, so that what comes one after the other lies so on disk."""
+"""Allocation of blocks from long reserved runs, so that consecutive data is contiguous on disk."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ _RESERVE_BYTES = 16 << 20
 
 
 class Shortage(msgspec.Struct, frozen=True):
-    """How many blocks and inodes more the file system must have free for the work to go on; either may be 0."""
+    """The blocks and inodes that the file system lacks to continue; either may be 0."""
 
     blocks: int
     inodes: int
 
 
 class BlockAllocator:
-    """Gives out runs of blocks. A part of the current run stays reserved until :meth:`release`.
+    """Allocates runs of blocks. A part of the current run stays reserved until :meth:`release`.
 
-    The search is first fit for a whole request; only when no run is long enough is a request cut to pieces.
+    The search is first fit for a whole request; a request is only split if no run is long enough.
     """
 
     def __init__(self, filesystem: Ext4Filesystem) -> None:
         self._fs = filesystem
         self._reserve = max(1, _RESERVE_BYTES // filesystem.block_size)
         self.left = 0
-        """How many blocks of the current run are reserved and not yet taken."""
+        """The number of reserved blocks of the current run that are not taken yet."""
         self.free_blocks = 0
-        """Blocks that can still be taken, reserved ones included."""
+        """Blocks that can still be taken, including reserved ones."""
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the file system was closed and opened again."""
+        """Reset the state: the file system was closed and opened again."""
         self._start = self._fs.superblock.first_data_block
         self.left = 0
-        # The length of which no free run is known to exist; freeing blocks makes it unknown again.
+        # The length for which there is known to be no free run; freeing blocks resets it.
         self._too_long = 1 << 62
         self.recount()
 
     def recount(self) -> None:
-        """The library has taken or freed blocks by itself."""
+        """Read the count of free blocks again: the library has taken or freed blocks itself."""
         self.free_blocks = self._fs.free_blocks + self.left
 
     def reserve(self, count: int) -> None:
-        """Have *count* blocks, more than are left, in one run if there is one: those that follow are for one file.
+        """Reserve *count* blocks, more than are left, in one run if there is one, for one file.
 
         Raises:
-            NoSpaceError: not one block is free.
+            NoSpaceError: no block is free.
         """
         wanted = max(count, self._reserve)
         end = self._start + self.left
@@ -64,12 +64,12 @@ class BlockAllocator:
         self._start, self.left = start, length
 
     def take(self, count: int, ahead: int = 0) -> tuple[int, int]:
-        """A run of at most *count* blocks: its first block and its length. Ask again for what is missing.
+        """A run of at most *count* blocks: its first block and its length. Call again for the rest.
 
-        *ahead* is how many blocks the same file may want, these included.
+        *ahead* is the number of blocks that the same file may need, including these.
 
         Raises:
-            NoSpaceError: not one block is free.
+            NoSpaceError: no block is free.
         """
         if not self.left:
             self.reserve(max(count, ahead))
@@ -81,23 +81,23 @@ class BlockAllocator:
         return start, got
 
     def release(self) -> None:
-        """Give back what is reserved and was not taken."""
+        """Give back reserved blocks that were not taken."""
         if self.left:
             self._fs.mark_blocks(self._start, self.left, used=False)
             self.left = 0
 
     def leave_one(self) -> None:
-        """The library is about to take a block by itself, :meth:`recount` follows: see that not all free ones are reserved."""
+        """Leave a free block unreserved: the library will take one itself, and :meth:`recount` follows."""
         if not self._fs.free_blocks:
             self.release()
 
     def freed(self) -> None:
-        """Blocks were freed behind the allocator's back."""
+        """Record that blocks were freed without the allocator."""
         self._too_long = 1 << 62
         self.recount()
 
     def _search(self, goal: int, count: int, wanted: int) -> tuple[int, int]:
-        """The first free run of at least *count* blocks from *goal* on, then from the beginning; else the first free run."""
+        """The first free run of at least *count* blocks from *goal* on, then from the start; else the first free run."""
         beginning = self._fs.superblock.first_data_block
         first_found: tuple[int, int] | None = None
         longest = 0

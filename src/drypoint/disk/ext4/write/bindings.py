@@ -1,7 +1,7 @@
 """libext2fs through cffi's ABI mode: no compiler, no headers, loaded on first use.
 
-``_libext2fs`` holds the declarations in the form that cffi's backend reads; ``scripts/libext2fs_declarations.py`` has them as C
-and makes it. Parsing the C at every start took longer than anything else here.
+``_libext2fs`` has the declarations in the format of cffi's backend; ``scripts/libext2fs_declarations.py`` makes it from C.
+Parsing the C at every start would take longer than everything else here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import msgspec
 
 from ....errors import FilesystemError, ToolError
 
-# Calls for every single entry. cffi gives up the interpreter lock for each call; while another thread runs Python code, getting
-# it back can take a thousand times longer than such a call. ctypes.PyDLL keeps it.
+# Calls for each entry. cffi releases the interpreter lock for each call; while another thread runs Python code, getting it back
+# can take a thousand times longer than such a call. ctypes.PyDLL keeps it.
 _SHORT_CALLS = {
     "ext2fs_new_inode": (
         ctypes.c_long, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint32)
@@ -43,7 +43,7 @@ EXT2_FLAG_DIRTY = 0x04
 EXT2_FLAG_64BITS = 0x20000
 EXT2_FLAG_FLUSH_NO_SYNC = 1
 
-# Codes of ext2_err.et: those that mark structures, and errors that callers tell apart.
+# Codes of ext2_err.et: those that mark structures, and errors that callers distinguish.
 EXT2_ET_BASE = 2133571328
 EXT2_ET_MAGIC_IO_CHANNEL = EXT2_ET_BASE + 5
 EXT2_ET_MAGIC_IO_MANAGER = EXT2_ET_BASE + 7
@@ -57,7 +57,7 @@ EXT2_ET_EA_NO_SPACE = EXT2_ET_BASE + 163
 class Library(msgspec.Struct, frozen=True):
     """The loaded libraries. ``ext2`` and ``ffi`` are cffi objects and stay inside this package.
 
-    ``short`` is libext2fs again, for the few calls that are too short to give up the interpreter lock.
+    ``short`` is libext2fs too, for the few calls that are too short to release the interpreter lock.
     """
 
     ffi: Any
@@ -66,7 +66,7 @@ class Library(msgspec.Struct, frozen=True):
     com_err: Any
 
     def check(self, code: int, doing: str) -> None:
-        """Turn the library's error code into an error that says what was being done.
+        """Raise an error for the library's error code; *doing* starts the message.
 
         Raises:
             FilesystemError: *code* is not 0.
@@ -75,7 +75,7 @@ class Library(msgspec.Struct, frozen=True):
             raise FilesystemError(f"{doing}: {self.message(code)}")
 
     def message(self, code: int) -> str:
-        """The library's own words for *code*."""
+        """The library's message for *code*."""
         return bytes(self.ffi.string(self.com_err.error_message(code))).decode("utf-8", "replace")
 
 
@@ -84,7 +84,7 @@ def library() -> Library:
     """Load libext2fs and libcom_err, once.
 
     Raises:
-        ToolError: a library is missing, or this machine stores numbers big end first.
+        ToolError: a library is missing, or this machine is big-endian.
     """
     if sys.byteorder != "little":
         raise ToolError("writing ext4 needs a little-endian machine, and this one is big-endian")

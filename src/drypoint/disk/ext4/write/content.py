@@ -1,4 +1,4 @@
-"""File data straight to the image: small files gather into long writes, large ones go through without a copy."""
+"""Writing file data directly to the image: small files are collected into long writes, large ones are not copied."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from .allocation import BlockAllocator
 from .filesystem import Ext4Filesystem
 from .mapping import Extent
 
-# As much as a processor's cache holds: more would have to be fetched from memory again when the kernel copies it.
+# Fits a processor's cache: more would be fetched from memory again when the kernel copies it.
 BUFFER_BYTES = 512 << 10
 _DIRECT_BYTES = 256 << 10
 HOLE_BYTES = 64 << 10
-"""A hole is left for each aligned stretch of this many bytes that is all zero."""
+"""Each aligned range of so many bytes that is all zeros becomes a hole."""
 _ZEROS = bytes(HOLE_BYTES)
 
 
 class RunWriter:
-    """Gathers whole blocks that lie one after the other on disk, and writes them with one call.
+    """Collects whole blocks that are consecutive on disk, and writes them with one call.
 
-    No block is put twice before :meth:`flush`: what comes later may reach the disk first.
+    No block may be put twice before :meth:`flush`, because the later one may reach the disk first.
     """
 
     def __init__(self, filesystem: Ext4Filesystem) -> None:
@@ -54,14 +54,14 @@ class RunWriter:
         self._used = end + padding
 
     def flush(self) -> None:
-        """Write what is gathered."""
+        """Write what is collected."""
         if self._used:
             self._fs.write_blocks(self._first, [self._buffer[: self._used]])
             self._used = 0
 
 
 class ContentWriter:
-    """Puts content into blocks."""
+    """Writes content to blocks."""
 
     def __init__(self, filesystem: Ext4Filesystem, allocator: BlockAllocator, writer: RunWriter) -> None:
         self._block_size = filesystem.block_size
@@ -70,7 +70,7 @@ class ContentWriter:
         self._pending = memoryview(bytearray(HOLE_BYTES))
 
     def store(self, path: bytes, size: int, content: Iterable[bytes | memoryview]) -> list[Extent]:
-        """Write *content*, which is exactly *size* bytes long; where the holes are depends on the bytes alone.
+        """Write *content*, which must be exactly *size* bytes long; the holes depend on the bytes alone.
 
         Raises:
             FilesystemError: *content* is shorter or longer; the message names *path*.
@@ -88,7 +88,7 @@ class ContentWriter:
             if total > size:
                 raise FilesystemError(f"{path!r}: its content is longer than its size of {size} bytes")
             if len(view) == size:
-                # Nearly all contents come in one piece, and most are too short for a hole.
+                # Nearly all contents are in one piece, and most are too short for a hole.
                 if size < HOLE_BYTES:
                     self.place(0, view, extents, blocks)
                 else:
@@ -96,7 +96,7 @@ class ContentWriter:
                 continue
             while view:
                 if not filled and len(view) >= HOLE_BYTES:
-                    # What comes in long pieces needs no copy but at its ends.
+                    # Long pieces only need a copy at their ends.
                     whole = len(view) - len(view) % HOLE_BYTES
                     self._store_segments(position, view[:whole], extents, blocks)
                     position += whole
@@ -117,9 +117,9 @@ class ContentWriter:
         return extents
 
     def place(self, logical: int, view: memoryview, extents: list[Extent], blocks: int) -> None:
-        """Give *view* blocks from block *logical* of its file on, write it, and add where it lies to *extents*.
+        """Allocate blocks for *view* from block *logical* of its file on, write it, and add its extents to *extents*.
 
-        The file has *blocks* blocks in all: what is looked for depends on them, and not on how its data comes in parts.
+        The file has *blocks* blocks in all: the search depends on them, and not on the parts in which its data comes.
 
         Raises:
             NoSpaceError: no block is free.
@@ -142,7 +142,7 @@ class ContentWriter:
             logical += got
 
     def _store_end(self, position: int, view: memoryview, extents: list[Extent], blocks: int) -> None:
-        """Store what a file ends with: whole segments, and the piece after them, which is stored whatever it holds."""
+        """Store the end of a file: whole segments, and the piece after them, which is stored even if it is zeros."""
         whole = len(view) - len(view) % HOLE_BYTES
         if whole:
             self._store_segments(position, view[:whole], extents, blocks)
@@ -150,7 +150,7 @@ class ContentWriter:
             self.place((position + whole) // self._block_size, view[whole:], extents, blocks)
 
     def _store_segments(self, position: int, view: memoryview, extents: list[Extent], blocks: int) -> None:
-        """Store whole segments of HOLE_BYTES, leaving out those that are all zero."""
+        """Store whole segments of HOLE_BYTES, except those that are all zeros."""
         first = 0
         for offset in range(0, len(view), HOLE_BYTES):
             if view[offset] or view[offset + HOLE_BYTES - 1] or view[offset + HOLE_BYTES // 2]:

@@ -1,4 +1,4 @@
-"""Directories as blocks: reading the entries of existing ones, laying out whole new ones.
+"""Directory blocks: parsing existing ones, and laying out whole new directories.
 
 Format: the kernel's Documentation/filesystems/ext4/directory.rst ("Linear (Classic) Directories"); the indexed form is in
 :mod:`drypoint.disk.ext4.write.htree`.
@@ -28,7 +28,7 @@ TAIL_SIZE = 12
 LONGEST_ENTRY = 264
 
 _HEAD = struct.Struct("<IHBB")
-# An entry with its name and the zeros up to a multiple of 4, by a quarter of its length.
+# An entry with its name, padded with zeros to a multiple of 4; the index is a quarter of its length.
 _ENTRIES = tuple(struct.Struct(f"<IHBB{max(0, 4 * quarter - 8)}s") for quarter in range(LONGEST_ENTRY // 4 + 1))
 _TAIL = struct.Struct("<IHBBI")
 _TAIL_TYPE = 0xDE
@@ -38,12 +38,12 @@ NamedInode = tuple[bytes, int, int]
 
 
 def entry_size(name: bytes) -> int:
-    """Bytes that an entry called *name* takes."""
+    """Bytes of an entry *name*."""
     return len(name) + 11 & ~3
 
 
 def parse_block(block: bytes, where: str) -> list[NamedInode]:
-    """The entries in use in one directory block, ``.`` and ``..`` included; an index block gives none.
+    """The used entries of one directory block, including ``.`` and ``..``; empty for an index block.
 
     Raises:
         FilesystemError: an entry leaves the block or its record.
@@ -65,9 +65,9 @@ def parse_block(block: bytes, where: str) -> list[NamedInode]:
 
 
 class BlockPacker:
-    """Packs entries into one directory block after the other.
+    """Packs entries into directory blocks, one after the other.
 
-    Blocks come without their checksum, which :func:`seal` adds.
+    Blocks have no checksum yet, which :func:`seal` adds.
     """
 
     def __init__(self, room: int, *, filetype: bool) -> None:
@@ -78,7 +78,7 @@ class BlockPacker:
         self._last = b""
 
     def put(self, entry: NamedInode) -> bytes | None:
-        """Add *entry*. When the block at hand has no room left, that block is given, and *entry* starts the next."""
+        """Add *entry*. If it does not fit into the current block, that is returned, and *entry* starts the next one."""
         name, ino, file_type = entry
         size = len(name) + 11 & ~3
         full = self.take() if self._used + size > self._room else None
@@ -89,7 +89,7 @@ class BlockPacker:
         return full
 
     def take(self) -> bytes:
-        """The block at hand, its last entry stretched to the end; the packer is empty afterwards."""
+        """The current block, with its last entry extended to the end; the packer is empty afterwards."""
         length = self._room - self._used + len(self._last)
         self._parts += (self._last[:4], length.to_bytes(2, "little"), self._last[6:].ljust(length - 6, b"\0"))
         block = b"".join(self._parts)
@@ -115,7 +115,7 @@ def leaf_room(filesystem: Ext4Filesystem) -> int:
 
 
 def seal(filesystem: Ext4Filesystem, seed: int, block: bytes) -> bytes:
-    """Add to a block of entries the checksum that continues from the inode's *seed*, where the file system has them."""
+    """Add the checksum, which starts from the inode's *seed*, to a block of entries, if the file system has checksums."""
     if not filesystem.superblock.metadata_csum:
         return block
     return block + _TAIL.pack(0, TAIL_SIZE, 0, _TAIL_TYPE, crc32c(seed, block))

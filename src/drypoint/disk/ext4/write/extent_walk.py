@@ -17,9 +17,9 @@ _FLAG_SECOND_VISIT = 0x0004
 
 
 class TreeRun(NamedTuple):
-    """*length* blocks from *physical* on that belong to a tree: data from block *logical* of the file on, or a node.
+    """*length* blocks of a tree from *physical* on: data from block *logical* of the file on, or a node.
 
-    Data that is not *written* has blocks, yet reads as zeros.
+    Data that is not *written* has blocks, but reads as zeros.
     """
 
     logical: int
@@ -30,7 +30,7 @@ class TreeRun(NamedTuple):
 
 
 def walk_extents(filesystem: Ext4Filesystem, ino: int, raw: bytes) -> Iterator[TreeRun]:
-    """Every run of inode *ino*, whose bytes are *raw*, nodes before what they point to; the root lies in the inode.
+    """Every run of inode *ino*, whose bytes are *raw*, nodes before what they point to; the root is in the inode.
 
     Raises:
         FilesystemError: the tree is damaged.

@@ -1,8 +1,7 @@
-"""Another size for a file that exists, and blocks for its holes, while what it holds stays where it lies.
+"""Changing the size of an existing file, and giving blocks to its holes, without moving its data.
 
-The extent tree is made anew from the list of extents, as for a file that is written: no insertion can go wrong, and the same
-extents give the same tree. Up to the moment when the inode is written nothing points to what is new, so that running out of
-blocks leaves the file system as it was.
+The extent tree is built again from the list of extents, as for a new file: so there is no insertion, and equal extents give
+an equal tree. Until the inode is written nothing refers to the new blocks, so that running out of blocks changes nothing.
 """
 
 from __future__ import annotations
@@ -41,23 +40,23 @@ Range = tuple[int, int]
 def allocate_file(device: Device, path: bytes, ranges: Sequence[Range], size: int, *, now: int) -> None:
     """Make the file at *path* of the file system on *device* *size* bytes long, and give blocks to the holes in *ranges*.
 
-    What is new reads as zeros. A file never gets shorter. Blocks that were set aside and never written become written ones.
-    The file is as if modified at *now*, in seconds.
+    New bytes read as zeros. A file never gets shorter. Unwritten extents become written ones. The modification time becomes
+    *now*, in seconds.
 
     Args:
-        ranges: in order and apart; they are widened to whole blocks.
+        ranges: in order and disjoint; they are extended to whole blocks.
 
     Raises:
-        NoSpaceError: there are not so many free blocks; nothing is changed then.
-        FilesystemError: there is no such file, or it has an old map of blocks instead of extents.
+        NoSpaceError: there are not enough free blocks; then nothing is changed.
+        FilesystemError: there is no such file, or it has a block map instead of extents.
     """
     _change(device, path, ranges, lambda old: max(size, old), now)
 
 
 def truncate_file(device: Device, path: bytes, size: int, *, now: int) -> None:
-    """Cut the file at *path* of the file system on *device* down to *size* bytes; it never gets longer.
+    """Truncate the file at *path* of the file system on *device* to *size* bytes; it never gets longer.
 
-    What lies behind becomes free. The file is as if modified at *now*, in seconds.
+    Blocks after that become free. The modification time becomes *now*, in seconds.
 
     Raises:
         FilesystemError: as :func:`allocate_file`.
@@ -93,7 +92,7 @@ def _find(device: Device, path: bytes) -> tuple[int, Regular]:
 def _mapped_anew(
     filesystem: Ext4Filesystem, device: Device, ino: int, raw: bytes, ranges: Sequence[Range], size: int
 ) -> bytes:
-    """The inode of another size and with the blocks that *ranges* lack, not yet written."""
+    """The inode with the new size and the missing blocks of *ranges*, not written yet."""
     block_size = filesystem.block_size
     tree, nodes = _read_tree(walk_extents(filesystem, ino, raw), f"inode {ino} of {filesystem}")
     data, dropped = _cut(tree, -(-size // block_size)) if size < size_of(raw) else (tree, [])
@@ -104,10 +103,10 @@ def _mapped_anew(
     extents = sorted([Extent(run.logical, run.physical, run.length) for run in data] + added)
     mapping = map_blocks(filesystem, Owner(ino, generation_of(raw)), extents, allocator.take)
     allocator.release()
-    # After the new nodes have found their places: they are written at once, while the old tree is still in force.
+    # After the new nodes have their blocks: they are written at once, while the old tree is still valid.
     for run in (*nodes, *dropped):
         filesystem.mark_blocks(run.physical, run.length, used=False)
-    # i_blocks of a huge file counts blocks of the file system, that of all others units of 512 bytes.
+    # i_blocks of a huge file counts file-system blocks, that of all others units of 512 bytes.
     unit = 1 if flags_of(raw) & EXT4_HUGE_FILE_FL else block_size // 512
     gained = sum(extent.length for extent in added) + mapping.overhead
     lost = sum(run.length for run in (*nodes, *dropped))
@@ -117,7 +116,7 @@ def _mapped_anew(
 
 
 def _cut(tree: Sequence[TreeRun], blocks: int) -> tuple[list[TreeRun], list[TreeRun]]:
-    """What belongs to the first *blocks* blocks of the file, and what does not."""
+    """The runs of the first *blocks* blocks of the file, and the others."""
     kept: list[TreeRun] = []
     dropped: list[TreeRun] = []
     for run in tree:
@@ -144,7 +143,7 @@ def _read_tree(runs: Iterable[TreeRun], owner: str) -> tuple[list[TreeRun], list
 
 
 def _in_blocks(ranges: Sequence[Range], block_size: int) -> list[Range]:
-    """First block and count of each range, where two that share a block count it once."""
+    """First block and count of each range; a block that two ranges share counts once."""
     found: list[Range] = []
     for offset, length in ranges:
         first, end = offset // block_size, -(-(offset + length) // block_size)
@@ -156,7 +155,7 @@ def _in_blocks(ranges: Sequence[Range], block_size: int) -> list[Range]:
 
 
 def _gaps(data: Sequence[TreeRun], wanted: Sequence[Range]) -> list[Range]:
-    """First block and count of what is *wanted* and has no block."""
+    """First block and count of the *wanted* ranges that have no blocks."""
     gaps: list[Range] = []
     index = 0
     for first, count in wanted:
@@ -188,7 +187,7 @@ def _take(allocator: BlockAllocator, gaps: Sequence[Range]) -> list[Extent]:
 
 
 def _stale(data: Sequence[TreeRun], added: Sequence[Extent], size: int, block_size: int) -> Iterator[Range]:
-    """Offset and length on the device of what has to become zeros: new blocks, unwritten ones, and what lies behind the end."""
+    """Offset and length on the device of what must become zeros: new and unwritten blocks, and bytes after the end."""
     for extent in added:
         yield extent.physical * block_size, extent.length * block_size
     for run in data:

@@ -1,8 +1,8 @@
-"""libext2fs on a file: its reads and writes are finished where the system call did only part of them.
+"""libext2fs on a file: completing reads and writes that the system call only did in part.
 
-The library writes once more when a call was interrupted (EINTR) or wrote too little, and then gives up. Its channel has
-functions for that case (read_error and write_error in lib/ext2fs/ext2_io.h, called by unix_io.c), which do the rest here. It
-writes single words of the superblock without them; so it has to write the whole superblock.
+If a call was interrupted (EINTR) or wrote too little, the library writes once more and then gives up. Its channel has functions
+for that case (read_error and write_error in lib/ext2fs/ext2_io.h, called by unix_io.c), which do the rest here. For single
+words of the superblock it does not call them; so it must write the whole superblock.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from .bindings import Library
 
 
 class FileIo:
-    """Attached to the channel of an open file system, it must live until the library has closed that.
+    """Handlers on the channel of an open file system; it must live until the library has closed that.
 
     Args:
         channel: the library's, from its I/O manager for files.
         fd: the same file, open for reading and writing.
-        offset: where the file system begins in it, in bytes.
-        name: how messages call it.
+        offset: the start of the file system in it, in bytes.
+        name: for messages.
     """
 
     def __init__(self, library: Library, channel: Any, fd: int, offset: int, name: str) -> None:
@@ -31,7 +31,7 @@ class FileIo:
         self._offset = offset
         self._name = name
         self.failure: BaseException | None = None
-        """What reading or writing raised first, and nobody has taken yet."""
+        """The first exception of reading or writing that was not raised yet."""
         fields = dict(ffi.typeof("struct struct_io_channel").fields)
         self._callbacks = [
             ffi.callback(fields[name].type, function, error=1, onerror=self._failed)
@@ -43,7 +43,7 @@ class FileIo:
         channel.manager = self._manager
 
     def raise_failure(self) -> None:
-        """Raise what reading or writing raised, once."""
+        """Raise the exception of reading or writing, once."""
         failure, self.failure = self.failure, None
         if failure is not None:
             raise failure
@@ -66,7 +66,7 @@ class FileIo:
 
     def _write(self, channel: Any, block: int, count: int, data: Any, size: int, actual: int, error: int) -> int:
         if size != _length(channel, count):
-            # What is left of a write of unaligned memory, which happens with O_DIRECT only.
+            # The rest of a write of unaligned memory, which only happens with O_DIRECT.
             return error
         try:
             write_all(self._fd, self._ffi.buffer(data, size), self._offset + block * int(channel.block_size))
@@ -81,5 +81,5 @@ class FileIo:
 
 
 def _length(channel: Any, count: int) -> int:
-    """A count of blocks, or, below zero, of bytes."""
+    """The length in bytes of a count of blocks, or, if negative, of bytes."""
     return -count if count < 0 else count * int(channel.block_size)

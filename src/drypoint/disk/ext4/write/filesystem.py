@@ -1,10 +1,10 @@
-"""An ext4 file system opened for writing: inodes, bitmaps and checksums through libext2fs, data beside it.
+"""An ext4 file system open for writing: inodes, bitmaps and checksums through libext2fs, data without it.
 
-The library's own block cache is switched off, because file data and directories are written straight to the image: a block
-that the library still held dirty could otherwise overwrite data that later took its place.
+The library's block cache is off, because file data and directories are written directly to the image: a dirty block in the
+library's cache could otherwise overwrite data that later took its place.
 
-A device that lies in one piece of a file is opened by the library itself, as that part of the file. One that does not is read
-and written through :class:`~drypoint.disk.ext4.write.io_manager.DeviceIo`, at a call into Python for each run of blocks.
+A device that is contiguous in a file is opened by the library itself, as a part of that file. Any other is read and written
+through :class:`~drypoint.disk.ext4.write.io_manager.DeviceIo`, with a call into Python for each run of blocks.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _MAX_RANGE = 1 << 30
 class Ext4Filesystem:
     """An ext2, ext3 or ext4 file system on *device*, open for reading and writing from construction to close or abort.
 
-    *now* (seconds since the epoch, at least 1) stands for the present wherever the format wants it, so that equal work gives
-    equal bytes. Not safe for use from two threads at once.
+    *now* (seconds since the epoch, at least 1) is the current time wherever the format has it, so that equal work gives equal
+    bytes. Not thread-safe.
 
     Raises:
         FilesystemError: see :func:`~drypoint.disk.ext4.write.superblock.read_superblock`; or the library finds it damaged.
@@ -64,7 +64,7 @@ class Ext4Filesystem:
     # Opening and closing
 
     def open(self, device: Device) -> None:
-        """Open it again after :meth:`close`: it may have grown, or moved, meanwhile."""
+        """Open it again after :meth:`close`; it may have grown or moved meanwhile."""
         if self._fs is not None:
             raise ValueError("the file system is open already")
         self._device = device
@@ -81,7 +81,7 @@ class Ext4Filesystem:
                 path, offset = self._location
                 self._fd = self._open_file(path)
                 options = b"offset=%d&cache=off" % offset
-                # By its descriptor: the library would read options behind a question mark in a name.
+                # By its descriptor: the library would take what follows a question mark in a name for options.
                 name = b"/proc/self/fd/%d" % self._fd
                 self._fs = self._open_library(name, options, self._ext2.unix_io_manager)
             self.inode_numbers = InodeNumbers(self._library, self._fs, superblock, str(self))
@@ -131,7 +131,7 @@ class Ext4Filesystem:
         if code:
             self._ext2.ext2fs_free(fs)
         try:
-            # Also what the library took no notice of: that it comes to light at the end at the latest.
+            # Also errors that the library ignored: they are raised at the end at the latest.
             self.check(code, f"cannot write the bitmaps and descriptors of {self}")
             if self._io is not None:
                 self._io.raise_failure()
@@ -139,7 +139,7 @@ class Ext4Filesystem:
             self._forget()
 
     def abort(self) -> None:
-        """Close without writing what is pending. What was written before stays, so the file system is inconsistent."""
+        """Close without writing what is pending. Earlier writes stay, so the file system is inconsistent."""
         if self._fs is not None:
             fs, self._fs = self._fs, None
             self._ext2.ext2fs_free(fs)
@@ -155,11 +155,11 @@ class Ext4Filesystem:
         return self._device.name
 
     def check(self, code: int, doing: str) -> None:
-        """Turn an error code of the library, or what the device raised behind it, into an error.
+        """Raise an error for an error code of the library, or the device's exception that caused it.
 
         Raises:
-            FilesystemError: *code* is not 0; the message begins with *doing*.
-            DiskImageError: and the device is to blame.
+            FilesystemError: *code* is not 0; the message starts with *doing*.
+            DiskImageError: *code* is not 0 because of the device.
         """
         if code:
             if self._io is not None:
@@ -168,12 +168,12 @@ class Ext4Filesystem:
 
     @property
     def library(self) -> Library:
-        """The library that it is open in; for this package only."""
+        """The library; for this package only."""
         return self._library
 
     @property
     def handle(self) -> Any:
-        """The library's handle, with nothing pending that it does not know of; for this package only."""
+        """The library's handle, after pending inodes are written; for this package only."""
         self._flush_inodes()
         return self._fs
 
@@ -186,7 +186,7 @@ class Ext4Filesystem:
 
     @property
     def superblock(self) -> Superblock:
-        """The facts read when it was opened."""
+        """The superblock, as read when it was opened."""
         return self._superblock
 
     @property
@@ -196,12 +196,12 @@ class Ext4Filesystem:
 
     @property
     def now(self) -> int:
-        """The seconds since the epoch that stand for the present."""
+        """The current time for the format, in seconds since the epoch."""
         return self._now
 
     @property
     def block_size(self) -> int:
-        """Bytes a block."""
+        """Bytes of a block."""
         return self._superblock.block_size
 
     @property
@@ -216,24 +216,24 @@ class Ext4Filesystem:
 
     @property
     def free_blocks(self) -> int:
-        """Blocks in no use; those that are kept for root count as free."""
+        """Free blocks, including those reserved for root."""
         words = self._fs.super
         high = words[_SUPER_FREE_BLOCKS_HI] if self._superblock.wide else 0
         return int(high << 32 | words[_SUPER_FREE_BLOCKS])
 
     @property
     def free_inodes(self) -> int:
-        """Inodes in no use."""
+        """Free inodes."""
         return self.inode_numbers.free
 
     # Checksums
 
     def inode_checksum_seed(self, ino: int, generation: int = 0) -> int:
-        """Where the checksums of the blocks that belong to an inode start from."""
+        """The seed of the checksums of an inode's blocks."""
         return inode_seed(self._checksum_seed, ino, generation)
 
     def dirhash(self, names: list[bytes]) -> Iterator[tuple[int, int, bytes]]:
-        """Major hash, minor hash and name of each of *names*, as directory indexes of this file system use them."""
+        """Major hash, minor hash and name of each of *names*, for directory indexes of this file system."""
         superblock = self._superblock
         assert superblock.hash_version is not None
         major, minor = ctypes.c_uint32(), ctypes.c_uint32()
@@ -261,9 +261,9 @@ class Ext4Filesystem:
         return bytes(buffer)
 
     def write_inode(self, ino: int, raw: bytes) -> None:
-        """Write the whole inode *raw*; its checksum is set on the way.
+        """Write the whole inode *raw*, with its checksum.
 
-        What goes wrong may come to light only when the next inode is written or read, or the file system closed.
+        An error may only be raised when the next inode is written or read, or the file system is closed.
         """
         if self._superblock.metadata_csum:
             raw = without_checksum(raw)
@@ -272,7 +272,7 @@ class Ext4Filesystem:
             self.check(code, f"cannot write inode {ino} of {self}")
 
     def write_new_inode(self, ino: int, inode: NewInode) -> None:
-        """Write an inode whose number :attr:`inode_numbers` gave."""
+        """Write an inode with a number from :attr:`inode_numbers`."""
         raw = encode_inode(self._shape, inode, self._now)
         code = self._inode_table.put(ino, raw, high=self._high_checksums)
         if code:
@@ -281,7 +281,7 @@ class Ext4Filesystem:
     # Blocks
 
     def find_free_run(self, goal: int, longest: int) -> tuple[int, int] | None:
-        """First free block from *goal* on, and how many are free from it on, at most *longest*. None: none up to the end."""
+        """The first free block from *goal* on, and the length of its free run, at most *longest*; None if there is none."""
         last = self.blocks_count - 1
         found = self._ffi.new("uint64_t *")
         code = self._ext2.ext2fs_find_first_zero_generic_bmap(self._fs.block_map, goal, last, found)
@@ -297,7 +297,7 @@ class Ext4Filesystem:
         return start, int(found[0]) - start
 
     def mark_blocks(self, start: int, count: int, *, used: bool) -> None:
-        """Mark a run of blocks as used or free, in the bitmap and in all counts."""
+        """Mark a run of blocks as used or free, in the bitmap and all counts."""
         while count:
             part = min(count, _MAX_RANGE)
             self._ext2.ext2fs_block_alloc_stats_range(self._fs, start, part, 1 if used else -1)
@@ -305,11 +305,11 @@ class Ext4Filesystem:
             count -= part
 
     def has_blocks(self, raw: bytes) -> bool:
-        """Whether i_block of the inode *raw* says where blocks lie, and is not a device number or short link."""
+        """Whether i_block of the inode *raw* is a block map, and not a device number or short link."""
         return bool(self._ext2.ext2fs_inode_has_valid_blocks2(self._fs, self._ffi.from_buffer(raw)))
 
     def punch(self, ino: int, raw: bytes) -> bytes:
-        """Free all data blocks of inode *ino*, whose bytes are *raw*; returns the inode as it is afterwards.
+        """Free all data blocks of inode *ino*, whose bytes are *raw*; returns the inode afterwards.
 
         Raises:
             FilesystemError: its block map is damaged.
@@ -322,7 +322,7 @@ class Ext4Filesystem:
         return bytes(buffer)
 
     def free_xattr_block(self, ino: int, raw: bytes) -> bytes:
-        """Give up the share of inode *ino* in a block of xattrs; returns the inode without it, not yet written.
+        """Drop the reference of inode *ino* to its xattr block; returns the inode without it, not written yet.
 
         Raises:
             FilesystemError: the block cannot be read.
@@ -333,7 +333,7 @@ class Ext4Filesystem:
         return bytes(buffer)
 
     def write_blocks(self, start: int, parts: list[bytes | bytearray | memoryview]) -> None:
-        """Put *parts*, one after the other, at block *start*, straight into the image.
+        """Write *parts*, one after the other, at block *start*, directly to the image.
 
         Raises:
             DiskImageError: the image file cannot be written.
@@ -358,7 +358,7 @@ class Ext4Filesystem:
         Raises:
             FilesystemError: the directory is damaged.
         """
-        # The checksums of its blocks depend on the inode, which the library reads for itself.
+        # The checksums of its blocks depend on the inode, which the library reads itself.
         self._flush_inodes()
         inode = self._ffi.from_buffer(bytearray(raw))
         physical = self._ffi.new("blk64_t *")
@@ -372,14 +372,14 @@ class Ext4Filesystem:
             self.check(code, f"cannot read block {logical} of directory inode {ino} of {self}")
             yield bytes(block)
 
-    # Features that come with what is written
+    # Features for what is written
 
     def note_xattrs(self) -> None:
-        """An inode has extended attributes: the superblock has to say so."""
+        """Set the feature for extended attributes."""
         self._set_feature(_SUPER_FEATURE_COMPAT, COMPAT_EXT_ATTR)
 
     def note_large_file(self) -> None:
-        """A file of 2 GiB or more is there: the superblock has to say so."""
+        """Set the feature for files of 2 GiB or more."""
         self._set_feature(_SUPER_FEATURE_RO_COMPAT, RO_COMPAT_LARGE_FILE)
 
     def _set_feature(self, word: int, bit: int) -> None:

@@ -1,4 +1,4 @@
-"""Directories with a hash index: a look-up among 100,000 names reads three blocks instead of thousands.
+"""Directories with a hash index: a lookup among 100,000 names reads three blocks instead of thousands.
 
 Format: the kernel's Documentation/filesystems/ext4/directory.rst ("Hash Tree Directories").
 """
@@ -34,7 +34,7 @@ def indexed_blocks(
     leaves = _leaves(filesystem, entries)
     node_room = _limit(filesystem, _NODE_OFFSET)
     root_room = _limit(filesystem, _ROOT_OFFSET)
-    # Levels of inner nodes below the root, counted from the leaves up; the number of nodes settles where leaves begin.
+    # Levels of inner nodes below the root, counted from the leaves up; the number of nodes determines the first leaf.
     levels: list[int] = []
     width = len(leaves)
     while width > root_room:
@@ -56,7 +56,7 @@ def indexed_blocks(
 
 
 def _leaves(filesystem: Ext4Filesystem, entries: list[NamedInode]) -> list[tuple[int, bytes]]:
-    """Unsealed leaf blocks with the hash that each starts at; the low bit tells that it continues the one before."""
+    """Leaf blocks without checksums, each with its first hash; the low bit means that it continues the previous leaf."""
     by_name = {name: (name, ino, file_type) for name, ino, file_type in entries}
     packer = BlockPacker(leaf_room(filesystem), filetype=filesystem.superblock.filetype)
     leaves: list[tuple[int, bytes]] = []
@@ -90,7 +90,7 @@ def _node_head(filesystem: Ext4Filesystem) -> bytes:
 
 
 def _index_block(filesystem: Ext4Filesystem, seed: int, head: bytes, entries: list[tuple[int, int]]) -> bytes:
-    """One index block. The first entry's hash is never looked at: limit and count stand in its place."""
+    """One index block. The first entry has limit and count in place of its hash, which is never used."""
     limit = _limit(filesystem, len(head))
     first = struct.pack("<HHI", limit, len(entries), entries[0][1])
     block = head + first + b"".join(_ENTRY.pack(hash_, number) for hash_, number in entries[1:])

@@ -1,7 +1,7 @@
-"""Inodes as bytes: what a new inode says, and how an existing one is changed.
+"""Inodes as bytes: encoding new ones, and changing existing ones.
 
 Format: struct ext2_inode_large in e2fsprogs' ext2_fs.h; the kernel's Documentation/filesystems/ext4/inodes.rst. Checksums are
-not set here, but where the inode goes into its table.
+not set here, but when the inode is written to its table.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ _TIME_MAX_EXTRA = (1 << 34) - 1 + _TIME_MIN
 _BASE = struct.Struct("<HHIIIIIHHIII60sIIIIHHHHHH")
 # i_extra_isize i_checksum_hi i_ctime_extra i_mtime_extra i_atime_extra i_crtime i_crtime_extra i_version_hi i_projid
 _EXTRA = struct.Struct("<HHIIIIIII")
-# What _Frame's parts go around; the tail comes behind it.
+# The fields between _Frame's parts; the tail follows.
 _FRAMED = struct.Struct("<4sI20sI8s60s")
 _LINKS = struct.Struct("<H")
 _LINKS_OFFSET = 26
 _EXTRA_ISIZE_LOW = 128
 CHECKSUM_HALF = struct.Struct("<H")
 CHECKSUM_LOW, CHECKSUM_HIGH = 124, 130
-"""Where the two halves of an inode's checksum lie."""
+"""The offsets of the two halves of an inode's checksum."""
 
 
 class InodeShape(msgspec.Struct, frozen=True):
-    """How large inodes are, and how much of what follows the first 128 bytes is used by fields (0: nothing follows)."""
+    """The size of inodes, and the bytes of fields after the first 128 bytes (0 for none)."""
 
     size: int
     extra_isize: int
 
     @classmethod
     def of(cls, inode_size: int, want_extra_isize: int) -> InodeShape:
-        """The shape that the kernel gives a new inode of a file system with these superblock fields."""
+        """The shape of new inodes by the kernel, for these fields of the superblock."""
         room = inode_size - EXT2_GOOD_OLD_INODE_SIZE
         if not room:
             return cls(inode_size, 0)
@@ -65,7 +65,11 @@ class InodeShape(msgspec.Struct, frozen=True):
 
 
 class NewInode(msgspec.Struct, frozen=True, gc=False):
-    """What a new inode says. ``mode`` holds the file type too; ``sectors`` counts units of 512 bytes; ``block`` is i_block."""
+    """The fields of a new inode.
+
+    ``mode`` includes the file type; ``sectors`` counts units of 512 bytes;
+    ``block`` is i_block.
+    """
 
     mode: int
     uid: int
@@ -79,7 +83,7 @@ class NewInode(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Frame(NamedTuple):
-    """A new inode around what differs from file to file: the parts before, between and after size, blocks and i_block."""
+    """The common parts of new inodes: before, between and after size, blocks and i_block."""
 
     head: bytes
     times: bytes
@@ -90,7 +94,7 @@ class _Frame(NamedTuple):
 def encode_inode(shape: InodeShape, inode: NewInode, now: int) -> bytes:
     """The whole inode. Access time is the modification time; change and creation time are *now*, in seconds.
 
-    Times that the file system cannot hold become the nearest one that it can, as the kernel does it.
+    Times out of the file system's range become the nearest one in it, as in the kernel.
     """
     size, sectors = inode.size, inode.sectors
     head, times, flag_words, tail = _frame(
@@ -104,7 +108,7 @@ def encode_inode(shape: InodeShape, inode: NewInode, now: int) -> bytes:
 def _frame(
     inode_size: int, extra_isize: int, mode: int, uid: int, gid: int, mtime: int, links: int, flags: int, now: int
 ) -> _Frame:
-    """Files of one package have these in common."""
+    """The frame of an inode, cached: files of one package have these in common."""
     mtime, mtime_extra = encode_time(mtime, extended=extra_isize >= 12)
     ctime, ctime_extra = encode_time(now * NSEC_PER_SEC, extended=extra_isize >= 8)
     # In the order of _BASE's fields.
@@ -119,7 +123,7 @@ def _frame(
 
 
 def encode_time(nanoseconds: int, *, extended: bool) -> tuple[int, int]:
-    """A time as the low 32 bits of its seconds, and the word that holds 2 more bits of them and the nanoseconds."""
+    """A time as the low 32 bits of its seconds, and the word with 2 more bits of them and the nanoseconds."""
     seconds, nanoseconds = divmod(nanoseconds, NSEC_PER_SEC)
     last = _TIME_MAX_EXTRA if extended else _TIME_MAX
     if seconds <= _TIME_MIN or seconds >= last:
@@ -131,7 +135,7 @@ def encode_time(nanoseconds: int, *, extended: bool) -> tuple[int, int]:
 
 
 def replace_metadata(raw: bytes, mode: int, uid: int, gid: int, mtime: int, now: int) -> bytes:
-    """The existing inode *raw* with other permission bits, owner and times; its type and content stay."""
+    """The existing inode *raw* with new permission bits, owner and times; type and content stay."""
     fields = list(_BASE.unpack_from(raw))
     extra_isize = _extra_isize(raw)
     low, extra_word = encode_time(mtime, extended=extra_isize >= 12)
@@ -149,7 +153,7 @@ def replace_metadata(raw: bytes, mode: int, uid: int, gid: int, mtime: int, now:
 
 
 def replace_content(raw: bytes, size: int, sectors: int, flags: int, block: bytes) -> bytes:
-    """The existing inode *raw* with another size, block count, flags and i_block."""
+    """The existing inode *raw* with new size, block count, flags and i_block."""
     fields = list(_BASE.unpack_from(raw))
     fields[2], fields[15] = size & 0xFFFFFFFF, size >> 32
     fields[9], fields[17] = sectors & 0xFFFFFFFF, sectors >> 32
@@ -158,14 +162,14 @@ def replace_content(raw: bytes, size: int, sectors: int, flags: int, block: byte
 
 
 def mark_deleted(raw: bytes, now: int) -> bytes:
-    """The existing inode *raw* with no names, deleted *now*."""
+    """The existing inode *raw* without names, deleted at *now*."""
     fields = list(_BASE.unpack_from(raw))
     fields[6], fields[8] = now & 0xFFFFFFFF, 0
     return _BASE.pack(*fields) + raw[EXT2_GOOD_OLD_INODE_SIZE:]
 
 
 def has_high_checksum(raw: bytes) -> bool:
-    """Whether the inode *raw* has room for the upper half of its checksum."""
+    """Whether the inode *raw* has a field for the upper half of its checksum."""
     return len(raw) > EXT2_GOOD_OLD_INODE_SIZE and (raw[_EXTRA_ISIZE_LOW] >= 4 or raw[_EXTRA_ISIZE_LOW + 1] > 0)
 
 
@@ -179,12 +183,12 @@ def without_checksum(raw: bytes) -> bytes:
 
 
 def without_xattrs(raw: bytes) -> bytes:
-    """The existing inode *raw* with nothing after its fields: there lie the extended attributes inside the inode."""
+    """The existing inode *raw* with zeros after its fields, which removes the extended attributes inside it."""
     return raw[: EXT2_GOOD_OLD_INODE_SIZE + _extra_isize(raw)].ljust(len(raw), b"\0")
 
 
 def with_links(raw: bytes, links: int) -> bytes:
-    """The existing inode *raw* with another number of names."""
+    """The existing inode *raw* with a new number of names."""
     return raw[:_LINKS_OFFSET] + _LINKS.pack(links) + raw[_LINKS_OFFSET + 2 :]
 
 
@@ -225,7 +229,7 @@ def sectors_of(raw: bytes) -> int:
 
 
 def device_block(major: int, minor: int) -> bytes:
-    """i_block of a device: the 16-bit form where it fits, else the kernel's 32-bit form in the second word.
+    """i_block of a device: the 16-bit form if it fits, else the kernel's 32-bit form in the second word.
 
     Raises:
         ValueError: a number is outside 12 bits (major) or 20 bits (minor).

@@ -1,7 +1,7 @@
-"""New inodes in bulk: their numbers taken in runs, their bytes gathered into whole blocks of the inode table.
+"""Writing new inodes in bulk: numbers are taken in runs, bytes are collected into whole blocks of the inode table.
 
-Where an inode lies, its checksum and the writing are libext2fs's, and so are the bitmap and all counts. One inode at a time it
-reads and writes a whole block for each.
+The place of an inode, the writing, the bitmap and all counts are libext2fs's. Called for one inode at a time, it reads and
+writes a whole block for each.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from .inode import CHECKSUM_HALF, CHECKSUM_HIGH, CHECKSUM_LOW
 from .superblock import Superblock
 
 _SUPER_FREE_INODES = 0x10 // 4
-# Directories get their number first and their bytes last: the blocks of those that are open are best still at hand then.
+# Directories get their number first and their bytes last: their blocks should still be held then.
 _HELD_BLOCKS = 256
 
 
 class InodeNumbers:
-    """Gives out the numbers of free inodes. What was given out is only marked as used by :meth:`mark`.
+    """Allocates numbers of free inodes. Only :meth:`mark` marks them as used.
 
     Args:
         fs: the library's handle.
-        where: how errors name the file system.
+        where: the file system's name in errors.
     """
 
     def __init__(self, library: Library, fs: Any, superblock: Superblock, where: str) -> None:
@@ -42,7 +42,7 @@ class InodeNumbers:
         self._first = self._next = self._stop = 0
         self._directories = 0
         self.free = int(fs.super[_SUPER_FREE_INODES])
-        """How many inodes are free."""
+        """The number of free inodes."""
 
     def take(self, near: int, *, directory: bool) -> int:
         """The first free inode from the group of inode *near* on.
@@ -67,13 +67,13 @@ class InodeNumbers:
         self.free += 1
 
     def mark(self) -> None:
-        """Mark what was given out as used. Has to come before anything else is done with the inode bitmap."""
+        """Mark allocated numbers as used. Must be called before any other use of the inode bitmap."""
         taken = self._next - self._first
         if not taken:
             self._stop = self._next
             return
         short, address, group = self._short, self._address, self._group
-        # The last one is marked as the library does it: with that go the unused part of the group's table and all checksums.
+        # The library marks the last one, and updates the unused part of the group's table and all checksums.
         if taken > 1:
             short.ext2fs_mark_block_bitmap_range2(
                 int(self._library.ffi.cast("uintptr_t", self._fs.inode_map)), self._first, taken - 1
@@ -90,7 +90,7 @@ class InodeNumbers:
         self._directories = 0
 
     def _find(self, near: int) -> None:
-        """The run of free inodes, within one group, that begins with the first free one."""
+        """Find the run of free inodes in one group that starts with the first free one."""
         found = ctypes.c_uint32()
         code = self._short.ext2fs_new_inode(self._address, near, 0, None, found)
         if code == bindings.EXT2_ET_INODE_ALLOC_FAIL:
@@ -108,7 +108,7 @@ class InodeNumbers:
 
 
 class InodeTable:
-    """The blocks of the inode table that were written to last, in memory until :meth:`flush`.
+    """The blocks of the inode table written last, in memory until :meth:`flush`.
 
     Args:
         fs: the library's handle.
@@ -128,17 +128,17 @@ class InodeTable:
         self._blocks = range(superblock.first_data_block, superblock.blocks_count)
         self._buffer = bytearray(_HELD_BLOCKS * superblock.block_size)
         self._memory = ctypes.addressof(ctypes.c_char.from_buffer(self._buffer))
-        # Where in the buffer a block lies that is held.
+        # The offset of each held block in the buffer.
         self._held: dict[int, int] = {}
-        # The one that was used last: its inodes, and where in the buffer the first of them lies.
+        # The block used last: its inodes, and the offset of the first of them in the buffer.
         self._first = self._end = self._offset = 0
 
     def put(self, ino: int, raw: bytes, *, high: bool) -> int:
-        """Write the whole inode *raw*, whose checksum is 0, with its checksum; gives the library's code, 0 if all is well.
+        """Write the whole inode *raw*, whose checksum is 0, with its checksum; returns the library's code, 0 for success.
 
-        *high* tells whether there is room for the upper half of the checksum, see :func:`.inode.has_high_checksum`.
+        *high*: whether it has a field for the upper half of the checksum, see :func:`.inode.has_high_checksum`.
 
-        It reaches the image with :meth:`flush`, or when inodes of many other blocks come.
+        It reaches the image with :meth:`flush`, or when many other blocks are held.
         """
         if not self._first <= ino < self._end:
             code = self._hold(ino)
@@ -155,7 +155,7 @@ class InodeTable:
         return 0
 
     def flush(self) -> int:
-        """Write all that is held, and hold it no longer; gives the library's code. The library reads it anew afterwards."""
+        """Write all held blocks and drop them; returns the library's code. The library reads them again afterwards."""
         if not self._held:
             return 0
         self._first = self._end = 0
@@ -189,6 +189,6 @@ class InodeTable:
             self._held[block] = offset
         self._offset = offset
         self._first = ino - index % self._per_block
-        # The last block of a group's table may be longer than what is left of the group.
+        # The last block of a group's table may extend beyond the group.
         self._end = min(self._first + self._per_block, (group + 1) * self._per_group + 1)
         return 0

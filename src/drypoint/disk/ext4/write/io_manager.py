@@ -1,8 +1,8 @@
-"""libext2fs on a device of ours, for one that does not lie in one piece of a file.
+"""libext2fs on a :class:`drypoint.disk.Device` that is not contiguous in a file.
 
-The library reads and writes through a table of functions, its I/O manager. This one leads to :class:`drypoint.disk.Device`; it
-keeps no block, and does not copy more than it must. Layouts: struct_io_manager and struct_io_channel in e2fsprogs'
-lib/ext2fs/ext2_io.h, the same from 1.43 to 1.47. Functions left out there are those that the library does without.
+The library reads and writes through a table of functions, its I/O manager. This one calls the device; it caches no block, and
+copies as little as possible. Layouts: struct_io_manager and struct_io_channel in e2fsprogs' lib/ext2fs/ext2_io.h, the same from
+1.43 to 1.47. The functions left out are optional for the library.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ _FIRST_BLOCK_SIZE = 1024
 class DeviceIo:
     """An I/O manager for one file system on *device*.
 
-    It must live until the library has closed the file system: the library holds pointers into it. What *device* raises becomes
-    an error code inside the library; the exception itself waits in :attr:`failure`.
+    It must live until the library has closed the file system, which has pointers into it. An exception of *device* becomes an
+    error code inside the library; the exception itself is in :attr:`failure`.
     """
 
     def __init__(self, library: Library, device: Device) -> None:
         self._ffi = library.ffi
         self._device = device
         self.failure: BaseException | None = None
-        """What the device raised first, and nobody has taken yet."""
+        """The device's first exception that was not raised yet."""
         self._channel = self._ffi.new("struct struct_io_channel *")
         self._name = self._ffi.new("char[]", b"drypoint")
-        # The superblock sums up what was ever written; the library asks for it at the end.
+        # The superblock counts all bytes ever written; the library asks for them at the end.
         self._stats = self._ffi.new("struct struct_io_stats *")
         self._stats.num_fields = 2
         self._manager = self._ffi.new("struct struct_io_manager *")
-        # cffi frees a callback with the object that stands for it; the structure alone does not keep it.
+        # cffi frees a callback with its Python object; the structure alone does not keep it alive.
         self._callbacks: list[Any] = []
         self._fill()
 
     @property
     def manager(self) -> Any:
-        """The table, as ext2fs_open2 takes it."""
+        """The table for ext2fs_open2."""
         return self._manager
 
     def raise_failure(self) -> None:
-        """Raise what the device raised, once."""
+        """Raise the device's exception, once."""
         failure, self.failure = self.failure, None
         if failure is not None:
             raise failure
@@ -73,7 +73,7 @@ class DeviceIo:
             setattr(manager, name, self._callback(fields[name].type, function))
 
     def _callback(self, signature: Any, function: Callable[..., None]) -> Any:
-        """*function* for C to call: 0 when it returns, EIO when it raises."""
+        """*function* as a C callback: 0 if it returns, EIO if it raises."""
 
         def call(*arguments: Any) -> int:
             try:
@@ -84,7 +84,7 @@ class DeviceIo:
             return 0
 
         def failed(_: object, error: BaseException, __: object) -> None:
-            # An interrupt can come between the lines of call.
+            # An interrupt may arrive between the lines of call.
             self._keep(error)
 
         callback = self._ffi.callback(signature, call, error=errno.EIO, onerror=failed)
@@ -105,7 +105,7 @@ class DeviceIo:
         channel[0] = opened
 
     def _close(self, channel: Any) -> None:
-        """Nothing to do: the memory is this object's, and the device its owner's."""
+        """Nothing to do: this object owns the memory, and the caller the device."""
 
     def _set_block_size(self, channel: Any, block_size: int) -> None:
         channel.block_size = block_size
@@ -129,9 +129,9 @@ class DeviceIo:
         stats[0] = self._stats
 
     def _flush(self, channel: Any) -> None:
-        """Nothing is kept back."""
+        """Nothing is buffered."""
 
 
 def _length(channel: Any, count: int) -> int:
-    """A count of blocks, or, below zero, of bytes."""
+    """The length in bytes of a count of blocks, or, if negative, of bytes."""
     return -count if count < 0 else count * int(channel.block_size)

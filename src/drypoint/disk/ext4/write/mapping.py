@@ -1,4 +1,4 @@
-"""Where a file's blocks lie: extent trees, and the block maps of ext2 and ext3.
+"""Writing the map of a file's blocks: extent trees, and the block maps of ext2 and ext3.
 
 Format: the kernel's Documentation/filesystems/ext4/ifork.rst; struct ext3_extent_header and the structs after it in
 e2fsprogs' ext3_extents.h.
@@ -19,18 +19,18 @@ from .filesystem import Ext4Filesystem
 _HEADER = struct.Struct("<HHHHI")
 _EXTENT = struct.Struct("<IHHI")
 _INDEX = struct.Struct("<IIHH")
-# The root of most files' trees: the header, one extent, and room for three more.
+# The root of most files' trees: the header, one extent, and space for three more.
 _ONE_EXTENT = struct.Struct("<HHHHIIHHI36x")
 _EXTENT_MAGIC = 0xF30A
 _EXTENT_MAX_LENGTH = 1 << 15
 ROOT_ENTRIES = 4
-"""So many extents, or fewer blocks, need nothing beside the inode."""
+"""The extents, or blocks fewer than these, that fit into the inode."""
 _I_BLOCK_SIZE = 60
 _DIRECT = 12
 
 
 class Extent(msgspec.Struct, frozen=True, order=True, gc=False):
-    """*length* blocks of a file from its block *logical* on, which lie from block *physical* of the file system on."""
+    """*length* blocks of a file from its block *logical* on, at block *physical* of the file system."""
 
     logical: int
     physical: int
@@ -38,21 +38,21 @@ class Extent(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class Mapping(msgspec.Struct, frozen=True, gc=False):
-    """What the inode says (``block`` is i_block), and how many blocks beside the data hold the rest."""
+    """i_block of an inode (``block``), and the number of blocks for the rest of the map (``overhead``)."""
 
     block: bytes
     overhead: int
 
 
 class Owner(msgspec.Struct, frozen=True, gc=False):
-    """The inode that blocks belong to: their checksums depend on it."""
+    """The inode that owns blocks, on which their checksums depend."""
 
     ino: int
     generation: int = 0
 
 
 def overhead_bound(filesystem: Ext4Filesystem, blocks: int, pieces: int) -> int:
-    """At most so many blocks are needed to map *blocks* data blocks that lie in *pieces* runs."""
+    """The most blocks needed to map *blocks* data blocks in *pieces* runs."""
     if blocks <= ROOT_ENTRIES:
         return 0
     if not filesystem.has_extents:
@@ -70,7 +70,7 @@ def map_blocks(
 ) -> Mapping:
     """Map *extents*, sorted by logical block, for the inode *owner*.
 
-    *take* gives the blocks for the tree, which is written at once.
+    *take* allocates the blocks for the tree, which is written at once.
 
     Raises:
         FilesystemError: the file is too large for a block map.
@@ -116,7 +116,7 @@ class _ExtentTree:
         return _EXTENT.pack(extent.logical, extent.length, extent.physical >> 32, extent.physical & 0xFFFFFFFF)
 
     def _write_level(self, entries: list[tuple[int, bytes]], depth: int) -> list[tuple[int, bytes]]:
-        """Put *entries* into blocks, and give the entries that point to these."""
+        """Write *entries* to blocks; returns the entries that point to these."""
         room = _node_entries(self._fs)
         parents: list[tuple[int, bytes]] = []
         for first in range(0, len(entries), room):
@@ -138,7 +138,7 @@ class _ExtentTree:
 
 
 def _split(extents: list[Extent]) -> list[Extent]:
-    """The same mapping with neighbours joined and nothing longer than an initialised extent may be."""
+    """The same extents, with adjacent ones joined, and none longer than a written extent may be."""
     joined: list[Extent] = []
     for extent in extents:
         last = joined[-1] if joined else None
@@ -183,7 +183,7 @@ class _BlockMap:
         return Mapping(words.tobytes(), self._blocks)
 
     def _indirect(self, pointers: array[int], position: int, depth: int) -> int:
-        """Write the map of the blocks from *position* on, *depth* levels deep; 0 when it would map holes only."""
+        """Write the map of the blocks from *position* on, *depth* levels deep; returns its block, 0 for only holes."""
         span = self._per_block**depth
         if depth == 1:
             words = pointers[position : position + span]

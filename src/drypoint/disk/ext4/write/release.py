@@ -1,7 +1,7 @@
-"""Giving back the blocks of files and directories.
+"""Freeing the blocks of files and directories.
 
-An extent tree is walked once and its blocks are freed: the library's own ext2fs_punch searches the tree anew for each extent,
-and fails on trees of several levels in e2fsprogs 1.47.0.
+An extent tree is walked once and its blocks are freed: the library's ext2fs_punch searches the tree again for each extent, and
+fails on trees of several levels in e2fsprogs 1.47.0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def free_content(filesystem: Ext4Filesystem, ino: int, raw: bytes) -> bytes:
     """Free the data blocks of inode *ino*, whose bytes are *raw*, and the blocks that map them.
 
     Returns:
-        The inode as it is now on disk: of size 0.
+        The inode, as written to disk: with size 0.
 
     Raises:
         FilesystemError: the inode's mapping is damaged.
@@ -30,7 +30,7 @@ def free_content(filesystem: Ext4Filesystem, ino: int, raw: bytes) -> bytes:
         runs = [(run.physical, run.length) for run in walk_extents(filesystem, ino, raw)]
         for start, count in runs:
             filesystem.mark_blocks(start, count, used=False)
-        # i_blocks of a huge file counts blocks of the file system, that of all others units of 512 bytes.
+        # i_blocks of a huge file counts file-system blocks, that of all others units of 512 bytes.
         unit = 1 if flags_of(raw) & EXT4_HUGE_FILE_FL else filesystem.block_size // 512
         freed = sum(count for _, count in runs) * unit
         raw = replace_content(raw, 0, sectors_of(raw) - freed, flags_of(raw), _EMPTY_ROOT)
@@ -42,7 +42,7 @@ def free_content(filesystem: Ext4Filesystem, ino: int, raw: bytes) -> bytes:
 
 
 def free_inode(filesystem: Ext4Filesystem, ino: int, raw: bytes, *, directory: bool) -> None:
-    """Free inode *ino*, whose bytes are *raw*, with its blocks and its share in an xattr block."""
+    """Free inode *ino*, whose bytes are *raw*, with its blocks and its reference to an xattr block."""
     raw = free_content(filesystem, ino, raw)
     raw = filesystem.free_xattr_block(ino, raw)
     filesystem.write_inode(ino, mark_deleted(raw, filesystem.now))

@@ -1,4 +1,4 @@
-"""The superblock as a value, and the question whether drypoint may write into such a file system.
+"""The superblock as a value, and the check that drypoint can write to the file system.
 
 Format: struct ext2_super_block in e2fsprogs' ext2_fs.h; the kernel's Documentation/filesystems/ext4/super.rst.
 """
@@ -39,13 +39,13 @@ _GOOD_OLD_FIRST_INODE, _GOOD_OLD_INODE_SIZE, _GOOD_OLD_DESCRIPTOR_SIZE = 11, 128
 
 
 class Superblock(msgspec.Struct, frozen=True):
-    """What writing and resizing need to know of a file system, unchecked. Counts are blocks or inodes, sizes bytes.
+    """The fields of a superblock for writing and resizing, unchecked. Counts are in blocks or inodes, sizes in bytes.
 
     Attributes:
         last_write: seconds since the epoch.
-        last_orphan: the first of the inodes that are deleted and not yet freed; 0 for none.
-        hash_version: for dirhash, with the signedness of char in it; None when directories cannot be indexed.
-        checksum_seed: the stored seed of all metadata checksums, or None when it follows from ``uuid``.
+        last_orphan: the first inode that is deleted and not freed; 0 for none.
+        hash_version: for dirhash, including the signedness of char; None if directories cannot be indexed.
+        checksum_seed: the stored seed of all metadata checksums; None if it follows from ``uuid``.
         journal_inode: 0 without a journal, or with one on another device, *journal_uuid* or *journal_device*.
     """
 
@@ -106,7 +106,7 @@ class Superblock(msgspec.Struct, frozen=True):
 
     @property
     def needs_recovery(self) -> bool:
-        """Whether its journal holds changes that are not yet in place."""
+        """Whether its journal must be replayed."""
         return bool(self.feature_incompat & INCOMPAT_RECOVER)
 
     @property
@@ -121,7 +121,7 @@ class Superblock(msgspec.Struct, frozen=True):
 
     @property
     def why_unclean(self) -> str | None:
-        """What keeps the file system from being written into until e2fsck has run; None if nothing does.
+        """Why e2fsck must run before the file system can be written; None if it need not.
 
         Continues "the file system …".
         """
@@ -137,14 +137,14 @@ class Superblock(msgspec.Struct, frozen=True):
 
     @property
     def external_journal(self) -> str | None:
-        """The UUID of the device that holds the journal; None if no other device does."""
+        """The UUID of another device that holds the journal, or None."""
         if not self.feature_compat & COMPAT_HAS_JOURNAL or self.journal_inode:
             return None
         return str(UUID(bytes=self.journal_uuid)) if self.journal_device or any(self.journal_uuid) else None
 
 
 def load_superblock(device: Device, where: str | None = None) -> Superblock:
-    """The primary superblock of the ext file system on *device*, *where* in messages. Only its magic number is checked.
+    """The primary superblock of the ext file system on *device*, named *where* in messages. Only its magic number is checked.
 
     Raises:
         FilesystemError: no ext2, ext3 or ext4.
@@ -163,7 +163,7 @@ def load_superblock(device: Device, where: str | None = None) -> Superblock:
 
 
 def read_superblock(device: Device) -> Superblock:
-    """Read the superblock of *device*, and make sure that the file system can be written into.
+    """Read the superblock of *device*, and check that the file system can be written.
 
     Raises:
         FilesystemError, DiskImageError: as :func:`load_superblock` and :func:`check_writable`.
@@ -174,10 +174,10 @@ def read_superblock(device: Device) -> Superblock:
 
 
 def check_writable(superblock: Superblock, device: Device, where: str | None = None) -> None:
-    """Make sure that the file system of *superblock*, on *device*, can be written into; *where* as for :func:`load_superblock`.
+    """Check that the file system of *superblock*, on *device*, can be written; *where* as for :func:`load_superblock`.
 
     Raises:
-        FilesystemError: not cleanly unmounted; marked as faulty; uses a feature that is not supported; or is larger than
+        FilesystemError: it was not unmounted cleanly, has errors on record, uses an unsupported feature, or is larger than
             *device*.
     """
     where = where or f"the partition {device.name}"
@@ -192,7 +192,7 @@ def check_writable(superblock: Superblock, device: Device, where: str | None = N
 
 
 def _argument(device: Device) -> str:
-    """How a user names the file system to e2fsck."""
+    """The argument of e2fsck for the file system, for users."""
     location = device.location
     if location is None or not device.name.startswith(str(location[0])):
         return " on it"

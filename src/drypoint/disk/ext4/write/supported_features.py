@@ -1,4 +1,4 @@
-"""Which features of an ext file system drypoint can write under.
+"""The features of ext file systems with which drypoint can write.
 
 Format and names: struct ext2_super_block in e2fsprogs' ext2_fs.h, mke2fs(8).
 """
@@ -24,7 +24,7 @@ RO_COMPAT_BIGALLOC = 0x0200
 RO_COMPAT_METADATA_CSUM = 0x0400
 RO_COMPAT_ORPHAN_PRESENT = 0x10000
 
-# Features that what drypoint writes is valid under. All others are refused, by name if they have one.
+# Features with which drypoint's writes are valid. All others are refused, by name if they have one.
 _COMPAT_WRITABLE = (
     0x0001  # dir_prealloc
     | COMPAT_HAS_JOURNAL
@@ -78,9 +78,9 @@ _RO_COMPAT_REFUSED = {
 
 
 def unsupported_features(compat: int, incompat: int, ro_compat: int) -> list[str]:
-    """The names of the features that drypoint cannot write under; an unknown one is ``incompat 0x80000`` and the like.
+    """The names of the features with which drypoint cannot write; an unknown one is ``incompat 0x80000`` or similar.
 
-    A journal to be replayed is not a feature in this sense.
+    A journal to be replayed does not count as a feature.
     """
     words = (
         ("compat", compat & ~_COMPAT_WRITABLE, _COMPAT_REFUSED),

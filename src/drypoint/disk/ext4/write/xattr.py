@@ -1,4 +1,4 @@
-"""Extended attributes of inodes, in the inode and in one block beside it, through libext2fs."""
+"""Writing extended attributes, in the inode and one additional block, through libext2fs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .inode import without_xattrs
 
 
 def set_xattrs(filesystem: Ext4Filesystem, ino: int, xattrs: tuple[tuple[bytes, bytes], ...], *, path: bytes) -> None:
-    """Give inode *ino*, which has none, the extended attributes *xattrs*.
+    """Set the extended attributes *xattrs* of inode *ino*, which has none.
 
-    May take one block, which the caller has made sure is free.
+    May take one block, which the caller must have free.
 
     Raises:
         FilesystemError: they do not fit, or one has a name or value that ext4 cannot hold; the message names *path*.
@@ -34,10 +34,10 @@ def set_xattrs(filesystem: Ext4Filesystem, ino: int, xattrs: tuple[tuple[bytes, 
 
 
 def clear_xattrs(filesystem: Ext4Filesystem, ino: int) -> None:
-    """Take all extended attributes from inode *ino*.
+    """Remove all extended attributes of inode *ino*.
 
     Raises:
-        FilesystemError: the block beside it cannot be read.
+        FilesystemError: its xattr block cannot be read.
     """
     raw = filesystem.free_xattr_block(ino, filesystem.read_inode(ino))
     filesystem.write_inode(ino, without_xattrs(raw))
