@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         NoSpaceError,
         OutputError,
         PartitionTableError,
+        ResourceError,
         SourceError,
         StoreError,
         ToolError,
@@ -132,6 +133,7 @@ __all__ = [
     "Packed",
     "Partition",
     "PartitionTableError",
+    "ResourceError",
     "Plan",
     "PlannedLayer",
     "Platform",
@@ -209,7 +211,7 @@ _HOMES = {
     "errors": (
         "AuthenticationError ContentError DigestMismatchError DiskImageError DrypointError FilesystemError "
         "ImageNotFoundError InvalidReferenceError LayerError ManifestError NoSpaceError OutputError "
-        "PartitionTableError SourceError StoreError ToolError TransferError UsageError VerificationError"
+        "PartitionTableError ResourceError SourceError StoreError ToolError TransferError UsageError VerificationError"
     ),
     "etch.base_manifest": "base_manifest",
     "fstree": "clean_path",

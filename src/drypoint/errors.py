@@ -7,6 +7,8 @@ newline and never contain a credential.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class DrypointError(Exception):
     """The base class of all errors of drypoint."""
@@ -105,15 +107,26 @@ class NoSpaceError(DiskImageError):
 
 
 class OutputError(DrypointError):
-    """The output cannot be written."""
+    """The output cannot be written.
+
+    Attributes:
+        full: the directory whose file system is full, if that is the reason and the message says so.
+    """
 
     exit_code = 50
+    full: Path | None = None
 
 
 class ToolError(DrypointError):
     """A program that the job needs is missing or failed."""
 
     exit_code = 51
+
+
+class ResourceError(DrypointError):
+    """The machine has no memory left, or starts no more threads."""
+
+    exit_code = 52
 
 
 class VerificationError(DrypointError):

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import click
 
-from ..errors import DrypointError
+from ..errors import DrypointError, ResourceError
 from ..lanes import STATE
 from ..version import __version__
 from . import KILLED_BY, render
@@ -29,6 +29,7 @@ COMMANDS = {
     "demo": "preload and verify sample data, without a network",
 }
 """The commands in the order of the help text, each a module of this package with a ``command``."""
+_MOST_WORDS = 500
 
 
 class _LazyGroup(click.Group):
@@ -85,6 +86,16 @@ def run(arguments: list[str] | None = None) -> None:
         # A fault of the machine: standard output on a full disk, a closed terminal.
         _report(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), error)
         _forget_output()
+        sys.exit(DrypointError.exit_code)
+    except MemoryError as error:
+        _report("there is not enough memory", error)
+        sys.exit(ResourceError.exit_code)
+    except Exception as error:  # noqa: BLE001 - the last place: a fault of the program itself
+        _report(
+            f"this is a fault of drypoint: {type(error).__name__}: {str(error)[:_MOST_WORDS]}. Nothing unfinished was left "
+            "behind. Please report it, with what the same command prints with -vv",
+            error,
+        )
         sys.exit(DrypointError.exit_code)
     sys.exit(status if isinstance(status, int) else 0)
 

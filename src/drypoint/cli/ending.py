@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from .. import may_interrupt
+from ..errors import ResourceError
 from . import ENDING, end_at_once
 
 _PACKAGE = __name__.partition(".")[0]
@@ -85,7 +86,10 @@ class _Ending:
     def begin(self) -> None:
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         sys.unraisablehook = self._raise_again
-        self._watcher.start()
+        try:
+            self._watcher.start()
+        except RuntimeError as error:
+            raise ResourceError("the system starts no more threads for this user, or has no memory for one") from error
         for number in ENDING:
             now = signal.getsignal(number)
             if now in (signal.SIG_DFL, signal.default_int_handler, end_at_once) or _is_ours(now):
@@ -100,7 +104,8 @@ class _Ending:
         # One that is full has something to read anyway.
         with suppress(BlockingIOError):
             os.write(self._writer, b"\0")
-        self._watcher.join()
+        if self._watcher.ident is not None:
+            self._watcher.join()
         os.close(self._reader)
         os.close(self._writer)
 

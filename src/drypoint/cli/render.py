@@ -64,8 +64,8 @@ def _set_up(quiet: bool, verbose: int) -> Verbosity:
     _show_tracebacks = verbose >= 2
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    # The transport's own log shows whole URLs, and signed ones are credentials.
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    # The transport's own log shows whole URLs, and signed ones are credentials; of a malformed header it shows a traceback.
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
     return Verbosity(quiet, verbose)
 
 

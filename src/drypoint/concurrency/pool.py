@@ -12,6 +12,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
+from ..errors import ResourceError
 from .tasks import Cancelled, Task, current, farewell, spawn
 
 _Item = TypeVar("_Item")
@@ -45,7 +46,11 @@ class Pool:
             self._unfinished.add(future)
             self._jobs.put(partial(self._do, future, partial(work, *args, **kwargs)))
             if len(self.threads) < self._workers:
-                self.threads.append(spawn(self._run, f"{self._name}-{len(self.threads)}", self.task))
+                try:
+                    self.threads.append(spawn(self._run, f"{self._name}-{len(self.threads)}", self.task))
+                except ResourceError:
+                    if not self.threads:
+                        raise
         return future
 
     def give_up(self, error: BaseException) -> None:

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from ..errors import ResourceError
+
 FAREWELL_SECONDS = 0.8
 """Seconds that closing waits for cancelled threads."""
 
@@ -130,8 +132,23 @@ def spawn(work: Callable[[], None], name: str, task: Task) -> threading.Thread:
             work()
 
     thread = threading.Thread(target=run, name=f"drypoint-{name}", daemon=True)
-    thread.start()
+    start(thread)
     return thread
+
+
+def start(thread: threading.Thread) -> None:
+    """Start *thread*.
+
+    Raises:
+        ResourceError: the system starts no more threads.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise ResourceError(
+            "the system starts no more threads for this user, or has no memory for one: end other programs, or raise the "
+            "limits (ulimit -u, ulimit -v)"
+        ) from error
 
 
 def farewell(task: Task, threads: Sequence[threading.Thread], seconds: float | None = FAREWELL_SECONDS) -> None:

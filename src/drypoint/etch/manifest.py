@@ -12,6 +12,7 @@ import msgspec
 
 from ..decoders import json_decoder
 from ..digest import Digest, parse_digest
+from ..disk.ext4 import LATEST_NOW
 from ..errors import ContentError, UsageError
 from ..fstree import clean_path
 
@@ -183,7 +184,7 @@ def parse_manifest(content: bytes, what: str) -> Manifest:
             injections,
             raw.format,
             raw.drypoint or "",
-            None if raw.timestamp is None else _number(raw.timestamp, "timestamp"),
+            None if raw.timestamp is None else _timestamp(raw.timestamp),
             None if raw.image_bytes is None else _number(raw.image_bytes, "imageBytes"),
             None if raw.image_sha256 is None else parse_digest(raw.image_sha256),
         )
@@ -255,6 +256,12 @@ def _injection(raw: _Injection) -> Injection:
 def _number(value: int, key: str) -> int:
     if not 0 <= value < _MAX_NUMBER:
         raise ValueError(f"its {key} is {value}")
+    return value
+
+
+def _timestamp(value: int) -> int:
+    if _number(value, "timestamp") > LATEST_NOW:
+        raise ValueError(f"its timestamp is {value}, and the last second that it can be is {LATEST_NOW}")
     return value
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import msgspec
 
+from ..disk.ext4 import LATEST_NOW
 from ..errors import ContentError, LayerError
 from ..fstree import (
     BlockDevice,
@@ -106,7 +107,7 @@ class EtchReader:
             self.manifest, image = self._open()
         self.image_name = image.name
         self.image_size = image.size
-        self.timestamp = max(0, image.mtime // 1_000_000_000)
+        self.timestamp = min(max(0, image.mtime // 1_000_000_000), LATEST_NOW)
         if self.manifest is not None and self.manifest.timestamp is not None:
             self.timestamp = self.manifest.timestamp
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..concurrency.stage import Write
 from ..disk.host.output import whole_file
+from ..errors import OutputError
 
 
 @contextmanager
@@ -24,15 +25,22 @@ def archive_file(path: Path, *, overwrite: bool = False, base: Path | None = Non
     """
     inputs = (base,) if base is not None and base.exists() else ()
     with whole_file(path, overwrite=overwrite, inputs=inputs) as part, part.path.open("wb", buffering=0) as file:
-        yield writer(file.fileno())
+        yield writer(file.fileno(), str(path))
 
 
-def writer(fd: int) -> Write:
-    """A function that writes all of each piece to *fd*; it may raise OSError."""
+def writer(fd: int, name: str) -> Write:
+    """A function that writes all of each piece to *fd*, called *name* in messages.
+
+    Raises:
+        OutputError: from that function: it cannot be written.
+    """
 
     def write(data: bytes | memoryview) -> None:
         view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        try:
+            while view:
+                view = view[os.write(fd, view) :]
+        except OSError as error:
+            raise OutputError(f"cannot write {name}: {error.strerror}") from error
 
     return write

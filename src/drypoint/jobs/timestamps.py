@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from ..disk.ext4 import LATEST_NOW
 from ..errors import UsageError
 from ..oci import Image
 
 _CREATED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)")
-LATEST = (1 << 32) - 1
+LATEST = LATEST_NOW
 """The last second that the ext4 writer supports."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..disk import GrowableDevice
+from ..disk.ext4 import LATEST_NOW
 from ..fstree import Regular
 from ..progress import Progress
 from .inner_image import InnerImage
@@ -62,4 +63,5 @@ def _modified(found: PartitionVolume) -> int:
     """The modification time of the inner disk image with *found*, in seconds since the epoch; 0 if it is not in one."""
     within = found.disk.within
     stat = None if within is None else within.reader().lookup(found.disk.path)
-    return stat.entry.metadata.mtime // 10**9 if stat is not None and isinstance(stat.entry, Regular) else 0
+    seconds = stat.entry.metadata.mtime // 10**9 if stat is not None and isinstance(stat.entry, Regular) else 0
+    return int(min(seconds, LATEST_NOW))

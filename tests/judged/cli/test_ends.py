@@ -181,7 +181,10 @@ def test_a_file_that_may_not_grow_so_large_is_told(tmp_path: Path) -> None:
         check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100 << 20, 100 << 20)),
     )
-    assert (ended.returncode, ended.stderr) == (50, f"drypoint: cannot copy {base}: File too large\n")
+    assert (ended.returncode, ended.stderr) == (
+        50,
+        f"drypoint: cannot write {tmp_path}/out/x.img, a copy of {base}: File too large\n",
+    )
     assert list((tmp_path / "out").iterdir()) == []
 
 

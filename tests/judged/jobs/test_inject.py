@@ -522,3 +522,13 @@ def test_a_base_that_is_damaged_is_refused_before_anything_is_written(
         ["debugfs", "-w", "-R", damage, f"{place / 'image.img'}?offset={start}"], check=True, capture_output=True
     )
     refused(gnu_tar(place), FilesystemError, rf"partition {number} .*{says}")
+
+
+def test_times_beyond_those_of_ext4_are_taken(place: Path) -> None:
+    (place / "inject/6/f").write_bytes(b"x")
+    for name in ("image.img", "inject/6/f", "inject/6"):
+        os.utime(place / name, (8_000_000_000, 8_000_000_000))
+    out = injected(gnu_tar(place, "--format=posix"))
+    entry = look(out, b"f")[0].entry
+    assert isinstance(entry, Regular)
+    assert entry.metadata.mtime == 8_000_000_000 * 10**9

@@ -11,6 +11,7 @@ import pytest
 
 from drypoint.concurrency.pool import Pool, ordered_map, thread_pool
 from drypoint.concurrency.tasks import FAREWELL_SECONDS, Cancelled, wait_for
+from drypoint.errors import ResourceError
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -108,3 +109,20 @@ def test_who_awaits_a_result_is_woken_by_the_task_above() -> None:
     with pytest.raises(Cancelled):
         results[0].result()
     assert time.monotonic() - started < 5
+
+
+def test_threads_that_do_not_start_are_done_without_unless_it_is_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = threading.Thread.start
+    left = 1
+
+    def refuse(thread: threading.Thread) -> None:
+        nonlocal left
+        if left == 0:
+            raise RuntimeError("can't start new thread")
+        left -= 1
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert list(ordered_map(abs, [-1, -2, -3, -4], 4, "few")) == [1, 2, 3, 4]
+    with pytest.raises(ResourceError, match="starts no more threads for this user"):
+        list(ordered_map(abs, [-1, -2], 2, "none"))

@@ -286,3 +286,11 @@ def test_an_archive_is_read_in_pieces_of_any_size() -> None:
 
     for step in (1, 511, 512, 513, len(content)):
         assert list(outcome(step)) == []
+
+
+def test_a_time_beyond_ext4s_is_the_last_one_of_a_tar_and_refused_in_a_manifest() -> None:
+    image = UstarHeader(b"image.img", b"0", size=3, seconds=(1 << 33) - 1).pack() + b"img" + padding(3)
+    assert read(image + END_OF_ARCHIVE).timestamp == (1 << 32) - 1
+    assert read(archive(manifest=Manifest("image.img", (), 1, timestamp=(1 << 32) - 1))).timestamp == (1 << 32) - 1
+    with pytest.raises(ContentError, match="its timestamp is 4294967296, and the last second"):
+        read(archive(manifest=Manifest("image.img", (), 1, timestamp=1 << 32)))

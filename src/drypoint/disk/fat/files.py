@@ -5,6 +5,8 @@ Names are matched without regard to case, as in FAT, and keep their case on the 
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 
 import msgspec
@@ -23,6 +25,9 @@ _PIECE = 4096
 # The range of times in a directory entry: 1980 to 2107.
 _EARLIEST, _LATEST = 315532800, 4354819198
 _FULL = ("No free cluster", "No space left", "Disk full", "No directory slots")
+
+
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 class FatEntry(msgspec.Struct, frozen=True):
@@ -169,9 +174,11 @@ class _Writing:
                 "remove files there that are not needed"
             )
         if outcome.status != 0:
+            # Of the host, which has the copy.
+            cause = OSError(errno.ENOSPC, _NO_SPACE) if _NO_SPACE in outcome.said else None
             raise FilesystemError(
                 f"{path} cannot be written to the FAT file system of {self._copy.name}: mtools says {outcome.said[-500:]!r}"
-            )
+            ) from cause
 
     def _check_written(self, wanted: Mapping[str, bytes]) -> None:
         """Read back what was written: mtools may fail with status 0, and a name may be another file's short alias."""

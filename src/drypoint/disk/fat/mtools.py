@@ -13,7 +13,7 @@ import threading
 
 import msgspec
 
-from ...concurrency.tasks import current
+from ...concurrency.tasks import current, start
 from ...errors import ToolError
 from ..host.tools import check_ended_by_itself, child_path, find_tool
 
@@ -66,7 +66,11 @@ def run_mtools(
         raise ToolError(f"{program} cannot be run: {error.strerror}") from error
     with process:
         watchdog = threading.Timer(_TIMEOUT, process.kill)
-        watchdog.start()
+        try:
+            start(watchdog)
+        except BaseException:
+            process.kill()
+            raise
         try:
             with current().waker(process.kill):
                 output, said = _read_bounded(process, limit)

@@ -149,8 +149,10 @@ def _cannot_unpack(name: str, directory: Path | None, written: int, error: OSErr
     where = directory or scratch_directory()
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         way_out = "set TMPDIR to another directory" if directory is None else "write to another directory"
-        return OutputError(
+        full = OutputError(
             f"cannot unpack {name}: the file system of {where} is full ({written} bytes were written); free some room "
             f"there, or {way_out}"
         )
+        full.full = where
+        return full
     return OutputError(f"cannot unpack {name} to a scratch file in {where}: {error.strerror}")

@@ -12,9 +12,10 @@ from ...errors import DiskImageError, OutputError
 from ...progress import SILENT, Progress
 from ..device import FileDevice
 from .copies import copy_sparse
+from .full import full_error, is_full
 from .leftovers import backups, before_name, part_name
 from .locks import try_lock
-from .output import flush_directory, full_error, is_full
+from .output import flush_directory, taken
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def in_place(path: Path, *, progress: Progress = SILENT) -> Iterator[Path]:
         _flush(path, shown)
     except BaseException as error:
         with uninterrupted():
-            full = full_error(shown, path) if is_full(error) else None
+            full = full_error(shown, taken(path)) if is_full(error) else None
             _put_back(backup, path, shown, error)
         if full is not None:
             raise full from error
@@ -91,7 +92,7 @@ def _backed_up(path: Path, shown: Path) -> Path:
         flush_directory(path.parent)
     except BaseException as error:
         with uninterrupted():
-            full = full_error(shown, part) if is_full(error) else None
+            full = full_error(shown, taken(part)) if is_full(error) else None
             part.unlink(missing_ok=True)
             backup.unlink(missing_ok=True)
         if full is not None:

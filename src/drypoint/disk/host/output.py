@@ -13,6 +13,7 @@ from ...concurrency.uninterrupted import uninterrupted
 from ...errors import OutputError
 from ...progress import SILENT, Progress, human_size
 from .copies import copy_sparse
+from .full import FULL, full_error, is_full
 from .leftovers import names_locked, part_name, remove_unfinished
 from .locks import try_lock
 
@@ -20,7 +21,6 @@ _NO_LINK = frozenset(
     {errno.EXDEV, errno.ENOENT, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 )
 """Errors of linking an unnamed file where that is not supported; copying it may still work."""
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -194,19 +194,18 @@ def whole_files(
         check_target(path, overwrite, inputs)
     with ExitStack() as stack:
         parts: list[Part] = []
-        for path in paths:
-            part = _new_part(path, overwrite, progress)
-            stack.callback(part.close)
-            parts.append(part)
         try:
-            for part in parts:
+            for path in paths:
+                part = _new_part(path, overwrite, progress)
+                stack.callback(part.close)
+                parts.append(part)
                 if overwrite:
                     part.keep_replaced()
             yield tuple(parts)
             _publish(parts)
         except BaseException as error:
             with uninterrupted():
-                full = _full(parts) if is_full(error) else None
+                full = _full(parts) if is_full(error) and parts else None
                 for part in parts:
                     part.remove()
             if full is not None:
@@ -334,37 +333,17 @@ def flush_directory(path: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
-    if error.errno in _FULL:
-        return OutputError(f"cannot write {path}: {full_file_system(path.parent, 0)}, or choose another directory")
+    if error.errno in FULL:
+        return full_error(path, 0)
     return OutputError(f"cannot write {path}: {error.strerror}")
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether *error* is, or was caused by, a full file system."""
-    return any(isinstance(item, OSError) and item.errno in _FULL for item in (error, error.__cause__))
 
 
 def _full(parts: Sequence[Part]) -> OutputError:
     """The error for a full file system. Made before the parts are removed, because it has their size."""
     part = min(parts, key=lambda part: os.statvfs(part.target.parent).f_bavail)
-    return full_error(part.target, part.path)
+    return full_error(part.target, taken(part.path))
 
 
-def full_error(path: Path, written: Path) -> OutputError:
-    """The error for a full file system at *path*; *written* is the file written so far."""
-    size = written.stat().st_blocks * 512 if written.exists() else 0
-    return OutputError(f"cannot write {path}: {full_file_system(path.parent, size)}, or choose another directory")
-
-
-def full_file_system(directory: Path, written: int) -> str:
-    """A message that the file system of *directory* is full after *written* bytes, with the next step."""
-    status = os.statvfs(directory)
-    left = status.f_bavail * status.f_frsize
-    if status.f_files and not status.f_favail:
-        return (
-            f"the file system of {directory} has no free inode ({status.f_files} are in use, {left} bytes are left); remove "
-            "files there"
-        )
-    return (
-        f"the file system of {directory} is full ({written} bytes were written, {left} are left); free some space there"
-    )
+def taken(path: Path) -> int:
+    """The bytes that the file *path* takes on its file system, if it exists."""
+    return path.stat().st_blocks * 512 if path.exists() else 0

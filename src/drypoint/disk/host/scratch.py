@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from ...errors import DiskImageError, OutputError
 from ..device import Device
+from .full import FULL, scratch_space
 from .read_write import write_all
 
 _CHUNK = 1 << 20
@@ -35,9 +36,16 @@ def nameless_file(directory: Path) -> Iterator[int]:
             # Some file systems do not support O_TMPFILE: make a file and remove its name at once.
             fd = _opened_and_unnamed(directory / f".drypoint.{secrets.token_hex(8)}")
     except OSError as error:
-        raise OutputError(f"cannot make a scratch file in {directory}: {error.strerror}") from error
+        named = OutputError(
+            f"cannot make a temporary file in {directory}: {error.strerror}"
+            + ("; set TMPDIR to another directory" if directory == scratch_directory() else "")
+        )
+        named.full = directory if error.errno in FULL else None
+        raise named from error
     try:
-        yield fd
+        # Elsewhere whoever chose the directory names it.
+        with scratch_space(directory) if directory == scratch_directory() else nullcontext():
+            yield fd
     finally:
         with suppress(OSError):
             os.close(fd)

@@ -41,6 +41,9 @@ class _Head(msgspec.Struct, frozen=True):
     identity: str
 
 
+_HEAD_DECODER = json_decoder(_Head)
+
+
 class UndoLog:
     """Stores ranges of a device in the empty file *fd*, and reads them back."""
 
@@ -167,7 +170,7 @@ def _head(fd: int) -> tuple[_Head, int] | None:
     """The description of the device, and the offset of the first record; None if it is not a log."""
     line, newline, _ = os.pread(fd, _LONGEST_HEAD, 0).partition(b"\n")
     try:
-        return (json_decoder(_Head).decode(line), len(line) + 1) if newline else None
+        return (_HEAD_DECODER.decode(line), len(line) + 1) if newline else None
     except msgspec.MsgspecError:
         return None
 

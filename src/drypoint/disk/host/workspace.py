@@ -163,7 +163,7 @@ class _Copy:
             return
         is_result = self._kind is ImageFormat.RAW
         copied = self._part.path if is_result else path_of(self._stack.enter_context(nameless_file(self.scratch_dir)))
-        _copy(base.device, copied, progress, for_good=is_result)
+        _copy(base.device, copied, self._path, progress, for_good=is_result)
         self._copied = copied
 
     def start(self, base: OpenedImage, progress: Progress, *, unchanged: bool = False) -> FileDevice:
@@ -256,14 +256,14 @@ def _check_in_place(path: Path, destination: Destination) -> None:
         raise UsageError(f"{path} is {kind}-compressed, so it cannot be changed in place; name an output with -o")
 
 
-def _copy(base: FileDevice, copy: Path, progress: Progress, *, for_good: bool) -> None:
+def _copy(base: FileDevice, copy: Path, output: Path, progress: Progress, *, for_good: bool) -> None:
     step = progress.begin("copying the disk image", base.size)
     target = os.open(copy, os.O_RDWR | os.O_CLOEXEC)
     try:
         copy_sparse(base.fileno(), target, progress=step.advance, for_good=for_good)
     except OSError as error:
         # A full disk, for which whole_file makes the message; a file too large for the file system; a failing disk.
-        raise OutputError(f"cannot copy {base.name}: {error.strerror}") from error
+        raise OutputError(f"cannot write {output}, a copy of {base.name}: {error.strerror}") from error
     finally:
         os.close(target)
     step.end()

@@ -10,8 +10,11 @@ import ctypes
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from ...concurrency.tasks import start
+from ...errors import ResourceError
 
 _SYNC_FILE_RANGE_WRITE = 2
 """From linux/fs.h: start writing dirty pages, without waiting."""
@@ -26,12 +29,15 @@ def early_writeback(path: Path) -> Iterator[None]:
     """
     ended = threading.Event()
     thread = threading.Thread(target=_write_back, args=(path, ended), name="drypoint-writeback", daemon=True)
-    thread.start()
+    with suppress(ResourceError):
+        # Without it the kernel writes later, that is all.
+        start(thread)
     try:
         yield
     finally:
         ended.set()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
 
 
 def _write_back(path: Path, ended: threading.Event) -> None:

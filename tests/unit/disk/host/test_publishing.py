@@ -155,3 +155,17 @@ def test_what_is_not_a_file_is_not_removed(tmp_path: Path, kind: str) -> None:
         part.path.write_bytes(b"whole")
     assert os.path.lexists(left)
     assert victim.read_bytes() == b"precious"
+
+
+def test_a_file_that_cannot_be_made_leaves_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def refuse(path: Path, *arguments: int, **options: int) -> int:
+        if Path(path).name.startswith(".out.bmap."):
+            raise OSError(errno.EACCES, "Permission denied")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OutputError, match=r"cannot write .*out\.bmap: Permission denied"):
+        write_both(tmp_path)
+    assert names(tmp_path) == []

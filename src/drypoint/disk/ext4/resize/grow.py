@@ -6,6 +6,7 @@ image itself it would destroy what follows. The blocks that it changed are then 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -221,7 +222,10 @@ def resize_file(fd: int, geometry: Geometry, blocks: int, where: str, timeout: f
     arguments = ["-f", f"/proc/self/fd/{fd}", str(blocks)]
     result = _run("resize2fs", arguments, fd, timeout, _environment(geometry.last_write))
     if result.returncode != 0:
-        raise FilesystemError(f"{where} could not be resized. resize2fs says: {_quote(result.stderr or result.stdout)}")
+        words = result.stderr or result.stdout
+        no_space = os.strerror(errno.ENOSPC)
+        cause = OSError(errno.ENOSPC, no_space) if no_space in words else None
+        raise FilesystemError(f"{where} could not be resized. resize2fs says: {_quote(words)}") from cause
 
 
 def least_blocks(fd: int, where: str, timeout: float) -> int:
