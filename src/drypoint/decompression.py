@@ -22,9 +22,9 @@ else:
 try:
     from isal import igzip_lib
 except ImportError:  # only built for x86-64 and arm64
-    _ISAL_ERRORS: tuple[type[Exception], ...] = ()
+    ISAL_ERRORS: tuple[type[Exception], ...] = ()
 else:
-    _ISAL_ERRORS = (igzip_lib.IsalError,)  # type: ignore[assignment] # its stub calls the class an instance
+    ISAL_ERRORS = (igzip_lib.IsalError,)  # type: ignore[assignment] # its stub calls the class an instance
 
 MAX_OUTPUT = 1 << 20
 """The most bytes that one step yields, whatever the compression ratio."""
@@ -85,13 +85,13 @@ class _Zlib:
 
 
 def _gzip() -> _Decompressor:
-    if not _ISAL_ERRORS:
+    if not ISAL_ERRORS:
         return _Zlib(31)
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
 
 
 def _deflate() -> _Decompressor:
-    if not _ISAL_ERRORS:
+    if not ISAL_ERRORS:
         return _Zlib(-15)
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)
 
@@ -111,7 +111,7 @@ _ERRORS: tuple[type[Exception], ...] = (
     OSError,
     ValueError,
     EOFError,
-    *_ISAL_ERRORS,
+    *ISAL_ERRORS,
 )
 _NEW: dict[str, Callable[[], _Decompressor]] = {
     "gzip": _gzip,

@@ -50,7 +50,7 @@ def test_an_engine_leaves_nothing_when_the_body_raises(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker_engine, "_STOP_SECONDS", 1.0)
+    monkeypatch.setattr(docker_engine, "STOP_SECONDS", 1.0)
     with DockerEngine(tmp_path / "docker"):
         [daemon] = [pid for pid, command in processes(str(tmp_path)) if command.startswith("dockerd")]
         run_tool("kill", "-STOP", str(daemon))
@@ -172,9 +172,9 @@ def test_a_registry_refuses_a_manifest_without_its_blobs() -> None:
 def test_a_registry_takes_another_port_when_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with DockerRegistry() as first:
         taken = int(first.address.rpartition(":")[2])
-        choose = docker_registry._free_port
+        choose = docker_registry.free_port
         answers = iter([taken, choose()])
-        monkeypatch.setattr(docker_registry, "_free_port", lambda: next(answers))
+        monkeypatch.setattr(docker_registry, "free_port", lambda: next(answers))
         with DockerRegistry() as second:
             assert second.address != first.address
             assert "address already in use" in second.log()

@@ -28,7 +28,7 @@ from .target import Target, examine, regressions
 
 _ROOT = Path(__file__).resolve().parents[2]
 _INPUT_SECONDS = 10
-_START_SECONDS = 120
+START_SECONDS = 120
 _OUT_OF_TIME = (124, 137)
 """What timeout(1) ends with: it ended the program, or had to kill it."""
 _SHOWN = 4000
@@ -59,7 +59,7 @@ def fuzz(target: Target, seconds: int, artifacts: Path) -> Result:
         # Linux counts as a program's peak of memory also that of the process that became it: a large one, such as one that
         # runs tests, would look like a fuzzer that takes too much. timeout is a small one in between.
         command = [
-            "timeout", "--foreground", "--kill-after=5", str(seconds + _START_SECONDS),
+            "timeout", "--foreground", "--kill-after=5", str(seconds + START_SECONDS),
             sys.executable, "-m", "tests.fuzz.child", target.name, ",".join(target.covers), str(corpus), *dictionary,
             f"-max_total_time={seconds}", f"-timeout={_INPUT_SECONDS}", f"-rss_limit_mb={target.megabytes}",
             f"-max_len={target.longest}", f"-artifact_prefix={artifacts}/{target.name}-", "-print_final_stats=1",

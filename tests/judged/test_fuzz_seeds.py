@@ -130,5 +130,5 @@ def test_the_size_of_whoever_starts_the_fuzzer_is_no_finding(tmp_path: Path) -> 
 
 @needs_fuzzer
 def test_a_fuzzer_that_does_not_end_is_ended_and_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(run, "_START_SECONDS", -58)
+    monkeypatch.setattr(run, "START_SECONDS", -58)
     assert run.fuzz(TARGETS["pax"], 60, tmp_path).finding.startswith("it did not end by itself")

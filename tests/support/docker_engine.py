@@ -30,7 +30,7 @@ from drypoint.errors import ToolError
 from drypoint.samples.tools import find_tool, run_tool, tool_environment
 
 _READY_SECONDS = 60.0
-_STOP_SECONDS = 20.0
+STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.02
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -214,7 +214,7 @@ class DockerEngine:
             for child in _children(process.pid):
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGTERM)
-            process.wait(_STOP_SECONDS)
+            process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             # It did not end by itself; what follows ends the whole process namespace.
             return
@@ -323,7 +323,7 @@ def _children(parent: int) -> list[int]:
 def _wait_for_namespace(unshare_pid: int, runtime: Path) -> None:
     """Wait until no process has this engine's runtime directory in its command line."""
     marker = str(runtime).encode()
-    deadline = time.monotonic() + _STOP_SECONDS
+    deadline = time.monotonic() + STOP_SECONDS
     while survivors := [pid for pid in _processes_with(marker) if pid not in (os.getpid(), unshare_pid)]:
         if time.monotonic() > deadline:
             raise ToolError(f"processes of the engine in {runtime} do not end: {survivors}")

@@ -106,7 +106,7 @@ class DockerRegistry:
         self._stack.callback(shutil.rmtree, self._directory, ignore_errors=True)
         self._stack.callback(self._stop_process)
         for _ in range(_ATTEMPTS):
-            self._port = _free_port()
+            self._port = free_port()
             self._spawn()
             if self._wait_until_ready():
                 return
@@ -225,7 +225,7 @@ class DockerRegistry:
             )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -94,7 +94,7 @@ _WITH_OS = replace(_WITH_MATCHERS, requirements=_WITH_MATCHERS.requirements | {"
 _WITH_ALTERNATIVES = replace(_WITH_OS, alternatives=True)
 
 _FIRST = Rules(label_names=_LABELS_BEFORE, config_names=ENVIRONMENT_NAMES)
-_CHANGES: tuple[tuple[Numbers, dict[str, object]], ...] = (
+CHANGES: tuple[tuple[Numbers, dict[str, object]], ...] = (
     ((10, 4, 0), {"contract": _CONTRACT}),
     ((10, 6, 13), {"contract": _WITH_L4T}),
     ((11, 1, 0), {"contract": _WITH_DEVICE_TYPE}),
@@ -119,7 +119,7 @@ _CHANGES: tuple[tuple[Numbers, dict[str, object]], ...] = (
 def rules_of(supervisor: SupervisorVersion) -> Rules:
     """The rules of *supervisor*."""
     rules = _FIRST
-    for since, changed in _CHANGES:
+    for since, changed in CHANGES:
         if supervisor.numbers >= since:
             rules = replace(rules, **changed)
     return rules
@@ -127,8 +127,8 @@ def rules_of(supervisor: SupervisorVersion) -> Rules:
 
 def versions_with_changes(*, since: Numbers) -> tuple[SupervisorVersion, ...]:
     """The first version of each range of equal rules, oldest first, starting with the range of *since*."""
-    firsts = [numbers for numbers, _ in _CHANGES if numbers > since]
+    firsts = [numbers for numbers, _ in CHANGES if numbers > since]
     return tuple(SupervisorVersion(*numbers) for numbers in (since, *firsts))
 
 
-LATEST_RULES = rules_of(SupervisorVersion(*_CHANGES[-1][0]))
+LATEST_RULES = rules_of(SupervisorVersion(*CHANGES[-1][0]))

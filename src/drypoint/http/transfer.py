@@ -26,7 +26,8 @@ ODD_STATUSES = frozenset((400, 405, 406, 411, 412, 413, 416, 417, 422, 501))
 """Statuses of servers that do not support a range; an opener returns such answers to a range request."""
 _PROGRESS_BYTES = 64 << 10
 """Bytes that count as progress: a transfer with less in a row of attempts, or in a minute, fails."""
-_SLOWEST_SECONDS = 60.0
+SLOWEST_SECONDS = 60.0
+"""A transfer without progress for longer fails."""
 _SKIPPED_FOR_PROGRESS = 8
 """If the body repeatedly comes from its start, each attempt must progress by this fraction of what it skips, so that all
 attempts together transfer only a few times the body's length."""
@@ -169,9 +170,9 @@ def _chunks(answer: Answer, size: int) -> Iterator[bytes]:
         while piece := answer.read_some():
             window_bytes += len(piece)
             now = time.monotonic()
-            if now - window_start > _SLOWEST_SECONDS:
+            if now - window_start > SLOWEST_SECONDS:
                 if window_bytes < _PROGRESS_BYTES:
-                    raise TransientError(f"only {window_bytes} bytes came in {_SLOWEST_SECONDS:g} seconds")
+                    raise TransientError(f"only {window_bytes} bytes came in {SLOWEST_SECONDS:g} seconds")
                 window_bytes, window_start = 0, now
             left -= len(piece)
             gathered.append(piece)

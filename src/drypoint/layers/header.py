@@ -62,7 +62,7 @@ def parse_header(block: bytes) -> Header:
         HeaderError: wrong checksum, or a number that is none.
     """
     padded_name, three, size_digits, size_end, time, check_digits, check_end, end = _FIELDS.unpack(block)
-    rest, permissions, mtime = _rest(end), _permissions(three), _time(time)
+    rest, permissions, mtime = _rest(end), mode_and_owner(three), _time(time)
     if (
         rest is None
         or permissions is None
@@ -126,7 +126,7 @@ def _rest(block: bytes) -> _Rest | None:
 
 
 @lru_cache(maxsize=1024)
-def _permissions(field: bytes) -> tuple[int, int, int] | None:
+def mode_and_owner(field: bytes) -> tuple[int, int, int] | None:
     """Mode, uid and gid, of which a layer has few; None if one of them is malformed."""
     try:
         return parse_number(field[:_WIDTH]), parse_number(field[_WIDTH:-_WIDTH]), parse_number(field[-_WIDTH:])

@@ -33,7 +33,7 @@ _FLUSH = b"\0\0\xff\xff"
 """Length of a stored block of no bytes, and its complement: what follows is the beginning of a block, at a whole byte."""
 _LAST_BLOCK = b"\x01" + _FLUSH
 _NO_HISTORY = bytes(WINDOW)
-_BUDGET = 128 << 20
+BUDGET = 128 << 20
 """Most bytes that go into the search for a member's flushes and come out of it, each try counted as 4 KiB more."""
 _COST_OF_A_TRY = 4 << 10
 _LONGEST_READ = 1 << 20
@@ -145,11 +145,11 @@ class InflateTrace:
         begin, end = max(0, member.begin - self._dropped), member.end - _TRAILER - self._dropped
         position, target = member.last, end
         confirmed: int | None = None
-        budget = _BUDGET
+        budget = BUDGET
         candidate = kept.rfind(_FLUSH, begin, end - 1)
         while candidate >= 0 and position > start and budget > 0:
             piece = kept[candidate + len(_FLUSH) : target]
-            sizes = _sizes_of_blocks(piece, position - start, is_last=target == end)
+            sizes = sizes_of_blocks(piece, position - start, is_last=target == end)
             budget -= _COST_OF_A_TRY + len(piece) + sum(sizes or ())
             if sizes is not None:
                 if confirmed is not None and not sizes[1]:
@@ -170,7 +170,7 @@ def windows(start: int, end: int, first: int = 0) -> ReadEnds:
     return ReadEnds(list(ends), with_end=False)
 
 
-def _sizes_of_blocks(piece: bytes, limit: int, *, is_last: bool) -> tuple[int, int] | None:
+def sizes_of_blocks(piece: bytes, limit: int, *, is_last: bool) -> tuple[int, int] | None:
     """How many bytes a piece of a deflate stream inflates to before its last four bytes, and by these.
 
     None if it is not one or more whole blocks, and the last ones if *is_last*; or if they come to more than *limit* bytes.

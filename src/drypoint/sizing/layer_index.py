@@ -26,7 +26,8 @@ MAX_LAYERS = 10_000
 _MAX_BYTES = 8 << 20
 _FORMAT = 1
 _MAX_NUMBER = 1 << 48
-_PATIENCE = 1.0
+LOCK_SECONDS = 1.0
+"""How long another process that writes the index is waited for."""
 _LOCK_INTERVAL = 0.02
 
 _log = logging.getLogger(__name__)
@@ -168,7 +169,7 @@ class LayerIndex:
     def _locked(self) -> Iterator[None]:
         """Lock the index inside the block. Raises OSError if the lock is not available soon."""
         with open(self._directory / f".{FILE_NAME}.lock", "wb") as lock:
-            deadline = time.monotonic() + _PATIENCE
+            deadline = time.monotonic() + LOCK_SECONDS
             while not _locks(lock.fileno()):
                 if time.monotonic() > deadline:
                     raise TimeoutError(errno.ETIMEDOUT, "another process keeps it locked")

@@ -29,7 +29,7 @@ _ZSTD_RATIO = 3.2
 _HIGHEST_RATIO = 16
 # Blocks of 4 KiB take 1.00 to 1.17 times a tar's bytes for userlands, programs, Python packages and documentation; a Debian
 # userland 1.11. Trees of JavaScript modules come to 1.35.
-_BLOCK_OVERHEAD = 1.12
+BLOCK_OVERHEAD = 1.12
 # The same trees have 11 to 54 KiB of tar for each inode, a Debian userland 15, modules of JavaScript 6.
 _TAR_BYTES_PER_INODE = 10 << 10
 # For growth in the middle of writing: balenaOS makes its file systems with an inode for each 8 KiB.
@@ -163,5 +163,5 @@ def _estimated(layer: Layer, hint: int | None, block_size: int) -> LayerSize:
 
 
 def _sized(tar_bytes: int, counted: int, block_size: int, found: Found) -> LayerSize:
-    blocks = int(counted * _BLOCK_OVERHEAD) // block_size + 1
+    blocks = int(counted * BLOCK_OVERHEAD) // block_size + 1
     return LayerSize(tar_bytes, blocks, blocks, counted // _TAR_BYTES_PER_INODE + 1, found)

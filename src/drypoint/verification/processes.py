@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _MOST_PROCESSES = 8
 """Each holds the state of a layer and of the file system in memory."""
-_WORTHWHILE = 64 << 20
+WORTHWHILE_BYTES = 64 << 20
 """Bytes of files in layers below which starting a process costs more than it saves."""
 
 
@@ -80,7 +80,7 @@ class LayerProcesses(msgspec.Struct, frozen=True):
 
     def worthwhile(self, layers: Sequence[KeptLayer]) -> bool:
         """Whether several processes pay off for *layers*, the largest first: all but the largest count."""
-        return self.count > 1 and sum(layer.size or 0 for layer in layers[1:]) >= _WORTHWHILE
+        return self.count > 1 and sum(layer.size or 0 for layer in layers[1:]) >= WORTHWHILE_BYTES
 
     def check(self, layers: Sequence[KeptLayer]) -> list[LayerResult]:
         """Verify each layer.

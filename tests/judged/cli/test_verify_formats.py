@@ -34,7 +34,7 @@ def compressed(image: Path, target: Path) -> Path:
 def test_processes_read_the_unpacked_image(
     image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    monkeypatch.setattr(processes, "_WORTHWHILE", 0)
+    monkeypatch.setattr(processes, "WORTHWHILE_BYTES", 0)
     expected = verify(image, partition=0, data_root=b"docker")
     path = compressed(image, tmp_path / f"x{suffix}")
     found = verify(path, partition=0, data_root=b"docker", processes=2)

@@ -164,7 +164,7 @@ def test_one_that_another_process_keeps_locked_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(seen, "_PATIENCE", 0.1)
+    monkeypatch.setattr(seen, "LOCK_SECONDS", 0.1)
     with open(tmp_path / f".{FILE_NAME}.lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         LayerIndex(tmp_path).note({layer_id(0): LAYER}, KIND)

@@ -176,7 +176,7 @@ def test_the_second_time_it_grows_once_to_what_is_needed(
     index = LayerIndex(tmp_path / "cache")
     with monkeypatch.context() as changed:
         # An estimate that falls short, so that layers are measured while the partition grows.
-        changed.setattr(sizes, "_BLOCK_OVERHEAD", 0.05)
+        changed.setattr(sizes, "BLOCK_OVERHEAD", 0.05)
         first, listener = run(setup, setup.small, tmp_path / "first.img", index, additional_space=7 * MIB)
     assert not first.plan.is_exact
     assert first.plan.growth is not None

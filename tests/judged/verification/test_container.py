@@ -123,7 +123,7 @@ def test_a_file_that_cannot_be_read_is_a_finding(flasher: FlasherImage) -> None:
 def test_processes_find_what_one_finds(flasher: FlasherImage, monkeypatch: pytest.MonkeyPatch) -> None:
     flip(flasher.disk.path, CONTENTS[2][:1000])
     alone = verified(flasher.disk.path)
-    monkeypatch.setattr(processes, "_WORTHWHILE", 0)
+    monkeypatch.setattr(processes, "WORTHWHILE_BYTES", 0)
     monkeypatch.setattr("drypoint.verification.store.check_layer", None)
     assert verified(flasher.disk.path, 2) == alone
 

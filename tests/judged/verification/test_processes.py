@@ -41,7 +41,7 @@ def layers_of(image: Path) -> tuple[KeptLayer, ...]:
 
 
 def test_processes_find_what_threads_find(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_WORTHWHILE", 0)
+    monkeypatch.setattr(processes, "WORTHWHILE_BYTES", 0)
     with FileDevice(image) as device:
         shared = LayerProcesses(str(image), image, 0, device.size, 2)
         expected = verify_store(Ext4Reader(device), b"docker")

@@ -58,7 +58,7 @@ def only_processes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         shared.append(len(results))
         return results
 
-    monkeypatch.setattr(processes, "_WORTHWHILE", 0)
+    monkeypatch.setattr(processes, "WORTHWHILE_BYTES", 0)
     monkeypatch.setattr("drypoint.verification.store.check_layer", None)
     monkeypatch.setattr(LayerProcesses, "check", counted)
     return shared
@@ -107,7 +107,7 @@ def test_an_injection(
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_damage_is_told_by_processes_as_by_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(processes, "_WORTHWHILE", 0)
+    monkeypatch.setattr(processes, "WORTHWHILE_BYTES", 0)
     with FileDevice(make_flawed_store(tmp_path / "image")) as device:
         shared = LayerProcesses.on(device, count)
         with pytest.raises(VerificationError, match=r"in 1 places: .*/diff: its mode is 0700, not 0755"):

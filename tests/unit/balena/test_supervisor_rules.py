@@ -88,9 +88,9 @@ def test_each_supervisor_takes_what_it_takes(part: str, version: str) -> None:
 
 def test_the_verdicts_find_a_wrong_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     later = tuple(
-        ((14, 2, 12) if since == (14, 2, 11) else since, changed) for since, changed in supervisor_rules._CHANGES
+        ((14, 2, 12) if since == (14, 2, 11) else since, changed) for since, changed in supervisor_rules.CHANGES
     )
-    monkeypatch.setattr(supervisor_rules, "_CHANGES", later)
+    monkeypatch.setattr(supervisor_rules, "CHANGES", later)
     assert differing("3", "14.2.10") == []
     found = differing("3", "14.2.11")
     assert found

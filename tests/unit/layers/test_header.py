@@ -117,6 +117,6 @@ def test_a_way_that_takes_a_fields_tail_into_the_next_is_found(monkeypatch: pyte
         match = across.fullmatch(field)
         return None if match is None else (int(match[1], 8), int(match[2], 8), int(match[3], 8))
 
-    monkeypatch.setattr(header, "_permissions", permissions)
+    monkeypatch.setattr(header, "mode_and_owner", permissions)
     with pytest.raises(AssertionError):
         test_every_way_of_reading_a_header_gives_what_go_reads()

@@ -228,16 +228,16 @@ def test_a_stored_block_that_ends_as_a_flush_does_is_none() -> None:
 
 def test_the_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[int] = []
-    alone = read_ends._sizes_of_blocks
+    alone = read_ends.sizes_of_blocks
 
     def counted(piece: bytes, limit: int, *, is_last: bool) -> tuple[int, int] | None:
         tries.append(len(piece))
         return alone(piece, limit, is_last=is_last)
 
-    monkeypatch.setattr(read_ends, "_sizes_of_blocks", counted)
+    monkeypatch.setattr(read_ends, "sizes_of_blocks", counted)
     blob = framed(b"\0\0\xff\xff" * 250_000 + bytes(10), [], level=0)
     assert quickly(blob, 1000) == slowly(blob, 1000)
-    assert sum(tries) + len(tries) * (4 << 10) < read_ends._BUDGET + (2 << 20)
+    assert sum(tries) + len(tries) * (4 << 10) < read_ends.BUDGET + (2 << 20)
 
 
 def test_bzip2_is_read_by_the_stream_and_mebibyte() -> None:

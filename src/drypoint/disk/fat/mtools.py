@@ -17,7 +17,8 @@ from ...concurrency.tasks import current, start
 from ...errors import ToolError
 from ..host.tools import check_ended_by_itself, child_path, find_tool
 
-_TIMEOUT = 60.0
+TIMEOUT = 60.0
+"""Seconds after which a program is killed."""
 _MAX_MESSAGE = 4096
 
 
@@ -65,7 +66,7 @@ def run_mtools(
     except OSError as error:
         raise ToolError(f"{program} cannot be run: {error.strerror}") from error
     with process:
-        watchdog = threading.Timer(_TIMEOUT, process.kill)
+        watchdog = threading.Timer(TIMEOUT, process.kill)
         try:
             start(watchdog)
         except BaseException:
@@ -80,7 +81,7 @@ def run_mtools(
             watchdog.join()
     current().check()
     if process.returncode == -signal.SIGKILL and len(output) <= limit:
-        raise ToolError(f"{program} did not end within {_TIMEOUT:g} seconds on the FAT file system")
+        raise ToolError(f"{program} did not end within {TIMEOUT:g} seconds on the FAT file system")
     if len(output) <= limit:
         check_ended_by_itself(program, process.returncode)
     return Outcome(process.returncode, output, said.decode(errors="replace").strip())

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from .deflate import Deflated
 
 _LIMIT = 0xFFFFFFFF
-_NARROW = _LIMIT - (8 << 20)
+MOST_NARROW_BYTES = _LIMIT - (8 << 20)
 """The most bytes of content with 32-bit sizes: incompressible content grows by Deflate, by a thousandth at most."""
 _DESCRIPTOR_FOLLOWS, _UTF8 = 1 << 3, 1 << 11
 _DEFLATE = 8
@@ -30,7 +30,7 @@ def zip_archive(content: Deflated, name: str, timestamp: int) -> Iterator[tuple[
         DiskImageError: the content cannot be read.
     """
     encoded = name.encode("utf-8", "surrogateescape")
-    wide = content.size > _NARROW
+    wide = content.size > MOST_NARROW_BYTES
     version = 45 if wide else 20
     flags = _DESCRIPTOR_FOLLOWS | (0 if name.isascii() else _UTF8)
     common = struct.pack("<HHHHH", version, flags, _DEFLATE, *_dos_time(timestamp))

@@ -24,16 +24,17 @@ LEAST_SIZE = 32 << 20
 """The least size for direct copies; smaller files may stay in the cache for the next reader."""
 # The alignment for disks and for mappings: pages of 16 and 64 KiB are common on ARM.
 _ALIGNMENT = max(4096, mmap.ALLOCATIONGRANULARITY)
-_LEAST_RUN = 1 << 20
+LEAST_RUN = 1 << 20
 """The least run of data for direct copies, because each write waits for the disk."""
-_CHUNK_SIZE = 8 << 20
+CHUNK_SIZE = 8 << 20
 # Several at once, so that the disk is busy while the next pages are looked up.
 _AT_ONCE = 3
 # These never share blocks or copy on a server, so copy_file_range has no advantage.
-_FILE_SYSTEMS = frozenset({"ext2", "ext3", "ext4"})
+FILE_SYSTEMS = frozenset({"ext2", "ext3", "ext4"})
 # Errors of allocating in advance where it is not supported (ext2, ext3); EBADF is from glibc's emulation.
 _NO_ALLOCATION = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF})
-_MOUNTS = Path("/proc/self/mountinfo")
+MOUNTS = Path("/proc/self/mountinfo")
+"""Where the kernel lists the mounted file systems."""
 
 
 class DirectTarget:
@@ -47,7 +48,7 @@ class DirectTarget:
         """The (start, end), relative to a range, of the part for :meth:`copy`; empty if both are equal."""
         start = -target_offset % _ALIGNMENT
         end = length - (target_offset + length) % _ALIGNMENT
-        if end - start < _LEAST_RUN or (source_offset - target_offset) % _ALIGNMENT:
+        if end - start < LEAST_RUN or (source_offset - target_offset) % _ALIGNMENT:
             return 0, 0
         return start, end
 
@@ -61,10 +62,10 @@ class DirectTarget:
         self._allocate(target_offset, length)
         under_way: deque[Future[int]] = deque()
         try:
-            for done in range(0, length, _CHUNK_SIZE):
+            for done in range(0, length, CHUNK_SIZE):
                 if len(under_way) == _AT_ONCE:
                     yield under_way.popleft().result()
-                size = min(_CHUNK_SIZE, length - done)
+                size = min(CHUNK_SIZE, length - done)
                 under_way.append(
                     self._writers.submit(self._copy_chunk, source_fd, source_offset + done, target_offset + done, size)
                 )
@@ -134,7 +135,7 @@ def direct_target(fd: int) -> Iterator[DirectTarget | None]:
 
 
 def _opened(fd: int) -> int | None:
-    if _file_system(os.fstat(fd).st_dev) not in _FILE_SYSTEMS:
+    if _file_system(os.fstat(fd).st_dev) not in FILE_SYSTEMS:
         return None
     try:
         return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
@@ -147,7 +148,7 @@ def _file_system(device: int) -> str | None:
     """The type of the mounted file system with the device number *device*, see proc_pid_mountinfo(5)."""
     number = b"%d:%d" % (os.major(device), os.minor(device))
     try:
-        mounts = _MOUNTS.read_bytes().split(b"\n")
+        mounts = MOUNTS.read_bytes().split(b"\n")
     except OSError:
         return None
     for mount in mounts:

@@ -14,9 +14,9 @@ from ...errors import DiskImageError
 from ..device import Device, FileDevice
 from ..host.fallocate import collapse_range, insert_range, punch_hole
 
-_CHUNK = 1 << 20
+CHUNK = 1 << 20
 # Holes on both sides are skipped by this much at once.
-_STRIDE = 256 << 20
+STRIDE = 256 << 20
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -70,8 +70,8 @@ def clear_range(device: Device, offset: int, length: int) -> None:
                 f"cannot clear {length} bytes at {offset} of {device.name}: {error.strerror}"
             ) from error
     for extent, size in device.data_extents(offset, length):
-        for chunk in range(extent, extent + size, _CHUNK):
-            found = device.read(chunk, min(_CHUNK, extent + size - chunk))
+        for chunk in range(extent, extent + size, CHUNK):
+            found = device.read(chunk, min(CHUNK, extent + size - chunk))
             if found.count(0) != len(found):
                 device.write(chunk, bytes(len(found)))
 
@@ -143,10 +143,10 @@ def _put_back(device: FileDevice, offset: int, data: bytes) -> None:
 
 def _copy(device: Device, move: Move) -> None:
     """Copy chunk by chunk, from the end at which nothing unread is overwritten."""
-    for offset, size in _strides(move.offset, move.length, _STRIDE, move.delta > 0):
+    for offset, size in _strides(move.offset, move.length, STRIDE, move.delta > 0):
         if not _has_data(device, offset, size) and not _has_data(device, offset + move.delta, size):
             continue
-        for chunk, chunk_size in _strides(offset, size, _CHUNK, move.delta > 0):
+        for chunk, chunk_size in _strides(offset, size, CHUNK, move.delta > 0):
             data = device.read(chunk, chunk_size) if _has_data(device, chunk, chunk_size) else b""
             if data.count(0) == len(data):
                 clear_range(device, chunk + move.delta, chunk_size)

@@ -24,7 +24,8 @@ DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 """Docker's key for the credentials of docker.io, from its first protocol."""
 
 _MAX_CONFIG_BYTES = 4 << 20
-_HELPER_SECONDS = 60.0
+HELPER_SECONDS = 60.0
+"""How long a credential helper may take."""
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NOT_FOUND = b"credentials not found in native keychain"
 _IDENTITY_TOKEN_USER = "<token>"
@@ -182,10 +183,10 @@ def _ask_helper(name: str, key: str) -> Credentials | None:
     with process:
         try:
             with current().waker(process.kill):
-                answered, _ = process.communicate(key.encode(), _HELPER_SECONDS)
+                answered, _ = process.communicate(key.encode(), HELPER_SECONDS)
         except subprocess.TimeoutExpired:
             raise AuthenticationError(
-                f"credential helper {program} gave no answer for {key} in {_HELPER_SECONDS:g} seconds"
+                f"credential helper {program} gave no answer for {key} in {HELPER_SECONDS:g} seconds"
             ) from None
         finally:
             # No effect on a process that has ended.

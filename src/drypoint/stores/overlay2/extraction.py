@@ -40,7 +40,7 @@ MAX_SYMLINKS = 40
 """Most symbolic links followed in one path, as in Linux."""
 MAX_ENTRIES = 2_000_000
 _MAX_LINK_PARTS = 20_000_000
-_MOST_DIRECT, _LONGEST_DIRECT = 1024, 512
+MOST_DIRECT, LONGEST_DIRECT = 1024, 512
 """How many directories are found by their whole path, and how long that may be."""
 _IMPLIED_MODE = 0o755
 _SETGID = 0o2000
@@ -288,8 +288,8 @@ class _Tree:
         return node
 
     def _note_direct(self, path: bytes, node: Dir) -> None:
-        if len(path) <= _LONGEST_DIRECT:
-            if len(self._direct) == _MOST_DIRECT:
+        if len(path) <= LONGEST_DIRECT:
+            if len(self._direct) == MOST_DIRECT:
                 self._direct.clear()
             self._direct[path] = node
 

@@ -355,7 +355,7 @@ def test_a_program_that_does_not_end_is_ended(disk16: Path, tmp_path: Path) -> N
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     with (
         mock.patch.dict(os.environ, environment),
-        mock.patch("drypoint.disk.fat.mtools._TIMEOUT", 0.2),
+        mock.patch("drypoint.disk.fat.mtools.TIMEOUT", 0.2),
         opened(disk16) as window,
     ):
         with pytest.raises(ToolError, match=r"mcopy did not end within 0\.2 seconds"):

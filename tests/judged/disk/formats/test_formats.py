@@ -289,7 +289,7 @@ def cut(blob: bytes, step: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("zeros", [1, 511, MIB + 1])
 def test_gzip_may_end_in_zeros(monkeypatch: pytest.MonkeyPatch, isal: bool, zeros: int) -> None:
     if not isal:
-        monkeypatch.setattr(decompression, "_ISAL_ERRORS", ())
+        monkeypatch.setattr(decompression, "ISAL_ERRORS", ())
     blob = gzip.compress(b"one") + gzip.compress(b"two") + bytes(zeros)
     assert b"".join(decompressed(cut(blob, 4096), ImageFormat.GZIP, "x")) == b"onetwo"
 
@@ -328,7 +328,7 @@ def test_what_follows_whole_data_is_ignored_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: ImageFormat, case: str, isal: bool
 ) -> None:
     if not isal:
-        monkeypatch.setattr(decompression, "_ISAL_ERRORS", ())
+        monkeypatch.setattr(decompression, "ISAL_ERRORS", ())
     blob = PACK[kind](b"one" * 999) + PACK[kind](b"two") + TRAILING[case]
     silent = case in ("zeros", "a block of zeros") or (case == "odd zeros" and kind is not ImageFormat.XZ)
     text = f"warning: x goes on after the end of its {kind} data; what follows is not part of the disk image"

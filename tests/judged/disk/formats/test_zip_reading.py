@@ -62,7 +62,7 @@ def content_of(directory: Path, blob: bytes) -> bytes:
 @pytest.mark.parametrize("stream", [False, True])
 def test_one_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isal: bool, method: int, stream: bool) -> None:
     if not isal:
-        monkeypatch.setattr(decompression, "_ISAL_ERRORS", ())
+        monkeypatch.setattr(decompression, "ISAL_ERRORS", ())
     assert content_of(tmp_path, archive(("disk.img", CONTENT), method=method, stream=stream)) == CONTENT
 
 
@@ -218,7 +218,7 @@ def test_sizes_of_64_bits(tmp_path: Path) -> None:
 @pytest.mark.needs("unzip")
 def test_records_of_both_widths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wide: bool, timestamp: int) -> None:
     if wide:
-        monkeypatch.setattr(zip_writing, "_NARROW", 1000)
+        monkeypatch.setattr(zip_writing, "MOST_NARROW_BYTES", 1000)
     (tmp_path / "disk").write_bytes(CONTENT)
     with (tmp_path / "out.zip").open("wb") as target, (tmp_path / "disk").open("rb") as image:
         write_image(

@@ -98,8 +98,8 @@ def test_any_range_comes_out_the_same(
         wanted = content[skipped : max(skipped, len(content) - cut)]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(copying, "LEAST_SIZE", 0)
-            patch.setattr(direct, "_CHUNK_SIZE", 2 * BLOCK)
-            patch.setattr(direct, "_LEAST_RUN", BLOCK)
+            patch.setattr(direct, "CHUNK_SIZE", 2 * BLOCK)
+            patch.setattr(direct, "LEAST_RUN", BLOCK)
             copy_sparse(
                 source.fileno(),
                 target.fileno(),
@@ -214,11 +214,11 @@ def test_a_source_that_cannot_be_read_is_told_with_its_own_error(
 def test_other_file_systems_and_missing_mounts_have_the_usual_copy(
     source: int, target: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(direct, "_FILE_SYSTEMS", frozenset({"none"}))
+    monkeypatch.setattr(direct, "FILE_SYSTEMS", frozenset({"none"}))
     with direct.direct_target(target) as opened:
         assert opened is None
     monkeypatch.undo()
-    monkeypatch.setattr(direct, "_MOUNTS", tmp_path / "missing")
+    monkeypatch.setattr(direct, "MOUNTS", tmp_path / "missing")
     with direct.direct_target(target) as opened:
         assert opened is None
     copy_sparse(source, target, for_good=True)

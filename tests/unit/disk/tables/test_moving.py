@@ -78,8 +78,8 @@ def test_moving_is_what_the_model_says(
             patch.setattr(moving, "insert_range", lambda *_: False)
             patch.setattr(moving, "collapse_range", lambda *_: False)
             patch.setattr(moving, "punch_hole", lambda *_: False)
-            patch.setattr(moving, "_CHUNK", 3 * KIB)
-            patch.setattr(moving, "_STRIDE", 10 * KIB)
+            patch.setattr(moving, "CHUNK", 3 * KIB)
+            patch.setattr(moving, "STRIDE", 10 * KIB)
         with FileDevice(path, writable=True) as device:
             move_range(device, move)
         assert path.read_bytes() == expected
@@ -99,7 +99,7 @@ def test_blocks_move_without_being_written(tmp_path: Path, monkeypatch: pytest.M
             raise AssertionError("copied")
 
         monkeypatch.setattr(device, "write", refuse)
-        monkeypatch.setattr(moving, "_copy", refuse)
+        monkeypatch.setattr(device, "read", refuse)
         there, back = Move(8 * UNIT, 184 * UNIT, 64 * UNIT), Move(72 * UNIT, 184 * UNIT, -64 * UNIT)
         move_range(device, there)
         assert path.read_bytes() == modelled(before, there)

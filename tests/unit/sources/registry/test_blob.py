@@ -104,7 +104,7 @@ def test_a_stalled_connection_is_replaced() -> None:
 
 
 def test_a_connection_that_only_drips_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "_SLOWEST_SECONDS", 0.3)
+    monkeypatch.setattr(transfer, "SLOWEST_SECONDS", 0.3)
     with served(Faults(bytes_per_second=20_000.0)) as registry:
 
         def hurry() -> None:
@@ -134,7 +134,8 @@ def test_progress_renews_the_patience() -> None:
 )
 def test_without_progress_the_patience_ends(faults: Faults, reason: str) -> None:
     with served(faults) as registry, pytest.raises(TransferError, match=reason) as caught:
-        fetch(registry, replace(QUICK, read_timeout=0.1))
+        # Only what stalls runs into it: a busy machine may well take longer to answer.
+        fetch(registry, replace(QUICK, read_timeout=0.1 if faults.stalls else QUICK.read_timeout))
     assert f"{registry.host}/v2/team/app/blobs/{DIGEST}" in str(caught.value)
     assert "bytes received" in str(caught.value)
     assert 4 <= len(ranges(registry)) <= 6

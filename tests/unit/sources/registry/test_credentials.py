@@ -128,7 +128,7 @@ def test_a_helper_that_has_none_is_no_error(tmp_path: Path, monkeypatch: pytest.
 def test_a_helper_that_fails_is_told_without_what_it_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str
 ) -> None:
-    monkeypatch.setattr(credentials, "_HELPER_SECONDS", 0.3)
+    monkeypatch.setattr(credentials, "HELPER_SECONDS", 0.3)
     helper(tmp_path, monkeypatch, script)
     with pytest.raises(AuthenticationError, match=words) as caught:
         store(tmp_path, {"credsStore": "test"}).get("example.com")

@@ -336,9 +336,9 @@ def outcome(changes: Sequence[tuple[Change, Content | None]]) -> object:
 @settings(max_examples=300)
 @given(st.lists(_CHANGES, max_size=16), st.sampled_from([1, 2, 1024]))
 def test_directories_at_hand_change_nothing(changes: Sequence[tuple[Change, Content | None]], most: int) -> None:
-    with patch("drypoint.stores.overlay2.extraction._LONGEST_DIRECT", -1):
+    with patch("drypoint.stores.overlay2.extraction.LONGEST_DIRECT", -1):
         resolved_each_time = outcome(changes)
-    with patch("drypoint.stores.overlay2.extraction._MOST_DIRECT", most):
+    with patch("drypoint.stores.overlay2.extraction.MOST_DIRECT", most):
         assert outcome(changes) == resolved_each_time
 
 

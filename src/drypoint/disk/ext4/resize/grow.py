@@ -174,7 +174,7 @@ def unchecked_copy(device: Device, offset: int, size: int, scratch_dir: Path) ->
 def check_file(fd: int, offset: int, where: str, timeout: float) -> None:
     """Check the file system at *offset* of an open file; see :func:`check_filesystem`."""
     place = f"/proc/self/fd/{fd}?offset={offset}"
-    result = _run("e2fsck", ["-fn", place], fd, timeout, _environment(0))
+    result = run_checked("e2fsck", ["-fn", place], fd, timeout, _environment(0))
     if result.returncode != 0:
         raise FilesystemError(
             f"{where} is damaged, and nothing was changed. e2fsck says: {_words_of_e2fsck(result, place)}. "
@@ -196,7 +196,7 @@ def preen_file(fd: int, where: str, last_write: int, timeout: float = CHECK_TIME
     environment = _environment(last_write)
     # e2fsck reads the time from a variable of its own.
     environment["E2FSCK_TIME"] = environment["E2FSPROGS_FAKE_TIME"]
-    result = _run("e2fsck", ["-fp", place], fd, timeout, environment)
+    result = run_checked("e2fsck", ["-fp", place], fd, timeout, environment)
     # 1: repaired; 2: repaired, and the system should be rebooted if the file system was mounted.
     if result.returncode not in (0, 1, 2, 3):
         raise FilesystemError(
@@ -220,7 +220,7 @@ def resize_file(fd: int, geometry: Geometry, blocks: int, where: str, timeout: f
             raise OutputError(f"{where} cannot be resized: {error.strerror}") from error
     # -f: without it resize2fs requires a check recorded in the superblock; ours does not write there.
     arguments = ["-f", f"/proc/self/fd/{fd}", str(blocks)]
-    result = _run("resize2fs", arguments, fd, timeout, _environment(geometry.last_write))
+    result = run_checked("resize2fs", arguments, fd, timeout, _environment(geometry.last_write))
     if result.returncode != 0:
         words = result.stderr or result.stdout
         no_space = os.strerror(errno.ENOSPC)
@@ -235,7 +235,7 @@ def least_blocks(fd: int, where: str, timeout: float) -> int:
         FilesystemError: it cannot compute them.
         ToolError: it is missing or took too long.
     """
-    result = _run("resize2fs", ["-P", f"/proc/self/fd/{fd}"], fd, timeout, _environment(0))
+    result = run_checked("resize2fs", ["-P", f"/proc/self/fd/{fd}"], fd, timeout, _environment(0))
     found = re.search(r": (\d+)\s*$", result.stdout)
     if result.returncode != 0 or found is None:
         raise FilesystemError(f"{where} cannot be cut. resize2fs says: {_quote(result.stderr or result.stdout)}")
@@ -294,7 +294,7 @@ def _environment(timestamp: int) -> dict[str, str]:
     }
 
 
-def _run(
+def run_checked(
     name: str, arguments: Sequence[str], fd: int, timeout: float, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
     command = [find_tool(name, _PACKAGE), *arguments]

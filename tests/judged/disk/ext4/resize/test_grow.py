@@ -217,7 +217,7 @@ def test_an_interrupt_leaves_no_scratch_file(tmp_path: Path, monkeypatch: pytest
             raise KeyboardInterrupt
         return subprocess.CompletedProcess([], 0, "", "")
 
-    monkeypatch.setattr(resize, "_run", interrupt)
+    monkeypatch.setattr(resize, "run_checked", interrupt)
     with pytest.raises(KeyboardInterrupt):
         grow(path, 16 * MIB, 32 * MIB)
     assert seen == [["disk.img"]]
