@@ -16,7 +16,7 @@ import pytest
 from tests.support.cloud import CloudContent, CloudDevice, CloudFleet, CloudUser, TestCloud, serve_cloud
 from tests.support.scripts import ROOT
 
-from .test_recorded import ask, comparable, opened
+from .test_cloud_recorded import ask, comparable, opened
 
 RECORDING = ROOT / "tests/data" / "open-balena-api-logins.json"
 NOBODYS = ("unknown", "lapsed", "revoked")
