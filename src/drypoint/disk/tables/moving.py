@@ -46,7 +46,7 @@ def move_range(device: Device, move: Move) -> None:
         return
     if isinstance(device, FileDevice) and _move_blocks(device, move):
         return
-    _copy(device, move)
+    copy_by_chunks(device, move)
     if move.delta > 0:
         clear_range(device, move.offset, move.delta)
     else:
@@ -141,7 +141,7 @@ def _put_back(device: FileDevice, offset: int, data: bytes) -> None:
         device.write(offset, data)
 
 
-def _copy(device: Device, move: Move) -> None:
+def copy_by_chunks(device: Device, move: Move) -> None:
     """Copy chunk by chunk, from the end at which nothing unread is overwritten."""
     for offset, size in _strides(move.offset, move.length, STRIDE, move.delta > 0):
         if not _has_data(device, offset, size) and not _has_data(device, offset + move.delta, size):

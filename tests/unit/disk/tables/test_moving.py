@@ -99,7 +99,7 @@ def test_blocks_move_without_being_written(tmp_path: Path, monkeypatch: pytest.M
             raise AssertionError("copied")
 
         monkeypatch.setattr(device, "write", refuse)
-        monkeypatch.setattr(device, "read", refuse)
+        monkeypatch.setattr(moving, "copy_by_chunks", refuse)
         there, back = Move(8 * UNIT, 184 * UNIT, 64 * UNIT), Move(72 * UNIT, 184 * UNIT, -64 * UNIT)
         move_range(device, there)
         assert path.read_bytes() == modelled(before, there)
