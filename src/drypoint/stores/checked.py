@@ -1,4 +1,4 @@
-"""What is to be verified of a store, and what is known to be wrong with it already."""
+"""The result of checking a store's own files, and the layers whose content is still to be verified."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class KeptLayer(Protocol):
 
 
 class StoreCheck(msgspec.Struct, frozen=True):
-    """What was found by reading a store's own files, and the layers whose content is still to be verified."""
+    """Findings about the store's own files, and its layers, whose content is not verified yet."""
 
     findings: tuple[StoreFinding, ...]
     layers: tuple[KeptLayer, ...]

@@ -41,7 +41,7 @@ class StoreContents(msgspec.Struct, frozen=True):
     """What a store holds.
 
     Attributes:
-        root: the directory that all of it is in, a path of the tree that was read.
+        root: the directory that contains the store, a path in the tree that was read.
         exists: whether there is a store at all.
         names_path: the file that gives images their names.
         names: what its images are called.

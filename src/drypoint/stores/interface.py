@@ -50,7 +50,7 @@ class StorePlan(Protocol):
 
     @property
     def root(self) -> bytes:
-        """The directory that all of the store is in. All paths are those of the tree that holds it."""
+        """The directory that contains the store. All paths are paths in the tree that contains it."""
 
     @property
     def removal(self) -> Removal:
@@ -74,15 +74,15 @@ class StorePlan(Protocol):
 
     @property
     def merged_paths(self) -> frozenset[bytes]:
-        """Those of *files* that hold what other images need too: where they exist, both are merged."""
+        """Those of *files* that other images need too: an existing file is merged, not replaced."""
 
     @property
     def known_images(self) -> tuple[Digest, ...]:
-        """Ids of images that the store holds, soundly."""
+        """Ids of images that the store has and that load."""
 
     @property
     def orphans(self) -> Orphans:
-        """What will take space and serve no image."""
+        """What takes space afterwards and serves no image."""
 
     @property
     def is_empty(self) -> bool:
@@ -100,10 +100,10 @@ class StorePlan(Protocol):
         """What a file system with blocks of *block_size* bytes needs for it."""
 
     def own_paths(self) -> Iterator[bytes]:
-        """All that may be in a store that was not read, under the very names of what is written; no merged paths."""
+        """Paths of all that is written, without merged files: where the store was not read, they replace what it has there."""
 
     def remove(self, sink: TreeSink) -> None:
-        """Remove what the plan replaces. Comes before everything else, so that the space can be used for what comes."""
+        """Remove what the plan replaces. Called before :meth:`write`, and before space is made: what it frees is used."""
 
     def write(self, sink: TreeSink, open_layer: OpenLayer, on_layer: OnLayer | None = None) -> None:
         """Write all of it, one layer after the other. The sink is not finished: that is the caller's.
@@ -138,42 +138,41 @@ class ReadStore(Protocol):
         """
 
     def config(self, reader: TreeReader, image_id: Digest) -> bytes | None:
-        """The config of an image in the store, which *reader* gives again; None if it cannot be read."""
+        """The config of an image in the store, read again from *reader*; None if it cannot be read."""
 
     def check(self, reader: TreeReader) -> StoreCheck:
-        """What is wrong with the store's own files, which *reader* gives again, and the layers whose content can be
-        verified."""
+        """Check the store's own files, read again from *reader*; the layers' content is left to the caller."""
 
     def list(self, reader: TreeReader) -> StoreListing:
-        """All of it for people, with what *reader*, which gives the store again, has besides."""
+        """Everything in the store for display, configs and containers read again from *reader*."""
 
     def dump(self) -> bytes:
         """All of it as one JSON object, for :func:`drypoint.stores.load_store`; the same store gives the same bytes."""
 
 
 class Store(Protocol):
-    """A store of one kind, at one place of a tree. Whether anything is there yet, reading says."""
+    """A store of one kind at one place of a tree, whether or not anything is there yet."""
 
     @property
     def root(self) -> bytes:
-        """The directory that all of it is in, a clean path."""
+        """The directory that contains all of it, a clean path."""
 
     @property
     def names_path(self) -> bytes:
         """The file that gives images their names."""
 
     def read(self, reader: TreeReader) -> ReadStore:
-        """What is there. Nothing at *root*, or an empty directory, is an empty store.
+        """Read what is there. Nothing at *root*, or an empty directory, is an empty store.
 
         Raises:
             StoreError: *root* or a parent of it is not a directory, or it holds more than anything real does.
         """
 
     def unread(self) -> ReadStore:
-        """The same as an empty store, where the tree cannot be read."""
+        """The same as :meth:`read` of an empty store, for a tree that cannot be read."""
 
     def layer_roots(self, reader: TreeReader) -> Iterator[bytes]:
-        """The directories that hold the files of layers, uppermost first, without reading the store otherwise.
+        """The directories with the files of layers, uppermost first. Nothing else of the store is read.
 
         Raises:
             FilesystemError: the tree cannot be read, or has more layers than anything real.
@@ -181,10 +180,10 @@ class Store(Protocol):
 
     @property
     def merge_limit(self) -> int:
-        """Most bytes of a file that is merged."""
+        """Maximum size in bytes of a merged file."""
 
     def merge(self, present: bytes, added: bytes) -> bytes:
-        """The content of a file of :attr:`StorePlan.merged_paths`, of what is there, if anything, and what comes.
+        """Merge two contents of a file of :attr:`StorePlan.merged_paths`; *present* is empty if there is none yet.
 
         Raises:
             StoreError: one is malformed, or they contradict each other.

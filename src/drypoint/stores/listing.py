@@ -1,4 +1,4 @@
-"""A store as people look at it: what every kind of store can say of its images, layers and containers."""
+"""A store for display: the images, layers and containers of every kind of store."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ListedLayer(msgspec.Struct, frozen=True):
     """A layer in a store.
 
     Attributes:
-        detail: what this kind of store calls it by, in its own words, as pairs of key and value.
+        detail: identifiers that only this kind of store has, as pairs of key and value.
         size: bytes it takes, as the engine notes; None if it does not.
         images: ids of the images that have it.
         usable: whether it is complete, and all below it.
@@ -49,7 +49,7 @@ class ListedLayer(msgspec.Struct, frozen=True):
 
 
 class ListedContainer(msgspec.Struct, frozen=True):
-    """A container: *name* as people know it; *image_id* is None where its configuration does not say it."""
+    """A container: *name* is the one given by users; *image_id* is None if its configuration has none."""
 
     container_id: str
     name: str
@@ -60,7 +60,7 @@ class StoreListing(msgspec.Struct, frozen=True):
     """An engine's store.
 
     Attributes:
-        root: the directory that all of it is in: the engine's data root.
+        root: the directory that contains the store.
         images: those whose config is sound, in the order of their names; unnamed ones last.
         layers: by chain-id.
         orphans: what serves no image.
