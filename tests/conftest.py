@@ -2,7 +2,8 @@
 
 ``@pytest.mark.needs("e2fsck", "debugfs")`` names programs, ``needs(root=True)`` wants root; ``engine`` stands for root and
 everything that a real engine and registry take. On a machine that lacks one, the test is skipped with the reason, and
-the end of the run lists what was not run. With CI=true or DRYPOINT_REQUIRE_ALL=1 a skipped test fails the run.
+the end of the run lists what was not run. A test that runs a program which is not there, and did not name it, is skipped too.
+With CI=true or DRYPOINT_REQUIRE_ALL=1 a skipped test fails the run.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import os
 import re
 import shutil
 import tempfile
+import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -44,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.TemporaryDirectory(prefix="drypoint-home-")
     config.add_cleanup(home.cleanup)
     os.environ["HOME"] = home.name
+    # Tests run e2fsck and the like by name, and an ordinary user's PATH may lack where Debian has them.
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     # A directory that cannot be made: no test depends on what layers an earlier one wrote, or leaves that to the user.
     os.environ["DRYPOINT_CACHE"] = "/dev/null/drypoint/cache"
     config.addinivalue_line(
@@ -51,7 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     programs: list[str] = []
     root = False
     for mark in item.iter_markers("needs"):
@@ -63,6 +69,31 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     lacking = [*(["root"] if root and os.geteuid() != 0 else []), *missing_tools(dict.fromkeys(programs))]
     if lacking:
         pytest.skip("needs " + ", ".join(lacking))
+    with _skipping_for_programs():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    with _skipping_for_programs():
+        return (yield)
+
+
+@contextmanager
+def _skipping_for_programs() -> Iterator[None]:
+    """Skip where the block runs a program that is not installed."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        program = Path(os.fsdecode(error.filename or ""))
+        started_none = traceback.extract_tb(error.__traceback__)[-1].name == "_execute_child"
+        # subprocess names the working directory in the same way when that is not there.
+        if not started_none or program.parent.name not in ("", "bin", "sbin") or shutil.which(program) is not None:
+            raise
+    else:
+        return
+    # Not as a consequence of the error: the report of a skip has room for one reason.
+    pytest.skip(f"needs {program.name}")
 
 
 def must_run_all() -> bool:

@@ -36,6 +36,23 @@ def test_a_complete_run_has_no_such_section(tmp_path: Path) -> None:
     assert "not run on this machine" not in done.stdout
 
 
+@pytest.mark.parametrize("program", ["no-such-program", "/usr/sbin/no-such-program"])
+def test_a_program_that_no_mark_names_is_named_when_it_is_missing(program: str, tmp_path: Path) -> None:
+    """In a test or a fixture; any other missing file, such as the working directory, is a failure."""
+    suite = f"""
+        import subprocess, pytest
+        @pytest.fixture
+        def made(): subprocess.run(["{program}"])
+        def test_made(made): pass
+        def test_program(): subprocess.run(["{program}"])
+        def test_directory(tmp_path): subprocess.run(["true"], cwd=tmp_path / "missing")
+        def test_file(): open("{program}")
+    """.replace("\n        ", "\n")
+    done = run_suite(tmp_path, suite, "OTHER=1")
+    assert "2 failed, 2 skipped" in done.stdout
+    assert "2 tests: needs no-such-program\n" in done.stdout
+
+
 @pytest.mark.needs("losetup", "mkfs.ext4", root=True)
 def test_a_run_that_leaves_something_behind_fails(tmp_path: Path) -> None:
     suite = """

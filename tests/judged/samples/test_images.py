@@ -64,6 +64,7 @@ def test_extended_attributes_and_global_headers() -> None:
     assert (headers["mtime"], headers["comment"]) == ("1.5", "x")
 
 
+@pytest.mark.needs(root=True)
 def test_a_capability_is_what_the_kernel_understands(tmp_path: Path) -> None:
     file = tmp_path / "f"
     file.write_bytes(b"")

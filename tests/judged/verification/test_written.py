@@ -140,5 +140,5 @@ def test_checkers_end_when_the_reading_fails(tmp_path: Path, monkeypatch: pytest
     began = time.monotonic()
     with FileDevice(make_flawed_store(tmp_path / "image")) as device, pytest.raises(KeyboardInterrupt):
         verify_written(Volume(device), WrittenStore(b"docker"), progress=SILENT)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50
     assert not Path(f"/proc/{pid.read_text().strip()}").exists()
