@@ -1,8 +1,8 @@
 """Whether compiled lanes are used.
 
-A lane is a Cython module beside the Python module whose plain cases it takes; that module, its twin, does all the rest, and
-all of it where there are no lanes. The twin asks :data:`ENABLED` when it is imported. hatch_build.py builds lanes and leaves a
-stamp; beside their sources, in a checkout, lanes that were built of other sources are not used.
+A lane is a Cython module for the plain cases of a Python module, its twin, in the same folder. The twin does all the rest, and
+everything where there are no lanes; it reads :data:`ENABLED` when it is imported. hatch_build.py builds lanes and writes a
+stamp of their sources; in a checkout, lanes that were built from other sources are not used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 FOLDERS = ("lanes", "layers", "sinks", "disk/ext4/read")
-"""Where lanes and what they are made of lie, in the package."""
+"""The folders of the package that hold lanes and their sources."""
 SUFFIXES = (".pyx", ".pxd", ".h")
 _PACKAGE = Path(__file__).parent.parent
 _STAMP = Path(__file__).with_name(f"built{EXTENSION_SUFFIXES[0]}.sha256")
@@ -40,5 +40,5 @@ def _state() -> str:
 
 
 STATE = _state()
-"""What ``--version`` says of it."""
+"""The state of the lanes, as ``--version`` prints it."""
 ENABLED = STATE == "compiled lanes"

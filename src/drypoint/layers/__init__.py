@@ -1,4 +1,4 @@
-"""Layers as streams: from a compressed blob, verified on its way, to what each tar entry means, and the tar-split beside it."""
+"""Layers as streams: from a compressed blob, verified as it is read, to the changes of its tar entries and its tar-split."""
 
 from ..decompression import compression_of
 from .assemble import assemble, read_tar_split

@@ -1,4 +1,4 @@
-"""From a tar-split and the files' contents back to the tar.
+"""Rebuilding a layer's tar from its tar-split and the files' contents.
 
 Format: see :mod:`drypoint.layers.tarsplit`.
 """
@@ -22,7 +22,7 @@ if ENABLED:
     from ._records_lane import PlainRecords
 
 MAX_LINE_BYTES = 2 * MAX_RAW_BYTES
-"""Longest line taken: base64 of the longest run of headers, with room to spare."""
+"""Longest line accepted: more than the base64 of the longest run of headers."""
 _FILE, _SEGMENT = 1, 2
 
 
@@ -41,10 +41,10 @@ def read_tar_split(chunks: Iterator[bytes], what: str, *, lane: bool = ENABLED) 
     Args:
         chunks: the compressed file, in pieces of any size.
         what: how errors name it.
-        lane: whether a compiled lane reads plain lines, which must be there then (:data:`drypoint.lanes.ENABLED`).
+        lane: whether a compiled lane reads plain lines; it must be installed then (:data:`drypoint.lanes.ENABLED`).
 
     Raises:
-        LayerError: it is damaged, or names a path twice, which engines refuse.
+        LayerError: it is damaged, or has a path twice, which engines refuse.
     """
     seen: set[bytes] = set()
     decoder = json_decoder(_Line)
@@ -80,7 +80,7 @@ def _record(decoder: msgspec.json.Decoder[_Line], text: bytes, position: int, se
 
 def _line(decoder: msgspec.json.Decoder[_Line], text: bytes) -> _Line:
     try:
-        # Ten times as fast, and the same where every key is as the engine writes it.
+        # Ten times as fast, with the same result for keys as the engine writes them.
         return decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return decode_go(text, _Line)
@@ -93,11 +93,11 @@ def assemble(
 
     Args:
         records: from :func:`read_tar_split`.
-        open_file: gives the content of the file with the name in its record.
+        open_file: returns the content of the file with the name in its record.
         what: how errors name the layer.
 
     Raises:
-        LayerError: a file's content has not the length or the checksum in its record.
+        LayerError: a file's content does not have the length or the checksum in its record.
     """
     for record in records:
         if isinstance(record, bytes):
@@ -138,7 +138,7 @@ def _file_record(line: _Line, seen: set[bytes], what: str) -> FileRecord:
 
 
 def _whole_lines(chunks: Iterator[bytes], what: str) -> Iterator[bytes]:
-    """The text in pieces that end where a line does."""
+    """The text in pieces that each end at the end of a line."""
     rest = b""
     for chunk in chunks:
         text = rest + chunk

@@ -1,6 +1,6 @@
-"""What a layer's tar entry means for the tree below it.
+"""The changes that a layer's tar entries make to the tree of the layers below it.
 
-Format: OCI image-spec, layer.md ("Representing Changes", "Whiteouts"); the engine's own reading of it is
+Format: OCI image-spec, layer.md ("Representing Changes", "Whiteouts"); the engine's implementation is
 pkg/archive in moby, with its overlay2 whiteout converter. The engine unpacks in a chroot of the layer's directory, so a name
 that climbs above the root ends at the root, as it does for any process.
 """
@@ -24,7 +24,7 @@ _OPAQUE = b".wh..wh..opq"
 _MAX_NAME = 255
 _MAX_TARGET = 4095
 _MAX_PATH = 4000
-"""After unpacking, the engine walks the layer by paths from the host's root, of which Linux takes 4,095 bytes."""
+"""After unpacking, the engine walks the layer by paths from the host's root; Linux accepts paths of up to 4,095 bytes."""
 _MAX_TIME = (1 << 63) - 1
 _GO_ZERO_TIME = -62_135_596_800 * 1_000_000_000
 _UTIME_OMIT_AS_TIME = (1 << 30) - 2
@@ -33,18 +33,18 @@ _NUL = 0
 
 
 class Add(msgspec.Struct, frozen=True, gc=False):
-    """The entry is to exist, with this metadata. Its path is clean, but may lead through symbolic links of the layer.
+    """Create the entry, with this metadata. Its path is clean, but may lead through symbolic links of the layer.
 
-    A :class:`Directory` with the path ``b""`` gives the root of the layer itself its metadata.
+    A :class:`Directory` with the path ``b""`` holds the metadata of the layer's root.
     """
 
     entry: Directory | Regular | Symlink | CharDevice | BlockDevice | Fifo
 
 
 class Link(msgspec.Struct, frozen=True, gc=False):
-    """``path`` is to be one more name for what the same layer has at ``target``.
+    """Make ``path`` a hard link to what the same layer has at ``target``.
 
-    ``metadata`` is what the link's own tar header says; the engine applies it to the shared inode.
+    ``metadata`` is from the link's own tar header; the engine applies it to the shared inode.
     """
 
     path: bytes
@@ -53,10 +53,10 @@ class Link(msgspec.Struct, frozen=True, gc=False):
 
 
 class Whiteout(msgspec.Struct, frozen=True, gc=False):
-    """``path`` is gone from the layers below.
+    """Hide ``path`` of the layers below.
 
-    ``metadata`` holds the owner and time of the ``.wh.`` entry; its mode is 0 and it has no xattrs, as the engine makes the
-    device that marks the place (which gets the time of extraction there).
+    ``metadata`` holds the owner and time of the ``.wh.`` entry; its mode is 0 and it has no xattrs, like the whiteout device
+    that the engine makes (whose time, there, is that of extraction).
     """
 
     path: bytes
@@ -64,7 +64,7 @@ class Whiteout(msgspec.Struct, frozen=True, gc=False):
 
 
 class Opaque(msgspec.Struct, frozen=True, gc=False):
-    """Nothing of the directory ``path`` in the layers below shows through."""
+    """Hide the entries that the directory ``path`` has in the layers below."""
 
     path: bytes
 
@@ -73,10 +73,10 @@ Change: TypeAlias = Add | Link | Whiteout | Opaque
 
 
 def change_of(entry: TarEntry, what: str, cleaned: bytes | None = None) -> Change | None:
-    """What *entry* means; None if the engine passes it over: a global header, or the layer's root spelled ``.``.
+    """The change that *entry* makes; None if the engine skips it: a global header, or the layer's root spelled ``.``.
 
     Args:
-        cleaned: :func:`~drypoint.layers.tarsplit.clean_name` of its name, where that is known already.
+        cleaned: :func:`~drypoint.layers.tarsplit.clean_name` of its name, if already computed.
 
     Raises:
         LayerError: the engine would refuse it.
@@ -135,15 +135,15 @@ def _addition(entry: TarEntry, path: bytes, what: str) -> Add | Link:
 
 @lru_cache(maxsize=1024)
 def metadata_of(is_symlink: bool, mode: int, uid: int, gid: int, mtime: int) -> Metadata:
-    """Files of one package have these in common."""
+    """The metadata without xattrs, cached: the files of one package share it."""
     if is_symlink:
-        # A link has no mode of its own. Its time is set by another call, with other limits, than that of all else.
+        # A symbolic link has no mode of its own, and the call that sets its time has other limits.
         return Metadata(0o777, _owner(uid), _owner(gid), _link_mtime(mtime))
     return Metadata(mode & 0o7777, _owner(uid), _owner(gid), _mtime(mtime))
 
 
 def _from_root(cleaned: bytes) -> bytes:
-    """A cleaned name as a path below the root, at which ``..`` stays."""
+    """A cleaned name as a path below the root; ``..`` at the root is the root."""
     path = cleaned.removeprefix(b"/")
     while path == b".." or path.startswith(b"../"):
         path = path[3:]
@@ -151,7 +151,7 @@ def _from_root(cleaned: bytes) -> bytes:
 
 
 def _checked(path: bytes, entry: TarEntry, what: str) -> bytes:
-    """*path* if the kernel would take it."""
+    """*path*, if the kernel would accept it."""
     if len(path) > _MAX_PATH or (len(path) > _MAX_NAME and any(len(part) > _MAX_NAME for part in path.split(b"/"))):
         raise _refusal(
             entry, what, f"a name over {_MAX_NAME} bytes or a path over {_MAX_PATH}, which Linux does not take"
@@ -170,7 +170,7 @@ def _target(entry: TarEntry, what: str) -> bytes:
 
 
 def _owner(number: int) -> int:
-    """The kernel sees 32 bits of it, and -1 means to leave the owner as it is: root, for what was just created."""
+    """The kernel uses 32 bits of it, and -1 keeps the owner: root, for an inode just created."""
     low = number & 0xFFFFFFFF
     return 0 if low == _UNCHANGED_ID else low
 
@@ -189,7 +189,7 @@ def _link_mtime(nanoseconds: int) -> int:
 
 def _xattrs(entry: TarEntry, what: str) -> tuple[tuple[bytes, bytes], ...]:
     kind = entry.typeflag
-    # What a hard link's inode is, only the tree knows; nearly always a regular file.
+    # The kind of a hard link's inode is not known here; it is nearly always a regular file.
     user, directory, symlink = kind in (REGULAR, DIRECTORY, LINK), kind == DIRECTORY, kind == SYMLINK
     try:
         return tuple(

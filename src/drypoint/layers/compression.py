@@ -1,8 +1,8 @@
-"""Undo a layer blob's compression, whatever its media type says: the first bytes decide.
+"""Decompressing layer blobs. The first bytes give the compression, not the media type.
 
-Formats: gzip, zstd, bzip2, xz, and the bare tar. What is recognised, and how further members and bytes after the end
-are taken, is as in the engine (moby, pkg/archive), which reads with Go's compress packages.
-Engines before 23.0 know no zstd: they refuse such a layer when they pull it, but run an image that holds it well.
+Formats: gzip, zstd, bzip2, xz, and uncompressed tar. What is recognised, and how further members and bytes after the end
+are handled, is as in the engine (moby, pkg/archive), which reads with Go's compress packages.
+Engines before 23.0 do not support zstd: they refuse such a layer when they pull it, but run an image that has one.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from .read_ends import InflateTrace
 
 
 def decompress(chunks: Iterator[bytes], what: str, trace: InflateTrace | None = None) -> Iterator[bytes]:
-    """The bytes that *chunks* hold when decompressed, at most 1 MiB at a time.
+    """Yield *chunks* decompressed, at most 1 MiB at a time.
 
     Args:
         chunks: the blob, in pieces of any size.
         what: how errors name the blob.
-        trace: notes the compression before the first bytes are given, and then what is inflated.
+        trace: records the compression before the first bytes are yielded, and then what is inflated.
 
     Raises:
-        LayerError: damaged, truncated, followed by bytes that are no further member, or wanting absurd memory.
+        LayerError: damaged, truncated, followed by bytes that are not a further member, or needing too much memory.
     """
     if trace is None:
         yield from _decompress(chunks, what, None)

@@ -1,7 +1,7 @@
-"""One 512-byte tar header block.
+"""Parsing of one 512-byte tar header block.
 
 Formats: V7, ustar (POSIX.1-1988), GNU and STAR headers, distinguished, checked and read as Go's archive/tar does, since that
-is the reader inside the engine: what it takes is taken here, and what it refuses is refused.
+is the engine's reader: what it accepts is accepted here, and what it refuses is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
 
 _TIME = re.compile(rb"([0-7]{11})[ \0]")
-"""mtime as nearly every writer spells it."""
+"""mtime as nearly every writer encodes it."""
 _WIDTH = 8
 """Bytes of the fields for mode, uid and gid."""
 _FIELDS = struct.Struct("100s24s11sc12s6s2s356s")
@@ -36,11 +36,11 @@ _INT64 = 1 << 63
 
 
 class HeaderError(ValueError):
-    """The block is not a tar header. The message has no subject: the reader adds the location."""
+    """The block is not a tar header. The message has no location: the reader adds it."""
 
 
 class Header(msgspec.Struct, frozen=True, gc=False):
-    """The fields that matter, as the block has them; ``mtime`` in seconds."""
+    """The fields used, as in the block; ``mtime`` in seconds."""
 
     name: bytes
     mode: int
@@ -59,7 +59,7 @@ def parse_header(block: bytes) -> Header:
     """Read one header *block*.
 
     Raises:
-        HeaderError: wrong checksum, or a number that is none.
+        HeaderError: a wrong checksum, or a field that is not a number.
     """
     padded_name, three, size_digits, size_end, time, check_digits, check_end, end = _FIELDS.unpack(block)
     rest, permissions, mtime = _rest(end), mode_and_owner(three), _time(time)
@@ -94,7 +94,7 @@ def _sum(text: bytes) -> int:
 
 
 class _Rest(NamedTuple):
-    """What a header says from its typeflag on, and the sum of those bytes."""
+    """The fields of a header from its typeflag on, and the sum of those bytes."""
 
     typeflag: bytes
     linkname: bytes
@@ -107,7 +107,7 @@ class _Rest(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _rest(block: bytes) -> _Rest | None:
-    """The part of a header that is the same for nearly all files of a layer; None if it is uncommon."""
+    """The part of a header that nearly all files of a layer share, cached; None if it is uncommon."""
     magic = block[101:109]
     is_gnu = magic == _GNU
     if not block.isascii() or (not is_gnu and (magic != _USTAR or block[352:] == b"tar\0")):
@@ -127,7 +127,7 @@ def _rest(block: bytes) -> _Rest | None:
 
 @lru_cache(maxsize=1024)
 def mode_and_owner(field: bytes) -> tuple[int, int, int] | None:
-    """Mode, uid and gid, of which a layer has few; None if one of them is malformed."""
+    """Mode, uid and gid, cached: a layer has few combinations; None if one of them is malformed."""
     try:
         return parse_number(field[:_WIDTH]), parse_number(field[_WIDTH:-_WIDTH]), parse_number(field[-_WIDTH:])
     except HeaderError:
@@ -136,13 +136,13 @@ def mode_and_owner(field: bytes) -> tuple[int, int, int] | None:
 
 @lru_cache(maxsize=1024)
 def _time(field: bytes) -> int | None:
-    """A time, which most often is that of the entry before too; None if it is spelled in an uncommon way."""
+    """A time, cached: it is mostly that of the entry before; None if it is written in an uncommon way."""
     match = _TIME.fullmatch(field)
     return None if match is None else int(match[1], 8)
 
 
 def _parse_any(block: bytes) -> Header:
-    """The same with no shortcut: any format, any spelling of numbers."""
+    """:func:`parse_header` without shortcuts: any format, any encoding of numbers."""
     _check_sum(block)
     magic = block[257:263]
     is_ustar = magic == b"ustar\0"
@@ -150,7 +150,7 @@ def _parse_any(block: bytes) -> Header:
     is_gnu = block[257:265] == _GNU
     name = _text(block[:100])
     major = minor = 0
-    # Numbers are read in every field that the format has, wanted or not: a bad one condemns the header.
+    # The numbers of every field are read, used or not: Go refuses a header with a malformed one.
     size = parse_number(block[124:136])
     mode = parse_number(block[100:108])
     uid, gid = parse_number(block[108:116]), parse_number(block[116:124])
@@ -184,7 +184,7 @@ def _check_sum(block: bytes) -> None:
 
 
 def _prefix_of_gnu(block: bytes) -> bytes:
-    """GNU headers have times where ustar has a prefix, but Go before 1.8 wrote a prefix there: take it if they are no times."""
+    """The prefix that Go before 1.8 wrote in GNU headers, in the place of their times; empty if there are times."""
     try:
         for field in (block[345:357], block[357:369]):
             if field[0]:
@@ -203,7 +203,7 @@ def parse_number(field: bytes) -> int:
     """A number in base 256 (first bit set, two's complement) or octal; no digits at all are 0.
 
     Raises:
-        HeaderError: neither, or over 64 bits.
+        HeaderError: it is neither, or over 64 bits.
     """
     if not field[0] & 0x80:
         return _octal(field)

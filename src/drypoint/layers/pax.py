@@ -19,9 +19,9 @@ XATTR_PREFIX = b"SCHILY.xattr."
 
 
 def parse_records(data: bytes) -> dict[bytes, bytes]:
-    """The records of one extended header, ``"<length> <key>=<value>\\n"`` each; of equal keys, the last one holds.
+    """The records of one extended header, ``"<length> <key>=<value>\\n"`` each; of equal keys, the last one counts.
 
-    The offset and length pairs of GNU's sparse format 0.0 are gathered into a ``GNU.sparse.map``, as format 0.1 has it.
+    The offset and length pairs of GNU's sparse format 0.0 are joined into a ``GNU.sparse.map``, as in format 0.1.
 
     Raises:
         HeaderError: a record is malformed.
@@ -56,7 +56,7 @@ def parse_integer(text: bytes) -> int:
     """A decimal number of 64 bits.
 
     Raises:
-        HeaderError: it is none.
+        HeaderError: it is not one.
     """
     if _INTEGER.fullmatch(text) is None or len(text) > 1000:
         raise HeaderError(f"{text[:100]!r} is not a decimal number")
@@ -70,7 +70,7 @@ def parse_time(text: bytes) -> int:
     """A time in seconds, possibly negative, possibly with a fraction, as nanoseconds since the epoch.
 
     Raises:
-        HeaderError: it is none.
+        HeaderError: it is not one.
     """
     whole, _, fraction = text.partition(b".")
     seconds = parse_integer(whole)
@@ -81,7 +81,7 @@ def parse_time(text: bytes) -> int:
 
 
 def xattrs_of(records: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
-    """The extended attributes among *records*, sorted by name. One with an empty value is none, to Go."""
+    """The extended attributes among *records*, sorted by name. Go ignores those with an empty value, and so does this."""
     prefix = len(XATTR_PREFIX)
     return tuple(
         sorted((key[prefix:], value) for key, value in records.items() if value and key.startswith(XATTR_PREFIX))

@@ -1,4 +1,4 @@
-"""From a blob to verified tar bytes, each stage in a thread of its own."""
+"""A pipeline from a blob to verified tar bytes, each stage in a thread of its own."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .read_ends import InflateTrace
 from .verify import verified
 
 OnBlob: TypeAlias = Callable[[bytes], None]
-"""Takes the chunks of a blob, in order, in a thread of the pipeline; as long as it takes, nothing more is fetched."""
+"""Takes the chunks of a blob, in order, in a thread of the pipeline; the next chunk is fetched when it returns."""
 
 
 class TarChunks(Stages):
-    """A layer's tar, verified on its way: see :func:`tar_chunks`.
+    """A layer's tar, verified as it is read: see :func:`tar_chunks`.
 
     Attributes:
-        trace: what is noted of the blob while it is inflated; whole when all chunks were taken.
+        trace: the record of how the blob was inflated; complete after the last chunk.
     """
 
     def __init__(self, blob: Iterator[bytes], layer: Layer, what: str, on_blob: OnBlob | None = None) -> None:
@@ -40,8 +40,8 @@ class TarChunks(Stages):
         try:
             yield from decompress(blob, what, self.trace)
         except LayerError:
-            # Damage on the way breaks the compression too. Read on to the blob's end, so that a wrong digest, the cause, is
-            # what gets told; only a blob that is what its digest says is itself to blame.
+            # Damage in transfer breaks the compression too. Read the blob to its end, so that the cause, a wrong digest, is
+            # reported; only if the digest is right is the blob itself malformed.
             deque(blob, maxlen=0)
             raise
 
@@ -55,7 +55,7 @@ def _copied(chunks: Iterator[bytes], on_blob: OnBlob) -> Iterator[bytes]:
 def _passing(*chunks: Iterator[bytes]) -> Callable[[Write], None]:
     """Writes the first of *chunks*, and closes all: a generator does not close what it iterates over.
 
-    By the thread that ran them and no other, and only those that can be closed.
+    Only the thread that ran them closes them, and only those that can be closed.
     """
 
     def produce(write: Write) -> None:
@@ -72,18 +72,18 @@ def _passing(*chunks: Iterator[bytes]) -> Callable[[Write], None]:
 
 
 def tar_chunks(blob: Iterator[bytes], layer: Layer, what: str, on_blob: OnBlob | None = None) -> TarChunks:
-    """The bytes of *layer*'s tar, from the chunks of its *blob*; an iterator, and a context manager that must be left.
+    """The bytes of *layer*'s tar, from the chunks of its *blob*; an iterator, and a context manager, which must be exited.
 
-    Leaving it early stops the threads, and in any case closes *blob* if it is a generator or has ``close``, if it waits for
-    something as soon as that comes. What the blob itself raises is passed on unchanged.
+    Exiting it early stops the threads. *blob* is closed in any case if it is a generator or has ``close``; if it is waiting for
+    something, as soon as that comes. What the blob itself raises is passed on unchanged.
 
     Args:
-        on_blob: receives the compressed bytes too, in the same pass. They are the blob's only if the iteration ends cleanly,
-            and all have come by then. What it raises is raised to the reader.
+        on_blob: receives the compressed bytes too, in the same pass. Only when the iteration has ended without an error are
+            they complete and verified. What it raises is raised to the reader.
 
-    Raises, from ``next()``, at the latest where the end would be:
-        ContentError: the blob has not the size that its descriptor announces.
-        DigestMismatchError: blob or tar hash to something else than the descriptor's digest and the layer's diff-id.
-        LayerError: the blob cannot be decompressed, though it is the one that the digest names.
+    Raises, from ``next()``, at the latest at the end:
+        ContentError: the blob does not have the size in its descriptor.
+        DigestMismatchError: the blob does not have the descriptor's digest, or the tar not the layer's diff-id.
+        LayerError: the blob cannot be decompressed, though it has the right digest.
     """
     return TarChunks(blob, layer, what, on_blob)

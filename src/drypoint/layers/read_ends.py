@@ -1,4 +1,4 @@
-"""Where the engine's reads of a layer's tar end, for the bytes behind the archive's end.
+"""Where the engine's reads of a layer's tar end, for the bytes after the archive's end.
 
 tar-split records those bytes in the pieces in which the engine's reader returns them. Go's inflater returns what it has
 
@@ -9,8 +9,8 @@ tar-split records those bytes in the pieces in which the engine's reader returns
 
 The last bytes of the last member come together with the end of the stream, unless one of the first two has returned them.
 
-zlib and ISA-L do not report where blocks end. So the last compressed bytes are kept, and looked through when a layer has bytes
-behind its archive's end. For most layers that comes to keeping references to chunks and nothing else.
+zlib and ISA-L do not report where blocks end. So the last compressed bytes are kept, and searched when a layer has bytes
+after its archive's end. For most layers the only cost is keeping references to chunks.
 
 Sources: Go 1.19, compress/flate/inflate.go and compress/gzip/gunzip.go; moby v20.10.24, pkg/archive/archive.go
 (DecompressStream); vbatts/tar-split v0.11.2, tar/asm/disassemble.go.
@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 WINDOW = 32 << 10
 _KEPT = 1 << 20
-"""Compressed bytes kept. A flush before them is not found: the tar-split then has fewer pieces than the engine's, with the same
+"""Compressed bytes kept. A flush before them is not found: the tar-split then has fewer pieces than the engine's, but the same
 bytes."""
 _TRAILER = 8
 _FLUSH = b"\0\0\xff\xff"
@@ -34,17 +34,17 @@ _FLUSH = b"\0\0\xff\xff"
 _LAST_BLOCK = b"\x01" + _FLUSH
 _NO_HISTORY = bytes(WINDOW)
 BUDGET = 128 << 20
-"""Most bytes that go into the search for a member's flushes and come out of it, each try counted as 4 KiB more."""
+"""Most bytes, in and out, that the search for a member's flushes may inflate; each try counts as 4 KiB more."""
 _COST_OF_A_TRY = 4 << 10
 _LONGEST_READ = 1 << 20
-"""The engine asks for so many bytes at once."""
+"""Bytes that the engine requests at once."""
 
 
 class ReadEnds(NamedTuple):
     """Where reads of the tar end.
 
     Attributes:
-        positions: in the tar, sorted; those behind the beginning and before the end of what was asked for.
+        positions: in the tar, sorted; those after the beginning and before the end of the range.
         with_end: whether the last read returns both the last bytes and the end of the stream.
     """
 
@@ -62,10 +62,10 @@ class _Member(NamedTuple):
 
 
 class InflateTrace:
-    """What is noted of a blob while it is inflated; :meth:`read_ends` can be asked for when all of it is.
+    """A record of how a blob was inflated; :meth:`read_ends` may be called when all of it has been.
 
     Attributes:
-        compression: that of the blob, as :func:`.compression_of` has it; known with the first bytes.
+        compression: that of the blob, as :func:`.compression_of` gives it; known with the first bytes.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class InflateTrace:
             self._chunks.append(chunk)
             while self._taken - self._dropped - len(self._chunks[0]) >= _KEPT:
                 self._dropped += len(self._chunks.popleft())
-            # One member's end before those bytes is where the next member begins.
+            # One member's end before the kept bytes stays: it is where the next member begins.
             while len(self._ends) > 1 and self._ends[1][0] <= self._dropped:
                 self._ends.popleft()
             yield chunk
@@ -99,10 +99,10 @@ class InflateTrace:
         self._ends.append((self._taken - unused, self._given))
 
     def read_ends(self, start: int, end: int) -> ReadEnds:
-        """The ends of the engine's reads of the tar from *start*, where its archive has ended, to *end*, where the tar does.
+        """The ends of the engine's reads of the tar from *start*, the end of its archive, to *end*, the end of the tar.
 
-        For xz, which another process inflates, they are a matter of chance, and so they are for zstd, which engines from 23.0
-        on inflate in other threads: windows are as good as anything there.
+        For xz, which another process inflates, they depend on timing, as for zstd, which engines from 23.0 on inflate in
+        other threads; ends of windows are returned there.
         """
         if self.compression == "gzip":
             return self._ends_of_gzip(start, end)
@@ -122,7 +122,7 @@ class InflateTrace:
         return ReadEnds(sorted(one for one in found if start < one < end), start < end and not returned_before)
 
     def _ends_of_bzip2(self, start: int, end: int) -> ReadEnds:
-        """A stream's blocks are taken for one, which they are unless a tar has hundreds of KiB behind its archive's end."""
+        """A stream's blocks count as one, which is right unless a tar has hundreds of KiB after its archive's end."""
         found: list[int] = []
         for member in self._members(start):
             found.extend(range(max(start, member.first) + _LONGEST_READ, member.last, _LONGEST_READ))
@@ -130,17 +130,17 @@ class InflateTrace:
         return ReadEnds(sorted(one for one in set(found) if start < one < end), with_end=False)
 
     def _members(self, start: int) -> Iterator[_Member]:
-        """Those with something behind *start*, and the last one."""
+        """The members with something after *start*, and the last one."""
         ends = list(self._ends)
         for (begin, first), (end, last) in pairwise(ends):
             if last > start or end == ends[-1][0]:
                 yield _Member(begin, end, first, last)
 
     def _flushes(self, kept: bytes, member: _Member, start: int) -> Iterator[int]:
-        """Where in the tar *member* was flushed, from *start* on; the last first.
+        """Positions in the tar, from *start* on, at which *member* was flushed; the last first.
 
-        Candidates are the bytes that a flush leaves. From a true one up to the next, the first of those already confirmed,
-        there are whole blocks; what they inflate to says how far before the other this one is.
+        Candidates are the bytes that a flush leaves. Between a real flush and the next one, which is already confirmed, there
+        are whole blocks; the length that they inflate to is the distance between the two in the tar.
         """
         begin, end = max(0, member.begin - self._dropped), member.end - _TRAILER - self._dropped
         position, target = member.last, end
@@ -164,18 +164,18 @@ class InflateTrace:
 def windows(start: int, end: int, first: int = 0) -> ReadEnds:
     """The ends of reads by windows of 32 KiB that begin at *first* in the tar.
 
-    A pull hands on a tar that is not compressed through a pipe with such ones. (One that is loaded comes in larger pieces.)
+    An uncompressed tar that is pulled passes through a pipe in such pieces. (One that is loaded comes in larger ones.)
     """
     ends = range(first + (start - first) // WINDOW * WINDOW + WINDOW, end, WINDOW)
     return ReadEnds(list(ends), with_end=False)
 
 
 def sizes_of_blocks(piece: bytes, limit: int, *, is_last: bool) -> tuple[int, int] | None:
-    """How many bytes a piece of a deflate stream inflates to before its last four bytes, and by these.
+    """How many bytes a piece of a deflate stream inflates to before its last four bytes, and by them.
 
     None if it is not one or more whole blocks, and the last ones if *is_last*; or if they come to more than *limit* bytes.
     """
-    # Blocks may copy from what was before them, and only their size is wanted.
+    # Blocks may copy from bytes before them. Only their size matters here, so any history will do.
     inflater = zlib.decompressobj(-zlib.MAX_WBITS, zdict=_NO_HISTORY)
     parts = (piece, b"") if is_last else (piece[: -len(_FLUSH)], piece[-len(_FLUSH) :] + _LAST_BLOCK)
     sizes: list[int] = []

@@ -1,4 +1,4 @@
-"""A layer, from tar bytes to changes, with its tar-split made on the way."""
+"""Reading a layer's tar as changes, with its tar-split made in the same pass."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if ENABLED:
     from ._plain_lane import PlainEntries
 
 _HELD = 8 << 20
-"""Bytes behind an archive's end that are held until all have come. No writer comes near it."""
+"""Most bytes after an archive's end, all of which are held in memory. No writer comes near it."""
 
 
 class LayerReader:
     """Iterates over a layer's changes, in the tar's order; each regular file comes with its content.
 
-    A content must be taken before the next change is asked for; what is left of it then is passed over (and still checked
-    and recorded). The iteration reads the tar to its very end, so what the stream of chunks raises there is raised too.
+    A content must be read before the next change; what is left of it then is skipped (but still checked and recorded). The
+    iteration reads the tar to its very end, so what the stream of chunks raises there is raised too.
 
-    Use as a context manager: leaving it lets go of the tar-split.
+    Use as a context manager: exiting it closes the tar-split.
 
     Args:
-        chunks: the layer's tar, as :func:`~drypoint.layers.pipeline.tar_chunks` gives it. From any other iterator it counts as
-            a tar that was not compressed; only how the tar-split spells padding depends on it.
+        chunks: the layer's tar, as :func:`~drypoint.layers.pipeline.tar_chunks` gives it. Any other iterator counts as an
+            uncompressed tar; only into which pieces the tar-split divides padding depends on it.
         what: how errors name the layer.
         final_empty_segment: end the tar-split with an empty segment, as engines up to 24 do; from 25 on they do not.
-            Both read both.
+                Either reads either.
         in_memory: keep the tar-split in memory whatever its size, where no file may be made.
-        from_store: record the tar as an engine does that reads it from a layer that it has just stored, not from the blob; it
-            does so with a blob that the image has further down already.
-        lane: whether a compiled lane takes plain entries, which must be there then (:data:`drypoint.lanes.ENABLED`).
+        from_store: record the tar as an engine does when it reads it from a layer just stored, not from the blob; that is how
+            it handles a blob that a lower layer of the image has already.
+        lane: whether a compiled lane takes plain entries; it must be installed then (:data:`drypoint.lanes.ENABLED`).
 
     Raises, while iterating:
-        LayerError: no tar, or an entry that the engine would refuse.
+        LayerError: not a tar, or an entry that the engine would refuse.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class LayerReader:
 
     @property
     def entries(self) -> int:
-        """Tar entries read so far, those included that mean no change."""
+        """Tar entries read so far, including those that make no change."""
         return self._tar.entries
 
     @property
@@ -75,7 +75,7 @@ class LayerReader:
 
     @property
     def tar_split(self) -> TarSplit:
-        """The finished tar-split; only there after the last change. It is closed with the reader."""
+        """The finished tar-split, available after the last change. It is closed with the reader."""
         if self._result is None:
             raise ValueError("the layer has not been read to its end")
         return self._result
@@ -91,7 +91,7 @@ class LayerReader:
             content: Content
             streamed: _StreamedContent | None = None
             if whole is not None:
-                # Files are recorded whatever their size, but a checksum only goes with bytes.
+                # tar-split records files of any size, but a checksum only for those with bytes.
                 writer.entry(entry.raw, entry.name, entry.size, crc_of(whole) if entry.size > 0 else None, cleaned)
                 content = (whole,)
             else:
@@ -106,7 +106,7 @@ class LayerReader:
         self._finish()
 
     def _plain(self, lane: PlainEntries) -> Iterator[tuple[Change, Content | None]]:
-        """The changes of the plain entries that come next and are at hand."""
+        """The changes of the plain entries that come next in the chunk."""
         tar, writer = self._tar, self._writer
         while (at_hand := tar.at_hand()) is not None:
             taken = lane.take(*at_hand, writer.position, writer.pending, BATCH)
@@ -121,7 +121,7 @@ class LayerReader:
         if self._tar.end:
             self._writer.segment(self._tar.end)
         if self._record_rest() or self._from_store:
-            # What tar-split before 0.11.5 records when a read returns nothing but the end.
+            # tar-split before 0.11.5 records this when a read returns only the end.
             self._record([b""])
         self._result = self._writer.finish()
 
@@ -136,7 +136,7 @@ class LayerReader:
         for chunk in rest:
             held.append(chunk)
             if self._tar.bytes_read - start > _HELD:
-                # Where reads end is only known when all have come.
+                # Where reads end is only known at the end of the tar.
                 positions: Iterable[int] = count(start - start % WINDOW + WINDOW, WINDOW)
                 self._record(_cut(chain(held, rest), start, positions))
                 ends = self._read_ends(start)
@@ -160,7 +160,7 @@ class LayerReader:
         return windows(start, self._tar.bytes_read)
 
     def close(self) -> None:
-        """Let go of the tar-split, finished or not. Harmless if repeated."""
+        """Close the tar-split, finished or not. May be called again."""
         self._writer.close()
 
     def __enter__(self) -> LayerReader:
@@ -190,7 +190,7 @@ def _cut(chunks: Iterable[bytes], start: int, ends: Iterable[int]) -> Iterator[b
 
 
 class _StreamedContent:
-    """A content that is not at hand in one piece; its checksum grows as it passes."""
+    """A content that is not in the chunk in one piece; its checksum is computed as it is read."""
 
     def __init__(self, pieces: Iterator[memoryview]) -> None:
         self._pieces = pieces
@@ -202,7 +202,7 @@ class _StreamedContent:
             yield piece
 
     def finish(self) -> int:
-        """Pass over what was not taken; the checksum of all."""
+        """Skip what was not read; returns the checksum of all."""
         for _ in self:
             pass
         return self._crc

@@ -1,4 +1,4 @@
-"""What a tar-split records of a tar, in order. Format: see :mod:`drypoint.layers.tarsplit`."""
+"""The records of a tar-split. Format: see :mod:`drypoint.layers.tarsplit`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import msgspec
 
 
 class FileRecord(msgspec.Struct, frozen=True, gc=False):
-    """An entry's place in the tar.
+    """An entry, in its place in the tar.
 
     Attributes:
-        name: as the tar has it, not cleaned.
-        path: the same cleaned.
+        name: as in the tar, not cleaned.
+        path: the cleaned name.
         size: bytes of content; 0 or less for none.
         crc: CRC-64 of the content; None if there is none.
     """
@@ -24,4 +24,4 @@ class FileRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 Record: TypeAlias = bytes | FileRecord
-"""Bytes of the tar that are no file's content, or an entry's place."""
+"""Bytes of the tar that are not a file's content, or an entry."""

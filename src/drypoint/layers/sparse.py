@@ -1,4 +1,4 @@
-"""GNU's sparse files: maps of where an entry's data goes, in four historical spellings.
+"""GNU's sparse files: maps of where an entry's data goes, in four historical formats.
 
 Format: GNU tar manual, "Storing Sparse Files"; checked and read as Go's archive/tar does.
 """
@@ -11,14 +11,14 @@ from .header import BLOCK, HeaderError, parse_number
 from .pax import SPARSE_MAP, parse_integer
 
 MAX_MAP_BYTES = 1 << 20
-"""Longest map taken: 1 MiB, as Go's archive/tar bounds all that describes an entry."""
+"""Longest map accepted: 1 MiB, as Go's archive/tar limits all that describes an entry."""
 
 Fragments = tuple[tuple[int, int], ...]
-"""Where data is: pairs of offset and length, in order, not overlapping."""
+"""The ranges of data: pairs of offset and length in bytes, in order, not overlapping."""
 
 
 def is_sparse_1_0(records: dict[bytes, bytes]) -> bool | None:
-    """Whether PAX *records* announce a sparse file of format 1.0 (True) or 0.0 and 0.1 (False); None: no sparse file."""
+    """Whether PAX *records* announce a sparse file of format 1.0 (True) or 0.0 and 0.1 (False); None: not a sparse file."""
     version = (records.get(b"GNU.sparse.major", b""), records.get(b"GNU.sparse.minor", b""))
     if version in ((b"0", b"0"), (b"0", b"1")):
         return False
@@ -44,10 +44,10 @@ def map_of_records(records: dict[bytes, bytes]) -> Fragments:
 
 
 def map_of_content(read_block: Callable[[], bytes]) -> Fragments:
-    """The map of format 1.0, which is in front of the content: decimal numbers, one a line, in whole blocks.
+    """The map of format 1.0, which precedes the content: decimal numbers, one a line, in whole blocks.
 
     Args:
-        read_block: gives the next 512 bytes of the content.
+        read_block: returns the next 512 bytes of the content.
 
     Raises:
         HeaderError: malformed, or too long.
@@ -74,7 +74,7 @@ def map_of_content(read_block: Callable[[], bytes]) -> Fragments:
 
 
 def map_of_header(block: bytes, read_block: Callable[[], bytes]) -> Fragments:
-    """The map of the old GNU format, which begins in the header *block* and goes on in blocks after it.
+    """The map of the old GNU format, which begins in the header *block* and continues in blocks after it.
 
     Raises:
         HeaderError: malformed, or too long.
@@ -99,7 +99,7 @@ def check_fragments(fragments: Fragments, size: int) -> Fragments:
     """*fragments* without the empty ones.
 
     Raises:
-        HeaderError: they overlap, are out of order, or lie outside a file of *size* bytes.
+        HeaderError: they overlap, are out of order, or are outside a file of *size* bytes.
     """
     if size < 0:
         raise HeaderError(f"a sparse file has a size of {size} bytes")

@@ -1,8 +1,8 @@
 """A layer's tar as a stream of entries.
 
 Read as Go's archive/tar reads it, because that is what unpacks layers in the engine, and as its fork in vbatts/tar-split does,
-because that is what records them: an archive is taken here when both take it. What each entry's bytes besides its content are
-is kept, for tar-split.
+because that is what records them: an archive is accepted here when both accept it. Each entry's bytes other than its content
+are kept, for tar-split.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ _META = frozenset((_EXTENDED_HEADER, GLOBAL_HEADER, _LONG_NAME, _LONG_LINK))
 
 END_OF_ARCHIVE = 2 * ZERO_BLOCK
 MAX_SPECIAL_BYTES = 1 << 20
-"""Longest extended header or long name taken, as in Go's archive/tar."""
+"""Longest extended header or long name accepted, as in Go's archive/tar."""
 MAX_RAW_BYTES = 16 << 20
-"""Most bytes of headers for one entry. Go has no such bound; no writer comes near it."""
+"""Most bytes of headers for one entry. Go has no such limit; no writer comes near it."""
 MAX_SPARSE_BYTES = 1 << 40
-"""How long the sparse files of one layer may be together. A few bytes of map can stand for exabytes of zeros, and every one of
-them goes through the checksum."""
+"""Most bytes of all sparse files of one layer together. A few bytes of map can mean exabytes of zeros, and all of them go
+through the checksum."""
 _PIECE = 1 << 20
 _ZEROS = memoryview(bytes(_PIECE))
 
 
 class TarEntry(msgspec.Struct, frozen=True, gc=False):
-    """One entry, extended headers applied; nothing in it is cleaned or judged yet.
+    """One entry, with extended headers applied; nothing in it is cleaned or checked yet.
 
     Attributes:
-        raw: all bytes of the archive between the content of the entry before and this one's: padding and headers.
-        size: what the header says; for a sparse file its full length, with its holes.
+        raw: all bytes of the archive between the content of the entry before and that of this one: padding and headers.
+        size: from the header; for a sparse file its full length, with its holes.
         mtime: nanoseconds since the epoch, of any magnitude.
         xattrs: from PAX ``SCHILY.xattr.`` records, sorted by name.
     """
@@ -64,17 +64,17 @@ class TarEntry(msgspec.Struct, frozen=True, gc=False):
 class TarReader:
     """Iterates over the entries of a tar, once.
 
-    Of each entry, :meth:`content` gives the content, until the next entry is asked for; what is left of it then is passed over.
+    :meth:`content` gives the content of the entry until the next entry is read; what is left of it then is skipped.
     :attr:`stored_size` is how many bytes that content takes in the archive; :attr:`is_sparse` is whether a map says where
     they go.
-    After the last entry, :attr:`end` holds the bytes that end the archive, and :meth:`rest` gives whatever follows it. Of an
-    archive that is cut off inside padding, :attr:`missing_padding` is how many bytes of that are missing.
+    After the last entry, :attr:`end` holds the bytes that end the archive, and :meth:`rest` gives what follows it. In an
+    archive that is cut off inside padding, :attr:`missing_padding` is how many bytes of it are missing.
 
     Args:
         chunks: the tar, in pieces of any size; large ones (1 MiB) are fast.
         what: how errors name it.
-        headers_only: the pieces hold no contents, only what lies between them, as the segments of a tar-split do. Entries
-            have no content then, and maps of sparse files that lie in it are not looked for.
+        headers_only: the pieces hold no contents, only what is between them, like the segments of a tar-split. Entries
+            have no content then, and maps of sparse files that are part of it are not read.
 
     Raises, while iterating:
         LayerError: malformed or truncated.
@@ -101,7 +101,7 @@ class TarReader:
 
     @property
     def bytes_read(self) -> int:
-        """How much of the tar has been taken so far."""
+        """Bytes of the tar read so far."""
         return self._before + self._position
 
     def __iter__(self) -> Iterator[TarEntry]:
@@ -120,8 +120,8 @@ class TarReader:
             yield entry
 
     def at_hand(self) -> tuple[bytes, int, int] | None:
-        """The present chunk, the position in it behind all that was taken, and how many bytes of padding come there before the
-        next header; None while a content is not taken to its end."""
+        """The present chunk, the position in it after all that was read, and how many bytes of padding precede the next header
+        there; None while a content is not read to its end."""
         if self._remaining or self._fragments is not None:
             return None
         return self._chunk, self._position, self._padding
@@ -145,7 +145,7 @@ class TarReader:
         self._last = name
 
     def buffered_content(self) -> memoryview | None:
-        """All of the present content, if it is at hand; None if it is not, or is sparse, or was begun."""
+        """All of the present content, if the chunk holds it; None if not, or if it is sparse or was begun."""
         end = self._position + self._remaining
         if end > len(self._chunk) or self._fragments is not None or self._remaining != self._size:
             return None
@@ -188,12 +188,12 @@ class TarReader:
                 pass
         padding = self._padding
         if self._headers_only:
-            # A piece for each entry. The one before is used up here, so that what is asked for is this entry's.
+            # A piece for each entry. The one before is used up here, so that the next one requested is this entry's.
             self._available()
         start = self._position + padding
         end = start + BLOCK
         if end <= len(self._chunk) and self._chunk[start + _TYPEFLAG] in _PLAIN:
-            # Nearly all entries: one header, at hand in one piece.
+            # Nearly all entries: one header, in one piece in the chunk.
             raw = self._chunk[start - padding : end]
             self._position = end
             header = parse_header(raw[padding:])
@@ -209,8 +209,8 @@ class TarReader:
         while True:
             padding = self._read(self._padding)
             if len(padding) < self._padding:
-                # Go takes an archive cut off inside padding as ended, and its fork does not record that piece of padding: no
-                # engine can rebuild the tar. Verification can if the piece is of zeros, as every writer's is.
+                # Go accepts an archive cut off inside padding as ended, and its fork does not record that piece of padding: no
+                # engine can rebuild the tar. Verification can if the piece is zeros, as every writer's is.
                 if padding.strip(b"\0"):
                     raise LayerError(
                         f"{self._place()}: the archive is cut off inside padding that is not zeros, and engines do not "
@@ -246,7 +246,7 @@ class TarReader:
             if kind == _EXTENDED_HEADER:
                 records = parse_records(data)
             elif kind == GLOBAL_HEADER:
-                # Returned as an entry of its own, and with it goes whatever came before it for the next entry: as in Go.
+                # As in Go: an entry of its own, which also takes what came before it for the next entry.
                 name = parse_records(data).get(b"path") or header.name
                 return TarEntry(b"".join(parts), name, kind, 0, 0, 0, 0, 0, b"", 0, 0, ())
             elif kind == _LONG_NAME:
@@ -274,7 +274,7 @@ class TarReader:
         uid = _integer(records, b"uid", header.uid)
         gid = _integer(records, b"gid", header.gid)
         mtime = _time(records, b"mtime", header.mtime * 1_000_000_000)
-        # Not wanted, but a bad one condemns the entry.
+        # Not used, but Go refuses an entry with a malformed one.
         _time(records, b"atime", 0)
         _time(records, b"ctime", 0)
         if kind == REGULAR_V7:
@@ -320,7 +320,7 @@ class TarReader:
         )
 
     def _begin(self, size: int, typeflag: bytes) -> None:
-        """The content that follows has *size* bytes, then padding to a whole block; some kinds have none, whatever they say."""
+        """The content that follows has *size* bytes, then padding to a whole block; some kinds have none, despite it."""
         if typeflag in _WITHOUT_CONTENT:
             size = 0
         elif size < 0:
@@ -348,14 +348,14 @@ class TarReader:
         return self._exactly(BLOCK)
 
     def _second_zero_block(self) -> bytes:
-        """After one zero block, another one ends the archive, or nothing at all does."""
+        """After one zero block, another one or the end of the bytes ends the archive."""
         block = self._read(BLOCK)
         if block and block != ZERO_BLOCK:
             raise LayerError(f"{self._place()}: a zero block that does not end the archive")
         return block
 
     def _read(self, size: int) -> bytes:
-        """The next *size* bytes, fewer only at the end of all."""
+        """The next *size* bytes; fewer only at the end of the tar."""
         position = self._position
         end = position + size
         if end <= len(self._chunk):
@@ -386,7 +386,7 @@ class TarReader:
             yield piece
 
     def _available(self) -> bool:
-        """Go on to the next chunk if this one is used up; False when there is none."""
+        """Continue with the next chunk if this one is used up; False when there is none."""
         while self._position >= len(self._chunk):
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -401,7 +401,7 @@ class TarReader:
 
 
 def _as_it_stands(raw: bytes, header: Header) -> TarEntry:
-    """The entry of a *header* to which nothing before it has anything to add."""
+    """The entry of a *header* with no extended header before it."""
     return TarEntry(
         raw,
         header.name,

@@ -1,8 +1,8 @@
 """tar-split: all of a tar but its files' contents, from which the engine rebuilds the tar byte for byte.
 
-Format: vbatts/tar-split, tar/storage; one JSON object a line as Go's encoding/json writes it, gzip around all. What is written
-here equals, once gunzipped, what the engine writes for the same tar: with its habit of not recording a sparse file's map, and
-(before tar-split 0.11.5, so in engines 20.10) with an empty last segment.
+Format: vbatts/tar-split, tar/storage; one JSON object a line as Go's encoding/json writes it, all compressed with gzip. What
+is written here equals, once decompressed, what the engine writes for the same tar: it does not record a sparse file's map, and
+(before tar-split 0.11.5, so in engines 20.10) it adds an empty last segment.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t
 
 
 _base64: Callable[[bytes | bytearray], bytes] = msgspec.json.Encoder().encode
-"""A JSON string of base64. (binascii is slower by half, and pybase64 gives up the interpreter lock for each call.)"""
+"""Encodes to a JSON string of base64. (binascii is slower by half; pybase64 releases the interpreter lock for each call.)"""
 
 crc_of = crc64.go_iso
-"""CRC-64 (ISO) of a content, going on from the CRC of what came before, its second argument; that of nothing is 0."""
+"""CRC-64 (ISO) of a content, continued from the CRC of what came before, its second argument; that of nothing is 0."""
 
 
 def clean_name(name: bytes) -> bytes:
     """What Go's filepath.Clean makes of *name*, the form in which the engine looks for duplicates."""
-    # Nearly all names need at most a leading "./" or a trailing "/" taken off.
+    # Nearly all names need at most a leading "./" or a trailing "/" removed.
     short = name[2:] if name.startswith(b"./") else name
-    # (find, since bytes in bytes raises and drops an error within on its way.)
+    # (find, because "bytes in bytes" raises and drops an error internally.)
     if short and short[0] not in b"./" and short.find(b"/.") < 0 and short.find(b"//") < 0:
         return short[:-1] if short[-1] == _SLASH else short
     rooted = name.startswith(b"/")
@@ -65,55 +65,55 @@ class TarSplit:
         self.size = size
 
     def chunks(self) -> Iterator[bytes]:
-        """The compressed bytes, from the first; can be asked for again."""
+        """The compressed bytes, from the first; may be called again."""
         self._spool.seek(0)
         while chunk := self._spool.read(_CHUNK):
             yield chunk
 
     def close(self) -> None:
-        """Let go of the bytes. Harmless if repeated."""
+        """Release the bytes. May be called again."""
         self._spool.close()
 
 
 class TarSplitWriter:
-    """Takes the segments and files of one tar in order, and gives its :class:`TarSplit`.
+    """Takes the segments and files of one tar in order, and makes its :class:`TarSplit`.
 
     Args:
         what: how errors name the layer.
-        in_memory: keep it in memory whatever its size, where no file may be made; else more than 16 MiB go to a temporary file.
+        in_memory: keep it in memory at any size, where no file may be made; else one over 16 MiB goes to a temporary file.
     """
 
     def __init__(self, what: str, *, in_memory: bool = False) -> None:
         self._what = what
         self.position = 0
-        """How many records there are."""
+        """Number of records so far."""
         self.seen: set[bytes] = set()
         """The cleaned names of all entries."""
         self.pending = 0
-        """Bytes that are to be compressed when they come to :data:`BATCH`; the beginnings of segments do not count."""
+        """Bytes not yet compressed, which happens when they reach :data:`BATCH`; the beginnings of segments do not count."""
         self._lines: list[bytes] = []
         self._gzip = _Gzip()
         limit = 0 if in_memory else _SPOOLED  # 0 is none
         self._spool: tempfile.SpooledTemporaryFile[bytes] = tempfile.SpooledTemporaryFile(limit)  # noqa: SIM115
 
     def segment(self, payload: bytes | bytearray) -> None:
-        """Record bytes of the tar that are no file's content."""
+        """Record bytes of the tar that are not a file's content."""
         self._add(b'%b%b,"position":%d}\n' % (_SEGMENT, _base64(payload), self.position))
 
     def file(self, name: bytes, size: int, crc: int | None, cleaned: bytes | None = None) -> None:
         """Record an entry; *crc* is that of its content, None if it has none.
 
         Args:
-            cleaned: :func:`clean_name` of its name, where that is known already.
+            cleaned: :func:`clean_name` of its name, if already computed.
 
         Raises:
-            LayerError: the tar has an entry of that name already; the engine refuses that.
+            LayerError: the tar has an entry of that name already, which the engine refuses.
         """
         self._note_name(name, clean_name(name) if cleaned is None else cleaned)
         self._add(_file_line(name, size, crc, self.position))
 
     def entry(self, headers: bytes, name: bytes, size: int, crc: int | None, cleaned: bytes) -> None:
-        """The same as :meth:`segment` and :meth:`file`, one after the other."""
+        """Record *headers* with :meth:`segment`, then the rest with :meth:`file`."""
         self._note_name(name, cleaned)
         position = self.position
         encoded = _base64(headers)
@@ -125,7 +125,7 @@ class TarSplitWriter:
             self._flush()
 
     def written(self, lines: bytes, records: int, pending: int) -> None:
-        """Take *lines* of so many *records* that were made elsewhere; :attr:`seen` has their names."""
+        """Add *lines* of so many *records* that were made elsewhere; :attr:`seen` has their names."""
         self.position += records
         self._lines.append(lines)
         self.pending = pending
@@ -133,13 +133,13 @@ class TarSplitWriter:
             self._flush()
 
     def finish(self) -> TarSplit:
-        """Nothing more comes."""
+        """End the tar-split and return it."""
         self._flush()
         self._spool.write(self._gzip.finish())
         return TarSplit(self._spool, self._spool.tell())
 
     def close(self) -> None:
-        """Let go of what was written, and of the result with it."""
+        """Release what was written, and with it the result."""
         self._spool.close()
 
     def _note_name(self, name: bytes, cleaned: bytes) -> None:
@@ -163,10 +163,10 @@ class TarSplitWriter:
 
 
 class _Gzip:
-    """One gzip member (RFC 1952), byte for byte as zlib makes it; but its checksum is not zlib's own, which takes long."""
+    """One gzip member (RFC 1952), byte for byte as zlib makes it, but its checksum is computed faster than zlib does it."""
 
     def __init__(self) -> None:
-        # Level 1: base64 of mostly zero headers shrinks well at any level, and this is the busiest thread.
+        # Level 1: base64 of mostly zero headers compresses well at any level, and this is the busiest thread.
         self._deflate = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
         self._head = _GZIP_HEAD
         self._crc = 0

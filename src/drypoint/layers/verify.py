@@ -1,4 +1,4 @@
-"""Streams that vouch for themselves."""
+"""Verification of a stream's digest and size as it is read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import ContentError, DigestMismatchError
 
 
 def verified(chunks: Iterator[bytes], digest: Digest, what: str, size: int | None = None) -> Iterator[bytes]:
-    """Pass *chunks* on, and refuse to end cleanly unless all of them together hash to *digest*.
+    """Pass *chunks* on, and raise at the end unless all of them together hash to *digest*.
 
     Args:
         what: how errors name the content.
@@ -18,7 +18,7 @@ def verified(chunks: Iterator[bytes], digest: Digest, what: str, size: int | Non
 
     Raises:
         ContentError: more or fewer than *size* bytes came.
-        DigestMismatchError: the bytes hash to something else.
+        DigestMismatchError: the bytes have another digest.
     """
     sha256 = hashlib.sha256()
     count = 0

@@ -1,6 +1,6 @@
-"""Which of a tar entry's extended attributes land on the disk.
+"""Which of a tar entry's extended attributes end up on the disk.
 
-The engine sets each one and carries on if the kernel answers that it is not supported or not permitted; any other answer fails
+The engine sets each one and continues if the kernel answers that it is not supported or not permitted; any other error fails
 the layer. Source of the kernel's answers: xattr(7), fs/xattr.c, fs/posix_acl.c, security/commoncap.c.
 """
 
@@ -20,10 +20,10 @@ def lands(name: bytes, value: bytes, *, is_directory: bool, is_symlink: bool, ha
     """Whether the attribute is there after the engine has set it.
 
     Args:
-        has_user_namespace: the inode is a regular file or a directory; others take no ``user.`` attributes.
+        has_user_namespace: the inode is a regular file or a directory; others cannot have ``user.`` attributes.
 
     Raises:
-        ValueError: the kernel's answer fails the layer; the message says why.
+        ValueError: the kernel's error fails the layer; the message says why.
     """
     if len(name) > _MAX_NAME or len(value) > _MAX_VALUE:
         raise ValueError(f"the extended attribute {name[:100]!r} is longer than Linux allows")
