@@ -114,7 +114,7 @@ def _with_inner(disk: PartitionedDisk, found: Inspection, data_root: bytes | Non
 
 
 def _inspect(opened: PartitionedDisk, partition: str | int | None, data_root: bytes | None) -> Inspection:
-    disk = inspect_disk(opened.device, opened.table)
+    disk = inspect_disk(opened)
     os_image = inspect_os(opened, disk.partitions)
     # In a flasher, the inner disk image has the partition of that name.
     if partition is not None and not (partition == DEFAULT_PARTITION and os_image is not None and os_image.flasher):

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from ..disk import (
-    Device,
-    FilesystemInfo,
-    FilesystemKind,
-    Partition,
-    PartitionKind,
-    PartitionTable,
-    Window,
-    probe,
-)
-from ..disk.ext4.resize.geometry import read_geometry
+from ..disk import Device, FilesystemInfo, FilesystemKind, Partition, ProbedPartition
 from ..disk.fat.allocation_table import free_clusters, read_fat_table
 from ..disk.tables.gpt import GptTable
 from ..errors import DiskImageError
+from ..volumes.partitioned_disk import PartitionedDisk
+from ..volumes.volume import PartitionVolume
 
 _NO_SECTOR = 0xFFFF
 _UNKNOWN = 0xFFFFFFFF
@@ -80,42 +72,42 @@ class InspectedDisk(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-def inspect_disk(device: Device, table: PartitionTable) -> InspectedDisk:
-    """Inspect every partition of *device*, whose table is *table*. Damage in a partition becomes a note on it.
+def inspect_disk(disk: PartitionedDisk) -> InspectedDisk:
+    """Inspect every partition of *disk*. Damage in a partition becomes a note on it.
 
     Raises:
         DiskImageError: the device cannot be read.
     """
+    device, table = disk.device, disk.table
     kind = "none" if table.source is None else "gpt" if isinstance(table.source, GptTable) else "mbr"
-    partitions = tuple(_partition(device, partition) for partition in table.partitions)
+    probed = {one.partition.number: one for one in disk.partitions}
+    partitions = tuple(_partition(disk, partition, probed.get(partition.number)) for partition in table.partitions)
     return InspectedDisk(
         device.name, device.size, table.sector_size, kind, table.disk_id, partitions, tuple(table.notes)
     )
 
 
-def _partition(device: Device, partition: Partition) -> InspectedPartition:
-    if partition.kind is PartitionKind.EXTENDED:
-        return InspectedPartition(partition)
-    window = Window(device, partition.start, partition.size)
-    filesystem = probe(window)
-    if filesystem is None:
+def _partition(disk: PartitionedDisk, partition: Partition, probed: ProbedPartition | None) -> InspectedPartition:
+    """*probed* is None for the extended partition."""
+    filesystem = None if probed is None else probed.filesystem
+    if probed is None or filesystem is None:
         return InspectedPartition(partition)
     notes: list[str] = []
     space: SpaceUsage | None = None
     try:
         if filesystem.kind.is_ext:
-            space = _ext(window, notes)
+            space = _ext(disk.volume_in(probed), notes)
         elif filesystem.kind.is_fat:
-            space = _fat(window, filesystem, notes)
+            space = _fat(disk.fat_volume_in(probed, "its free space").window, filesystem, notes)
     except DiskImageError as error:
         notes.append(f"damaged: {error}")
     return InspectedPartition(partition, filesystem, space, tuple(notes))
 
 
-def _ext(window: Window, notes: list[str]) -> SpaceUsage:
-    geometry = read_geometry(window)
-    if geometry.size > window.size:
-        notes.append(f"damaged: its file system spans {geometry.size} bytes, the partition only {window.size}")
+def _ext(volume: PartitionVolume, notes: list[str]) -> SpaceUsage:
+    geometry, size = volume.geometry, volume.window.size
+    if geometry.size > size:
+        notes.append(f"damaged: its file system spans {geometry.size} bytes, the partition only {size}")
     if geometry.needs_recovery:
         notes.append("not unmounted: its journal holds changes that are not in place yet")
     elif not geometry.is_clean:
@@ -129,7 +121,7 @@ def _ext(window: Window, notes: list[str]) -> SpaceUsage:
     )
 
 
-def _fat(window: Window, filesystem: FilesystemInfo, notes: list[str]) -> SpaceUsage:
+def _fat(window: Device, filesystem: FilesystemInfo, notes: list[str]) -> SpaceUsage:
     table = read_fat_table(window)
     free = free_clusters(window, table)
     hint = _fat_hint(window) if filesystem.kind is FilesystemKind.FAT32 else None
@@ -138,7 +130,7 @@ def _fat(window: Window, filesystem: FilesystemInfo, notes: list[str]) -> SpaceU
     return SpaceUsage(table.clusters * table.cluster_size, free * table.cluster_size)
 
 
-def _fat_hint(window: Window) -> int | None:
+def _fat_hint(window: Device) -> int | None:
     """The number of free clusters in FAT32's FSInfo sector, a hint by the specification; None without one."""
     boot = window.read(0, 512)
     sector_size, sector = (int.from_bytes(boot[offset : offset + 2], "little") for offset in (11, 48))

@@ -167,7 +167,7 @@ def _verify(
         start = volume.partition.start
         shared = LayerProcesses.inside(inner.outer.window, inner.path, start, window.size, processes)
     verify_written(
-        volume.volume,
+        volume.reread(),
         WrittenStore(
             plan.store.root,
             tuple(reference for image in plan.images for reference in (*image.references, *image.tags)),

@@ -107,7 +107,7 @@ def _write(gathered: Gathered, volume: WritableVolume, fetcher: LayerFetcher) ->
             written.append(WrittenLayer(planned, applied, readers[0].tar_bytes, sink.meter.read()))
 
         gathered.plan.store.write(sink, open_layer, on_layer)
-        present: TreeReader = volume.volume.reader()
+        present: TreeReader = volume.reread().reader()
         for file in gathered.plan.files:
             put_file(sink, file, gathered.timestamp, exists=present.lookup(file.path) is not None)
         sink.finish()

@@ -58,7 +58,7 @@ class DiskCheck:
                 continue
             window = Window(disk.device, probed.partition.start, probed.partition.size)
             is_ext = probed.filesystem.kind.is_ext
-            structure = tuple(check_structure(Volume(window))) if is_ext else ()
+            structure = tuple(check_structure(disk.volume_in(probed))) if is_ext else ()
             judge: _Judge | None = judge_ext if is_ext else judge_fat if probed.filesystem.kind.is_fat else None
             verdict = FileSystemVerdict(
                 probed.partition.number, probed.filesystem.label, probed.filesystem.kind.value, "not checked", path

@@ -41,7 +41,7 @@ class InnerImage:
         self._planned_from = planned_from
         self._now = now
         self._outer_size = outer.partition.size
-        self._file = outer.volume.disk_image_file(path)
+        self._file = outer.reread().disk_image_file(path)
 
     @property
     def outer(self) -> WritableVolume:
@@ -118,7 +118,7 @@ class InnerImage:
             DiskImageError: the outer partition must grow, and cannot.
             FilesystemError: the directory of one of them is missing.
         """
-        reader = self._outer.volume.reader()
+        reader = self._outer.reread().reader()
         missing = to_be_written(reader, files)
         if not missing:
             return

@@ -45,6 +45,7 @@ class PartitionedDisk:
         self.table = read_table(device)
         self.within = within
         self.path = path
+        self._volumes: dict[int, PartitionVolume] = {}
 
     @cached_property
     def partitions(self) -> tuple[ProbedPartition, ...]:
@@ -140,7 +141,10 @@ class PartitionedDisk:
     def _volume(self, found: ProbedPartition) -> PartitionVolume | None:
         if found.filesystem is None or not found.filesystem.kind.is_ext:
             return None
-        return PartitionVolume(self, found.partition, found.filesystem)
+        # One for each partition, so that it is read once, whoever asks for it.
+        return self._volumes.setdefault(
+            found.partition.number, PartitionVolume(self, found.partition, found.filesystem)
+        )
 
 
 def open_disk(device: Device, container: Container | None, *, allow_dirty: bool = False) -> PartitionedDisk:

@@ -93,8 +93,7 @@ class WritableVolume:
         """The current bytes of the partition."""
         return Window(self._disk, self._partition.start, self._partition.size)
 
-    @property
-    def volume(self) -> Volume:
+    def reread(self) -> Volume:
         """The current file system, for reading."""
         return Volume(self.window)
 
