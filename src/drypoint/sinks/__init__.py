@@ -1,4 +1,4 @@
-"""Where a tree of entries goes: an ext4 partition, a tar archive, a directory of the host, or memory."""
+"""Tree sinks, which write a tree of entries to an ext4 partition, a tar archive, a directory of the host, or memory."""
 
 from .directory import DirectorySink
 from .ext4 import Ext4Sink

@@ -1,7 +1,7 @@
-"""A tree into a directory of the host.
+"""A tree sink that writes into a directory of the host.
 
-No symbolic link in the tree is ever followed, whatever it points at: every path is walked name by name from the root's
-descriptor, and an inode is only touched through a descriptor of itself.
+No symbolic link in the tree is ever followed: every path is walked name by name from the root's descriptor, and an inode is
+only changed through a descriptor of its own.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from ..fstree import (
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_OPEN_DIRECTORIES = 64
 _HOST_LABEL = "security.selinux"
-"""Every file of a host with SELinux has one; it is the host's, and may not be removed."""
+"""Every file of a host with SELinux has one; it belongs to the host, and may not be removed."""
 
 
 class DirectorySink:
-    """Writes a tree below an existing directory, content, owners, modes, times, extended attributes and devices.
+    """Writes a tree below an existing directory: contents, owners, modes, times, extended attributes and devices.
 
-    Directories keep a mode of 0700 and get their metadata when they are settled, at the latest by :meth:`finish`, since
-    filling them changes their times, and their modes may forbid it. Use as a context manager, or call :meth:`close`.
+    Directories have the mode 0700 until they are settled, at the latest by :meth:`finish`, and get their metadata then, since
+    adding entries changes their times, and their modes may forbid it. Use as a context manager, or call :meth:`close`.
 
     Args:
         root: the directory; it must exist.
-        ownership: give every inode its owner, which takes root. Without it everything belongs to the caller. Devices and
-            extended attributes of the trusted and security classes take root in any case: an error names the path.
+        ownership: give every inode its owner, which needs root. Without it everything belongs to the caller. Devices and
+            extended attributes of the trusted and security classes need root in any case; the error names the path.
 
     Raises:
         FilesystemError: *root* is not a directory, or may not be opened.
@@ -123,7 +123,7 @@ class DirectorySink:
                 os.unlink(name, dir_fd=parent)
 
     def settle(self, path: bytes) -> None:
-        # Children before parents: giving a directory its mode may forbid looking into it.
+        # Children before parents: a directory's own mode may forbid access to its entries.
         done = sorted((pending for pending in self._pending if _is_below(pending, path)), reverse=True)
         for pending in done:
             metadata = self._pending.pop(pending)
@@ -138,7 +138,7 @@ class DirectorySink:
         self.settle(b"")
 
     def close(self) -> None:
-        """Let go of descriptors; calling it again is harmless."""
+        """Close the descriptors. May be called again."""
         self._close_below(b"")
         if self._root >= 0:
             os.close(self._root)
@@ -164,10 +164,10 @@ class DirectorySink:
         self._apply(parent, name, entry.metadata)
 
     def _apply(self, parent: int, name: bytes, metadata: Metadata) -> None:
-        """Owner first, since it takes setuid bits and capabilities away; time last, since nothing may change it after."""
+        """Owner first, since that removes setuid bits and capabilities; time last, since all other changes alter it."""
         descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
-            # The descriptor's own name in /proc leads to the inode itself, a symbolic link included.
+            # The descriptor's path in /proc leads to the inode itself, even to a symbolic link.
             itself = f"/proc/self/fd/{descriptor}"
             if self._ownership:
                 os.chown(itself, metadata.uid, metadata.gid)
@@ -188,7 +188,7 @@ class DirectorySink:
         return os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
 
     def _place(self, path: bytes) -> tuple[int, bytes]:
-        """A descriptor of the directory that *path* lies in, and the last name."""
+        """A descriptor of the directory that holds *path*, and the last name."""
         if not path:
             raise FilesystemError(f"{self._shown(path)}: the root of the tree can neither be made nor removed")
         parent, name = parent_and_name(path)
@@ -228,7 +228,7 @@ class DirectorySink:
 
     @contextmanager
     def _errors(self, path: bytes) -> Iterator[None]:
-        """Tell the operating system's errors in our own words, with the path."""
+        """Turn the operating system's errors into drypoint's, with the path."""
         try:
             yield
         except OSError as error:

@@ -1,4 +1,4 @@
-"""A tree into an ext4 partition: the :class:`~drypoint.fstree.TreeSink` that preloading uses."""
+"""A tree sink that writes into an ext4 partition: the :class:`~drypoint.fstree.TreeSink` of preloading."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ if ENABLED:
 
 _FAST_SYMLINK_MAX = 59
 _LARGE_FILE = 1 << 31
-# What any entry may take beside its own blocks: growth of its parent, its xattr block.
+# What any entry may take besides its own blocks: growth of its parent, its xattr block.
 _MARGIN_BLOCKS = 32
 _XATTR_PREFIXES = (b"user.", b"trusted.", b"security.")
 _XATTR_ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
@@ -76,14 +76,14 @@ class Ext4Sink:
     """Writes entries into the ext4 file system on *device*, below its directory *root*.
 
     Access times are the modification times, as the engine sets them; change and creation times are *now* (seconds since the
-    epoch); the times of a directory that was there before stay what they are. Equal calls give equal bytes. The mode of a
-    symbolic link is 0o777, whatever its metadata says. Aligned stretches of 64 KiB of zeros become holes.
+    epoch); the times of a directory that was there before do not change. Equal calls give equal bytes. The mode of a
+    symbolic link is 0o777, not that of its metadata. Aligned ranges of 64 KiB of zeros become holes.
 
-    When blocks or inodes run short, and *on_full* is given, the file system is written out whole and consistent, closed, and
-    *on_full* called with what is missing at least; it grows the file system, keeping inode numbers, and returns the device to
-    go on with. Without it, NoSpaceError.
+    When blocks or inodes run short, and *on_full* is given, the file system is written out, consistent, and closed, and
+    *on_full* is called with the least shortage; it grows the file system, keeping inode numbers, and returns the device to
+    continue with. Without it, NoSpaceError is raised.
 
-    ``meter`` tells how much of the file system what is written takes.
+    ``meter`` measures how much of the file system the entries take.
 
     After an error the file system is inconsistent: call :meth:`abort`. As a context manager the sink aborts on exit unless
     :meth:`finish` was called.
@@ -101,7 +101,7 @@ class Ext4Sink:
         """Open the file system.
 
         Args:
-            lane: whether a compiled lane adds plain entries, which must be there then (:data:`drypoint.lanes.ENABLED`).
+            lane: whether a compiled lane adds plain entries; it must be installed then (:data:`drypoint.lanes.ENABLED`).
 
         Raises:
             FilesystemError: it cannot be written to; see :class:`~drypoint.disk.ext4.Ext4Filesystem`.
@@ -118,7 +118,7 @@ class Ext4Sink:
         self._directories = OpenDirectories(self._fs, self._allocator, self._writer, self._content)
         self.meter = Meter(self._fs, self._allocator, self._directories)
         self._near = self._fs.superblock.first_inode
-        # Most often that of the next entry too.
+        # The metadata checked last, most often that of the next entry too.
         self._checked: Metadata | None = None
         self._block_size = self._fs.block_size
         self._sectors_per_block = self._block_size // 512
@@ -126,10 +126,10 @@ class Ext4Sink:
         parts = self._fs, self._allocator, self._writer, self._directories, self.meter
         self._lane = PlainFiles(self, *parts, self._prefix) if lane else None
 
-    # What is there
+    # Existing entries
 
     def is_directory(self, path: bytes) -> bool | None:
-        """Whether what is at *path*, written out yet or not, is a directory; None for nothing.
+        """Whether the entry at *path*, written out yet or not, is a directory; None if there is none.
 
         Raises:
             FilesystemError: its parent is not there, or is not a directory.
@@ -150,12 +150,12 @@ class Ext4Sink:
 
     @property
     def free_blocks(self) -> int:
-        """Blocks that are free, less those that directories still in memory may need."""
+        """Free blocks, less those that directories still in memory may need."""
         return self._allocator.free_blocks - self._directories.reserved_blocks
 
     @property
     def free_inodes(self) -> int:
-        """Inodes that are free."""
+        """Free inodes."""
         return self._fs.free_inodes
 
     # TreeSink
@@ -213,7 +213,7 @@ class Ext4Sink:
             raise FilesystemError("the root of the tree cannot be removed")
         path = join(self._root, path)
         ino, file_type = self._locate(path)
-        # What is gathered for blocks that are about to be freed must not be written after they got another use.
+        # Data buffered for blocks that are about to be freed must not be written after they are reused.
         self._writer.flush()
         if file_type == FT_DIRECTORY:
             self._remove_directories(path)
@@ -228,10 +228,10 @@ class Ext4Sink:
         self._directories.settle(join(self._root, path))
 
     def finish(self) -> None:
-        """Write out all that is pending and close the file system.
+        """Write out everything pending and close the file system.
 
         Raises:
-            NoSpaceError: the last directories have no room.
+            NoSpaceError: there is no space for the last directories.
         """
         self._write_out()
         self._fs.close()
@@ -371,7 +371,7 @@ class Ext4Sink:
     # Finding and removing
 
     def _locate(self, path: bytes) -> tuple[int, int]:
-        """Inode number and file type of what is at *path* of the file system."""
+        """Inode number and file type of the entry at *path* of the file system."""
         if not path:
             return self._directories.find(b"").ino, FT_DIRECTORY
         parent_path, name = parent_and_name(path)
@@ -381,7 +381,7 @@ class Ext4Sink:
         return found
 
     def _remove_directories(self, top: bytes) -> None:
-        """Free the directory at *top* and all below it; their names stay until the caller takes them away."""
+        """Free the directory at *top* and all below it; their names stay until the caller removes them."""
         pending = [top]
         found: dict[int, OpenDirectory] = {}
         while pending:
@@ -416,7 +416,7 @@ class Ext4Sink:
     # Room
 
     def _require(self, blocks: int, inodes: int) -> None:
-        """Have so many blocks and inodes free before anything is taken: nothing is half done when the file system grows."""
+        """Ensure so many free blocks and inodes before any is taken: nothing is half done when the file system grows."""
         left = self._allocator.free_blocks - self._directories.reserved_blocks - blocks
         if left < self.meter.lowest:
             self.meter.lowest = left

@@ -1,4 +1,4 @@
-"""The directories that an :class:`~drypoint.sinks.ext4.Ext4Sink` has at hand: in memory until they are laid out as blocks."""
+"""The open directories of an :class:`~drypoint.sinks.ext4.Ext4Sink`: in memory until they are laid out as blocks."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class OpenDirectory(msgspec.Struct):
     """A directory whose entries are in memory.
 
     ``entries`` maps a name to its inode number and file type; ``created`` is the metadata of a directory that has no inode on
-    disk yet, None for all others; ``bound`` is how many blocks it takes at most to lay it out while ``size``, the bytes of its
-    entries, is at most ``covered``; ``taken`` is how many it has taken since it is at hand.
+    disk yet, None for all others; ``bound`` is how many blocks laying it out takes at most while ``size``, the bytes of its
+    entries, is at most ``covered``; ``taken`` is how many it has taken since it was opened.
     """
 
     path: bytes
@@ -64,7 +64,7 @@ class OpenDirectory(msgspec.Struct):
 
 
 class OpenDirectories:
-    """All directories at hand, found by path; loads from disk what is not."""
+    """The open directories, by path; those that are not open are loaded from disk."""
 
     def __init__(
         self, filesystem: Ext4Filesystem, allocator: BlockAllocator, writer: RunWriter, content: ContentWriter
@@ -76,15 +76,15 @@ class OpenDirectories:
         self._by_path: dict[bytes, OpenDirectory] = {}
         self._room = leaf_room(filesystem)
         self.reserved_blocks = 0
-        """Blocks that it takes at most to lay out all that is not on disk yet."""
+        """Blocks that laying out everything not on disk yet takes at most."""
         self.held_blocks = 0
-        """Blocks that the directories at hand have taken since they are at hand."""
+        """Blocks that the open directories have taken since they were opened."""
 
     def find(self, path: bytes) -> OpenDirectory:
         """The directory at *path* of the file system.
 
         Raises:
-            FilesystemError: nothing is there, or no directory.
+            FilesystemError: nothing is there, or not a directory.
         """
         found = self._by_path.get(path)
         if found is not None:
@@ -103,11 +103,11 @@ class OpenDirectories:
         return directory
 
     def opened(self, path: bytes) -> OpenDirectory | None:
-        """The directory at *path* if it is at hand."""
+        """The directory at *path* if it is open."""
         return self._by_path.get(path)
 
     def create(self, parent: OpenDirectory, name: bytes, path: bytes, ino: int, metadata: Metadata) -> None:
-        """Take in a directory that has no inode on disk yet."""
+        """Add a directory that has no inode on disk yet."""
         directory = OpenDirectory(path, ino, parent.ino, metadata)
         self._by_path[path] = parent.children[name] = directory
         directory.dirty = True
@@ -125,7 +125,7 @@ class OpenDirectories:
             self._cover(directory)
 
     def unlink(self, directory: OpenDirectory, name: bytes) -> None:
-        """Take an entry away."""
+        """Remove an entry."""
         _, file_type = directory.entries.pop(name)
         directory.size -= entry_size(name)
         if file_type == FT_DIRECTORY:
@@ -136,7 +136,7 @@ class OpenDirectories:
             self._cover(directory)
 
     def settle(self, path: bytes) -> None:
-        """Lay out what is at hand at and below *path*, and forget it."""
+        """Lay out the open directories at and below *path*, and close them."""
         top = self._by_path.get(path)
         if top is None:
             return
@@ -157,7 +157,7 @@ class OpenDirectories:
         self._by_path.pop(directory.path, None)
 
     def lay_out_all(self) -> None:
-        """Lay out everything at hand; it stays at hand."""
+        """Lay out all open directories; they stay open."""
         root = self._by_path.get(b"")
         if root is not None:
             for directory in _subtree(root):
@@ -175,7 +175,7 @@ class OpenDirectories:
         free_before = self._allocator.free_blocks
         raw: bytes | None = None
         if directory.created is None:
-            # What was gathered for the old blocks must not be written after they got another use.
+            # Data buffered for the old blocks must not be written after they are reused.
             self._writer.flush()
             raw = free_content(fs, directory.ino, fs.read_inode(directory.ino))
             self._allocator.freed()
@@ -233,7 +233,7 @@ class OpenDirectories:
         raw = self._fs.read_inode(ino)
         if mode_of(raw) & S_IFMT != S_IFDIR:
             raise FilesystemError(f"{path!r} is called a directory, but its inode {ino} is none; run e2fsck -f")
-        # Blocks of directories may still be gathered for writing.
+        # Blocks of directories may still be in the writer's buffer.
         self._writer.flush()
         directory = OpenDirectory(path, ino, ino, None)
         where = f"directory {path!r} (inode {ino})"
@@ -250,11 +250,11 @@ class OpenDirectories:
         return directory
 
     def _kind_of(self, ino: int) -> int:
-        """Whether an entry that does not tell its type is a directory: all that is asked of it here."""
+        """The file type for an entry that has none: only whether it is a directory matters here."""
         return FT_DIRECTORY if mode_of(self._fs.read_inode(ino)) & S_IFMT == S_IFDIR else FT_UNKNOWN
 
     def _cover(self, directory: OpenDirectory) -> None:
-        """Reserve as many blocks as it takes at most to lay out a directory that has grown."""
+        """Reserve as many blocks as laying out a directory that has grown takes at most."""
         if directory.size <= self._room:
             directory.covered, bound = self._room, 1
         else:
@@ -268,7 +268,7 @@ class OpenDirectories:
 
 
 def _subtree(top: OpenDirectory) -> list[OpenDirectory]:
-    """*top* and the directories at hand below it, each after those it holds."""
+    """*top* and the open directories below it, each after those it holds."""
     found: list[OpenDirectory] = []
     stack = [top]
     while stack:

@@ -1,4 +1,4 @@
-"""How much of an ext4 file system something takes, measured while it is written."""
+"""Measures how many blocks and inodes of an ext4 file system entries take as they are written."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .ext4_directories import OpenDirectories
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """What was taken in a stretch of work.
+    """What was taken since :meth:`Meter.start`.
 
     Attributes:
-        blocks: blocks of all kinds, but for directories that are still in memory.
-        most: blocks that had to be free at the stretch's start for it to go through; at least ``blocks``.
+        blocks: blocks of all kinds, except those of directories that are still in memory.
+        most: blocks that had to be free at the start for the work to succeed; at least ``blocks``.
         inodes: inodes, those of directories in memory included.
     """
 
@@ -24,11 +24,11 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Meter:
-    """Measures one stretch after the other. That the file system grows in the middle of one changes nothing.
+    """Measures what is taken from one :meth:`start` to the next. Growth of the file system in between does not count.
 
     Attributes:
-        lowest: the fewest blocks that were, or might have been, left in this stretch, as if all growth had come before. Whoever
-            is about to write what may leave fewer puts that number here.
+        lowest: the fewest blocks that were, or might have been, left since the start, as if all growth had come before it. Code
+            that is about to write what may leave fewer sets it.
     """
 
     def __init__(self, filesystem: Ext4Filesystem, allocator: BlockAllocator, directories: OpenDirectories) -> None:
@@ -40,27 +40,27 @@ class Meter:
         self.start()
 
     def start(self) -> None:
-        """Begin a stretch."""
+        """Begin to measure."""
         self._settled = self._settled_blocks()
         self.lowest = self._free_blocks()
         self._begin = self.lowest - self._grown_blocks
         self._inodes = self._fs.free_inodes - self._grown_inodes
 
     def grew(self, blocks: int, inodes: int) -> None:
-        """The file system has so many free blocks and inodes more than before."""
+        """Note that the file system has grown by so many free blocks and inodes."""
         self._grown_blocks += blocks
         self.lowest += blocks
         self._grown_inodes += inodes
 
     def read(self) -> Taken:
-        """What the stretch has taken so far."""
+        """What was taken since :meth:`start`."""
         blocks = self._settled - self._settled_blocks()
         self.lowest = min(self.lowest, self._free_blocks())
         inodes = self._inodes - (self._fs.free_inodes - self._grown_inodes)
         return Taken(blocks, max(blocks, self._begin - (self.lowest - self._grown_blocks)), inodes)
 
     def _settled_blocks(self) -> int:
-        """Free blocks, as if directories in memory had taken none since they came there."""
+        """Free blocks, as if open directories had taken none since they were opened."""
         return self._allocator.free_blocks + self._directories.held_blocks - self._grown_blocks
 
     def _free_blocks(self) -> int:

@@ -1,4 +1,4 @@
-"""A tree in memory: the tests' sink, strict about every rule of the protocol, and a reader of what it took."""
+"""A tree in memory, both sink and reader, for the tests: it enforces every rule of the protocol."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _Inode: TypeAlias = Directory | Regular | Symlink | CharDevice | BlockDevice | F
 
 
 class _Node(msgspec.Struct):
-    """An inode: its entry under the name it was made with, its content, its other names."""
+    """An inode: its entry under the name it was created with, its content, its other names."""
 
     number: int
     entry: _Inode
@@ -45,8 +45,8 @@ class _Node(msgspec.Struct):
 class MemoryTree:
     """A :class:`~drypoint.fstree.TreeSink` and :class:`~drypoint.fstree.TreeReader` at once.
 
-    Everything that a file system on disk would refuse is refused here too, and what the protocol forbids besides: adding below
-    a settled directory, anything after :meth:`finish`. Inodes are numbered from 1, the root, in the order of their making.
+    It refuses everything that a file system on disk would refuse, and what the protocol forbids: adding below a settled
+    directory, and any call after :meth:`finish`. Inodes are numbered from 1, the root, in the order of creation.
 
     Args:
         root: the metadata of the root directory.
@@ -135,7 +135,7 @@ class MemoryTree:
         return node.content
 
     def walk(self) -> Iterator[Stat]:
-        """Everything but the root, sorted by path; names of one inode share :attr:`Stat.inode`."""
+        """All entries except the root, sorted by path; names of one inode share :attr:`Stat.inode`."""
         found = []
         waiting = [self._stat_of_root()]
         while waiting:

@@ -1,8 +1,8 @@
-"""A tree as a stream of PAX tar entries, in the order in which they come.
+"""A tree sink that writes a stream of PAX tar entries, in the order of the calls.
 
-Format: POSIX.1-2001 pax interchange (ustar headers, extended headers where ustar cannot say it); extended attributes as
-``SCHILY.xattr.NAME`` records, which GNU tar, bsdtar, Go and Python agree on. What changes or removes something that is there
-already is said in records of drypoint's own, ``DRYPOINT.*``, which other programs pass over. The same calls give equal bytes.
+Format: POSIX.1-2001 pax interchange (ustar headers, extended headers where ustar cannot hold a value); extended attributes as
+``SCHILY.xattr.NAME`` records, which GNU tar, bsdtar, Go and Python agree on. Changes and removals of existing entries are
+in records of drypoint's own, ``DRYPOINT.*``, which other programs ignore. The same calls give equal bytes.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from ..fstree import (
 BLOCK: Final = 512
 END_OF_ARCHIVE: Final = bytes(2 * BLOCK)
 BEFORE_RECORD: Final = b"DRYPOINT.before"
-"""What is to be done before the entry: ``remove PATH`` and ``settle PATH``, in order, each with a NUL behind it."""
+"""Calls to make before the entry: ``remove PATH`` and ``settle PATH``, in order, each with a NUL after it."""
 AMEND_RECORD: Final = b"DRYPOINT.amend"
-"""The entry only gives what is at its path other metadata. A directory is there once more for that, as other programs
-understand it; anything else is a hard link to itself, which they pass over."""
+"""The entry only changes the metadata of what is at its path. A directory is repeated for that, as other programs understand
+it; anything else is a hard link to itself, which they ignore."""
 MAX_BEFORE_BYTES: Final = 512 << 10
 _NO_RECORDS: Final[Mapping[bytes, bytes]] = {}
 _NAME_BYTES: Final = 100
@@ -53,7 +53,7 @@ class UstarHeader(msgspec.Struct, frozen=True):
     """The fields of a 512-byte header.
 
     Attributes:
-        seconds: modification time, since the epoch.
+        seconds: modification time, in seconds since the epoch.
         magic: the 8 bytes of magic and version; GNU's are ``b"ustar  \\0"``.
     """
 
@@ -104,10 +104,10 @@ def entry_header(entry: Entry, prefix: bytes = b"", records: Mapping[bytes, byte
     """All header blocks of *entry*, its path and the target of a hard link put under *prefix*.
 
     Args:
-        records: of an extended header, besides those that the entry needs.
+        records: further records of the extended header, besides those that the entry needs.
 
     Raises:
-        FilesystemError: a tar archive cannot hold it (a socket), or no number or name of that size.
+        FilesystemError: a tar archive cannot hold it (a socket), or a number or name of that size.
     """
     name = join(prefix, entry.path)
     linkname, size, major, minor = b"", 0, 0, 0
@@ -151,9 +151,9 @@ def pax_entry_header(
     minor: int = 0,
     more: Mapping[bytes, bytes] = _NO_RECORDS,
 ) -> bytes:
-    """The blocks that say this: a ustar header, after an extended header when something does not fit into it.
+    """The header blocks of an entry: a ustar header, after an extended header if something does not fit into it.
 
-    *more* are records that the extended header gets besides.
+    *more* are further records of the extended header.
 
     Raises:
         ValueError: an extended attribute's name holds a ``=``, or a device number is over 2,097,151.
@@ -195,12 +195,12 @@ def pax_entry_header(
 class TarSink:
     """Writes a tree as tar entries through *write*, in one pass.
 
-    Whoever makes the same calls again from what the entries and their records say makes the same tree: nothing of the calls'
-    order is lost. What is kept is the paths of directories that may still be amended, until they are settled.
+    The entries and their records hold all calls in their order: a reader that repeats them makes the same tree. Only the
+    paths of directories that may still be amended are held in memory, until they are settled.
 
     Args:
-        write: takes the next bytes of the archive, and has done with them when it returns; what it raises goes to the caller.
-        prefix: a clean path that all entries are put under.
+        write: takes the next bytes of the archive, and does not use them after it returns; what it raises goes to the caller.
+        prefix: a clean path below which all entries go.
         end_of_archive: whether :meth:`finish` writes the two zero blocks that end an archive.
     """
 
@@ -255,7 +255,7 @@ class TarSink:
         """End the archive.
 
         Raises:
-            FilesystemError: nothing was added after something was removed, so that no entry tells of it.
+            FilesystemError: nothing was added after a removal, so that no entry can hold its record.
         """
         removed = next((one for one in self._before if one.startswith(b"remove ")), None)
         if removed is not None:
@@ -267,7 +267,7 @@ class TarSink:
         self._before.append(what + b" " + join(self._prefix, path))
 
     def _records(self) -> dict[bytes, bytes]:
-        """What has to be said with the next entry."""
+        """The records that go with the next entry."""
         if not self._before:
             return {}
         text = b"".join(one + b"\0" for one in self._before)
@@ -287,7 +287,7 @@ class TarSink:
 
 
 def _charset(name: bytes, linkname: bytes) -> dict[bytes, bytes]:
-    """The record that says that long names are bytes; without it, readers may take them for UTF-8."""
+    """The record that marks long names as bytes; without it, readers may decode them as UTF-8."""
     for text in (name, linkname):
         if len(text) > _NAME_BYTES and not text.isascii():
             try:
