@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from drypoint.digest import Digest
-from drypoint.sizing.layer_index import FILE_NAME, LayerIndex, SeenLayer
+from drypoint.sizing.layer_index import FILE_NAME, IndexedLayer, LayerIndex
 from drypoint.sources.hints import blob_hint
 
 from .target import PropertyError, Target
 
 _DIFF_ID = Digest("sha256:" + "0" * 64)
 _KIND = "ext4-4096-256-20-40-400"
-_LAYER = SeenLayer(10_240, 5, 40, 3)
+_LAYER = IndexedLayer(10_240, 5, 40, 3)
 
 
 def read_any_index(data: bytes) -> None:

@@ -80,28 +80,28 @@ def cloud_states(
         UsageError: *files* contradict the fleets, or a name is malformed.
         SourceError: the server does not answer with it; the class of the error says why.
     """
-    from .cloud import RegistryTokens, gather_states
+    from .cloud import RegistryTokens, find_states
 
     with ExitStack() as stack:
         zone = Zone.PUBLIC
         if not request.asks_the_server:
-            gathered = gather_states(request, None, files)
+            states = find_states(request, None, files)
             tokens: TokenProvider = stack.enter_context(_LaterTokens(server, options, callers))
         else:
             client = stack.enter_context(cloud_client(server, options))
             step = progress.begin(f"asking {client.settings.host}")
-            gathered = gather_states(request, client, files)
+            states = find_states(request, client, files)
             step.end()
-            tokens = RegistryTokens(client, () if gathered is None else gathered.from_server, callers)
+            tokens = RegistryTokens(client, () if states is None else states.from_server, callers)
             zone = client.zone
-        if gathered is None:
+        if states is None:
             yield CloudStates(None, (), (), tokens)
             return
-        named_from = {image.domain: Zone.PUBLIC for image in gathered.apps.images}
-        named_from |= {image.domain: zone for image in gathered.from_server}
+        named_from = {image.domain: Zone.PUBLIC for image in states.apps.images}
+        named_from |= {image.domain: zone for image in states.from_server}
         for registry in (*callers, _own_registry(server, options)):
             named_from.pop(registry, None)
-        yield CloudStates(gathered.apps, gathered.needs, gathered.notes, tokens, named_from)
+        yield CloudStates(states.apps, states.needs, states.notes, tokens, named_from)
 
 
 def _own_registry(server: CloudServer, options: RegistryOptions) -> str:

@@ -18,7 +18,7 @@ from ..version import __version__
 from ..volumes.target import DEFAULT_DATA_ROOT
 from .base_stream import BaseStream
 from .deltas import refuse_deltas
-from .plan import gather, look_up
+from .plan import look_up, plan_job
 from .request import PreloadRequest
 from .timestamps import newest_creation
 
@@ -59,18 +59,18 @@ def look_into(device: FileDevice, request: PreloadRequest, progress: Progress) -
     Raises:
         DrypointError: as :func:`~drypoint.plan`.
     """
-    gathered = gather(device, request, progress)
-    plan = gathered.plan
-    reader = gathered.volume.reader()
+    job = plan_job(device, request, progress)
+    plan = job.plan
+    reader = job.volume.reader()
     return Prepared(
         plan.images,
-        gathered.sources,
+        job.sources,
         plan.store,
         tuple((file, reader.lookup(file.path) is not None) for file in plan.files),
-        gathered.volume.number,
-        gathered.volume.label,
+        job.volume.number,
+        job.volume.label,
         SpaceNeeded(plan.space.blocks * plan.block_size, plan.space.inodes, not plan.is_exact),
-        gathered.timestamp,
+        job.timestamp,
         known=True,
     )
 

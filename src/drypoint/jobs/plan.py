@@ -79,7 +79,7 @@ class Plan(msgspec.Struct, frozen=True):
         return self.store.is_empty and not self.files
 
 
-class Gathered(msgspec.Struct, frozen=True):
+class PlannedJob(msgspec.Struct, frozen=True):
     """Everything that is known before anything is written.
 
     Attributes:
@@ -102,10 +102,10 @@ def plan(base: Path | OpenedImage, request: PreloadRequest, *, fsck: bool = Fals
     """
     with opened_base(base, None, progress) as opened:
         if not fsck or not find_volume(opened.device, request.target).needs_repair():
-            return gather(opened.device, request, progress).plan
+            return plan_job(opened.device, request, progress).plan
         with _copy_of(opened) as copy:
             repair(copy, request.target, scratch_directory(), progress, now=max(request.timestamp or 0, 1))
-            return gather(copy, request, progress).plan
+            return plan_job(copy, request, progress).plan
 
 
 @contextmanager
@@ -147,7 +147,7 @@ def find_volume(device: Device, target: Target) -> PartitionVolume:
     return open_disk(device, target.container).volume(target.partition)
 
 
-def gather(device: Device, request: PreloadRequest, progress: Progress) -> Gathered:
+def plan_job(device: Device, request: PreloadRequest, progress: Progress) -> PlannedJob:
     """Read the disk image *device*, resolve the images, and plan.
 
     Raises:
@@ -177,7 +177,7 @@ def gather(device: Device, request: PreloadRequest, progress: Progress) -> Gathe
         resolved, present.contents, store, files, partition, sizes, space, free, growth, geometry.block_size, kind
     )
     plan = replace(plan, outer=forecast_outer(volume, growth, is_empty=plan.is_empty))
-    return Gathered(plan, volume, sources, seconds)
+    return PlannedJob(plan, volume, sources, seconds)
 
 
 def look_up(

@@ -21,7 +21,7 @@ from ..volumes.inner_image import InnerImage
 from ..volumes.partitioned_disk import PartitionedDisk
 from ..volumes.writable_volume import WritableVolume
 from ..volumes.writing import open_writable, repair
-from .plan import Gathered, Plan, find_volume, gather, opened_base
+from .plan import Plan, PlannedJob, find_volume, opened_base, plan_job
 from .request import PreloadRequest
 from .summary import summary
 from .write import WrittenLayer, carry_out, fetching, to_be_noted
@@ -97,42 +97,42 @@ def preload(
         repaired = _repaired(opened, request, workspace, progress) if fsck else None
         # The plan is made while the base is copied.
         copied = stack.enter_context(background(partial(_copied, workspace, opened, repaired), progress))
-        gathered = gather(repaired or opened.device, request, progress)
-        unchanged = gathered.plan.is_empty and not (
+        job = plan_job(repaired or opened.device, request, progress)
+        unchanged = job.plan.is_empty and not (
             repaired or request.fat_files or request.container_files or request.additional_space
         )
-        if request.images or not gathered.plan.is_empty:
-            progress.note(summary(gathered.plan))
-        with fetching(gathered, progress) as fetcher:
+        if request.images or not job.plan.is_empty:
+            progress.note(summary(job.plan))
+        with fetching(job, progress) as fetcher:
             # The first layers are fetched while the base is still copied.
             copied()
             disk = repaired or workspace.start(opened, progress, unchanged=unchanged)
             volume = open_writable(
-                gathered.volume,
+                job.volume,
                 disk,
                 workspace.scratch_dir,
                 progress,
-                now=max(gathered.timestamp, 1),
+                now=max(job.timestamp, 1),
                 # e2fsck has checked the base while planning.
                 sound=verify,
                 over_data=opened.device.is_block_device,
             )
-            written = carry_out(gathered, volume, fetcher, request.additional_space)
+            written = carry_out(job, volume, fetcher, request.additional_space)
         if request.index is not None and written:
-            plan = gathered.plan
+            plan = job.plan
             request.index.note(to_be_noted(plan.store, written, plan.block_size), plan.filesystem_kind)
         if request.shrink_to_fit:
-            volume.shrink_to_fit(request.additional_space, gathered.plan.partition.size)
+            volume.shrink_to_fit(request.additional_space, job.plan.partition.size)
         if isinstance(volume.disk, InnerImage):
             volume.disk.put_files(request.container_files)
             if request.shrink_to_fit:
                 volume.disk.shrink_outer()
-        put_fat_files(PartitionedDisk(disk), request.fat_files, gathered.timestamp)
+        put_fat_files(PartitionedDisk(disk), request.fat_files, job.timestamp)
         # Nothing writes to the disk image any more, so it is compressed while it is read back.
-        with background(partial(workspace.finish, gathered.timestamp), progress):
+        with background(partial(workspace.finish, job.timestamp), progress):
             if verify:
-                _verify(gathered, volume, request.required_images, processes, progress)
-    return Result(gathered.plan, written, tuple(request.fat_files), destination.path or path, volume.partition)
+                _verify(job, volume, request.required_images, processes, progress)
+    return Result(job.plan, written, tuple(request.fat_files), destination.path or path, volume.partition)
 
 
 def _copied(workspace: Workspace, opened: OpenedImage, repaired: GrowableDevice | None, progress: Progress) -> None:
@@ -153,13 +153,13 @@ def _repaired(
 
 
 def _verify(
-    gathered: Gathered,
+    job: PlannedJob,
     volume: WritableVolume,
     required_images: RequiredImagesReader | None,
     processes: int,
     progress: Progress,
 ) -> None:
-    plan = gathered.plan
+    plan = job.plan
     window = volume.window
     inner = volume.disk if isinstance(volume.disk, InnerImage) else None
     shared = LayerProcesses.on(window, processes)

@@ -12,13 +12,13 @@ from ..fstree import TreeReader
 from ..layers import LayerReader
 from ..progress import SILENT, Progress, counted
 from ..sinks.ext4_meter import Taken
-from ..sizing.layer_index import SeenLayer
+from ..sizing.layer_index import IndexedLayer
 from ..sizing.space import content_of, spare_space
 from ..stores import AppliedLayer, PlannedLayer, StorePlan
 from ..volumes.extra_files import put_file
 from ..volumes.writable_volume import WritableVolume
 from .fetch import LayerFetcher, layer_jobs
-from .plan import Gathered
+from .plan import PlannedJob
 
 
 class WrittenLayer(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class WrittenLayer(msgspec.Struct, frozen=True):
         return self.taken.inodes
 
 
-def to_be_noted(store: StorePlan, written: Sequence[WrittenLayer], block_size: int) -> dict[Digest, SeenLayer]:
+def to_be_noted(store: StorePlan, written: Sequence[WrittenLayer], block_size: int) -> dict[Digest, IndexedLayer]:
     """The sizes of *written*, layers of *store*, for the layer index, by diff-id."""
     records = store.space(block_size).layers
     return {
@@ -56,10 +56,10 @@ def to_be_noted(store: StorePlan, written: Sequence[WrittenLayer], block_size: i
 
 
 @contextmanager
-def fetching(gathered: Gathered, progress: Progress) -> Iterator[LayerFetcher]:
+def fetching(job: PlannedJob, progress: Progress) -> Iterator[LayerFetcher]:
     """The planned layers; the first ones are fetched at once."""
-    store = gathered.plan.store
-    jobs = layer_jobs(store.layers, gathered.sources)
+    store = job.plan.store
+    jobs = layer_jobs(store.layers, job.sources)
     step = progress.begin(f"fetching {counted(len(jobs), 'layer')}", store.fetch_bytes) if jobs else SILENT.begin("")
     with LayerFetcher(jobs, step) as fetcher:
         fetcher.prefetch()
@@ -68,32 +68,32 @@ def fetching(gathered: Gathered, progress: Progress) -> Iterator[LayerFetcher]:
 
 
 def carry_out(
-    gathered: Gathered, volume: WritableVolume, fetcher: LayerFetcher, additional_space: int
+    job: PlannedJob, volume: WritableVolume, fetcher: LayerFetcher, additional_space: int
 ) -> tuple[WrittenLayer, ...]:
     """Execute the plan. If there is nothing to do, no byte changes: opening a file system for writing would mark it.
 
     Raises:
         DrypointError: as :func:`~drypoint.preload`; the file system is then inconsistent.
     """
-    plan = gathered.plan
+    plan = job.plan
     written: tuple[WrittenLayer, ...] = ()
     if plan.store.removal.paths:
         # In a session of its own, so that the partition only grows by what is still missing.
-        with volume.sink(max(gathered.timestamp, 1), grows=False) as sink:
+        with volume.sink(max(job.timestamp, 1), grows=False) as sink:
             plan.store.remove(sink)
             sink.finish()
     if not plan.is_empty:
         volume.make_space(plan.space)
-        written = _write(gathered, volume, fetcher)
+        written = _write(job, volume, fetcher)
     if additional_space:
         # The estimate may have been too low.
         volume.make_space(spare_space(plan.block_size, additional_space))
     return written
 
 
-def _write(gathered: Gathered, volume: WritableVolume, fetcher: LayerFetcher) -> tuple[WrittenLayer, ...]:
+def _write(job: PlannedJob, volume: WritableVolume, fetcher: LayerFetcher) -> tuple[WrittenLayer, ...]:
     written: list[WrittenLayer] = []
-    with volume.sink(max(gathered.timestamp, 1)) as sink:
+    with volume.sink(max(job.timestamp, 1)) as sink:
         readers: list[LayerReader] = []
 
         @contextmanager
@@ -106,9 +106,9 @@ def _write(gathered: Gathered, volume: WritableVolume, fetcher: LayerFetcher) ->
         def on_layer(planned: PlannedLayer, applied: AppliedLayer) -> None:
             written.append(WrittenLayer(planned, applied, readers[0].tar_bytes, sink.meter.read()))
 
-        gathered.plan.store.write(sink, open_layer, on_layer)
+        job.plan.store.write(sink, open_layer, on_layer)
         present: TreeReader = volume.reread().reader()
-        for file in gathered.plan.files:
-            put_file(sink, file, gathered.timestamp, exists=present.lookup(file.path) is not None)
+        for file in job.plan.files:
+            put_file(sink, file, job.timestamp, exists=present.lookup(file.path) is not None)
         sink.finish()
     return tuple(written)

@@ -33,7 +33,7 @@ _LOCK_INTERVAL = 0.02
 _log = logging.getLogger(__name__)
 
 
-class SeenLayer(msgspec.Struct, frozen=True):
+class IndexedLayer(msgspec.Struct, frozen=True):
     """The size of a layer on a file system.
 
     Attributes:
@@ -86,15 +86,15 @@ class LayerIndex:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._known: dict[tuple[str, str], SeenLayer] | None = None
+        self._known: dict[tuple[str, str], IndexedLayer] | None = None
 
-    def find(self, diff_id: Digest, kind: str) -> SeenLayer | None:
+    def find(self, diff_id: Digest, kind: str) -> IndexedLayer | None:
         """The size of the layer *diff_id* on file systems of *kind*, or None."""
         if self._known is None:
             self._known = self._read()
         return self._known.get((diff_id, kind))
 
-    def note(self, layers: Mapping[Digest, SeenLayer], kind: str) -> None:
+    def note(self, layers: Mapping[Digest, IndexedLayer], kind: str) -> None:
         """Store the sizes of *layers* on a file system of *kind*. Entries that are still about right stay unchanged."""
         try:
             self._make_directory()
@@ -113,7 +113,7 @@ class LayerIndex:
             _log.info("the index of layers in %s is not kept: %s", self._directory, error.strerror or error)
         self._known = None
 
-    def _read(self) -> dict[tuple[str, str], SeenLayer]:
+    def _read(self) -> dict[tuple[str, str], IndexedLayer]:
         path = self._directory / FILE_NAME
         try:
             # Non-blocking, so that opening a pipe does not wait for its other end.
@@ -136,12 +136,12 @@ class LayerIndex:
             _log.info("the index of layers %s is of another version, and begun anew", path)
             return {}
         return {
-            (row.diff_id, row.kind): SeenLayer(row.tar_bytes, row.blocks, row.most, row.inodes)
+            (row.diff_id, row.kind): IndexedLayer(row.tar_bytes, row.blocks, row.most, row.inodes)
             for row in content.layers[-MAX_LAYERS:]
             if row.is_sound
         }
 
-    def _write(self, known: Mapping[tuple[str, str], SeenLayer]) -> None:
+    def _write(self, known: Mapping[tuple[str, str], IndexedLayer]) -> None:
         rows = [
             _Row(diff_id, kind, layer.tar_bytes, layer.blocks, layer.most, layer.inodes)
             for (diff_id, kind), layer in known.items()
@@ -185,7 +185,7 @@ def _locks(descriptor: int) -> bool:
     return True
 
 
-def _says_the_same(known: SeenLayer | None, new: SeenLayer) -> bool:
+def _says_the_same(known: IndexedLayer | None, new: IndexedLayer) -> bool:
     """Whether *known* can stay: enough for *new*, and little more. The layout on the disk makes small differences."""
     if known is None or (known.tar_bytes, known.inodes) != (new.tar_bytes, new.inodes):
         return False

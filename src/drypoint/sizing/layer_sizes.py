@@ -16,7 +16,7 @@ from ..errors import SourceError
 from ..oci import Layer
 from ..sources import ImageSource, SizeHints
 from ..stores import PlannedLayer
-from .layer_index import LayerIndex, SeenLayer
+from .layer_index import IndexedLayer, LayerIndex
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def _known(layer: Layer, kind: str, block_size: int, index: LayerIndex | None) -
     return None
 
 
-def _is_plausible(seen: SeenLayer, layer: Layer, block_size: int) -> bool:
+def _is_plausible(seen: IndexedLayer, layer: Layer, block_size: int) -> bool:
     """Whether the index can be right: other programs may have written to its file."""
     # An entry takes 512 bytes of tar, and at most an inode, a block of attributes and its share in a directory.
     entries = seen.tar_bytes // 512 + 1

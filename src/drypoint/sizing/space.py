@@ -14,7 +14,7 @@ from ..digest import Digest
 from ..fstree.extra_file import ExtraFile
 from ..sinks.ext4_meter import Taken
 from ..stores import LayerRecords, StorePlan
-from .layer_index import SeenLayer
+from .layer_index import IndexedLayer
 from .layer_sizes import LayerSize
 
 # Blocks that the sink needs free beyond a file's own.
@@ -74,11 +74,11 @@ def spare_space(block_size: int, additional_space: int) -> Space:
     return Space(additional_space // block_size + 1, 0)
 
 
-def content_of(records: LayerRecords, taken: Taken, tar_bytes: int) -> SeenLayer:
+def content_of(records: LayerRecords, taken: Taken, tar_bytes: int) -> IndexedLayer:
     """The part of *taken* that is the same for a layer in every store."""
     # Directories of its records are still in memory when the layer is measured.
     blocks = records.blocks - records.directory_blocks
-    return SeenLayer(tar_bytes, taken.blocks - blocks, taken.most - blocks, taken.inodes - records.inodes)
+    return IndexedLayer(tar_bytes, taken.blocks - blocks, taken.most - blocks, taken.inodes - records.inodes)
 
 
 def _blocks(content: bytes, block_size: int) -> int:

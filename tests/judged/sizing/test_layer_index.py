@@ -14,10 +14,10 @@ from tests.support.unprivileged import as_nobody
 
 from drypoint.digest import Digest, digest_of
 from drypoint.sizing import layer_index as seen
-from drypoint.sizing.layer_index import FILE_NAME, LayerIndex, SeenLayer
+from drypoint.sizing.layer_index import FILE_NAME, IndexedLayer, LayerIndex
 
 KIND = "ext4-4096-256"
-LAYER = SeenLayer(10_240, 5, 40, 3)
+LAYER = IndexedLayer(10_240, 5, 40, 3)
 FIRST = digest_of(b"0")
 
 
@@ -25,7 +25,7 @@ def layer_id(number: int) -> Digest:
     return digest_of(b"%d" % number)
 
 
-def noted(directory: Path, diff_id: Digest = FIRST, kind: str = KIND) -> SeenLayer | None:
+def noted(directory: Path, diff_id: Digest = FIRST, kind: str = KIND) -> IndexedLayer | None:
     """What a new process would find."""
     return LayerIndex(directory).find(diff_id, kind)
 
@@ -50,7 +50,7 @@ def test_those_noted_first_are_dropped(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_file_of_the_most_layers_is_still_read(tmp_path: Path) -> None:
-    largest = SeenLayer(1 << 48, 1 << 48, 1 << 48, 1 << 48)
+    largest = IndexedLayer(1 << 48, 1 << 48, 1 << 48, 1 << 48)
     kind = "ext4-65536-4096-20-8440-400"
     LayerIndex(tmp_path).note({layer_id(number): largest for number in range(seen.MAX_LAYERS + 5)}, kind)
     assert noted(tmp_path, layer_id(seen.MAX_LAYERS + 4), kind) == largest
@@ -60,15 +60,15 @@ def test_a_file_of_the_most_layers_is_still_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("new", "stays"),
     [
-        (SeenLayer(10_240, 5, 38, 3), True),
-        (SeenLayer(10_240, 6, 40, 3), False),
-        (SeenLayer(10_240, 5, 41, 3), False),
-        (SeenLayer(10_240, 5, 40, 4), False),
-        (SeenLayer(10_752, 5, 40, 3), False),
+        (IndexedLayer(10_240, 5, 38, 3), True),
+        (IndexedLayer(10_240, 6, 40, 3), False),
+        (IndexedLayer(10_240, 5, 41, 3), False),
+        (IndexedLayer(10_240, 5, 40, 4), False),
+        (IndexedLayer(10_752, 5, 40, 3), False),
     ],
 )
 def test_what_is_about_right_stays_so_that_the_next_run_is_the_same(
-    tmp_path: Path, new: SeenLayer, stays: bool
+    tmp_path: Path, new: IndexedLayer, stays: bool
 ) -> None:
     index = LayerIndex(tmp_path)
     index.note({layer_id(0): LAYER}, KIND)
@@ -78,7 +78,7 @@ def test_what_is_about_right_stays_so_that_the_next_run_is_the_same(
 
 def test_far_too_much_is_corrected(tmp_path: Path) -> None:
     index = LayerIndex(tmp_path)
-    index.note({layer_id(0): SeenLayer(10_240, 5_000, 9_000, 3)}, KIND)
+    index.note({layer_id(0): IndexedLayer(10_240, 5_000, 9_000, 3)}, KIND)
     index.note({layer_id(0): LAYER}, KIND)
     assert noted(tmp_path) == LAYER
 
@@ -152,7 +152,7 @@ def test_a_directory_that_cannot_be_written_to_is_only_read(nobodys_directory: P
     code = (
         "import sys; from pathlib import Path; from drypoint.sizing.layer_index import *;"
         "index = LayerIndex(Path(sys.argv[1]));"
-        "index.note({'sha256:new': SeenLayer(1, 1, 1, 1)}, 'k'); print(index.find(sys.argv[2], sys.argv[3]))"
+        "index.note({'sha256:new': IndexedLayer(1, 1, 1, 1)}, 'k'); print(index.find(sys.argv[2], sys.argv[3]))"
     )
     command = [*as_nobody(), sys.executable, "-c", code]
     done = subprocess.run([*command, nobodys_directory, layer_id(0), KIND], capture_output=True, text=True, check=True)
@@ -176,7 +176,7 @@ def test_processes_that_note_at_once_lose_nothing(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from drypoint.sizing.layer_index import *;"
         "index = LayerIndex(Path(sys.argv[1]))\n"
-        "for number in range(10): index.note({f'sha256:{sys.argv[2]}-{number}': SeenLayer(1, 1, 1, 1)}, 'k')"
+        "for number in range(10): index.note({f'sha256:{sys.argv[2]}-{number}': IndexedLayer(1, 1, 1, 1)}, 'k')"
     )
     running = [subprocess.Popen([sys.executable, "-c", code, tmp_path, str(number)]) for number in range(4)]
     assert [process.wait(60) for process in running] == [0] * 4

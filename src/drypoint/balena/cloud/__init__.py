@@ -13,7 +13,7 @@ from .fleet import (
     find_release,
     release_note,
 )
-from .gathering import GatheredState, StateRequest, gather_states
+from .requested_states import RequestedState, StateRequest, find_states
 from .settings import CloudSettings, find_settings
 from .state import device_state, fleet_state, make_apps_json
 from .supervisor import check_supervisor_version, find_supervisor_image
@@ -28,7 +28,7 @@ __all__ = [
     "CloudSettings",
     "Device",
     "Fleet",
-    "GatheredState",
+    "RequestedState",
     "RegistryTokens",
     "StateRequest",
     "check_supervisor_version",
@@ -39,7 +39,7 @@ __all__ = [
     "find_settings",
     "find_supervisor_image",
     "fleet_state",
-    "gather_states",
+    "find_states",
     "make_apps_json",
     "release_note",
 ]

@@ -49,7 +49,7 @@ class StateRequest(msgspec.Struct, frozen=True):
         return bool(self.fleets) or self.device is not None
 
 
-class GatheredState(msgspec.Struct, frozen=True):
+class RequestedState(msgspec.Struct, frozen=True):
     """A merged target state.
 
     Attributes:
@@ -65,9 +65,9 @@ class GatheredState(msgspec.Struct, frozen=True):
     from_server: tuple[Reference, ...] = ()
 
 
-def gather_states(
+def find_states(
     request: StateRequest, client: CloudClient | None, files: Sequence[tuple[str, AppsJson]] = ()
-) -> GatheredState | None:
+) -> RequestedState | None:
     """The merged target state of *request* and *files*; None if there is neither.
 
     Args:
@@ -115,7 +115,7 @@ def gather_states(
     states += files
     if not states:
         return None
-    return GatheredState(merge_apps_json(states), tuple(needs), tuple(notes), from_server)
+    return RequestedState(merge_apps_json(states), tuple(needs), tuple(notes), from_server)
 
 
 def _services(apps: AppsJson) -> str:
