@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from .jobs.request import ImageRequest, PreloadRequest
     from .jobs.summary import how_found
     from .jobs.timestamps import source_date_epoch
+    from .limits import Limits, parse_limits
     from .oci import Image, Layer, Platform, Reference, parse_platform, parse_reference
     from .progress import Progress, Step
     from .sizing.growth_forecast import Growth
@@ -124,6 +125,7 @@ __all__ = [
     "LayerError",
     "LayerIndex",
     "LayerSize",
+    "Limits",
     "ListedImage",
     "ManifestError",
     "NoSpaceError",
@@ -175,6 +177,7 @@ __all__ = [
     "open_pack_base",
     "opened_image",
     "pack",
+    "parse_limits",
     "parse_platform",
     "parse_reference",
     "plan",
@@ -230,6 +233,7 @@ _HOMES = {
     "jobs.request": "ImageRequest PreloadRequest",
     "jobs.summary": "how_found",
     "jobs.timestamps": "source_date_epoch",
+    "limits": "Limits parse_limits",
     "oci": "Image Layer Platform Reference parse_platform parse_reference",
     "progress": "Progress Step",
     "sizing.growth_forecast": "Growth",

@@ -10,7 +10,8 @@ import lzma
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from .errors import DrypointError
 
@@ -30,11 +31,31 @@ MAX_OUTPUT = 1 << 20
 """The most bytes that one step yields, whatever the compression ratio."""
 PEEK = 10
 """The bytes that :func:`compression_of` needs."""
-_ZSTD_WINDOW_LOG = 29
-"""512 MiB, the engine's own limit for layers (klauspost/compress, zstd.MaxWindowSize), and four times that of `zstd -d`."""
+_ENGINES_WINDOW = 512 << 20
+"""The engine's own limit for layers (klauspost/compress, zstd.MaxWindowSize), and four times that of `zstd -d`."""
+_SMALL_WINDOW_LOG = 23
+"""8 MiB, which RFC 8878 has every decoder support."""
+_ZSTD_HEADER = 18
+"""The longest frame header."""
 _XZ_MEMORY = 256 << 20
 """Four times the memory for `xz -9`."""
 _FALLBACK_STEP = 64 << 10
+
+
+class LargeWindow(NamedTuple):
+    """How much history a zstd frame may refer to that refers to more than 8 MiB.
+
+    Attributes:
+        limit: called before the memory is allocated; returns the maximum in bytes.
+        advice: what to do about a frame that needs more, for messages.
+    """
+
+    limit: Callable[[], int]
+    advice: str = ""
+
+
+ENGINES_WINDOW = LargeWindow(lambda: _ENGINES_WINDOW)
+"""As much as the engine takes."""
 
 
 class _Decompressor(Protocol):
@@ -96,8 +117,55 @@ def _deflate() -> _Decompressor:
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)
 
 
-def _zstd() -> _Decompressor:
-    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
+class _Zstd:
+    """zstd that asks before it takes much memory."""
+
+    def __init__(self, large_window: LargeWindow) -> None:
+        self._inner = _zstd(_SMALL_WINDOW_LOG)
+        self._large_window: LargeWindow | None = large_window
+        # What came of the frame while its header may not have been whole, to begin anew with.
+        self._start = b""
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return self._inner.needs_input
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        large_window = self._large_window
+        if large_window is None:
+            return self._inner.decompress(data, max_length)
+        begun = self._start + data
+        if len(begun) >= _ZSTD_HEADER:
+            self._start, self._large_window = b"", None
+        else:
+            self._start = begun
+        try:
+            return self._inner.decompress(data, max_length)
+        except zstd.ZstdError as error:
+            if "memory" not in str(error):
+                raise
+        limit_log = large_window.limit().bit_length() - 1
+        self._inner = _zstd(max(limit_log, _SMALL_WINDOW_LOG))
+        self._start, self._large_window = b"", None
+        try:
+            return self._inner.decompress(begun, max_length)
+        except zstd.ZstdError as error:
+            if "memory" not in str(error):
+                raise
+            advice = f"; {large_window.advice}" if large_window.advice else ""
+            raise MemoryError(f"more than {1 << limit_log} bytes of history{advice}") from error
+
+
+def _zstd(window_log: int) -> zstd.ZstdDecompressor:
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: window_log})
 
 
 def _xz() -> _Decompressor:
@@ -116,7 +184,6 @@ _ERRORS: tuple[type[Exception], ...] = (
 _NEW: dict[str, Callable[[], _Decompressor]] = {
     "gzip": _gzip,
     "deflate": _deflate,
-    "zstd": _zstd,
     "bzip2": bz2.BZ2Decompressor,
     "xz": _xz,
 }
@@ -149,6 +216,7 @@ def members(
     *,
     ended: Callable[[int], None] | None = None,
     on_trailing: Callable[[], None] | None = None,
+    large_window: LargeWindow = ENGINES_WINDOW,
 ) -> Iterator[bytes]:
     """The decompressed bytes of *chunks*, at most 1 MiB at a time.
 
@@ -163,11 +231,15 @@ def members(
         far.
     on_trailing: called if the data after the last member is not another one; it is then read and ignored, as by gzip and
         bzip2, and zeros alone are silently ignored. None makes both an error, as in Go's readers.
+    large_window: the maximum for zstd frames that need more than 8 MiB of history. For xz its limit is only waited for.
 
     Raises:
     DrypointError: of class *error*: damaged, truncated, followed by other data, or needing too much memory.
     """
-    new = _NEW[kind]
+    if kind == "xz":
+        # How much memory it takes is said by each of its blocks, too late to ask.
+        large_window.limit()
+    new = _NEW[kind] if kind != "zstd" else partial(_Zstd, large_window)
     member = new()
     index = 1
     fed = 0  # bytes given to the present member: none is a clean end, once there was one
@@ -198,7 +270,8 @@ def members(
                 where = f", or something else follows its part {index - 1}" if index > 1 and fed == len(data) else ""
                 raise error(f"{what}: the {kind} stream is damaged{where}: {cause}") from cause
             except MemoryError as cause:
-                raise error(f"{what}: the {kind} stream needs more memory than is allowed") from cause
+                needed = str(cause) or "more memory than is allowed"
+                raise error(f"{what}: the {kind} stream needs {needed}") from cause
             if output:
                 yield output
             data = member.unused_data if member.eof else b""

@@ -164,6 +164,7 @@ def preload_request(
             shrink_to_fit=wanted.shrink_to_fit,
             timestamp=wanted.timestamp,
             index=wanted.index,
+            limits=wanted.limits,
             check_images=check,
             required_images=None if apps is None else AppsJsonImages(supervisor=apps.supervisor),
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import UsageError
+from ..limits import DEFAULT_LIMITS, Limits
 from ..oci import Platform
 from ..sizing.layer_index import LayerIndex
 from ..volumes.target import DEFAULT_PARTITION
@@ -42,7 +43,7 @@ class BalenaRequest(msgspec.Struct, frozen=True, kw_only=True):
         platform: chooses the image of a multi-platform image; None: that of the disk image's device type, else linux/amd64.
         data_partition: the partition with the engine's store, by file-system label, GPT name or number.
         data_root: the engine's data root in it, a clean path; None: the one configured on the disk image.
-        additional_space, shrink_to_fit, timestamp, index: as in :class:`~drypoint.PreloadRequest`.
+        additional_space, shrink_to_fit, timestamp, index, limits: as in :class:`~drypoint.PreloadRequest`.
 
     Raises:
         UsageError: nothing is requested, or the parts contradict each other.
@@ -69,6 +70,7 @@ class BalenaRequest(msgspec.Struct, frozen=True, kw_only=True):
     shrink_to_fit: bool = False
     timestamp: int | None = None
     index: LayerIndex | None = None
+    limits: Limits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
         has_apps = bool(self.apps_json or self.fleets) or self.device is not None

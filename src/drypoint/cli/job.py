@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from .. import BootRequest, LayerIndex, clean_path, index_directory, parse_platform, source_date_epoch
+from .. import BootRequest, LayerIndex, clean_path, index_directory, parse_limits, parse_platform, source_date_epoch
 from ..balena.request import BalenaRequest
 from ..errors import UsageError
 from .cloud_options import CloudInputs
@@ -45,6 +45,7 @@ def balena_request(
         shrink_to_fit=shrink_to_fit,
         timestamp=source_date_epoch(os.environ),
         index=None if inputs.no_index else LayerIndex(index_directory(os.environ)),
+        limits=parse_limits(inputs.limits),
     )
 
 

@@ -31,6 +31,7 @@ class Inputs(msgspec.Struct, frozen=True):
     additional_space: str
     no_index: bool
     compose: Path | None = None
+    limits: tuple[str, ...] = ()
 
 
 def input_options(function: Command) -> Command:
@@ -94,6 +95,11 @@ def _place_options() -> list[Decorator]:
         click.option(
             "--additional-space", default="0", metavar="SIZE",
             help="Space to leave free after the images are written: bytes, or a number with K, M, G or T.",
+        ),
+        click.option(
+            "--limit", "limits", multiple=True, metavar="NAME=NUMBER",
+            help="Accept larger layers, or only smaller ones: entries, metadata-bytes, tar-bytes and zstd-window are for each "
+            "layer, seconds for all. A number may have K, M, G or T. The defaults are beyond any real image. May be repeated.",
         ),
         click.option(
             "--no-index", is_flag=True,

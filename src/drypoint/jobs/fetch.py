@@ -6,6 +6,7 @@ buffers allow; so neither the network nor the writer waits for the other, and me
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ from contextlib import contextmanager
 import msgspec
 
 from ..digest import Digest
+from ..errors import TransferError
 from ..layers import LayerReader, TarChunks, tar_chunks
+from ..limits import DEFAULT_LIMITS, Limits, raise_hint
 from ..oci import Image, Layer
 from ..progress import Step
 from ..sources import BlobSource
@@ -58,16 +61,27 @@ def layer_jobs(layers: Iterable[PlannedLayer], sources: Mapping[Digest, BlobSour
 class LayerFetcher:
     """Provides the layers of *jobs* in their order, each once. A context manager: leaving it stops all threads.
 
-    *step* gets the number of received bytes. *in_memory*: no temporary file is made, whatever the size of a tar-split.
+    Args:
+        step: gets the number of received bytes.
+        in_memory: no temporary file is made, whatever the size of a tar-split.
+        limits: the largest layers that are accepted.
     """
 
     def __init__(
-        self, jobs: Sequence[LayerJob], step: Step, *, ahead: int = LAYERS_AHEAD, in_memory: bool = False
+        self,
+        jobs: Sequence[LayerJob],
+        step: Step,
+        *,
+        ahead: int = LAYERS_AHEAD,
+        in_memory: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._waiting = deque(jobs)
         self._step = step
         self._ahead = ahead
         self._in_memory = in_memory
+        self._limits = limits
+        self._until = time.monotonic() + limits.seconds
         self._started: deque[tuple[LayerJob, TarChunks]] = deque()
 
     def prefetch(self) -> None:
@@ -84,7 +98,10 @@ class LayerFetcher:
         self._start(self._ahead + 1)
         job, chunks = self._started.popleft()
         try:
-            with LayerReader(chunks, job.what, in_memory=self._in_memory, from_store=job.repeated) as reader:
+            chunks.comes_next()
+            with LayerReader(
+                chunks, job.what, in_memory=self._in_memory, from_store=job.repeated, limits=self._limits
+            ) as reader:
                 self._start(self._ahead)
                 yield reader
         finally:
@@ -105,16 +122,19 @@ class LayerFetcher:
     def _start(self, wanted: int) -> None:
         while self._waiting and len(self._started) < wanted:
             job = self._waiting.popleft()
-            blob = _counted(job.source.open_layer(job.image, job.layer), self._step)
-            self._started.append((job, tar_chunks(blob, job.layer, job.what)))
+            blob = self._counted(job.source.open_layer(job.image, job.layer), job.what)
+            self._started.append((job, tar_chunks(blob, job.layer, job.what, limits=self._limits, ahead=True)))
 
-
-def _counted(blob: Iterator[bytes], step: Step) -> Iterator[bytes]:
-    try:
-        for chunk in blob:
-            step.advance(len(chunk))
-            yield chunk
-    finally:
-        close = getattr(blob, "close", None)
-        if close is not None:
-            close()
+    def _counted(self, blob: Iterator[bytes], what: str) -> Iterator[bytes]:
+        try:
+            for chunk in blob:
+                if time.monotonic() > self._until:
+                    raise TransferError(
+                        f"{what} is not whole {self._limits.seconds} seconds after the first request; {raise_hint('seconds')}"
+                    )
+                self._step.advance(len(chunk))
+                yield chunk
+        finally:
+            close = getattr(blob, "close", None)
+            if close is not None:
+                close()

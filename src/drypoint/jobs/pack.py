@@ -18,6 +18,7 @@ from ..etch import EtchWriter, Manifest
 from ..etch.names import INJECT, MANIFEST
 from ..fstree import Metadata, Regular
 from ..layers import LayerReader
+from ..limits import Limits
 from ..oci import Image
 from ..progress import SILENT, Progress
 from ..stores import PlannedLayer, StorePlan
@@ -106,7 +107,7 @@ def _pack(prepared: Prepared, base: BaseStream, request: PreloadRequest, write: 
 
     writer = EtchWriter(count, prepared.timestamp)
     writer.manifest(manifest)
-    with _fetching(prepared, progress) as fetcher:
+    with _fetching(prepared, request.limits, progress) as fetcher:
         _write_image(writer, base, progress)
         if not prepared.is_empty:
             _write_store(writer, prepared, manifest.injections[0].directory, fetcher)
@@ -122,11 +123,11 @@ def _pack(prepared: Prepared, base: BaseStream, request: PreloadRequest, write: 
 
 
 @contextmanager
-def _fetching(prepared: Prepared, progress: Progress) -> Iterator[LayerFetcher]:
+def _fetching(prepared: Prepared, limits: Limits, progress: Progress) -> Iterator[LayerFetcher]:
     store = prepared.store
     jobs = layer_jobs(store.layers, prepared.sources)
     step = progress.begin(f"packing {len(jobs)} layers", store.fetch_bytes) if jobs else SILENT.begin("")
-    with LayerFetcher(jobs, step, in_memory=True) as fetcher:
+    with LayerFetcher(jobs, step, in_memory=True, limits=limits) as fetcher:
         fetcher.prefetch()
         yield fetcher
     step.end()

@@ -103,7 +103,7 @@ def preload(
         )
         if request.images or not job.plan.is_empty:
             progress.note(summary(job.plan))
-        with fetching(job, progress) as fetcher:
+        with fetching(job, request.limits, progress) as fetcher:
             # The first layers are fetched while the base is still copied.
             copied()
             disk = repaired or workspace.start(opened, progress, unchanged=unchanged)

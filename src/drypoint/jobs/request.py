@@ -10,6 +10,7 @@ import msgspec
 from ..errors import UsageError
 from ..fstree import TreeReader
 from ..fstree.extra_file import ExtraFile
+from ..limits import DEFAULT_LIMITS, Limits
 from ..oci import Image, Platform, Reference
 from ..sizing.layer_index import LayerIndex
 from ..sources import ImageSource
@@ -57,6 +58,7 @@ class PreloadRequest(msgspec.Struct, frozen=True):
             by the size needed instead of by an estimate, so the output's bytes depend on its content.
         check_images: may refuse the images when their configs are known, before a layer is fetched.
         required_images: the images that the device will ask for; verification looks them up in the store.
+        limits: the largest layers that are accepted.
 
     Raises:
         UsageError: there are *container_files*, but *target* has no container.
@@ -75,6 +77,7 @@ class PreloadRequest(msgspec.Struct, frozen=True):
     index: LayerIndex | None = None
     check_images: CheckImages | None = None
     required_images: RequiredImagesReader | None = None
+    limits: Limits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
         if self.container_files and self.target.container is None:

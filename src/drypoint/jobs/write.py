@@ -10,6 +10,7 @@ import msgspec
 from ..digest import Digest
 from ..fstree import TreeReader
 from ..layers import LayerReader
+from ..limits import Limits
 from ..progress import SILENT, Progress, counted
 from ..sinks.ext4_meter import Taken
 from ..sizing.layer_index import IndexedLayer
@@ -56,12 +57,12 @@ def to_be_noted(store: StorePlan, written: Sequence[WrittenLayer], block_size: i
 
 
 @contextmanager
-def fetching(job: PlannedJob, progress: Progress) -> Iterator[LayerFetcher]:
+def fetching(job: PlannedJob, limits: Limits, progress: Progress) -> Iterator[LayerFetcher]:
     """The planned layers; the first ones are fetched at once."""
     store = job.plan.store
     jobs = layer_jobs(store.layers, job.sources)
     step = progress.begin(f"fetching {counted(len(jobs), 'layer')}", store.fetch_bytes) if jobs else SILENT.begin("")
-    with LayerFetcher(jobs, step) as fetcher:
+    with LayerFetcher(jobs, step, limits=limits) as fetcher:
         fetcher.prefetch()
         yield fetcher
     step.end()

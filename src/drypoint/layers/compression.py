@@ -10,29 +10,37 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from ..decompression import PEEK, compression_of, members
+from ..decompression import ENGINES_WINDOW, PEEK, LargeWindow, compression_of, members
 from ..errors import LayerError
 from .read_ends import InflateTrace
 
 
-def decompress(chunks: Iterator[bytes], what: str, trace: InflateTrace | None = None) -> Iterator[bytes]:
+def decompress(
+    chunks: Iterator[bytes],
+    what: str,
+    trace: InflateTrace | None = None,
+    large_window: LargeWindow = ENGINES_WINDOW,
+) -> Iterator[bytes]:
     """Yield *chunks* decompressed, at most 1 MiB at a time.
 
     Args:
         chunks: the blob, in pieces of any size.
         what: how errors name the blob.
         trace: records the compression before the first bytes are yielded, and then what is inflated.
+        large_window: see :func:`drypoint.decompression.members`.
 
     Raises:
         LayerError: damaged, truncated, followed by bytes that are not a further member, or needing too much memory.
     """
     if trace is None:
-        yield from _decompress(chunks, what, None)
+        yield from _decompress(chunks, what, None, large_window)
     else:
-        yield from trace.tar(_decompress(trace.blob(chunks), what, trace))
+        yield from trace.tar(_decompress(trace.blob(chunks), what, trace, large_window))
 
 
-def _decompress(chunks: Iterator[bytes], what: str, trace: InflateTrace | None) -> Iterator[bytes]:
+def _decompress(
+    chunks: Iterator[bytes], what: str, trace: InflateTrace | None, large_window: LargeWindow
+) -> Iterator[bytes]:
     start = b""
     for chunk in chunks:
         start += chunk
@@ -45,4 +53,5 @@ def _decompress(chunks: Iterator[bytes], what: str, trace: InflateTrace | None) 
     if kind is None:
         yield from whole
     else:
-        yield from members(whole, kind, what, LayerError, ended=None if trace is None else trace.member_ended)
+        ended = None if trace is None else trace.member_ended
+        yield from members(whole, kind, what, LayerError, ended=ended, large_window=large_window)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TypeAlias
 
 from ..concurrency.stage import Stage, Stages, Write
-from ..errors import LayerError
+from ..concurrency.tasks import wait_for
+from ..decompression import LargeWindow
+from ..errors import ContentError, LayerError
+from ..limits import DEFAULT_LIMITS, Limits, raise_hint
 from ..oci import Layer
 from .compression import decompress
 from .read_ends import InflateTrace
@@ -25,8 +29,21 @@ class TarChunks(Stages):
         trace: the record of how the blob was inflated; complete after the last chunk.
     """
 
-    def __init__(self, blob: Iterator[bytes], layer: Layer, what: str, on_blob: OnBlob | None = None) -> None:
+    def __init__(
+        self,
+        blob: Iterator[bytes],
+        layer: Layer,
+        what: str,
+        on_blob: OnBlob | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        ahead: bool = False,
+    ) -> None:
         self.trace = InflateTrace()
+        self._limits = limits
+        self._comes_next = threading.Event()
+        if not ahead:
+            self.comes_next()
         compressed = verified(blob, layer.blob.digest, what, layer.blob.size)
         if on_blob is not None:
             compressed = _copied(compressed, on_blob)
@@ -38,12 +55,29 @@ class TarChunks(Stages):
 
     def _inflate(self, blob: Iterator[bytes], what: str) -> Iterator[bytes]:
         try:
-            yield from decompress(blob, what, self.trace)
+            size = 0
+            for chunk in decompress(blob, what, self.trace, LargeWindow(self._window, raise_hint("zstd-window"))):
+                size += len(chunk)
+                if size > self._limits.tar_bytes:
+                    raise ContentError(
+                        f"{what}: its tar has more than {self._limits.tar_bytes} bytes; {raise_hint('tar-bytes')}"
+                    )
+                yield chunk
         except LayerError:
             # Damage in transfer breaks the compression too. Read the blob to its end, so that the cause, a wrong digest, is
             # reported; only if the digest is right is the blob itself malformed.
             deque(blob, maxlen=0)
             raise
+
+    def comes_next(self) -> None:
+        """Let it take as much memory as it needs: only one layer at a time does, the one that is read."""
+        self._comes_next.set()
+
+    def _window(self) -> int:
+        # The layers that are read ahead wait; so all of them together do not take what one may.
+        while not wait_for(self._comes_next, 60.0):
+            pass
+        return self._limits.zstd_window
 
 
 def _copied(chunks: Iterator[bytes], on_blob: OnBlob) -> Iterator[bytes]:
@@ -71,7 +105,15 @@ def _passing(*chunks: Iterator[bytes]) -> Callable[[Write], None]:
     return produce
 
 
-def tar_chunks(blob: Iterator[bytes], layer: Layer, what: str, on_blob: OnBlob | None = None) -> TarChunks:
+def tar_chunks(
+    blob: Iterator[bytes],
+    layer: Layer,
+    what: str,
+    on_blob: OnBlob | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    ahead: bool = False,
+) -> TarChunks:
     """The bytes of *layer*'s tar, from the chunks of its *blob*; an iterator, and a context manager, which must be exited.
 
     Exiting it early stops the threads. *blob* is closed in any case if it is a generator or has ``close``; if it is waiting for
@@ -80,10 +122,12 @@ def tar_chunks(blob: Iterator[bytes], layer: Layer, what: str, on_blob: OnBlob |
     Args:
         on_blob: receives the compressed bytes too, in the same pass. Only when the iteration has ended without an error are
             they complete and verified. What it raises is raised to the reader.
+        limits: the maximum length of the tar, and the maximum history of a zstd stream.
+        ahead: whether to wait for :meth:`TarChunks.comes_next` before memory for more than 8 MiB of history is allocated.
 
     Raises, from ``next()``, at the latest at the end:
-        ContentError: the blob does not have the size in its descriptor.
+        ContentError: the blob does not have the size in its descriptor, or exceeds *limits*.
         DigestMismatchError: the blob does not have the descriptor's digest, or the tar not the layer's diff-id.
         LayerError: the blob cannot be decompressed, though it has the right digest.
     """
-    return TarChunks(blob, layer, what, on_blob)
+    return TarChunks(blob, layer, what, on_blob, limits, ahead=ahead)

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from ..fstree import Content, Regular
 from ..lanes import ENABLED
+from ..limits import DEFAULT_LIMITS, Limits
 from .change import Add, Change, change_of
 from .pipeline import TarChunks
 from .read_ends import WINDOW, ReadEnds, windows
@@ -38,6 +39,7 @@ class LayerReader:
         in_memory: keep the tar-split in memory whatever its size, where no file may be made.
         from_store: record the tar as an engine does when it reads it from a layer just stored, not from the blob; that is how
             it handles a blob that a lower layer of the image has already.
+        limits: for the consumer of the changes, see :class:`drypoint.stores.LayerStream`.
         lane: whether a compiled lane takes plain entries; it must be installed then (:data:`drypoint.lanes.ENABLED`).
 
     Raises, while iterating:
@@ -52,8 +54,10 @@ class LayerReader:
         final_empty_segment: bool = True,
         in_memory: bool = False,
         from_store: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
         lane: bool = ENABLED,
     ) -> None:
+        self.limits = limits
         self._chunks = chunks
         self._tar = TarReader(chunks, what)
         self._what = what

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 from ..digest import Digest
 from ..fstree import Content, Directory, TreeReader, TreeSink
 from ..layers.change import Change
+from ..limits import Limits
 from ..oci import Image, Reference
 from .checked import StoreCheck
 from .contents import Orphans, StoreContents
@@ -36,6 +37,11 @@ class LayerStream(Protocol):
     """
 
     def __iter__(self) -> Iterator[tuple[Change, Content | None]]: ...
+
+    @property
+    def limits(self) -> Limits:
+        """What it may come to; the store refuses more with LayerError."""
+        ...
 
     @property
     def tar_split(self) -> TarSplitContent: ...

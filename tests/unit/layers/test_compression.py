@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drypoint import decompression
+from drypoint.decompression import LargeWindow
 from drypoint.errors import LayerError
 from drypoint.layers import compression_of, decompress
 
@@ -147,3 +148,30 @@ def test_garbage_raises_nothing_but_layer_errors(blob: bytes, kind: str) -> None
     for keep in (3, 6, 12, len(start)):
         with contextlib.suppress(LayerError):
             undo(cut(start[:keep] + blob))
+
+
+@pytest.mark.parametrize("step", [1, 5, 17, 18, 1000])
+def test_a_zstd_frame_that_needs_much_memory_asks_for_it(step: int) -> None:
+    asked: list[int] = []
+
+    def limit() -> int:
+        asked.append(1)
+        return 32 << 20
+
+    def stream(log: int) -> bytes:
+        compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: log})
+        return compressor.compress(NOISE[:5000]) + compressor.flush()
+
+    large = LargeWindow(limit, "allow more")
+    for log, times in ((20, 0), (23, 0), (24, 1), (25, 1)):
+        asked.clear()
+        undone = b"".join(decompress(cut(stream(log) + stream(22), step=step), "layer", large_window=large))
+        assert (undone, len(asked)) == (NOISE[:5000] * 2, times)
+    with pytest.raises(
+        LayerError, match="layer: the zstd stream needs more than 33554432 bytes of history; allow more"
+    ):
+        list(decompress(cut(stream(26), step=step), "layer", large_window=large))
+    # As much as the engine takes, and no more.
+    assert undo(cut(stream(29), step=step)) == NOISE[:5000]
+    with pytest.raises(LayerError, match="needs more than 536870912 bytes of history"):
+        undo(cut(stream(30), step=step))

@@ -28,6 +28,7 @@ from ...fstree import (
     parent_and_name,
 )
 from ...layers.change import Add, Change, Link, Opaque, Whiteout
+from ...limits import DEFAULT_LIMITS, Limits, raise_hint
 from ..planned import AppliedLayer
 from . import xattr_rules as xattrs
 from .inode_index import Dir, Inode, Node, Plain, forget, inode_at, named_directories, regular, unpack
@@ -38,7 +39,6 @@ MAX_PATH_BYTES = 4000
 MAX_NAME_BYTES = 255
 MAX_SYMLINKS = 40
 """Most symbolic links followed in one path, as in Linux."""
-MAX_ENTRIES = 2_000_000
 _MAX_LINK_PARTS = 20_000_000
 MOST_DIRECT, LONGEST_DIRECT = 1024, 512
 """How many directories are found by their whole path, and how long that may be."""
@@ -53,6 +53,7 @@ def apply_changes(
     diff_root: bytes,
     timestamp: int,
     what: str = "layer",
+    limits: Limits = DEFAULT_LIMITS,
 ) -> AppliedLayer:
     """Apply a layer's changes, in order, to the empty directory *diff_root* of *sink*.
 
@@ -60,11 +61,12 @@ def apply_changes(
         timestamp: mtime, in nanoseconds since the epoch, for what the engine would give the time of unpacking: whiteouts, and
             directories that no entry names.
         what: how errors name the layer.
+        limits: how many entries it may have, and how long its paths may be together.
 
     Raises:
-        LayerError: an entry that the engine refuses.
+        LayerError: an entry that the engine refuses, or more than *limits* allow.
     """
-    tree = _Tree(sink, diff_root, timestamp, what)
+    tree = _Tree(sink, diff_root, timestamp, what, limits)
     for change, content in changes:
         tree.apply(change, content)
     tree.finish()
@@ -72,7 +74,7 @@ def apply_changes(
 
 
 class _Tree:
-    def __init__(self, sink: TreeSink, diff_root: bytes, timestamp: int, what: str) -> None:
+    def __init__(self, sink: TreeSink, diff_root: bytes, timestamp: int, what: str, limits: Limits) -> None:
         self.size = 0
         self.entries = 0
         self.inodes = 0
@@ -81,6 +83,9 @@ class _Tree:
         self._prefix = diff_root + b"/" if diff_root else b""
         self._timestamp = timestamp
         self._what = what
+        self._limits = limits
+        self._implied = 0
+        self._metadata_bytes = 0
         self._current = b""
         self._root = Dir(Metadata(0o755, mtime=timestamp), 0, {})
         self._link_parts = 0
@@ -92,8 +97,8 @@ class _Tree:
 
     def apply(self, change: Change, content: Content | None) -> None:
         self.entries += 1
-        if self.entries > MAX_ENTRIES:
-            self._refuse(f"the layer has more than {MAX_ENTRIES} entries")
+        if self.entries + self._implied > self._limits.entries:
+            self._refuse_more()
         if isinstance(change, Add):
             self._current = change.entry.path
             self._add(change, content)
@@ -140,6 +145,7 @@ class _Tree:
         metadata = entry.metadata
         if metadata.xattrs or parent.metadata.xattrs:
             metadata = self._made(metadata, _KINDS.get(type(entry), "special"), parent)
+            self._metadata_bytes += sum(len(name) + len(value) for name, value in metadata.xattrs)
         self.inodes += 1
         match entry:
             case Regular():
@@ -147,12 +153,14 @@ class _Tree:
                 parent.children[name] = regular(metadata, entry.size)
                 self.size += entry.size
             case Directory():
+                self._metadata_bytes += len(real)
                 self._sink.add(Directory(path, metadata))
                 parent.children[name] = Dir(metadata, self.entries, {})
             case Symlink():
                 self._sink.add(Symlink(path, metadata, entry.target))
                 parent.children[name] = Inode(metadata, len(entry.target), "symlink", entry.target)
                 self.size += len(entry.target)
+                self._metadata_bytes += len(entry.target)
             case CharDevice() | BlockDevice() | Fifo():
                 self._sink.add(replace(entry, path=path, metadata=metadata))
                 parent.children[name] = Inode(metadata, 0, "special")
@@ -256,6 +264,9 @@ class _Tree:
                 f"the path is too long: at most {MAX_NAME_BYTES} bytes for a name and {MAX_PATH_BYTES} for a path, "
                 "so that it fits below the engine's data root"
             )
+        self._metadata_bytes += len(name)
+        if self._metadata_bytes > self._limits.metadata_bytes:
+            self._refuse_more()
         return parent, name, real
 
     def _directory(self, path: bytes, *, imply: bool) -> tuple[Dir, bytes]:
@@ -352,7 +363,23 @@ class _Tree:
         self._sink.add(Directory(join(self._diff_root, real), metadata))
         made = parent.children[name] = Dir(metadata, 0, {})
         self.inodes += 1
+        self._implied += 1
+        self._metadata_bytes += len(real)
+        if self.entries + self._implied > self._limits.entries or self._metadata_bytes > self._limits.metadata_bytes:
+            self._refuse_more()
         return made
+
+    def _refuse_more(self) -> Never:
+        limits = self._limits
+        if self._metadata_bytes > limits.metadata_bytes:
+            self._refuse(
+                f"the layer's names, paths, link targets and attributes have more than {limits.metadata_bytes} bytes; "
+                f"{raise_hint('metadata-bytes')}"
+            )
+        self._refuse(
+            f"the layer has more than {limits.entries} entries, directories that are only in paths included; "
+            f"{raise_hint('entries')}"
+        )
 
     def _remove(self, parent: Dir, name: bytes, real: bytes) -> None:
         node = parent.children.pop(name)

@@ -65,7 +65,9 @@ def write_layer(plan: StorePlan, planned: PlacedLayer, stream: LayerStream, sink
     diff = join(cache, b"diff")
     sink.add(Directory(cache, Metadata(layout.CACHE_DIRECTORY_MODE, mtime=plan.timestamp)))
     sink.add(Directory(diff, Metadata(layout.DIFF_MODE, mtime=plan.timestamp)))
-    applied = apply_changes(stream, sink, diff, plan.timestamp, what=f"layer {planned.layer.blob.digest}")
+    applied = apply_changes(
+        stream, sink, diff, plan.timestamp, what=f"layer {planned.layer.blob.digest}", limits=stream.limits
+    )
     sink.settle(diff)
     _write_file(plan, sink, join(cache, b"link"), planned.link.encode("ascii"))
     link = Metadata(0o777, mtime=plan.timestamp)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from drypoint.errors import LayerError
 from drypoint.fstree import CharDevice, Content, Directory, Fifo, HardLink, Metadata, Regular, Symlink
 from drypoint.layers import Add, Change, Link, Opaque, Whiteout
+from drypoint.limits import Limits
 from drypoint.sinks.memory import MemoryTree
 from drypoint.stores import AppliedLayer
 from drypoint.stores.overlay2 import apply_changes
@@ -353,3 +354,28 @@ def test_directory_that_became_a_symbolic_link_is_not_found_by_its_old_path() ->
         file(b"a/b/h"),
     )
     assert set(paths(tree)) == {b"a", b"a/b", b"c", b"c/g", b"c/h"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "limits", "says"),
+    [
+        ([file(b"a"), file(b"b"), file(b"a")], Limits(entries=2), r"more than 2 entries.*--limit entries=NUMBER"),
+        ([file(b"a/b/c/d")], Limits(entries=3), r"more than 3 entries, directories that are only in paths included"),
+        ([directory(b"a"), file(b"a/b/c"), file(b"x/y")], Limits(entries=4), "more than 4 entries"),
+        ([file(b"abcdef")], Limits(metadata_bytes=5), r"have more than 5 bytes; --limit metadata-bytes=NUMBER"),
+        ([directory(b"ab"), directory(b"ab/cd"), file(b"e")], Limits(metadata_bytes=10), "have more than 10 bytes"),
+        ([file(b"ab/cd/e")], Limits(metadata_bytes=6), "have more than 6 bytes"),
+        ([symlink(b"a", b"target"), file(b"b")], Limits(metadata_bytes=7), "have more than 7 bytes"),
+        (
+            [file(b"a", metadata=meta(user_a=b"x" * 90)), file(b"b")],
+            Limits(metadata_bytes=90),
+            "have more than 90 bytes",
+        ),
+        ([whiteout(b"abcdef")], Limits(metadata_bytes=5), "have more than 5 bytes"),
+    ],
+)
+def test_a_layer_has_limits(changes: list[tuple[Change, Content | None]], limits: Limits, says: str) -> None:
+    with pytest.raises(LayerError, match=says):
+        apply_changes(changes, MemoryTree(), b"", NOW, limits=limits)
+    raised = Limits(entries=limits.entries + 1, metadata_bytes=limits.metadata_bytes + 100)
+    apply_changes(changes, MemoryTree(), b"", NOW, limits=raised)

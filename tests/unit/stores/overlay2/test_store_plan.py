@@ -19,6 +19,7 @@ from drypoint.digest import Digest, digest_of
 from drypoint.errors import StoreError
 from drypoint.fstree import Content, Directory, HardLink, Metadata, Regular, Symlink
 from drypoint.layers import Add, Change
+from drypoint.limits import DEFAULT_LIMITS, Limits
 from drypoint.oci import Descriptor, Image, assemble_layers, parse_config, parse_reference
 from drypoint.sinks.memory import MemoryTree
 from drypoint.stores import LayerStream, PlannedLayer, StoreFinding
@@ -63,6 +64,7 @@ class OneFile:
     """A layer with one file, which holds the layer's digest."""
 
     content: bytes
+    limits: Limits = DEFAULT_LIMITS
 
     def __iter__(self) -> Iterator[tuple[Change, Content | None]]:
         yield Add(Regular(b"file", Metadata(0o644), len(self.content))), (self.content,)
