@@ -1,4 +1,5 @@
 from ..fstree import Content
+from ..lanes.tables import Seen
 from .change import Add, Change
 
 class PlainEntries:
@@ -8,7 +9,7 @@ class PlainEntries:
         seen: cleaned names of the layer's entries so far; those of the entries taken are added.
     """
 
-    def __init__(self, seen: set[bytes]) -> None: ...
+    def __init__(self, seen: Seen) -> None: ...
     def take(
         self, chunk: bytes, position: int, padding: int, record: int, pending: int, limit: int
     ) -> tuple[list[tuple[Change, Content | None]], bytes, int, int, int, int, bytes] | None:

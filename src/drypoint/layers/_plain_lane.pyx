@@ -72,12 +72,12 @@ cdef inline char *put(char *out, const char *text, size_t count) noexcept:
 cdef class PlainEntries:
     """Takes entries for one layer. See the stub."""
 
-    cdef set _seen
+    cdef object _seen
     cdef char *_lines
     cdef metadata_key[256] _keys
     cdef list _metadata
 
-    def __cinit__(self, set seen not None):
+    def __cinit__(self, seen):
         self._seen = seen
         self._metadata = [None] * SLOTS
         self._lines = <char *>PyMem_Malloc(LINES)
@@ -93,7 +93,7 @@ cdef class PlainEntries:
         cdef tar_header header
         cdef int start = 0
         cdef int end = 0
-        cdef Py_ssize_t block, content, stop, before
+        cdef Py_ssize_t block, content, stop
         cdef Py_ssize_t size = 0
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(chunk)
         cdef Py_ssize_t length = PyBytes_GET_SIZE(chunk)
@@ -119,9 +119,7 @@ cdef class PlainEntries:
             if not text_is_plain(header.name, <size_t>header.name_length):
                 break
             path = PyBytes_FromStringAndSize(<const char *>header.name + start, end - start)
-            before = len(self._seen)
-            self._seen.add(path)
-            if len(self._seen) == before:
+            if not self._seen.add(path):
                 break
             begin = line
             line = self._put_lines(line, data + position, padding + TAR_BLOCK, &header, data + content, record)

@@ -1,3 +1,4 @@
+from ..lanes.tables import Seen
 from .records import Record
 
 class PlainRecords:
@@ -7,7 +8,7 @@ class PlainRecords:
         seen: cleaned names of the entries so far; those of the entries taken are added.
     """
 
-    def __init__(self, seen: set[bytes]) -> None: ...
+    def __init__(self, seen: Seen) -> None: ...
     def take(self, text: bytes, start: int, position: int) -> tuple[list[Record], int]:
         """The records of whole lines of *text* from *start* on, up to the first that is not plain, and where that begins.
 

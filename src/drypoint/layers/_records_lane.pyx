@@ -56,9 +56,9 @@ cdef const unsigned char *number(const unsigned char *at, const unsigned char *e
 cdef class PlainRecords:
     """Takes records of one tar-split. See the stub."""
 
-    cdef set _seen
+    cdef object _seen
 
-    def __cinit__(self, set seen not None):
+    def __cinit__(self, seen):
         self._seen = seen
 
     def take(self, bytes text not None, Py_ssize_t start, int64_t position):
@@ -108,7 +108,6 @@ cdef class PlainRecords:
         cdef int length, place
         cdef int64_t size = 0
         cdef uint64_t crc = 0
-        cdef Py_ssize_t before
         cdef bytes whole, path
         if name == NULL:
             return None
@@ -140,9 +139,7 @@ cdef class PlainRecords:
             checksum = crc
         whole = PyBytes_FromStringAndSize(<const char *>name, length)
         path = whole if stop - start == length else PyBytes_FromStringAndSize(<const char *>name + start, stop - start)
-        before = len(self._seen)
-        self._seen.add(path)
-        if len(self._seen) == before:
+        if not self._seen.add(path):
             return None
         return FileRecord(whole, path, size, checksum)
 

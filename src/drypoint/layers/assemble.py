@@ -13,6 +13,7 @@ from ..decoders import json_decoder
 from ..errors import LayerError
 from ..go_json import JsonError, decode_go
 from ..lanes import ENABLED
+from ..lanes.tables import Seen, new_seen
 from .compression import decompress
 from .records import FileRecord, Record
 from .tar import MAX_RAW_BYTES
@@ -46,7 +47,7 @@ def read_tar_split(chunks: Iterator[bytes], what: str, *, lane: bool = ENABLED) 
     Raises:
         LayerError: it is damaged, or has a path twice, which engines refuse.
     """
-    seen: set[bytes] = set()
+    seen = new_seen()
     decoder = json_decoder(_Line)
     plain = PlainRecords(seen) if lane else None
     position = 0
@@ -64,7 +65,7 @@ def read_tar_split(chunks: Iterator[bytes], what: str, *, lane: bool = ENABLED) 
             position, at = position + 1, end + 1
 
 
-def _record(decoder: msgspec.json.Decoder[_Line], text: bytes, position: int, seen: set[bytes], what: str) -> Record:
+def _record(decoder: msgspec.json.Decoder[_Line], text: bytes, position: int, seen: Seen, what: str) -> Record:
     try:
         line = _line(decoder, text)
     except JsonError as error:
@@ -124,12 +125,11 @@ def _checked_content(
         )
 
 
-def _file_record(line: _Line, seen: set[bytes], what: str) -> FileRecord:
+def _file_record(line: _Line, seen: Seen, what: str) -> FileRecord:
     name = line.name_raw or line.name.encode("utf-8")
     cleaned = clean_name(name)
-    if cleaned in seen:
+    if not seen.add(cleaned):
         raise LayerError(f"{what}: the tar-split names {name[:300]!r} twice")
-    seen.add(cleaned)
     if line.payload is None:
         return FileRecord(name, cleaned, line.size, None)
     if len(line.payload) != 8:

@@ -17,6 +17,7 @@ import msgspec
 from fastcrc import crc32, crc64
 
 from ..errors import LayerError
+from ..lanes.tables import new_seen
 
 _SPOOLED = 16 << 20
 BATCH = 256 << 10
@@ -87,7 +88,7 @@ class TarSplitWriter:
         self._what = what
         self.position = 0
         """Number of records so far."""
-        self.seen: set[bytes] = set()
+        self.seen = new_seen()
         """The cleaned names of all entries."""
         self.pending = 0
         """Bytes not yet compressed, which happens when they reach :data:`BATCH`; the beginnings of segments do not count."""
@@ -143,11 +144,10 @@ class TarSplitWriter:
         self._spool.close()
 
     def _note_name(self, name: bytes, cleaned: bytes) -> None:
-        if cleaned in self.seen:
+        if not self.seen.add(cleaned):
             raise LayerError(
                 f"{self._what}: the tar has two entries called {name[:200]!r}; engines refuse duplicate paths in a layer"
             )
-        self.seen.add(cleaned)
 
     def _add(self, line: bytes) -> None:
         self.position += 1

@@ -167,7 +167,7 @@ cdef class PlainFiles:
         if directory is None:
             return None, None
         name = PyBytes_FromStringAndSize(text + start, length - start)
-        if name in <dict>directory.entries:
+        if name in directory.entries:
             return None, None
         return directory, name
 
@@ -260,7 +260,7 @@ cdef class PlainFiles:
 
     cdef _link(self, directory, bytes name, Py_ssize_t ino, file_type):
         cdef Py_ssize_t size = directory.size
-        (<dict>directory.entries)[name] = (ino, file_type)
+        directory.entries[name] = (ino, file_type)
         size += (PyBytes_GET_SIZE(name) + 11) & ~3
         directory.size = size
         directory.dirty = True

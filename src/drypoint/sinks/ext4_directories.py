@@ -37,6 +37,7 @@ from ..disk.ext4.write.release import free_content
 from ..disk.ext4.write.xattr import set_xattrs
 from ..errors import FilesystemError
 from ..fstree import Metadata, parent_and_name
+from ..lanes.tables import Names, new_names
 
 EXT2_ROOT_INO = 2
 
@@ -53,7 +54,7 @@ class OpenDirectory(msgspec.Struct):
     ino: int
     parent: int
     created: Metadata | None
-    entries: dict[bytes, tuple[int, int]] = msgspec.field(default_factory=dict)
+    entries: Names = msgspec.field(default_factory=new_names)
     children: dict[bytes, OpenDirectory] = msgspec.field(default_factory=dict)
     subdirectories: int = 0
     size: int = DOTS_SIZE

@@ -11,6 +11,7 @@ from ..concurrency.tasks import Cancelled, current
 from ..errors import FilesystemError, LayerError
 from ..fstree import Content, Regular, TreeReader, join
 from ..lanes import ENABLED
+from ..lanes.tables import new_seen
 from ..layers.assemble import read_tar_split
 from ..layers.change import Change, change_of
 from ..layers.header import BLOCK
@@ -57,7 +58,7 @@ class _LayerCheck:
         self._task = current()
         self._tar_bytes = 0
         self._lane = lane
-        self._plain = PlainEntries(set()) if lane else None
+        self._plain = PlainEntries(new_seen()) if lane else None
         self._records = self._read_records()
         self._returned: list[Record] = []
         self._tar = TarReader(self._headers(), self._what, headers_only=True)

@@ -12,6 +12,7 @@ from tests.support.random_tars import BLOCK, Member, cut, members, tar_of
 from drypoint.errors import LayerError
 from drypoint.fstree import Metadata
 from drypoint.lanes import ENABLED
+from drypoint.lanes.tables import new_seen
 from drypoint.layers import LayerReader
 from drypoint.layers.change import Change
 from drypoint.samples.layers import LayerBuilder, TarFormat, with_checksum
@@ -45,7 +46,7 @@ def same(tar: bytes, step: int) -> Read:
 
 def taken(tar: bytes) -> int:
     """How many entries at the front the lane takes."""
-    result = PlainEntries(set()).take(tar, 0, 0, 0, 0, 1 << 18)
+    result = PlainEntries(new_seen()).take(tar, 0, 0, 0, 0, 1 << 18)
     return 0 if result is None else len(result[0])
 
 
@@ -144,4 +145,4 @@ def test_metadata_that_two_entries_share_is_one_object() -> None:
 @pytest.mark.parametrize(("position", "padding"), [(-1, 0), (1025, 0), (0, -1), (0, BLOCK)])
 def test_a_place_outside_the_chunk_is_an_error(position: int, padding: int) -> None:
     with pytest.raises(ValueError, match="outside"):
-        PlainEntries(set()).take(bytes(1024), position, padding, 0, 0, 1)
+        PlainEntries(new_seen()).take(bytes(1024), position, padding, 0, 0, 1)

@@ -11,6 +11,7 @@ from tests.support.random_tars import cut, members, tar_of
 
 from drypoint.errors import LayerError
 from drypoint.lanes import ENABLED
+from drypoint.lanes.tables import new_seen
 from drypoint.layers import LayerReader, read_tar_split
 from drypoint.layers.records import FileRecord, Record
 
@@ -41,7 +42,7 @@ def same(text: bytes, step: int = 1 << 20) -> str:
 
 
 def test_plain_lines_are_taken() -> None:
-    records, end = PlainRecords(set()).take(SEGMENT + FILE + EMPTY + b"{", 0, 0)
+    records, end = PlainRecords(new_seen()).take(SEGMENT + FILE + EMPTY + b"{", 0, 0)
     assert records == [bytes(3), FileRecord(b"d/f", b"d/f", 10, 1), FileRecord(b"./e/", b"e", 0, None)]
     assert end == len(SEGMENT + FILE + EMPTY)
 
@@ -49,7 +50,7 @@ def test_plain_lines_are_taken() -> None:
 @pytest.mark.parametrize(("start", "position"), [(-1, 0), (99, 0), (0, -1)])
 def test_a_place_outside_the_text_is_an_error(start: int, position: int) -> None:
     with pytest.raises(ValueError, match="outside"):
-        PlainRecords(set()).take(SEGMENT, start, position)
+        PlainRecords(new_seen()).take(SEGMENT, start, position)
 
 
 @settings(max_examples=150)

@@ -1,0 +1,56 @@
+"""Tables with an entry for each file of a layer: compact ones where there are compiled lanes, Python's own where not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from . import ENABLED
+
+if ENABLED:
+    from ._tables import NameTable, SeenNames
+
+
+class Names(Protocol):
+    """Inode number and file type by name; a dict of these is one. :meth:`items` gives them in the order in which they came."""
+
+    def __len__(self) -> int: ...
+    def __contains__(self, name: bytes, /) -> bool: ...
+    def __setitem__(self, name: bytes, value: tuple[int, int], /) -> None: ...
+    def get(self, name: bytes, /) -> tuple[int, int] | None: ...
+    def pop(self, name: bytes, /) -> tuple[int, int]: ...
+    def items(self) -> Iterable[tuple[bytes, tuple[int, int]]]: ...
+
+
+class Seen(Protocol):
+    """Names that came."""
+
+    def __len__(self) -> int: ...
+    def add(self, name: bytes, /) -> bool:
+        """Whether *name* is new."""
+
+
+class SeenSet:
+    """The twin of :class:`~drypoint.lanes._tables.SeenNames`."""
+
+    def __init__(self) -> None:
+        self._names: set[bytes] = set()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def add(self, name: bytes) -> bool:
+        """See :meth:`Seen.add`."""
+        before = len(self._names)
+        self._names.add(name)
+        return len(self._names) != before
+
+
+def new_names() -> Names:
+    """An empty table of names."""
+    return NameTable() if ENABLED else {}
+
+
+def new_seen() -> Seen:
+    """Nothing seen yet."""
+    return SeenNames() if ENABLED else SeenSet()
