@@ -143,8 +143,23 @@ lock:
 	UV_PYTHON_DOWNLOADS=never uv lock --upgrade
 	uv export --quiet --no-emit-project --no-header --format requirements.txt --no-dev --output-file requirements/runtime.txt
 	uv export --quiet --no-emit-project --no-header --format requirements.txt --output-file requirements/dev.txt
+	uv export --quiet --no-emit-project --no-header --format requirements.txt --only-group sbom --output-file requirements/sbom.txt
+
+# What a release depends on, from the lock: dist/drypoint.cdx.json, a CycloneDX 1.6 document, the same bytes each time.
+SBOM_VENV := $(VENV)-sbom
+sbom: $(SBOM_VENV)/.complete
+	@mkdir -p dist
+	@$(SBOM_VENV)/bin/cyclonedx-py requirements requirements/runtime.txt --pyproject pyproject.toml --mc-type application \
+		--spec-version 1.6 --output-reproducible --output-file dist/drypoint.cdx.json 2>/dev/null
+	@echo "wrote dist/drypoint.cdx.json"
+
+$(SBOM_VENV)/.complete: requirements/sbom.txt
+	@rm -rf $(SBOM_VENV)
+	@$(PYTHON) -m venv $(SBOM_VENV)
+	@$(SBOM_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/sbom.txt
+	@touch $@
 
 clean:
-	rm -rf $(VENV) demo build wheels .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SBOM_VENV) dist demo build wheels .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src -name '*.so' -delete
 	rm -f src/drypoint/lanes/built*

@@ -30,6 +30,12 @@ class BootRequest:
     static_ip: str | None = None
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that are read for it."""
+        given = (self.config, self.splash_image, *self.network_connections)
+        return tuple(path for path in given if path is not None)
+
+    @property
     def is_empty(self) -> bool:
         return self == BootRequest()
 

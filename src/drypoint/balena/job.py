@@ -278,6 +278,8 @@ def _warn_of_plain_http(base: Device | None, fat_files: Iterable[FatFile], warn:
 
 def _save(path: Path, content: bytes) -> None:
     with whole_file(path, overwrite=True) as part:
+        # It may hold variables of the fleet, which only its members may see.
+        part.path.chmod(0o600)
         try:
             part.path.write_bytes(content)
         except OSError as error:

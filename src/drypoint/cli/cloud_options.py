@@ -12,7 +12,10 @@ from pathlib import Path
 import click
 
 from ..balena.cloud_states import CloudServer
+from ..errors import UsageError
 from .option_group import Command, Decorator, option_group
+
+_MAX_TOKEN_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +27,41 @@ class CloudInputs:
     device: str | None = None
     pin_device_to_release: bool | None = None
     token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
     api_url: str | None = None
     save_apps_json: Path | None = None
     dont_check_arch: bool = False
 
     @property
     def server(self) -> CloudServer:
-        return CloudServer(self.token, self.api_url)
+        return cloud_server(self.token, self.token_file, self.api_url)
+
+
+def cloud_server(token: str | None, token_file: Path | None, api_url: str | None) -> CloudServer:
+    """The server and the login.
+
+    Raises:
+        UsageError: the token is given twice, or its file cannot be read, or holds none.
+    """
+    if token_file is None:
+        return CloudServer(token, api_url)
+    if token is not None:
+        raise UsageError("give either --token or --token-file")
+    try:
+        with token_file.open("rb") as file:
+            content = file.read(_MAX_TOKEN_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {token_file}: {error.strerror}") from error
+    text = content.decode("ascii", "replace").strip()
+    if not text.isascii() or not text.isprintable() or len(text.split()) != 1 or len(content) > _MAX_TOKEN_BYTES:
+        # What it holds may be another secret, so it is not quoted.
+        raise UsageError(f"{token_file} does not hold a token: expected one word")
+    return CloudServer(text, api_url)
 
 
 def server_options(function: Command) -> Command:
     """--token and --api-url, given to *function* together, as ``server``."""
-    return option_group(function, "server", CloudServer, _server_options())
+    return option_group(function, "server", cloud_server, _server_options())
 
 
 def cloud_options(function: Command) -> Command:
@@ -78,6 +104,11 @@ def _server_options() -> list[Decorator]:
         click.option(
             "--token", metavar="TOKEN",
             help="A session token or an API key. Default: BALENA_API_TOKEN, else ~/.balena/token, which 'balena login' writes.",
+        ),
+        click.option(
+            "--token-file", type=click.Path(path_type=Path), metavar="FILE",
+            help="Read the token from FILE instead: a command line shows in the list of processes. /dev/fd/N is an open "
+            "descriptor.",
         ),
         click.option(
             "--api-url", metavar="URL",

@@ -91,7 +91,7 @@ def command(
         wanted = balena_request(inputs, boot, cloud, shrink_to_fit=archive.shrink_to_fit)
         with (
             preload_request(wanted, base.known, options, warn=render.warning, progress=progress) as found,
-            _written(archive, Path(inputs.base)) as write,
+            _written(archive, Path(inputs.base), (*boot.files, *inputs.apps_json)) as write,
         ):
             packed = pack(
                 base.source,
@@ -112,11 +112,11 @@ def command(
 
 
 @contextmanager
-def _written(archive: ArchiveInputs, base: Path) -> Iterator[Write]:
+def _written(archive: ArchiveInputs, base: Path, secrets: tuple[Path, ...]) -> Iterator[Write]:
     if archive.output == "-":
         yield StandardOutput("an archive", "give a file with -o").write
         return
-    with archive_file(Path(archive.output), overwrite=archive.overwrite, base=base) as write:
+    with archive_file(Path(archive.output), overwrite=archive.overwrite, base=base, secrets=secrets) as write:
         yield write
 
 

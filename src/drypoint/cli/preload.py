@@ -37,12 +37,12 @@ class OutputInputs(msgspec.Struct, frozen=True):
     overwrite: bool
     bmap: Path | None
 
-    def destination(self) -> Destination:
+    def destination(self, secrets: tuple[Path, ...]) -> Destination:
         if self.in_place == (self.output is not None):
             raise UsageError("give either -o OUT, for a new disk image, or --in-place, to change BASE itself")
         if str(self.output) == "-":
             raise UsageError("a disk image cannot be streamed to standard output; give a file name with -o")
-        return Destination(self.output, self.overwrite, self.bmap)
+        return Destination(self.output, self.overwrite, self.bmap, secrets)
 
 
 class StepInputs(msgspec.Struct, frozen=True):
@@ -111,7 +111,7 @@ def command(
     BASE is only read, and may be compressed (gzip, xz, zstd, zip). What was written is read back and checked. OUT appears
     when it is complete; if anything fails, or on Ctrl-C, nothing is left behind.
     """
-    path, destination = Path(inputs.base), output.destination()
+    path, destination = Path(inputs.base), output.destination((*boot.files, *inputs.apps_json))
     # Checked before BASE is unpacked, which may take minutes.
     scratch = check_destination(path, destination)
     with render.progress(quiet=verbosity.quiet) as progress:

@@ -13,18 +13,24 @@ from ..errors import OutputError
 
 
 @contextmanager
-def archive_file(path: Path, *, overwrite: bool = False, base: Path | None = None) -> Iterator[Write]:
+def archive_file(
+    path: Path, *, overwrite: bool = False, base: Path | None = None, secrets: tuple[Path, ...] = ()
+) -> Iterator[Write]:
     """Yield a function that writes to the file *path*, which appears when the block succeeds.
 
     Args:
         overwrite: whether an existing file may be replaced.
         base: the base, if it is a file: the archive must not replace it.
+        secrets: files whose content goes into it, as in :class:`~drypoint.Destination`.
 
     Raises:
         OutputError: the file cannot be written, or exists.
     """
     inputs = (base,) if base is not None and base.exists() else ()
-    with whole_file(path, overwrite=overwrite, inputs=inputs) as part, part.path.open("wb", buffering=0) as file:
+    with (
+        whole_file(path, overwrite=overwrite, inputs=inputs, secrets=secrets) as part,
+        part.path.open("wb", buffering=0) as file,
+    ):
         yield writer(file.fileno(), str(path))
 
 

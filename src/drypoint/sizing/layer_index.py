@@ -30,6 +30,9 @@ LOCK_SECONDS = 1.0
 """How long another process that writes the index is waited for."""
 _LOCK_INTERVAL = 0.02
 
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK_FILE = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 _log = logging.getLogger(__name__)
 
 
@@ -117,7 +120,7 @@ class LayerIndex:
         path = self._directory / FILE_NAME
         try:
             # Non-blocking, so that opening a pipe does not wait for its other end.
-            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     _log.info("the index of layers %s is not a regular file", path)
                     return {}
@@ -146,10 +149,13 @@ class LayerIndex:
             _Row(diff_id, kind, layer.tar_bytes, layer.blocks, layer.most, layer.inodes)
             for (diff_id, kind), layer in known.items()
         ]
-        part = self._directory / f".{FILE_NAME}.{os.getpid()}"
+        part = self._directory / f".{FILE_NAME}.part"
+        # Of a run that was killed; others wait for the lock.
+        part.unlink(missing_ok=True)
         try:
             # Not flushed: after a power loss, an empty file is replaced.
-            part.write_bytes(msgspec.json.encode(_Content(_FORMAT, rows)))
+            with open(os.open(part, _NEW_FILE, 0o644), "wb") as file:
+                file.write(msgspec.json.encode(_Content(_FORMAT, rows)))
             part.replace(self._directory / FILE_NAME)
         except OSError:
             with suppress(OSError):
@@ -168,7 +174,10 @@ class LayerIndex:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Lock the index inside the block. Raises OSError if the lock is not available soon."""
-        with open(self._directory / f".{FILE_NAME}.lock", "wb") as lock:
+        # No other user may hold it, and nothing is written to what a link leads to.
+        with open(os.open(self._directory / f".{FILE_NAME}.lock", _LOCK_FILE, 0o600), "rb") as lock:
+            if not stat.S_ISREG(os.fstat(lock.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "its lock is not a regular file")
             deadline = time.monotonic() + LOCK_SECONDS
             while not _locks(lock.fileno()):
                 if time.monotonic() > deadline:

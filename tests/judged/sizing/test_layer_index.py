@@ -189,3 +189,35 @@ def test_processes_that_note_at_once_lose_nothing(tmp_path: Path) -> None:
     ]
     assert not missing
     assert {path.name for path in tmp_path.iterdir()} == {FILE_NAME, f".{FILE_NAME}.lock"}
+
+
+@pytest.mark.parametrize("name", [FILE_NAME, f".{FILE_NAME}.lock", f".{FILE_NAME}.part"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
+def test_what_is_no_file_of_its_own_is_neither_followed_nor_waited_for(tmp_path: Path, name: str, kind: str) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    directory = tmp_path / "cache"
+    directory.mkdir()
+    if kind == "link":
+        (directory / name).symlink_to(victim)
+    elif kind == "pipe":
+        os.mkfifo(directory / name)
+    else:
+        (directory / name).mkdir()
+    LayerIndex(directory).note({FIRST: LAYER}, KIND)
+    assert noted(directory) in (None, LAYER)
+    assert victim.read_text() == "precious"
+
+
+def test_its_files_cannot_be_written_by_others(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        LayerIndex(tmp_path).note({FIRST: LAYER}, KIND)
+    finally:
+        os.umask(old)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert modes == {FILE_NAME: 0o644, f".{FILE_NAME}.lock": 0o600}
+    # What a killed run left is in nobody's way.
+    (tmp_path / f".{FILE_NAME}.part").write_bytes(b"half")
+    LayerIndex(tmp_path).note({layer_id(7): LAYER}, KIND)
+    assert noted(tmp_path, layer_id(7)) == LAYER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -16,8 +17,9 @@ from tests.support.cloud_fixtures import (
     content,
 )
 
+from drypoint.balena.cloud_states import CloudServer
 from drypoint.cli.app import cli
-from drypoint.cli.cloud_options import CloudInputs, cloud_options
+from drypoint.cli.cloud_options import CloudInputs, cloud_options, cloud_server
 from drypoint.errors import DrypointError, UsageError
 
 
@@ -34,7 +36,7 @@ def test_the_options_come_together() -> None:
     )  # fmt: skip
     command.main([], standalone_mode=False)
     assert seen == [
-        CloudInputs(("a/b", "c/d"), "latest", None, False, "secret", "u", Path("f"), True), CloudInputs()
+        CloudInputs(("a/b", "c/d"), "latest", None, False, "secret", None, "u", Path("f"), True), CloudInputs()
     ]  # fmt: skip
     assert "secret" not in repr(seen[0])
     assert "secret" not in repr(seen[0].server)
@@ -84,3 +86,32 @@ def test_a_malformed_version_is_refused_before_the_server_is_asked(version: str,
     done = CliRunner().invoke(cli, given)
     assert isinstance(done.exception, UsageError)
     assert "asking" not in done.output
+
+
+def test_a_token_comes_from_a_file_or_a_descriptor(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(" secret\n")
+    assert cloud_server(None, file, "u") == CloudServer("secret", "u")
+    reader, writer = os.pipe()
+    os.write(writer, b"other\n")
+    os.close(writer)
+    try:
+        assert cloud_server(None, Path(f"/dev/fd/{reader}"), None) == CloudServer("other", None)
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"two words", b"a\nb", b"\xff\xfe", b"a" * (1 << 17), b"a\x1bb"])
+def test_what_holds_no_token_is_refused_and_not_quoted(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match="does not hold a token: expected one word") as refused:
+        cloud_server(None, file, None)
+    assert "words" not in str(refused.value)
+
+
+def test_a_token_is_given_once_and_its_file_can_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="give either --token or --token-file"):
+        cloud_server("secret", tmp_path / "token", None)
+    with pytest.raises(UsageError, match=r"cannot read .*token: No such file"):
+        cloud_server(None, tmp_path / "token", None)

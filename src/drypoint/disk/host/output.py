@@ -49,9 +49,17 @@ class Part:
             raise
         try_lock(self._fd)
 
-    def restrict(self, mode: int) -> None:
-        """Remove all permissions that are not in *mode*."""
-        os.fchmod(self._fd, os.fstat(self._fd).st_mode & mode & 0o7777)
+    def restrict(self, source: Path) -> None:
+        """Give only those rights to others that they have on *source*, whose content goes into it."""
+        try:
+            given = source.stat()
+        except OSError:
+            # Nothing is known of the rights of standard input, or of a file that is gone.
+            return
+        own = os.fstat(self._fd)
+        others = given.st_mode & 0o7
+        group = others if given.st_gid != own.st_gid else given.st_mode >> 3 & 0o7
+        os.fchmod(self._fd, own.st_mode & (0o7700 | group << 3 | others))
 
     def adopt(self, fd: int) -> None:
         """Make it the unnamed file *fd*: the same file, or else a sparse copy.
@@ -160,7 +168,12 @@ class Part:
 
 @contextmanager
 def whole_file(
-    path: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] = (), progress: Progress = SILENT
+    path: Path,
+    *,
+    overwrite: bool = False,
+    inputs: tuple[Path, ...] = (),
+    secrets: tuple[Path, ...] = (),
+    progress: Progress = SILENT,
 ) -> Iterator[Part]:
     """Yield a file to write to; rename it to *path* when the block succeeds, remove it when the block fails.
 
@@ -170,20 +183,27 @@ def whole_file(
     Args:
         path: the target.
         overwrite: whether an existing file may be replaced.
-        inputs: files that the job reads; none of them may be the target.
+        inputs: files that the job reads; none of them may be the target. Others get
+            only those rights on it that they have on all of these.
+        secrets: further files whose content goes into it; the same holds for them.
         progress: gets warnings about removed leftovers, and about errors after the output was complete.
 
     Raises:
         OutputError: the target is a directory, an input, or exists; another run is making it, or changing it in place; its
             directory is missing or cannot be written; the file system is full (from any write inside the block).
     """
-    with whole_files((path,), overwrite=overwrite, inputs=inputs, progress=progress) as (part,):
+    with whole_files((path,), overwrite=overwrite, inputs=inputs, secrets=secrets, progress=progress) as (part,):
         yield part
 
 
 @contextmanager
 def whole_files(
-    paths: Sequence[Path], *, overwrite: bool = False, inputs: tuple[Path, ...] = (), progress: Progress = SILENT
+    paths: Sequence[Path],
+    *,
+    overwrite: bool = False,
+    inputs: tuple[Path, ...] = (),
+    secrets: tuple[Path, ...] = (),
+    progress: Progress = SILENT,
 ) -> Iterator[tuple[Part, ...]]:
     """Like :func:`whole_file` for several files that are published together: all of them, or none.
 
@@ -199,6 +219,8 @@ def whole_files(
                 part = _new_part(path, overwrite, progress)
                 stack.callback(part.close)
                 parts.append(part)
+                for source in (*inputs, *secrets):
+                    part.restrict(source)
                 if overwrite:
                     part.keep_replaced()
             yield tuple(parts)

@@ -41,11 +41,14 @@ class Destination(msgspec.Struct, frozen=True):
         path: the file to make, compressed by its suffix; None to change the base in place.
         overwrite: whether an existing file may be replaced.
         block_map: path of a block map for bmaptool, if one is to be written.
+        secrets: files whose content goes into the result: others get only those rights on it that they have on these and on
+            the base.
     """
 
     path: Path | None
     overwrite: bool = False
     block_map: Path | None = None
+    secrets: tuple[Path, ...] = ()
 
 
 class Workspace(Protocol):
@@ -134,7 +137,13 @@ def working_file(
                 raise UsageError(f"the disk image and its block map cannot both be {path}")
             paths.append(destination.block_map)
         parts = stack.enter_context(
-            whole_files(paths, overwrite=destination.overwrite, inputs=inputs, progress=progress)
+            whole_files(
+                paths,
+                overwrite=destination.overwrite,
+                inputs=inputs,
+                secrets=destination.secrets,
+                progress=progress,
+            )
         )
         stack.enter_context(early_writeback(parts[0].path))
         # A stack of its own, so that what is opened in it is closed before the file gets its name.

@@ -169,3 +169,43 @@ def test_a_file_that_cannot_be_made_leaves_no_other(tmp_path: Path, monkeypatch:
     with pytest.raises(OutputError, match=r"cannot write .*out\.bmap: Permission denied"):
         write_both(tmp_path)
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("base", "secret", "expected"),
+    [
+        (0o644, None, 0o644),
+        (0o600, None, 0o600),
+        (0o640, 0o644, 0o640),
+        (0o644, 0o600, 0o600),
+        # Group and others apart: the group may read, the others may not.
+        (0o444, 0o440, 0o640),
+        (0o000, None, 0o600),
+    ],
+)
+def test_others_have_only_the_rights_that_they_have_on_what_goes_into_it(
+    tmp_path: Path, base: int, secret: int | None, expected: int
+) -> None:
+    source, config = tmp_path / "base.img", tmp_path / "config.json"
+    for path, mode in ((source, base), (config, secret)):
+        path.touch()
+        path.chmod(0o644 if mode is None else mode)
+    old = os.umask(0o022)
+    try:
+        with whole_files((tmp_path / "out.img", tmp_path / "map"), inputs=(source,), secrets=(config,)) as parts:
+            with (tmp_path / "scratch").open("w+b") as other:
+                parts[0].adopt(other.fileno())
+        assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("out.img", "map")} == {expected}
+    finally:
+        os.umask(old)
+
+
+def test_a_group_that_is_another_counts_as_others(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gives files to any group")
+    source = tmp_path / "base.img"
+    source.touch()
+    os.chown(source, 0, 12345)
+    source.chmod(0o640)
+    with whole_file(tmp_path / "out.img", inputs=(source,)) as part:
+        assert part.path.stat().st_mode & 0o777 == 0o600
