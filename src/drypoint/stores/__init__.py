@@ -1,6 +1,6 @@
-"""Stores of container engines: what they hold, what is to be written to them, and one package for each kind.
+"""Stores of container engines: their contents, plans for writing to them, and one package for each kind.
 
-Only :mod:`.detect` knows the kinds.
+Only :mod:`.detect` refers to the kinds.
 """
 
 from .checked import KeptLayer, StoreCheck

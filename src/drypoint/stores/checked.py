@@ -15,7 +15,7 @@ from .planned import AppliedLayer
 
 
 class KeptLayer(Protocol):
-    """A layer whose tar can be rebuilt from the store, to be compared with it; it can be pickled. Paths are the tree's."""
+    """A layer whose tar can be rebuilt from the store, to be verified; it can be pickled. Paths are the tree's."""
 
     @property
     def chain_id(self) -> Digest: ...
@@ -25,7 +25,7 @@ class KeptLayer(Protocol):
 
     @property
     def size(self) -> int | None:
-        """What the store says that its files take, in bytes."""
+        """The size of its files in bytes, as recorded in the store."""
 
     @property
     def files(self) -> bytes:
@@ -36,13 +36,13 @@ class KeptLayer(Protocol):
 
     @property
     def size_file(self) -> bytes:
-        """The file that says *size*."""
+        """The file that holds *size*."""
 
     def unpack(self, changes: Iterable[tuple[Change, Content | None]], sink: TreeSink, timestamp: int) -> AppliedLayer:
         """Apply *changes*, in order, to the root of *sink* as the engine does.
 
         Args:
-            timestamp: mtime, in nanoseconds since the epoch, for what the engine gives the time of unpacking.
+            timestamp: mtime, in nanoseconds since the epoch, of files to which the engine gives the time of unpacking.
 
         Raises:
             LayerError: an entry that the engine refuses.

@@ -1,4 +1,4 @@
-"""What a store holds, as values that every kind of store shares."""
+"""The contents of a store, as values that every kind of store shares."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Names: TypeAlias = Mapping[str, Mapping[str, str]]
 
 
 class StoreFinding(msgspec.Struct, frozen=True):
-    """One thing that is wrong with a store: the code of its kind, the path in the tree, and a sentence."""
+    """A finding about a store: the code of its kind, the path in the tree, and a sentence."""
 
     code: str
     path: bytes
@@ -23,7 +23,7 @@ class StoreFinding(msgspec.Struct, frozen=True):
 
 
 class StoredImage(msgspec.Struct, frozen=True):
-    """An image whose config is there and sound.
+    """An image whose config is present and valid.
 
     Attributes:
         diff_ids: its layers, base first.
@@ -38,15 +38,15 @@ class StoredImage(msgspec.Struct, frozen=True):
 
 
 class StoreContents(msgspec.Struct, frozen=True):
-    """What a store holds.
+    """The contents of a store.
 
     Attributes:
         root: the directory that contains the store, a path in the tree that was read.
         exists: whether there is a store at all.
         names_path: the file that gives images their names.
-        names: what its images are called.
-        images: by image id; one whose config is damaged is not here.
-        findings: everything that is wrong, sorted by path.
+        names: the names of its images.
+        images: by image id, without those whose config is damaged.
+        findings: all problems found, sorted by path.
     """
 
     root: bytes
@@ -69,14 +69,14 @@ class StoreContents(msgspec.Struct, frozen=True):
 
 
 class Orphans(msgspec.Struct, frozen=True):
-    """What is left over when a plan is carried out. It is unused, and drypoint does not remove it.
+    """What is unused after a plan is carried out. drypoint does not remove it.
 
     Attributes:
-        directories: names, in the store's directory of layers, that no layer and no container has.
-        layers: chain-ids of layers that no image and no container has; engines leave them.
+        directories: names, in the store's directory of layers, that belong to no layer and no container.
+        layers: chain-ids of layers that no image and no container uses; engines keep them.
         images: ids of images without a name; ``docker image prune`` removes them, with their layers.
         place: that directory of layers, relative to the store's root.
-        fate: what engines do with *directories*, a clause.
+        fate: what engines do with *directories*, as a clause.
     """
 
     directories: tuple[str, ...] = ()

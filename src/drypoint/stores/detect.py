@@ -1,4 +1,4 @@
-"""Which store is at a place: the one module that knows every kind."""
+"""Finding out the kind of a store: the only module that refers to every kind."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def load_store(content: bytes | memoryview) -> ReadStore:
     """Read what :meth:`.ReadStore.dump` has written.
 
     Raises:
-        ContentError: *content* is something else, or damaged.
+        ContentError: *content* is not that, or is damaged.
     """
     return Overlay2Store.of(load_state(content))

@@ -1,7 +1,7 @@
-"""A store: what every kind of it can do.
+"""The interface of stores, which every kind implements.
 
-Reading gives a value, planning is a pure function of values, and only writing touches a tree. Each kind knows its own layout;
-callers know the values of :mod:`.contents` and :mod:`.planned`.
+Reading returns a value, planning is a pure function of values, and only writing changes a tree. Each kind has its own layout;
+callers use only the values of :mod:`.contents` and :mod:`.planned`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class TarSplitContent(Protocol):
 
 
 class LayerStream(Protocol):
-    """A layer as its tar is read: what it changes, with content; and then its tar-split, once all of it has been read.
+    """A layer as its tar is read: its changes, with content, and after the last one its tar-split.
 
-    The iteration ends only when the layer has proved to be what its digests say; otherwise it raises ContentError.
+    The iteration ends only if the layer has the right digests; otherwise it raises ContentError.
     """
 
     def __iter__(self) -> Iterator[tuple[Change, Content | None]]: ...
@@ -52,7 +52,7 @@ OnLayer: TypeAlias = Callable[[PlannedLayer, AppliedLayer], None]
 
 
 class StorePlan(Protocol):
-    """Everything that has to be written so that a store holds more images: a value, and how it is written."""
+    """A plan for adding images to a store: everything that is to be written, as a value that can write itself."""
 
     @property
     def root(self) -> bytes:
@@ -60,19 +60,19 @@ class StorePlan(Protocol):
 
     @property
     def removal(self) -> Removal:
-        """What goes before anything is written."""
+        """What is removed before anything is written."""
 
     @property
     def directories(self) -> tuple[Directory, ...]:
-        """Those of the store that are missing, parents first."""
+        """The store's directories that are missing, parents first."""
 
     @property
     def layers(self) -> Sequence[PlannedLayer]:
-        """To be written; a parent comes before its children, and each chain-id once."""
+        """The layers to write; a parent comes before its children, and each chain-id once."""
 
     @property
     def shared(self) -> tuple[SharedLayer, ...]:
-        """Layers of the images that the store has already, so that nothing is fetched for them."""
+        """Layers of the images that the store has already, which are not fetched."""
 
     @property
     def files(self) -> tuple[PlannedFile, ...]:
@@ -80,15 +80,15 @@ class StorePlan(Protocol):
 
     @property
     def merged_paths(self) -> frozenset[bytes]:
-        """Those of *files* that other images need too: an existing file is merged, not replaced."""
+        """The paths of *files* that other images need too: an existing file is merged, not replaced."""
 
     @property
     def known_images(self) -> tuple[Digest, ...]:
-        """Ids of images that the store has and that load."""
+        """Ids of images that the store has and that the engine can load."""
 
     @property
     def orphans(self) -> Orphans:
-        """What takes space afterwards and serves no image."""
+        """What takes space afterwards and is used by no image."""
 
     @property
     def is_empty(self) -> bool:
@@ -96,36 +96,36 @@ class StorePlan(Protocol):
 
     @property
     def fetch_bytes(self) -> int:
-        """How many bytes of blobs have to be fetched, as the manifests give their sizes."""
+        """How many bytes of blobs must be fetched, by the sizes in the manifests."""
 
     @property
     def shared_bytes(self) -> int:
         """How many bytes of blobs need not be fetched, because the store has those layers."""
 
     def space(self, block_size: int) -> StoreSpace:
-        """What a file system with blocks of *block_size* bytes needs for it."""
+        """The space that it takes in a file system with blocks of *block_size* bytes."""
 
     def own_paths(self) -> Iterator[bytes]:
-        """Paths of all that is written, without merged files: where the store was not read, they replace what it has there."""
+        """Paths of all that is written, except merged files: where the store was not read, they replace what it has there."""
 
     def remove(self, sink: TreeSink) -> None:
         """Remove what the plan replaces. Called before :meth:`write`, and before space is made: what it frees is used."""
 
     def write(self, sink: TreeSink, open_layer: OpenLayer, on_layer: OnLayer | None = None) -> None:
-        """Write all of it, one layer after the other. The sink is not finished: that is the caller's.
+        """Write all of it, one layer after the other. The caller finishes the sink.
 
         Args:
-            open_layer: gives the content of a layer; entered and left once for each, in the plan's order.
+            open_layer: returns a context manager with the content of a layer; entered once for each, in the plan's order.
             on_layer: is called with each layer when it is written.
 
         Raises:
-            ContentError: a layer is not what it should be.
-            FilesystemError: the tree cannot take something.
+            ContentError: a layer is damaged or malformed.
+            FilesystemError: the tree cannot hold an entry.
         """
 
 
 class ReadStore(Protocol):
-    """A store as it was read: a value."""
+    """The value that a store is read as."""
 
     @property
     def contents(self) -> StoreContents: ...
@@ -134,12 +134,12 @@ class ReadStore(Protocol):
         """Plan how *images* get into the store.
 
         Args:
-            timestamp: nanoseconds since the epoch, for the mtimes of what drypoint makes itself.
-            replaced: names of images that go, as far as nothing else needs them.
+            timestamp: nanoseconds since the epoch, for the mtimes of files that drypoint itself creates.
+            replaced: names of images to remove, unless something else needs them.
 
         Raises:
-            StoreError: the store cannot be added to, an image has more layers than the engine takes, or a reference cannot be
-                what it should be.
+            StoreError: the store cannot be added to, an image has more layers than the engine supports, or a reference cannot
+                name its image.
             FilesystemError: something in the store cannot be read because its file system is damaged.
         """
 
@@ -150,28 +150,28 @@ class ReadStore(Protocol):
         """Check the store's own files, read again from *reader*; the layers' content is left to the caller."""
 
     def list(self, reader: TreeReader) -> StoreListing:
-        """Everything in the store for display, configs and containers read again from *reader*."""
+        """The listing of the store, configs and containers read again from *reader*."""
 
     def dump(self) -> bytes:
         """All of it as one JSON object, for :func:`drypoint.stores.load_store`; the same store gives the same bytes."""
 
 
 class Store(Protocol):
-    """A store of one kind at one place of a tree, whether or not anything is there yet."""
+    """A store of one kind at one path of a tree, which may still be empty or missing."""
 
     @property
     def root(self) -> bytes:
-        """The directory that contains all of it, a clean path."""
+        """The directory that contains the store, a clean path."""
 
     @property
     def names_path(self) -> bytes:
-        """The file that gives images their names."""
+        """The path of the file with the images' names."""
 
     def read(self, reader: TreeReader) -> ReadStore:
-        """Read what is there. Nothing at *root*, or an empty directory, is an empty store.
+        """Read the store. Nothing at *root*, or an empty directory, is an empty store.
 
         Raises:
-            StoreError: *root* or a parent of it is not a directory, or it holds more than anything real does.
+            StoreError: *root* or a parent of it is not a directory, or it holds more than any real store.
         """
 
     def unread(self) -> ReadStore:
@@ -181,7 +181,7 @@ class Store(Protocol):
         """The directories with the files of layers, uppermost first. Nothing else of the store is read.
 
         Raises:
-            FilesystemError: the tree cannot be read, or has more layers than anything real.
+            FilesystemError: the tree cannot be read, or has more layers than any real store.
         """
 
     @property

@@ -1,4 +1,4 @@
-"""A store for display: the images, layers and containers of every kind of store."""
+"""The listing of a store: its images, layers and containers, the same for every kind of store."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class ListedImage(msgspec.Struct, frozen=True):
     """An image in a store.
 
     Attributes:
-        references: its names, familiar, tags first.
-        platform: ``OS/ARCHITECTURE[/VARIANT]`` as its config says.
-        created: RFC 3339, as its config says; None if it does not.
+        references: its familiar names, tags first.
+        platform: ``OS/ARCHITECTURE[/VARIANT]``, from its config.
+        created: RFC 3339, from its config; None if that has no time.
         layers: chain-ids, base first.
         size: bytes of all its layers, as ``docker images`` counts; None if one is missing.
         usable: whether the engine can load it: all layers are there and complete.
@@ -61,10 +61,10 @@ class StoreListing(msgspec.Struct, frozen=True):
 
     Attributes:
         root: the directory that contains the store.
-        images: those whose config is sound, in the order of their names; unnamed ones last.
+        images: those whose config is valid, in the order of their names; unnamed ones last.
         layers: by chain-id.
-        orphans: what serves no image.
-        findings: what is wrong with the store.
+        orphans: what is used by no image.
+        findings: the problems found in the store.
     """
 
     root: bytes

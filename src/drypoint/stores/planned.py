@@ -1,4 +1,4 @@
-"""What is to be written so that a store holds more images, as values that every kind of store shares."""
+"""The parts of a plan for adding images to a store, as values that every kind of store shares."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class PlannedFile(msgspec.Struct, frozen=True):
     """A small file that belongs to root:root.
 
     Attributes:
-        replaces: whether something is at the path already and has to go first.
+        replaces: whether something is at the path already and must be removed first.
     """
 
     path: bytes
@@ -24,13 +24,13 @@ class PlannedFile(msgspec.Struct, frozen=True):
 
 
 class PlannedLayer(msgspec.Struct, frozen=True):
-    """A layer to be written.
+    """A layer to write.
 
     Attributes:
-        layer: what to fetch.
-        image: the first of the images that want it, for the source to fetch it by.
-        images: ids of all the images in the plan that want it, in their order.
-        removes: paths of what a damaged copy of it has left in the store, to be removed first.
+        layer: the layer to fetch.
+        image: the first of the images that have it; the source fetches it as part of that image.
+        images: ids of all the images in the plan that have it, in their order.
+        removes: paths of a damaged copy of it in the store, to be removed first.
     """
 
     layer: Layer
@@ -52,7 +52,7 @@ class SharedLayer(msgspec.Struct, frozen=True):
 
     Attributes:
         size: bytes it takes in the store.
-        images: ids of the images in the plan that want it.
+        images: ids of the images in the plan that have it.
         shared_with: ids of the images in the store that have it.
     """
 
@@ -63,14 +63,14 @@ class SharedLayer(msgspec.Struct, frozen=True):
 
 
 class RemovedImage(msgspec.Struct, frozen=True):
-    """An image that goes, with the names it had."""
+    """An image to remove, with its names."""
 
     image_id: Digest
     references: tuple[str, ...]
 
 
 class KeptImage(msgspec.Struct, frozen=True):
-    """An image that was to go and stays, with the reason in words."""
+    """An image that was to be removed but is kept, with the reason in words."""
 
     image_id: Digest
     reference: str
@@ -78,14 +78,14 @@ class KeptImage(msgspec.Struct, frozen=True):
 
 
 class Removal(msgspec.Struct, frozen=True):
-    """What replacing takes away.
+    """What replacing images removes.
 
     Attributes:
-        images: those that go.
-        kept: those that were to go, but are needed.
-        layers: chain-ids of layers that go.
-        freed_bytes: what these layers take, as the store says.
-        paths: what is to be removed, in this order.
+        images: those to remove.
+        kept: those that were to be removed, but are needed.
+        layers: chain-ids of the layers to remove.
+        freed_bytes: the size of these layers, as recorded in the store.
+        paths: the paths to remove, in this order.
     """
 
     images: tuple[RemovedImage, ...] = ()
@@ -96,11 +96,11 @@ class Removal(msgspec.Struct, frozen=True):
 
 
 class LayerRecords(msgspec.Struct, frozen=True):
-    """What a layer takes in the store besides what is the same in every store of its kind: its files.
+    """What a layer takes in the store besides its files, which are the same in every store of its kind.
 
     Attributes:
         blocks, inodes: of the file system, all of them.
-        directory_blocks: those of *blocks* that are a directory's. A sink allocates them later than the others.
+        directory_blocks: those of *blocks* that belong to directories. A sink allocates them later than the others.
     """
 
     blocks: int
@@ -121,12 +121,12 @@ class StoreSpace(msgspec.Struct, frozen=True):
 
 
 class AppliedLayer(msgspec.Struct, frozen=True):
-    """What became of a layer.
+    """The result of applying a layer.
 
     Attributes:
-        size: st_size of all inodes but directories, each counted once.
+        size: st_size of all inodes except directories, each counted once.
         entries: how many changes were applied.
-        inodes: how many inodes the layer made, directories that no entry names included, without its root directory.
+        inodes: how many inodes the layer made, including directories that no entry names, without its root directory.
     """
 
     size: int

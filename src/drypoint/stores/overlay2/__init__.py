@@ -1,4 +1,4 @@
-"""The engine's store (overlay2) as values: what it holds, what it needs, and writing that into any tree. Knows no disk."""
+"""The engine's store (overlay2): reading it as a value, planning what to add, and writing that into any tree."""
 
 from .extraction import apply_changes
 from .identity import choose_cache_id, choose_link

@@ -1,6 +1,6 @@
-"""POSIX access lists in their xattr form, and what becomes of them when a mode is set or something is made below them.
+"""POSIX access control lists as xattrs, and how setting a mode and creating an inode below a directory change them.
 
-Format: Linux, include/uapi/linux/posix_acl_xattr.h; rules: acl(5), as dockerd 20.10.24 on ext4 shows them.
+Format: Linux, include/uapi/linux/posix_acl_xattr.h; rules: acl(5), as observed with dockerd 20.10.24 on ext4.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MINIMAL_ENTRIES = 3
 
 
 def normal(value: bytes) -> bytes | None:
-    """*value* as the kernel would give it back; None if setting it leaves no list.
+    """*value* as the kernel would return it after setting it; None if that leaves no list.
 
     Raises:
         ValueError: the kernel calls it invalid.
@@ -26,7 +26,7 @@ def normal(value: bytes) -> bytes | None:
     if len(value) < _HEADER.size:
         raise ValueError("a POSIX access list without its header")
     if _HEADER.unpack_from(value)[0] != _VERSION:
-        return None  # Not supported, which the engine passes over.
+        return None  # Not supported, an error that the engine ignores.
     entries = _entries(value)
     tags = [tag for tag, _, _ in entries]
     if not entries:
@@ -44,7 +44,7 @@ def normal(value: bytes) -> bytes | None:
 
 
 def with_mode(value: bytes, mode: int) -> bytes | None:
-    """The access list *value* (normal) once *mode* is set; None if that says the same as the mode alone."""
+    """The access list *value*, normalized, after *mode* is set; None if it is equivalent to the mode alone."""
     entries = _entries(value)
     if len(entries) <= _MINIMAL_ENTRIES:
         return None

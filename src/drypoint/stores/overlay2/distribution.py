@@ -1,4 +1,4 @@
-"""What the engine remembers of where layers came from, so that a later pull or push need not send them again.
+"""Distribution records: where layers came from, so that a later pull or push need not transfer them again.
 
 Format: moby, distribution/metadata/v2_metadata_service.go.
 """
@@ -13,13 +13,13 @@ from ...go_json import JsonError, decode_go
 from . import gojson
 
 MAX_RECORDS = 50
-"""How many records the engine keeps for one diff-id; the oldest go."""
+"""Most records that the engine keeps for one diff-id; it drops the oldest."""
 
 
 class V2Metadata(msgspec.Struct, frozen=True):
-    """That *source_repository* (``docker.io/library/alpine``) holds a layer as the blob *digest*.
+    """A record that *source_repository* (``docker.io/library/alpine``) holds a layer as the blob *digest*.
 
-    ``hmac`` is filled by the engine on a push with credentials, and never on a pull.
+    The engine sets ``hmac`` on a push with credentials, and never on a pull.
     """
 
     digest: str
@@ -47,7 +47,7 @@ def parse_metadata(content: bytes) -> tuple[V2Metadata, ...]:
 
 
 def add_metadata(known: tuple[V2Metadata, ...], new: V2Metadata) -> tuple[V2Metadata, ...]:
-    """*known* with *new* as its youngest record, as a pull leaves it: once, at the end, and not too many in all."""
+    """*known* after a pull that adds *new*: once, at the end, and at most :data:`MAX_RECORDS` in all."""
     return (*(one for one in known if one != new), new)[-MAX_RECORDS:]
 
 

@@ -1,8 +1,8 @@
-"""A layer's changes as a tree below ``diff/``, as the engine's graph driver overlay2 unpacks it.
+"""Applying a layer's changes to a tree below ``diff/``, as the engine's graph driver overlay2 unpacks it.
 
-Source: moby v20.10.24, pkg/archive/archive.go (Unpack, createTarFile), pkg/archive/archive_linux.go, and what dockerd makes of
-layers built for the purpose. The engine unpacks inside a chroot, so that every path, symbolic links in it included, stays in
-the layer.
+Source: moby v20.10.24, pkg/archive/archive.go (Unpack, createTarFile), pkg/archive/archive_linux.go; observations of
+dockerd with layers built for the purpose. The engine unpacks inside a chroot, so that every path, symbolic links in it
+included, stays in the layer.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAX_SYMLINKS = 40
 """Most symbolic links followed in one path, as in Linux."""
 _MAX_LINK_PARTS = 20_000_000
 MOST_DIRECT, LONGEST_DIRECT = 1024, 512
-"""How many directories are found by their whole path, and how long that may be."""
+"""How many directories are cached by their whole path, and how long that may be, in bytes."""
 _IMPLIED_MODE = 0o755
 _SETGID = 0o2000
 _KINDS: dict[type, Kind] = {Regular: "regular", Directory: "directory", Symlink: "symlink"}
@@ -58,7 +58,7 @@ def apply_changes(
     """Apply a layer's changes, in order, to the empty directory *diff_root* of *sink*.
 
     Args:
-        timestamp: mtime, in nanoseconds since the epoch, for what the engine would give the time of unpacking: whiteouts, and
+        timestamp: mtime, in nanoseconds since the epoch, of what the engine would give the time of unpacking: whiteouts, and
             directories that no entry names.
         what: how errors name the layer.
         limits: how many entries it may have, and how long its paths may be together.
@@ -90,7 +90,7 @@ class _Tree:
         self._root = Dir(Metadata(0o755, mtime=timestamp), 0, {})
         self._link_parts = 0
         self._late: list[tuple[int, bytes, int]] = []
-        # Entries come directory by directory, so that the last one found is most often the next one wanted.
+        # Entries come directory by directory, so that the last one found is most often the next one needed.
         self._last: tuple[bytes, Dir, bytes] = (b"", self._root, b"")
         # Directories whose paths lead through no symbolic link, by path. Bounded, since paths can be long and many.
         self._direct: dict[bytes, Dir] = {}
@@ -115,7 +115,7 @@ class _Tree:
             assert_never(change)
 
     def finish(self) -> None:
-        """Set the times of directories that were replaced: the engine sets all at the end, on whatever is there by then."""
+        """Set the times of replaced directories: the engine sets all at the end, on what is at each path by then."""
         for position, path, mtime in sorted(self._late):
             self._current = path
             _, node, real = self._resolve(path)
@@ -191,7 +191,7 @@ class _Tree:
             self._sink.amend(path, metadata)
 
     def _linked(self, inode: Inode, header: Metadata) -> Metadata:
-        """The engine applies the link's own header to the inode; to a symbolic link only owner and xattrs."""
+        """Apply the link's own header to the inode, as the engine does; to a symbolic link only owner and xattrs."""
         kept = self._changed(inode.metadata, header, inode.kind)
         if inode.kind == "symlink":
             return replace(inode.metadata, uid=header.uid, gid=header.gid, xattrs=kept)
@@ -216,19 +216,19 @@ class _Tree:
             self._remove_marker(join(change.path, b".wh..wh..opq"), node, b".wh..wh..opq", join(real, b".wh..wh..opq"))
             target: Dir | Inode = node
         else:
-            # The engine sets the attribute on whatever is there, and so on a file too, where it means nothing.
+            # The engine sets the attribute on what is there, even on a file, where it has no meaning.
             inode = inode_at(holder, real.rpartition(b"/")[2])
             target = inode if inode is not None else self._refuse("an opaque marker in nothing")
         target.metadata = replace(target.metadata, xattrs=xattrs.marked_opaque(target.metadata.xattrs))
         self._sink.amend(join(self._diff_root, real), target.metadata)
 
     def _remove_marker(self, path: bytes, parent: Dir, name: bytes, real: bytes) -> None:
-        """A whiteout's own name may be taken, by the whiteout of a whiteout: the engine removes that as it removes any file."""
+        """A whiteout's own name may exist, as the whiteout of a whiteout: the engine removes it like any file."""
         if name in parent.children:
             self._make_way(path, parent, name, real)
 
     def _make_way(self, path: bytes, parent: Dir, name: bytes, real: bytes) -> None:
-        """Remove what is at *path*; where *path* leads through that very thing, by symbolic links, there is no way back."""
+        """Remove what is at *path*; fails if *path* leads through it, by symbolic links, and so no longer exists."""
         self._remove(parent, name, real)
         self._directory(path.rpartition(b"/")[0], imply=False)
 
@@ -238,7 +238,7 @@ class _Tree:
         self._sink.amend(join(self._diff_root, real), directory.metadata)
 
     def _made(self, header: Metadata, kind: Kind, parent: Dir) -> Metadata:
-        """A new inode's metadata: what the header says, and what comes from the directory; most often the header's alone."""
+        """A new inode's metadata: from the header and from the directory; most often from the header alone."""
         try:
             return replace(header, xattrs=xattrs.made(header.xattrs, kind, header.mode, parent.metadata.xattrs))
         except ValueError as error:
@@ -251,7 +251,7 @@ class _Tree:
             self._refuse(str(error))
 
     def _place(self, path: bytes) -> tuple[Dir, bytes, bytes]:
-        """The directory that is to hold *path*, made if it is missing; the name in it; and the path without symbolic links."""
+        """The parent of *path*, created if missing; the name in it; and the path without symbolic links."""
         if not path:
             self._refuse("an entry for the layer's root that is not a directory")
         above, _, name = path.rpartition(b"/")
@@ -289,7 +289,7 @@ class _Tree:
         return node, real
 
     def _direct_child(self, path: bytes) -> Dir | None:
-        """The directory at *path* if it lies in one of those known to be reached without symbolic links."""
+        """The directory at *path* if its parent is known to be reached without symbolic links."""
         above, _, name = path.rpartition(b"/")
         parent = self._direct.get(above) if above else self._root
         node = None if parent is None else parent.children.get(name)
@@ -305,9 +305,9 @@ class _Tree:
             self._direct[path] = node
 
     def _resolve(self, path: bytes, *, imply: bool = False) -> tuple[Dir, Node, bytes]:
-        """What *path* leads to, the last part followed too; with the directory that holds it and its path without links.
+        """What *path* leads to, following its last part too, with its parent and its path without symbolic links.
 
-        With *imply*, directories that are missing are made; but never where a symbolic link leads.
+        With *imply*, missing directories are created, but never at the target of a symbolic link.
         """
         names: list[bytes] = []
         above: list[Dir] = [self._root]
@@ -357,7 +357,7 @@ class _Tree:
     def _imply(self, parent: Dir, real: bytes, name: bytes) -> Dir:
         if len(name) > MAX_NAME_BYTES or len(real) > MAX_PATH_BYTES:
             self._refuse(f"the path is too long: a name may have {MAX_NAME_BYTES} bytes and a path {MAX_PATH_BYTES}")
-        # mkdir takes the set-group-ID bit over from the parent, and the engine leaves it.
+        # mkdir inherits the set-group-ID bit from the parent, and the engine keeps it.
         header = Metadata(_IMPLIED_MODE | (parent.metadata.mode & _SETGID), mtime=self._timestamp)
         metadata = self._made(header, "directory", parent)
         self._sink.add(Directory(join(self._diff_root, real), metadata))

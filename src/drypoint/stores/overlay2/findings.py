@@ -1,4 +1,4 @@
-"""What can be wrong with a store of overlay2."""
+"""The kinds of findings about a store of overlay2."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FindingCode: TypeAlias = Literal[
     "unused-layer",
     "unnamed-image",
 ]
-"""Stable names of what reading and checking a store can find."""
+"""The stable names of findings that reading and checking a store can make."""
 
 KINDS: dict[str, Kind] = {
     "missing-file": error("a file or directory of the store is missing"),

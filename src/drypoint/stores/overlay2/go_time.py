@@ -8,7 +8,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def go_time(nanoseconds: int) -> bytes:
-    """A time since the epoch as Go's ``time.RFC3339Nano`` has it, in UTC: a fraction without trailing zeros, or none."""
+    """A time, in nanoseconds since the epoch, as Go's ``time.RFC3339Nano``, in UTC: a fraction without trailing zeros."""
     seconds, fraction = divmod(nanoseconds, 1_000_000_000)
     whole = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
     digits = f".{fraction:09}".rstrip("0") if fraction else ""

@@ -14,5 +14,5 @@ _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u202
 def marshal(value: Value, *, sort_keys: bool = True) -> bytes:
     """Encode maps (keys sorted) or structs (*sort_keys* false: fields in the order given)."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys)
-    # Outside of strings JSON has none of these characters, so that the whole text can be translated at once.
+    # JSON has these characters only in strings, so that the whole text can be translated at once.
     return text.translate(_ESCAPES).encode("utf-8", "replace")

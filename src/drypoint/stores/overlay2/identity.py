@@ -1,4 +1,4 @@
-"""Cache-ids and links: random words in the engine, here derived from the chain-id, so that equal input gives equal bytes."""
+"""Cache-ids and links: random in the engine, derived from the chain-id here, so that equal input gives equal bytes."""
 
 from __future__ import annotations
 

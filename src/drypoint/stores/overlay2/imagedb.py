@@ -21,7 +21,7 @@ from .reading import StoreReader
 def read_images(
     store: StoreReader, layers: Mapping[Digest, StoredLayer]
 ) -> tuple[dict[Digest, StoredImage], frozenset[Digest]]:
-    """All images, and the ids under which there is a config that is damaged."""
+    """All images, and the ids of damaged configs."""
     images: dict[Digest, StoredImage] = {}
     damaged: set[Digest] = set()
     for name, _ in store.names(layout.CONFIGS):

@@ -1,4 +1,4 @@
-"""What a layer has made so far: just enough of each inode to apply the next entry. Small, since layers have many of them."""
+"""The inodes that a layer has made so far, with just enough of each to apply the next entry; small, since there are many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Dir(msgspec.Struct, eq=False):
     """A directory.
 
     Attributes:
-        position: number of the tar entry that last named it; 0 if it only exists because of what it holds.
+        position: number of the tar entry that last named it; 0 if only entries below it did.
     """
 
     metadata: Metadata
@@ -27,12 +27,12 @@ class Dir(msgspec.Struct, eq=False):
 
 
 class Inode(msgspec.Struct, eq=False, gc=False):
-    """Anything else that needs to be told apart: no regular file, or one with several names, or with xattrs.
+    """An inode of another kind than directory, except :data:`Plain` ones.
 
     Attributes:
         size: st_size, in bytes.
-        target: of a symbolic link, and empty for every other kind.
-        names: how many there are.
+        target: that of a symbolic link; empty for every other kind.
+        names: how many names it has.
     """
 
     metadata: Metadata
@@ -43,13 +43,13 @@ class Inode(msgspec.Struct, eq=False, gc=False):
 
 
 Plain: TypeAlias = bytes
-"""A regular file with one name and no xattrs, packed: three in four inodes of a layer are that."""
+"""A regular file with one name and no xattrs, packed; three in four inodes of a layer are such."""
 
 Node: TypeAlias = Dir | Inode | Plain
 
 
 def regular(metadata: Metadata, size: int) -> Inode | Plain:
-    """A new regular file, as small as it can be kept."""
+    """A new regular file, in its smallest form."""
     if metadata.xattrs:
         return Inode(metadata, size, "regular")
     return _PLAIN.pack(metadata.mode, metadata.uid, metadata.gid, metadata.mtime, size)
@@ -61,7 +61,7 @@ def unpack(plain: Plain) -> Inode:
 
 
 def inode_at(parent: Dir, name: bytes) -> Inode | None:
-    """The inode that *parent* has under *name*, made so that it can be changed; None if there is none, or a directory."""
+    """The inode at *name* in *parent*, in a form that can be changed; None if there is none, or a directory."""
     node = parent.children.get(name)
     if isinstance(node, Plain):
         node = parent.children[name] = unpack(node)
@@ -69,7 +69,7 @@ def inode_at(parent: Dir, name: bytes) -> Inode | None:
 
 
 def forget(node: Node) -> int:
-    """Let go of one name of *node*, and of all below it; gives back how many bytes of content went with it."""
+    """Remove one name of *node*, and all below it; returns how many bytes of content that removes."""
     freed = 0
     pending: list[Node] = [node]
     while pending:

@@ -30,7 +30,7 @@ class KeptLayer(msgspec.Struct, frozen=True):
 
 
 def kept_layers(state: StoreState) -> tuple[KeptLayer, ...]:
-    """Those that are there as far as this takes; where something is missing, the state's findings say so already."""
+    """The layers that have the files needed for it; the state's findings report what others lack."""
     return tuple(
         KeptLayer(
             layer.chain_id,

@@ -1,4 +1,4 @@
-"""The layers' files in a store that is not read otherwise."""
+"""Finding the directories of layers in a store without reading the rest of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def layer_roots(reader: TreeReader, data_root: bytes) -> Iterator[bytes]:
     """The directories that layers were unpacked to, uppermost first.
 
     Raises:
-        FilesystemError: the tree cannot be read, or has more layers than anything real.
+        FilesystemError: the tree cannot be read, or has more layers than any real store.
     """
     cache = join(data_root, layout.CACHE)
     stat = reader.lookup(cache)
@@ -25,7 +25,7 @@ def layer_roots(reader: TreeReader, data_root: bytes) -> Iterator[bytes]:
     layers: list[tuple[int, bytes]] = []
     for child in reader.children(stat.entry):
         if isinstance(child.entry, Directory) and child.entry.path != join(data_root, layout.LINKS):
-            # Each layer names those below it: the uppermost layer has the longest list.
+            # Each layer lists those below it: the uppermost layer has the longest list.
             lower = reader.lookup(join(child.entry.path, b"lower"))
             size = lower.entry.size if lower is not None and isinstance(lower.entry, Regular) else 0
             layers.append((-min(size, _MAX_LOWER_BYTES), join(child.entry.path, b"diff")))

@@ -25,14 +25,14 @@ _MAX_SIZE_DIGITS = 19
 
 
 class StoredLayer(msgspec.Struct, frozen=True):
-    """A layer that layerdb names, with what is known of it; None where a file is missing or makes no sense.
+    """A layer in layerdb, with its recorded values; None where a file is missing or malformed.
 
     Attributes:
-        lower: the links of the layers below as its ``lower`` file has them, nearest first.
-        size: what the engine says the layer takes, in bytes.
+        lower: the links of the layers below from its ``lower`` file, nearest first.
+        size: the layer's size in bytes, as the engine recorded it.
         committed: whether it is marked as having a child.
         complete: all its own files are there and agree with each other.
-        usable: it is complete, and so are all layers below, and ``lower`` names exactly their links. Only then is it shared.
+        usable: it is complete, and so are all layers below, and ``lower`` has exactly their links. Only then is it shared.
     """
 
     chain_id: Digest
@@ -143,7 +143,7 @@ def _read_cache(
 
 
 def _judge(store: StoreReader, layers: dict[Digest, StoredLayer]) -> dict[Digest, StoredLayer]:
-    """Find out which layers are usable: parents before children, whatever the order they were read in."""
+    """Find out which layers are usable, parents before children."""
     shared = {
         cache_id
         for cache_id, count in Counter(one.cache_id for one in layers.values()).items()
@@ -153,7 +153,7 @@ def _judge(store: StoreReader, layers: dict[Digest, StoredLayer]) -> dict[Digest
     for chain_id in layers:
         pending: dict[Digest, None] = {}
         current: Digest | None = chain_id
-        # A damaged store can hold a ring of parents: what is pending already ends the walk.
+        # A damaged store can hold a cycle of parents: a layer that is pending already ends the walk.
         while current is not None and current in layers and current not in judged and current not in pending:
             pending[current] = None
             current = layers[current].parent
@@ -179,7 +179,7 @@ def _judge_one(store: StoreReader, layer: StoredLayer, judged: dict[Digest, Stor
     if below is None:
         store.report("layer-without-parent", path, f"its parent {layer.parent} is not in the store")
         return replace(layer, complete=complete, usable=False)
-    # Below a layer that is damaged itself nothing can be held against: planning does, when it has found new names for that one.
+    # A damaged layer below has no reliable link to compare with: planning compares, once that layer has its new names.
     if complete and below.complete and below.link is not None and layer.lower != (below.link, *below.lower):
         store.report(
             "wrong-lower", join(layout.cache_path(layer.cache_id or ""), b"lower"), "it does not name the layers below"

@@ -22,7 +22,7 @@ from .state import StoreState
 
 _MAX_CONTAINER_BYTES = 4 << 20
 _MAX_TEXT = 255
-"""More characters than any name that an engine gives; a config itself may have millions."""
+"""More characters than any name that an engine gives; one in a config may have millions."""
 
 
 class _Container(msgspec.Struct, rename="pascal"):
@@ -31,7 +31,7 @@ class _Container(msgspec.Struct, rename="pascal"):
 
 
 def list_store(reader: TreeReader, state: StoreState) -> StoreListing:
-    """What *state* holds, with what *reader* has of it besides."""
+    """The listing of *state*, with more details from *reader*."""
     store = StoreReader(reader, state.data_root)
     orphans = find_orphans(state, (), Placement((), ()), state.repositories)
     return StoreListing(
@@ -50,7 +50,7 @@ def _images(store: StoreReader, state: StoreState) -> tuple[ListedImage, ...]:
         try:
             config = parse_config(content or b"", f"image {image_id}")
         except ManifestError:
-            # The state has it among its findings.
+            # Already among the state's findings.
             continue
         found.append(
             ListedImage(

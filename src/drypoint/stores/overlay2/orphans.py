@@ -1,4 +1,4 @@
-"""What takes room in a store and serves no image."""
+"""Finding what takes space in a store and is used by no image."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .state import StoreState
 
 _CACHE_DIRECTORY = re.compile(r"[a-f0-9]{64}(?:-init)?")
 _FATE = "balenaEngine removes it when it starts"
-"""Docker leaves it."""
+"""Docker keeps it."""
 
 
 def find_orphans(state: StoreState, images: Sequence[Image], placement: Placement, repositories: Names) -> Orphans:
-    """The orphans there will be.
+    """The orphans after a plan is carried out.
 
     Args:
         state: the store without what the plan removes.
-        repositories: the names as they will be.
+        repositories: the names after the plan.
     """
     cache_ids = {layer.cache_id for layer in state.layers.values()} | {planned.cache_id for planned in placement.layers}
     directories = state.cache_names - cache_ids - state.mounts

@@ -1,6 +1,6 @@
-"""Where everything lies in the engine's store, and with which modes, relative to the engine's data root.
+"""The paths and modes of everything in the engine's store, relative to the engine's data root.
 
-Source: what dockerd 20.10.24 leaves behind after a pull (graph driver overlay2). Everything belongs to root:root.
+Source: the data root of dockerd 20.10.24 after a pull (graph driver overlay2). Everything belongs to root:root.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ BASIC_DIRECTORIES: tuple[tuple[bytes, int], ...] = (
     (CACHE, 0o710),
     (LINKS, 0o700),
 )
-"""What the engine makes when it starts on an empty data root, parents first."""
+"""The directories that the engine creates when it starts on an empty data root, with their modes, parents first."""
 
 LAYER_DIRECTORIES: tuple[tuple[bytes, int], ...] = ((LAYERS, 0o755), (LAYERS_TMP, 0o755))
-"""What the first layer adds."""
+"""The directories that the first layer adds, with their modes."""
 
 RECORD_DIRECTORIES: tuple[tuple[bytes, int], ...] = (
     (b"image/overlay2/distribution/diffid-by-digest", 0o755),
@@ -52,7 +52,7 @@ RECORD_DIRECTORIES: tuple[tuple[bytes, int], ...] = (
     (b"image/overlay2/distribution/v2metadata-by-diffid", 0o755),
     (METADATA_BY_DIFF_ID, 0o755),
 )
-"""What the first pull from a registry adds."""
+"""The directories that the first pull from a registry adds, with their modes."""
 
 
 def config_path(image_id: Digest) -> bytes:
@@ -60,7 +60,7 @@ def config_path(image_id: Digest) -> bytes:
 
 
 def annotation_path(image_id: Digest) -> bytes:
-    """The directory of what the engine notes about an image that is not in its config."""
+    """The directory of the engine's notes about an image, which are not in its config."""
     return join(ANNOTATIONS, hex_of(image_id).encode("ascii"))
 
 
@@ -81,7 +81,7 @@ def link_path(link: str) -> bytes:
 
 
 def link_target(cache_id: str) -> bytes:
-    """What the symbolic link of a layer says: its diff directory, as seen from ``overlay2/l``."""
+    """The target of a layer's symbolic link: its diff directory, relative to ``overlay2/l``."""
     return b"../" + cache_id.encode("ascii") + b"/diff"
 
 

@@ -1,4 +1,4 @@
-"""Which layers are written, which are shared, and under which names."""
+"""Deciding which layers are written, which are shared, and under which names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .state import StoreState, store_path
 
 
 class PlacedLayer(PlannedLayer, frozen=True):
-    """A layer to be written, with its place.
+    """A layer to write, with its names.
 
     Attributes:
         cache_id: name of its directory in ``overlay2/``.
@@ -38,7 +38,7 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """Where a layer is or will be; ``stored`` if the store has it, sound."""
+    """The names of a layer; ``stored`` if the store has it, complete."""
 
     layer: Layer
     image: Image
@@ -50,7 +50,7 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 def place_layers(state: StoreState, images: Sequence[Image]) -> Placement:
-    """Give every layer of *images* its place; a layer that several images have has one."""
+    """Give every layer of *images* its names, once if several images have it."""
     places: dict[Digest, _Place] = {}
     users: dict[Digest, dict[Digest, None]] = {}
     chooser = _Names(state)
@@ -95,11 +95,11 @@ def _place(state: StoreState, names: _Names, image: Image, layer: Layer, lower: 
     stored = state.layers.get(layer.chain_id)
     if stored is None:
         return _Place(layer, image, names.new_cache_id(layer), names.new_link(layer), lower, None, ())
-    # Not "usable", which needs sound layers below: a layer below that is damaged gets its old names again, and then this one is
-    # right as it is. With other names below, its lower file is wrong and it has to be written again.
+    # Not "usable", which needs complete layers below: a damaged layer below gets its old names again, and then this one is
+    # correct. With other names below, its lower file is wrong and it must be written again.
     if stored.complete and stored.cache_id and stored.link and stored.lower == lower:
         return _Place(layer, image, stored.cache_id, stored.link, lower, stored, ())
-    # A damaged copy is written anew under its old names, because layers and containers above it find it by these.
+    # A damaged copy is written again under its old names, by which layers and containers above it refer to it.
     removes = [layout.layer_path(layer.chain_id)]
     cache_id = stored.cache_id
     if cache_id is None or cache_id in names.ambiguous:
@@ -115,7 +115,7 @@ def _place(state: StoreState, names: _Names, image: Image, layer: Layer, lower: 
 
 
 class _Names:
-    """The cache-ids and links that are taken, by the store or by the plan so far."""
+    """The cache-ids and links in use, in the store or in the plan so far."""
 
     def __init__(self, state: StoreState) -> None:
         known = [layer.cache_id for layer in state.layers.values() if layer.cache_id is not None]
@@ -138,7 +138,7 @@ class _Names:
         return link
 
     def link_of(self, stored: StoredLayer, cache_id: str) -> str | None:
-        """The link under which a damaged layer was known, if it is its own."""
+        """The link that a damaged layer had, if no other has it."""
         if stored.cache_id != cache_id:
             return None
         candidates = [link for link, target in sorted(self._links.items()) if target == cache_id]

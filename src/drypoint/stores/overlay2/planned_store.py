@@ -1,4 +1,4 @@
-"""A planned store: what has to be written, as a value that writes itself."""
+"""The plan for a store of overlay2: everything to write, as a value that can write itself."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from .store_write import remove_replaced, write_store
 
 
 class StorePlan(msgspec.Struct, frozen=True):
-    """Everything that has to be written, in the order of writing; a :class:`drypoint.stores.StorePlan`.
+    """Everything to write, in the order of writing; a :class:`drypoint.stores.StorePlan`.
 
     Attributes:
         root: the engine's data root. All paths are those of the tree that holds it.
-        timestamp: the mtime of everything that no layer dictates, in nanoseconds since the epoch.
-        removal: what goes before anything is written.
-        directories: those of the store that are missing, parents first.
-        layers: to be written; a parent comes before its children, and each chain-id once.
-        shared: layers of the images that the store has already, so that nothing is fetched for them.
+        timestamp: the mtime of everything that is not from a layer, in nanoseconds since the epoch.
+        removal: what is removed before anything is written.
+        directories: the store's directories that are missing, parents first.
+        layers: the layers to write; a parent comes before its children, and each chain-id once.
+        shared: layers of the images that the store has already, which are not fetched.
         marks: ``committed`` files that layers in the store lack.
-        records: the engine's memory of where the layers came from.
-        configs: of the images that the store lacks.
-        annotations: when images were tagged, for those that get names by tagging.
-        repositories: the new repositories.json, or None if the present one says it all.
-        known_images: ids of images that the store holds, soundly.
-        orphans: what will take space and serve no image.
+        records: the records of where the layers came from.
+        configs: the configs of images that the store lacks.
+        annotations: the times of tagging, for images that get names by tagging.
+        repositories: the new repositories.json, or None if it does not change.
+        known_images: ids of images that the store has and that the engine can load.
+        orphans: what takes space afterwards and is used by no image.
         stored_layers: how many layers the store has.
     """
 

@@ -1,4 +1,4 @@
-"""Bounded reading of a store, and what is found wrong with it."""
+"""Reading a store with limits, and reporting findings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .findings import FindingCode
 
 MAX_SMALL_FILE_BYTES = 64 << 10
 MAX_NAMES = 1 << 18
-"""Most names taken in one directory of the store. An engine with a thousand images has some ten thousand."""
+"""Most names accepted in one directory of the store. An engine with a thousand images has some ten thousand."""
 
 
 class StoreReader:
@@ -41,9 +41,9 @@ class StoreReader:
         return stat is not None and isinstance(stat.entry, Directory)
 
     def names(self, path: bytes) -> Iterator[tuple[str, Stat]]:
-        """What lies in the directory *path*, by name and sorted; nothing if there is no such directory.
+        """The entries of the directory *path*, sorted by name; none if there is no such directory.
 
-        Names that are not ASCII are reported and passed over: the engine makes none.
+        Names that are not ASCII are reported and skipped: the engine creates none.
 
         Raises:
             StoreError: more than :data:`MAX_NAMES`.
@@ -71,7 +71,7 @@ class StoreReader:
         yield from sorted(found, key=lambda pair: pair[0])
 
     def content(self, path: bytes, limit: int = MAX_SMALL_FILE_BYTES) -> bytes | None:
-        """The content of the regular file *path*, or None, reported, if there is none or it has more than *limit* bytes."""
+        """The content of the regular file *path*; None, and a finding, if there is none or it has over *limit* bytes."""
         stat = self.lookup(path)
         if stat is None:
             self.report("missing-file", path, "expected a file")
@@ -89,7 +89,7 @@ class StoreReader:
             return None
 
     def text(self, path: bytes) -> str | None:
-        """The content of a small file of ASCII text, as it is; None, reported, if it is not that."""
+        """The content of a small file of ASCII text, unchanged; None, and a finding, if it is not that."""
         content = self.content(path)
         if content is None:
             return None
@@ -99,7 +99,7 @@ class StoreReader:
         return content.decode("ascii")
 
     def digest(self, path: bytes) -> Digest | None:
-        """The digest that a small file holds; None, reported, if it holds none."""
+        """The digest that a small file holds; None, and a finding, if it holds none."""
         text = self.text(path)
         if text is None:
             return None

@@ -1,4 +1,4 @@
-"""The smaller parts of a store, checked against each other: modes and owners, distribution records, unused objects."""
+"""Checking the smaller parts of a store: modes and owners, distribution records, unused objects."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _LAYER_MODES: tuple[tuple[bytes, type[Directory | Regular], int], ...] = (
     (b"", Directory, layout.LAYER_DIRECTORY_MODE),
     *((name, Regular, layout.FILE_MODE) for name in (b"cache-id", b"diff", b"parent", b"size", b"tar-split.json.gz")),
 )
-"""Modes that are the same in all engines; all of it belongs to root."""
+"""The modes of files that are the same in all engines; all belong to root."""
 _EMPTY_BLOB = "sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1"
 """1,024 zeros as Go's gzip compresses them."""
 _NO_CACHE_NAMES = frozenset({"l", "backingFsBlockDev"})
 _CACHE_NAME_LENGTHS = frozenset({64, 69})
-"""64 digits, with ``-init`` behind them or not: those are judged with the layers."""
+"""64 digits, with or without ``-init`` after them: those are checked with the layers."""
 
 
 def check_records(reader: TreeReader, state: StoreState) -> Iterator[StoreFinding]:
@@ -69,9 +69,9 @@ def _modes(reader: TreeReader, state: StoreState) -> Iterator[StoreFinding]:
 
 
 def _distribution(state: StoreState) -> Iterator[StoreFinding]:
-    """Each blob that a layer's record names must be recorded as that layer.
+    """Each blob in a layer's record must itself be recorded as that layer.
 
-    The blob of an empty layer stands for any unchanged layer in a delta, so the engine records it as the last of them.
+    The blob of an empty layer represents any unchanged layer in a delta, so the engine records it as the last of them.
     """
     for diff_id, origins in sorted(state.origins.items()):
         for digest in dict.fromkeys(origin.digest for origin in origins):
@@ -105,7 +105,7 @@ def _unnamed(reader: TreeReader, state: StoreState) -> Iterator[StoreFinding]:
             continue
         used.add(chain_id)
         pending += filter(None, (state.layers[chain_id].parent,))
-    # A damaged config may be the one that names them.
+    # A damaged config may be the one that refers to them.
     if not state.damaged_configs:
         for chain_id in sorted(state.layers.keys() - used):
             path = join(state.data_root, layout.layer_path(chain_id))

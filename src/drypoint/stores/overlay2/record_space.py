@@ -1,4 +1,4 @@
-"""What the records of layers take in a file system, in blocks and inodes."""
+"""The space that the records of layers take in a file system, in blocks and inodes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ..planned import LayerRecords, StoreSpace
 from .paths import link_target, lower_text
 from .placement import PlacedLayer
 
-# Directories of the store that get a name or more for each layer, and the bytes of these: overlay2 and overlay2/l, layerdb,
-# and both kinds of records. Each is counted as the sink reserves for it, with some blocks for its tree.
+# Directories of the store that get a name or more for each layer, and the bytes of these names: overlay2 and overlay2/l,
+# layerdb, and both kinds of records. Each counts with what the sink reserves for it, some blocks for its tree included.
 _SHARED_DIRECTORIES = 5
 _NAMES_OF_A_LAYER = 4 * 72 + 36
 _DIRECTORY_MARGIN = 10
@@ -17,7 +17,7 @@ _DIRECTORY_FILL = 2
 
 
 def space_of(layers: Sequence[PlacedLayer], stored_layers: int, block_size: int) -> StoreSpace:
-    """What *layers* take besides the content of their ``diff/`` and of their tar-splits.
+    """The space that *layers* take besides the content of their ``diff/`` and of their tar-splits.
 
     Args:
         stored_layers: how many layers the store has.
@@ -38,7 +38,7 @@ def _records(placed: PlacedLayer, block_size: int) -> LayerRecords:
 
 
 def _files(placed: PlacedLayer) -> list[bytes]:
-    """Its small files in both; of some only the length is right, in blocks."""
+    """Contents for its small files in both directories; some of them only have the right length in blocks."""
     found = [placed.link.encode(), placed.cache_id.encode(), placed.layer.diff_id.encode(), b"0"]
     if placed.parent is not None:
         found += [lower_text(placed.lower), placed.parent.encode()]

@@ -11,7 +11,7 @@ from .reading import StoreReader
 
 
 def read_records(store: StoreReader) -> tuple[dict[Digest, Digest], dict[Digest, tuple[V2Metadata, ...]]]:
-    """The diff-id of each remembered blob, and the blobs of each remembered diff-id; a damaged record is empty."""
+    """The diff-id of each recorded blob, and the blobs of each recorded diff-id; a damaged record is empty."""
     diff_ids: dict[Digest, Digest] = {}
     for name, _ in store.names(layout.DIFF_ID_BY_DIGEST):
         path = layout.DIFF_ID_BY_DIGEST + b"/" + name.encode("ascii")

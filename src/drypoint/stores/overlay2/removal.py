@@ -1,7 +1,7 @@
-"""What goes when images are replaced: the inverse of a pull, as ``docker rmi`` does it. Pure.
+"""Planning what is removed when images are replaced: the inverse of a pull, as ``docker rmi`` does it.
 
-Source: moby, daemon/images/image_delete.go, and what dockerd 20.10.24 leaves behind: the records of where layers came from
-stay, and so does the mark of a layer that had a child.
+Source: moby, daemon/images/image_delete.go, and what dockerd 20.10.24 keeps: the records of where layers came from, and the
+``committed`` file of a layer that had a child.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .state import StoreState, store_path
 def plan_removal(
     state: StoreState, images: Sequence[Image], replaced: Iterable[Reference]
 ) -> tuple[Removal, StoreState]:
-    """Plan to remove what *replaced* names and *images* do not need; and the store as it will be then.
+    """Plan to remove the images called *replaced*, unless *images* need them. Returns also the store after that.
 
-    An image goes with its last name, unless a container or another image was made from it. A layer goes when neither an image,
-    nor a container, nor a layer above it is left.
+    An image is removed with its last name, unless a container or another image was made from it. A layer is removed when no
+    image, no container and no layer above it is left.
     """
     names = _Names(state, images)
     for reference in dict.fromkeys(replaced):
@@ -46,7 +46,7 @@ def plan_removal(
 
 
 class _Names:
-    """The names in the store, while some are dropped."""
+    """The names in the store, from which some are removed."""
 
     def __init__(self, state: StoreState, images: Sequence[Image]) -> None:
         self.repositories: dict[str, dict[str, str]] = {
@@ -59,7 +59,7 @@ class _Names:
         self._wanted_names = {reference.familiar for image in images for reference in (*image.references, *image.tags)}
 
     def drop(self, reference: Reference) -> None:
-        """Take away the name *reference*, as ``docker rmi`` finds it: of tag and digest, the digest counts."""
+        """Remove the name *reference*, as ``docker rmi`` finds it: of tag and digest, the digest counts."""
         exact = reference if reference.digest is None else reference.with_digest(reference.digest)
         known = self.repositories.get(exact.familiar_name, {})
         if exact.familiar in self._wanted_names or exact.familiar not in known:
@@ -71,7 +71,7 @@ class _Names:
         self._forget(exact.familiar_name, exact.familiar, image_id)
         of_image = [name for name, named in known.items() if named == image_id]
         if exact.digest is None and all("@" in name for name in of_image):
-            # The digests of a repository go with its last tag.
+            # The digests of a repository are removed with its last tag.
             for name in of_image:
                 if name not in self._wanted_names:
                     self._forget(exact.familiar_name, name, image_id)
@@ -83,7 +83,7 @@ class _Names:
         self.dropped.setdefault(image_id, []).append(name)
 
     def nameless(self) -> tuple[Digest, ...]:
-        """The images that have lost their last name and are not wanted; the others are noted as kept."""
+        """The images that have lost their last name and are not needed; the others are recorded as kept."""
         named: dict[str, str] = {}
         for references in self.repositories.values():
             for name, image_id in references.items():
@@ -99,7 +99,7 @@ class _Names:
 
 
 def _in_use(state: StoreState, image_id: Digest) -> str | None:
-    """Why the image *image_id* has to stay, apart from its names; None if nothing speaks for it."""
+    """Why the image *image_id* must be kept, other than its names; None if there is no reason."""
     users = state.users
     if users.uncertain:
         shown = store_path(state, users.uncertain[0]).decode("utf-8", "backslashreplace")
@@ -115,7 +115,7 @@ def _in_use(state: StoreState, image_id: Digest) -> str | None:
 
 
 def _unneeded_layers(state: StoreState, images: Sequence[Image], gone: tuple[Digest, ...]) -> tuple[Digest, ...]:
-    """Layers of the images *gone* that nothing else needs."""
+    """Layers of the removed images *gone* that nothing else needs."""
     candidates = {
         chain_id: None
         for image_id in gone
@@ -148,7 +148,7 @@ def _image_paths(state: StoreState, image_id: Digest) -> list[bytes]:
 
 
 def _layer_paths(state: StoreState, chain_id: Digest) -> list[bytes]:
-    """All files of a layer. Of a damaged one, only those that no other layer has too."""
+    """The paths of all files of a layer; of a damaged one, only those that no other layer has too."""
     cache_id = state.layers[chain_id].cache_id
     paths = [layout.layer_path(chain_id)]
     claims = Counter(layer.cache_id for layer in state.layers.values())

@@ -1,4 +1,4 @@
-"""repositories.json: which reference names which image.
+"""repositories.json, which maps references to images.
 
 Format: moby, reference/store.go.
 """
@@ -27,7 +27,7 @@ def parse_repositories(content: bytes) -> Names:
     """Read repositories.json.
 
     Raises:
-        StoreError: it is malformed; the engine does not start on such a file.
+        StoreError: it is malformed; the engine does not start with such a file.
     """
     try:
         raw = decode_go(content, _Raw, first=True)
@@ -39,13 +39,14 @@ def parse_repositories(content: bytes) -> Names:
 def merge_repositories(known: Names, images: Iterable[Image], usable: Mapping[Digest, bool]) -> Names:
     """*known* with the references of *images* added; no other entry is dropped.
 
-    A tag that names another image moves, as on a pull. A digest cannot: the engine refuses to change what a digest names.
+    A tag of another image moves, as on a pull. A digest cannot: the engine refuses to change the image of a digest.
 
     Args:
-        usable: the image ids in the store, and whether the engine can load each. One that it cannot load gives way.
+        usable: the image ids in the store, and whether the engine can load each. The digest of an image that it cannot load may
+            change.
 
     Raises:
-        StoreError: a digest names another image already, or one reference is wanted for two images.
+        StoreError: a digest is that of another image already, or two images have the same reference.
     """
     merged = {name: dict(references) for name, references in known.items()}
     wanted: dict[str, Digest] = {}
@@ -79,10 +80,10 @@ def _check_digest(reference: Reference, old: str | None, new: Digest, usable: Ma
 
 
 def merge_repositories_files(present: bytes, added: bytes) -> bytes:
-    """One repositories.json of two; a tag that both have moves, as on a pull.
+    """Merge two repositories.json into one; a tag that both have moves, as on a pull.
 
     Raises:
-        StoreError: one is malformed, or a digest would have to name another image than it does.
+        StoreError: one is malformed, or they have different images for one digest.
     """
     merged = {name: dict(references) for name, references in parse_repositories(present or b"{}").items()}
     for name, references in parse_repositories(added).items():

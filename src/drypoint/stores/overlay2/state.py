@@ -1,7 +1,7 @@
-"""What an existing store holds, as a value.
+"""The state of an existing store, as a value.
 
-Reading never changes anything, and stops at nothing that is merely damaged: what is wrong becomes a :class:`Finding`, and
-what it concerns is not shared.
+Reading never changes anything, and damage does not stop it: it becomes a :class:`Finding`, and what is damaged is not
+shared.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ RepositoriesFile: TypeAlias = Literal["absent", "readable", "unreadable"]
 
 
 class StoreState(msgspec.Struct, frozen=True):
-    """What a data root holds that images are made of.
+    """The parts of a data root that hold images.
 
     Attributes:
         data_root: its path in the tree that was read.
         directories: those of the store's fixed directories that exist, relative to the data root; empty if there is no store.
-        repositories: what repositories.json says.
+        repositories: the names in repositories.json.
         repositories_file: whether there is one, and whether it can be read.
-        images: by image id; a config that is damaged has none here.
-        damaged_configs: names of configs whose content is not what their name says.
+        images: by image id, without those whose config is damaged.
+        damaged_configs: names of configs whose content does not have the digest in their name.
         layers: by chain-id, complete or not.
         cache_names: every name in ``overlay2/``, whether or not a layer uses it.
         links: every name in ``overlay2/l/``, with the cache-id that it leads to, or the empty string.
         mounts: the cache-ids of containers' own layers.
-        diff_ids: which diff-id the engine remembers for a blob.
-        origins: which blobs the engine remembers for a diff-id, oldest first; empty for a damaged record.
-        users: who needs images and layers besides their names.
-        findings: everything that is wrong, sorted by path.
-        above: where there is no data root, how many of the directories above it exist, counted from the tree's root.
+        diff_ids: the recorded diff-id of each blob.
+        origins: the recorded blobs of each diff-id, oldest first; empty for a damaged record.
+        users: what needs images and layers besides their names.
+        findings: all problems found, sorted by path.
+        above: if there is no data root, how many of the directories above it exist, counted from the tree's root.
     """
 
     data_root: bytes
@@ -69,7 +69,7 @@ def read_state(reader: TreeReader, data_root: bytes) -> StoreState:
     """Read the store at *data_root*, a clean path. No data root, or an empty one, is an empty store.
 
     Raises:
-        StoreError: the data root or a parent of it is not a directory, or it holds more than anything real does.
+        StoreError: the data root or a parent of it is not a directory, or it holds more than any real store.
     """
     stat = reader.lookup(data_root)
     if stat is None:
@@ -145,5 +145,5 @@ def _check_references(store: StoreReader, repositories: Names, images: Mapping[D
 
 
 def store_path(state: StoreState, path: bytes) -> bytes:
-    """*path*, relative to the data root, as a path of the tree that the store lies in."""
+    """*path*, relative to the data root, as a path of the tree that holds the store."""
     return join(state.data_root, path)

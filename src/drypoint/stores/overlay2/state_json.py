@@ -1,4 +1,4 @@
-"""The state of a store as JSON, to be kept beside a disk image: the fields of :class:`.StoreState`, with paths in base64."""
+"""The state of a store as JSON, to be kept with a disk image: the fields of :class:`.StoreState`, with paths in base64."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load_state(content: bytes | memoryview) -> StoreState:
     """Read what :func:`dump_state` has written.
 
     Raises:
-        ContentError: *content* is something else, or damaged.
+        ContentError: *content* is not that, or is damaged.
     """
     try:
         state = json_decoder(StoreState).decode(content)
@@ -37,7 +37,7 @@ def load_state(content: bytes | memoryview) -> StoreState:
 
 
 def _check(state: StoreState) -> None:
-    """What becomes part of paths, and what is counted with, is what it should be."""
+    """Check the values that become part of paths, and the numbers."""
     if not 0 <= state.above < 1 << 62:
         raise ValueError("a number in it is out of range")
     for path in (state.data_root, *state.directories):

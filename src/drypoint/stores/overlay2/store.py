@@ -1,4 +1,4 @@
-"""The engine's store with the graph driver overlay2, as one of the kinds of stores."""
+"""The engine's store with the graph driver overlay2, as an implementation of :mod:`drypoint.stores.interface`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Overlay2(msgspec.Struct, frozen=True):
 
 
 class Overlay2Store(msgspec.Struct, frozen=True):
-    """A store as it was read; a :class:`drypoint.stores.ReadStore`."""
+    """The value that the store is read as; a :class:`drypoint.stores.ReadStore`."""
 
     contents: StoreContents
     state: StoreState

@@ -1,4 +1,4 @@
-"""What has to be written so that a store holds more images. Pure: an existing store and the images in, a plan out."""
+"""Planning what to write so that a store holds more images: a pure function of the store's state and the images."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def plan_store(
     """Plan how *images* get into the store *state*.
 
     Args:
-        replaced: names of images that go, as far as nothing else needs them.
-        timestamp: nanoseconds since the epoch, for the mtimes of what drypoint makes itself.
+        replaced: names of images to remove, unless something else needs them.
+        timestamp: nanoseconds since the epoch, for the mtimes of files that drypoint itself creates.
 
     Raises:
-        StoreError: repositories.json cannot be read, an image has more layers than the engine takes, or a reference
-            cannot be what it should be.
+        StoreError: repositories.json cannot be read, an image has more layers than the engine supports, or a reference
+            cannot name its image.
         FilesystemError: something in the store cannot be read because its file system is damaged.
     """
     unreadable = next((finding for finding in state.findings if finding.code == "unreadable"), None)
@@ -143,7 +143,7 @@ def _marks(state: StoreState, placement: Placement) -> tuple[PlannedFile, ...]:
 
 
 def _records(state: StoreState, images: Sequence[Image]) -> tuple[tuple[PlannedFile, ...], tuple[PlannedFile, ...]]:
-    """What a pull of *images*, in this order, would leave as distribution records."""
+    """The distribution records after a pull of *images*, in this order."""
     origins: dict[Digest, tuple[V2Metadata, ...]] = {}
     diff_ids: dict[Digest, Digest] = {}
     for image in images:
@@ -154,7 +154,8 @@ def _records(state: StoreState, images: Sequence[Image]) -> tuple[tuple[PlannedF
                 continue
             known = origins.get(layer.diff_id, state.origins.get(layer.diff_id, ()))
             new = V2Metadata(layer.blob.digest, image.repository.name)
-            # A pull moves a record that is there to the end. That would make a second preload differ from the first: it stays.
+            # A pull moves an existing record to the end. Here it stays, so that a second preload does not differ from the
+            # first.
             origins[layer.diff_id] = known if new in known else add_metadata(known, new)
             diff_ids[layer.blob.digest] = layer.diff_id
     return (
@@ -173,7 +174,7 @@ def _changed(
     path: Callable[[Digest], bytes],
     text: Callable[[_V], bytes],
 ) -> tuple[PlannedFile, ...]:
-    """The files for what is *wanted* and is not *known* already, with that value."""
+    """The files for the items of *wanted* that are not in *known* with the same value."""
     return tuple(
         _file(state, path(key), text(value), layout.FILE_MODE, key in known)
         for key, value in wanted.items()
@@ -182,7 +183,7 @@ def _changed(
 
 
 def _tagged(state: StoreState, images: Sequence[Image]) -> tuple[Digest, ...]:
-    """Images that get a name by tagging which they do not have yet: the engine notes when that was."""
+    """The images that get a new name by tagging: the engine records the time of that."""
 
     def is_new(image: Image, tag: Reference) -> bool:
         return state.repositories.get(tag.familiar_name, {}).get(tag.familiar) != image.image_id

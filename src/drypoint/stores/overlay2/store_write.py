@@ -1,7 +1,7 @@
-"""Writing a planned store into a tree.
+"""Writing a plan for a store into a tree.
 
-The order is that of safety: content before what names it, names last. Where the writing stops, whatever is there is an orphan
-that no engine looks at.
+For safety, content is written before what refers to it, and names last. If writing stops early, what it has written are
+orphans, which no engine uses.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 def write_store(plan: StorePlan, sink: TreeSink, open_layer: OpenLayer, on_layer: OnLayer | None = None) -> None:
-    """Write all of *plan*, one layer after the other. The sink is not finished: that is the caller's.
+    """Write all of *plan*, one layer after the other. The caller finishes the sink.
 
-    What the plan removes has been removed before, by :func:`remove_replaced`.
+    :func:`remove_replaced` must have been called before.
 
     Args:
-        open_layer: gives the content of a layer; entered and left once for each, in the plan's order.
+        open_layer: returns a context manager with the content of a layer; entered once for each, in the plan's order.
         on_layer: is called with each layer when it is written.
 
     Raises:
-        ContentError: a layer is not what it should be.
-        FilesystemError: the tree cannot take something.
+        ContentError: a layer is damaged or malformed.
+        FilesystemError: the tree cannot hold an entry.
     """
     prepare_store(plan, sink)
     for planned in plan.layers:
@@ -43,22 +43,22 @@ def write_store(plan: StorePlan, sink: TreeSink, open_layer: OpenLayer, on_layer
 
 
 def remove_replaced(plan: StorePlan, sink: TreeSink) -> None:
-    """Remove what the plan replaces. Comes before everything else, so that the room can be used for what comes.
+    """Remove what the plan replaces; called first, so that the space can be used.
 
-    Until :func:`publish_images`, repositories.json names images that are not there any more.
+    Until :func:`publish_images`, repositories.json refers to images that no longer exist.
     """
     for path in plan.removal.paths:
         sink.remove(path)
 
 
 def prepare_store(plan: StorePlan, sink: TreeSink) -> None:
-    """Make the store's directories that are missing. Comes before everything else that is written."""
+    """Create the store's directories that are missing; called before anything else is written."""
     for directory in plan.directories:
         sink.add(directory)
 
 
 def write_layer(plan: StorePlan, planned: PlacedLayer, stream: LayerStream, sink: TreeSink) -> AppliedLayer:
-    """Write one layer. Layers can be written in any order, and at once if *sink* allows that."""
+    """Write one layer. Layers can be written in any order, and concurrently if *sink* allows that."""
     for path in planned.removes:
         sink.remove(path)
     cache = join(plan.root, layout.cache_path(planned.cache_id))
@@ -77,13 +77,13 @@ def write_layer(plan: StorePlan, planned: PlacedLayer, stream: LayerStream, sink
         _write_file(plan, sink, join(cache, b"lower"), layout.lower_text(planned.lower))
     if planned.committed:
         _write_file(plan, sink, join(cache, b"committed"), b"", layout.PRIVATE_FILE_MODE)
-    # layerdb last, because an engine believes in a layer as soon as layerdb names it.
+    # layerdb last, because an engine uses a layer as soon as layerdb has it.
     _write_layerdb(plan, planned, applied, stream.tar_split, sink)
     return applied
 
 
 def publish_images(plan: StorePlan, sink: TreeSink) -> None:
-    """Make the images known. Comes after all layers, and repositories.json after all else: it is what gives them names."""
+    """Write the images' configs and records after all layers, and last repositories.json, which gives them names."""
     for file in plan.files:
         _put(plan, sink, file)
 

@@ -1,4 +1,4 @@
-"""Reading who uses the images and layers of a store, besides their names.
+"""Reading what uses the images and layers of a store, besides their names.
 
 Format: moby, image/fs.go (metadata), layer/filestore.go (mounts), container/container.go (config.v2.json).
 """
@@ -19,15 +19,15 @@ _MAX_CONTAINER_BYTES = 4 << 20
 
 
 class StoreUsers(msgspec.Struct, frozen=True):
-    """Who needs an image or a layer, whatever it is called.
+    """What uses images and layers, besides their names.
 
     Attributes:
         container_images: images that containers were made from.
-        mount_layers: top layers that containers' own layers lie on.
+        mount_layers: the layers directly below containers' own layers.
         parent_images: images that others in the store were built from.
-        updated: images with a note of when they were last tagged.
-        annotated: images with a directory of such notes, empty or not.
-        uncertain: paths of what should tell of a user and cannot be understood: then anything may be in use.
+        updated: images with a record of when they were last tagged.
+        annotated: images with a directory of such records, empty or not.
+        uncertain: paths of records of users that are malformed: then anything may be in use.
     """
 
     container_images: frozenset[Digest] = frozenset()
@@ -43,7 +43,7 @@ class _Container(msgspec.Struct, rename="pascal"):
 
 
 def read_users(store: StoreReader) -> StoreUsers:
-    """Whoever uses something; what cannot be understood is reported, and noted as uncertain."""
+    """Everything that uses something; what is malformed is reported, and recorded as uncertain."""
     uncertain: list[bytes] = []
     container_images: set[Digest] = set()
     for name, stat in store.names(layout.CONTAINERS):

@@ -1,7 +1,7 @@
-"""Which extended attributes an inode ends up with, as the Linux kernel decides it for the engine.
+"""The extended attributes that an inode has after the engine has set them, by the rules of the Linux kernel.
 
-Source: dockerd 20.10.24 on ext4, observed. It passes over what the kernel does not permit for the kind of inode, and fails on
-what the kernel calls invalid. Names and lengths are judged where the tar is read.
+Source: dockerd 20.10.24 on ext4, observed. It ignores what the kernel does not permit for the kind of inode, and fails on
+what the kernel calls invalid. Names and lengths are checked where the tar is read.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _CAPABILITY_SIZES = {2: 20, 3: 24}
 
 
 def made(wanted: Xattrs, kind: Kind, mode: int, above: Xattrs) -> Xattrs:
-    """What a new inode has, when its header says *wanted* and its directory has *above*.
+    """The xattrs of a new inode whose header has *wanted* and whose directory has *above*.
 
     Raises:
-        ValueError: one of *wanted* makes the engine fail; the text says which and why.
+        ValueError: one of *wanted* makes the engine fail; the message names it and the reason.
     """
     if not wanted and not above:
         return ()
@@ -31,9 +31,9 @@ def made(wanted: Xattrs, kind: Kind, mode: int, above: Xattrs) -> Xattrs:
 
 
 def changed(old: Xattrs, wanted: Xattrs, kind: Kind, mode: int) -> Xattrs:
-    """What an inode with *old* has after the engine applied a header with *wanted* and *mode* to it.
+    """The xattrs of an inode with *old* after the engine applied a header with *wanted* and *mode* to it.
 
-    Setting the owner, which comes first, takes the file capability from anything but a directory.
+    Setting the owner, which comes first, removes the file capability from anything but a directory.
 
     Raises:
         ValueError: as :func:`made`.
