@@ -17,8 +17,8 @@ from .tables.partitions import (
     describe,
     find_partition,
     probe_partitions,
-    read_table,
 )
+from .tables.table_reading import read_table
 
 __all__ = [
     "Device",

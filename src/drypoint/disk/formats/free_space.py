@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from ...errors import DiskImageError
 from ..device import Device, Window
 from ..ext4.read.blocks import Volume
-from ..tables.partitions import ProbedPartition, probe_partitions, read_table
+from ..tables.partitions import ProbedPartition, probe_partitions
+from ..tables.table_reading import read_table
 
 _BLOCK_UNINIT = 0x2
 _FREE_RUN = re.compile("0+")

@@ -18,7 +18,8 @@ from .growth_mbr import mbr_records
 from .layout import ALIGNMENT, Change, change_for_growth, change_for_trimming, moves_of
 from .mbr import SECTOR_SIZE, MbrTable
 from .moving import Move, move_range
-from .partitions import Partition, PartitionTable, end_of, read_table
+from .partitions import Partition, PartitionTable, end_of
+from .table_reading import read_table
 
 __all__ = ["ALIGNMENT", "GrowthPlan", "TableWrite", "apply_growth", "apply_shrink", "plan_growth", "plan_shrink"]
 

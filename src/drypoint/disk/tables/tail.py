@@ -15,7 +15,8 @@ from ..device import Device, FileDevice, Window
 from ..probe import probe
 from .gpt import GptTable
 from .mbr import SECTOR_SIZE
-from .partitions import Partition, PartitionKind, PartitionTable, end_of, parse_table
+from .partitions import Partition, PartitionKind, PartitionTable, end_of
+from .table_reading import parse_table
 
 
 class PaddableDevice(Device, Protocol):

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from drypoint.disk.device import FileDevice
 from drypoint.disk.tables.growth import ALIGNMENT, TableWrite, apply_growth, plan_growth
-from drypoint.disk.tables.partitions import Partition, PartitionTable, read_table
+from drypoint.disk.tables.partitions import Partition, PartitionTable
+from drypoint.disk.tables.table_reading import read_table
 from drypoint.errors import DiskImageError, PartitionTableError
 
 MIB = 1 << 20

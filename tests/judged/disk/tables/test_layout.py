@@ -22,7 +22,8 @@ from drypoint.disk.device import FileDevice
 from drypoint.disk.tables import moving
 from drypoint.disk.tables.gpt import REVISION, GptEntry, GptHeader, pack_entry
 from drypoint.disk.tables.growth import ALIGNMENT, apply_growth, apply_shrink, plan_growth, plan_shrink
-from drypoint.disk.tables.partitions import Partition, PartitionKind, PartitionTable, read_table
+from drypoint.disk.tables.partitions import Partition, PartitionKind, PartitionTable
+from drypoint.disk.tables.table_reading import read_table
 from drypoint.errors import DiskImageError, PartitionTableError
 
 pytestmark = pytest.mark.needs("sfdisk", "sgdisk", "mkfs.ext4", "e2fsck")

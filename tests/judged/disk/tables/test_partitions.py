@@ -18,7 +18,8 @@ from drypoint.disk.device import FileDevice
 from drypoint.disk.filesystem_info import FilesystemKind
 from drypoint.disk.tables.gpt import GptEntry, GptHeader, pack_entry
 from drypoint.disk.tables.mbr import chs_address
-from drypoint.disk.tables.partitions import PartitionKind, PartitionTable, find_partition, read_table
+from drypoint.disk.tables.partitions import PartitionKind, PartitionTable, find_partition
+from drypoint.disk.tables.table_reading import read_table
 from drypoint.errors import DrypointError, PartitionTableError
 
 MIB = 1 << 20

@@ -16,7 +16,7 @@ from tests.support.flasher_images import build_flasher_image
 
 from drypoint.cli.app import cli
 from drypoint.disk.device import FileDevice
-from drypoint.disk.tables.partitions import read_table
+from drypoint.disk.tables.table_reading import read_table
 from drypoint.disk.tables.tail import pad_missing_tail
 from drypoint.errors import PartitionTableError
 from drypoint.samples.applications import sample_images

@@ -98,17 +98,16 @@ def encode_inode(shape: InodeShape, inode: NewInode, now: int) -> bytes:
     """
     size, sectors = inode.size, inode.sectors
     head, times, flag_words, tail = _frame(
-        shape.size, shape.extra_isize, inode.mode, inode.uid, inode.gid, inode.mtime, inode.links, inode.flags, now
+        shape, inode.mode, inode.uid, inode.gid, inode.mtime, inode.links, inode.flags, now
     )
     raw = _FRAMED.pack(head, size & 0xFFFFFFFF, times, sectors & 0xFFFFFFFF, flag_words, inode.block) + tail
     return raw if size < 1 << 32 else replace_content(raw, size, sectors, inode.flags, raw[40:100])
 
 
 @lru_cache(maxsize=1024)
-def _frame(
-    inode_size: int, extra_isize: int, mode: int, uid: int, gid: int, mtime: int, links: int, flags: int, now: int
-) -> _Frame:
+def _frame(shape: InodeShape, mode: int, uid: int, gid: int, mtime: int, links: int, flags: int, now: int) -> _Frame:
     """The frame of an inode, cached: files of one package have these in common."""
+    extra_isize = shape.extra_isize
     mtime, mtime_extra = encode_time(mtime, extended=extra_isize >= 12)
     ctime, ctime_extra = encode_time(now * NSEC_PER_SEC, extended=extra_isize >= 8)
     # In the order of _BASE's fields.
@@ -119,7 +118,7 @@ def _frame(
     if extra_isize >= 4:
         extra = _EXTRA.pack(extra_isize, 0, ctime_extra, mtime_extra, mtime_extra, ctime, ctime_extra, 0, 0)
         raw += extra[:extra_isize]
-    return _Frame(raw[:4], raw[8:28], raw[32:40], raw[100:].ljust(inode_size - 100, b"\0"))
+    return _Frame(raw[:4], raw[8:28], raw[32:40], raw[100:].ljust(shape.size - 100, b"\0"))
 
 
 def encode_time(nanoseconds: int, *, extended: bool) -> tuple[int, int]:
