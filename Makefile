@@ -29,8 +29,8 @@ LANES ?=
 LANE_SOURCES := hatch_build.py $(shell find src/drypoint -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 LANES_STAMP := $(VENV)/.lanes
 
-.PHONY: packages venv lanes wheels wheels-here bench demo test lint unit unit-pure leaves judged engine test-engines docs bindings fuzz fuzz-quick \
-	lock clean
+.PHONY: packages venv lanes wheels wheels-here bench demo test lint unit unit-pure leaves judged engine test-engines \
+	fresh docs bindings fuzz fuzz-quick lock clean
 
 # Once for each run of make, however many stages that has.
 packages:
@@ -99,6 +99,13 @@ engine: venv
 # Part of "engine": the tests with engines of other versions, which debootstrap makes the first time (about two minutes).
 test-engines: venv
 	@$(BIN)/pytest -m engines tests
+
+# The two commands and a wheel as on new machines, of the last commit: Debian systems (root) and each Python at hand. About six
+# minutes; the first time debootstrap makes the systems, about two more.
+fresh: PURPOSE := the trial on new machines
+fresh: OPTIONAL := debootstrap git
+fresh: venv
+	@$(BIN)/python -m tests.fresh.run
 
 docs: venv
 	@$(BIN)/python scripts/cli_reference.py > docs/reference/cli.md

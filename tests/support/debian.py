@@ -6,10 +6,14 @@ Needs root and Debian's archive, at the mirror that the machine's apt is configu
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import platformdirs
 
 from drypoint.samples.tools import missing_tools, run_tool
 
@@ -31,6 +35,34 @@ def bootstrap(suite: str, directory: Path, *packages: str) -> None:
     run_tool("unshare", "--mount", "debootstrap", *arguments, timeout=_SECONDS)
     for superfluous in _SUPERFLUOUS:
         shutil.rmtree(directory / superfluous)
+
+
+def kept_system(purpose: str, suite: str, *packages: str, recipe: int) -> Path:
+    """The directory with a Debian system of *suite* and *packages*, in the user's cache directory.
+
+    The first call makes it, which takes about a minute; processes that want it at the same time wait.
+
+    Args:
+        purpose: first part of its name there.
+        recipe: last part of its name: raise it with every change to how the system is made.
+
+    Raises:
+        ToolError: debootstrap is missing or failed.
+    """
+    cache = platformdirs.user_cache_path("drypoint", appauthor=False, ensure_exists=True)
+    name = f"{purpose}-{suite}-{os.uname().machine}-{recipe}"
+    system = cache / name
+    with locked(cache / f"{name}.lock"):
+        if not system.exists():
+            scratch = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=cache))
+            try:
+                bootstrap(suite, scratch, *packages)
+                # mkdtemp gives 0700; a name that is there says that the system is whole.
+                scratch.chmod(0o755)
+                scratch.rename(system)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    return system
 
 
 def archive_mirror() -> str | None:

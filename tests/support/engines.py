@@ -12,14 +12,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import shutil
 import stat
-import tempfile
 from enum import Enum
 from pathlib import Path
 
-import platformdirs
-from tests.support.debian import bootstrap, locked
+from tests.support.debian import kept_system
 from tests.support.oracle import Difference, DifferenceKind
 
 _RECIPE = 1
@@ -48,24 +45,7 @@ class EngineSource(Enum):
         Raises:
             ToolError: debootstrap is missing or failed.
         """
-        return None if self.value is None else _system(self.value)
-
-
-def _system(suite: str) -> Path:
-    cache = platformdirs.user_cache_path("drypoint", appauthor=False, ensure_exists=True)
-    name = f"engine-{suite}-{os.uname().machine}-{_RECIPE}"
-    system = cache / name
-    with locked(cache / f"{name}.lock"):
-        if not system.exists():
-            scratch = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=cache))
-            try:
-                bootstrap(suite, scratch, "docker.io")
-                # mkdtemp makes 0700. The rename is last, so that an existing name means a complete system.
-                scratch.chmod(0o755)
-                scratch.rename(system)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-    return system
+        return None if self.value is None else kept_system("engine", self.value, "docker.io", recipe=_RECIPE)
 
 
 def is_known_difference(difference: Difference, reference: Path, ours: Path, *, major: int) -> bool:
