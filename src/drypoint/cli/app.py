@@ -14,6 +14,7 @@ from ..errors import DrypointError, ResourceError
 from ..lanes import STATE
 from ..version import __version__
 from . import KILLED_BY, render
+from .encoding import print_in_any_encoding
 from .ending import Terminated, terminable
 
 COMMANDS = {
@@ -68,6 +69,7 @@ def cli() -> None:
 def run(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its status: 0, a click status for wrong usage, the error class's own, or 128 + signal."""
     _open_standard_streams()
+    print_in_any_encoding()
     try:
         with terminable():
             status = cli.main(arguments, prog_name="drypoint", standalone_mode=False)

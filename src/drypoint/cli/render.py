@@ -75,8 +75,8 @@ def line(text: str = "") -> None:
 
 
 def json(document: object) -> None:
-    """One JSON object, the whole of a command's result."""
-    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    """One JSON object, the whole of a command's result; in UTF-8, as JSON has to be, whatever the encoding of the output."""
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
 
 
 def warning(text: str) -> None:
