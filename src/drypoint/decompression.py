@@ -34,16 +34,16 @@ PEEK = 10
 _ENGINES_WINDOW = 512 << 20
 """The engine's own limit for layers (klauspost/compress, zstd.MaxWindowSize), and four times that of `zstd -d`."""
 _SMALL_WINDOW_LOG = 23
-"""8 MiB, which RFC 8878 has every decoder support."""
+"""8 MiB, which every decoder should support by RFC 8878."""
 _ZSTD_HEADER = 18
-"""The longest frame header."""
+"""Bytes of the longest frame header."""
 _XZ_MEMORY = 256 << 20
 """Four times the memory for `xz -9`."""
 _FALLBACK_STEP = 64 << 10
 
 
 class LargeWindow(NamedTuple):
-    """How much history a zstd frame may refer to that refers to more than 8 MiB.
+    """The limit for zstd frames that refer to more than 8 MiB of history.
 
     Attributes:
         limit: called before the memory is allocated; returns the maximum in bytes.
@@ -55,7 +55,7 @@ class LargeWindow(NamedTuple):
 
 
 ENGINES_WINDOW = LargeWindow(lambda: _ENGINES_WINDOW)
-"""As much as the engine takes."""
+"""The same limit as the engine's."""
 
 
 class _Decompressor(Protocol):
@@ -118,12 +118,12 @@ def _deflate() -> _Decompressor:
 
 
 class _Zstd:
-    """zstd that asks before it takes much memory."""
+    """zstd that calls for the limit before it allocates much memory."""
 
     def __init__(self, large_window: LargeWindow) -> None:
         self._inner = _zstd(_SMALL_WINDOW_LOG)
         self._large_window: LargeWindow | None = large_window
-        # What came of the frame while its header may not have been whole, to begin anew with.
+        # The frame's first bytes while its header may be incomplete, to begin again with.
         self._start = b""
 
     @property
@@ -231,13 +231,13 @@ def members(
         far.
     on_trailing: called if the data after the last member is not another one; it is then read and ignored, as by gzip and
         bzip2, and zeros alone are silently ignored. None makes both an error, as in Go's readers.
-    large_window: the maximum for zstd frames that need more than 8 MiB of history. For xz its limit is only waited for.
+    large_window: the maximum for zstd frames that need more than 8 MiB of history. For xz, the limit is only called.
 
     Raises:
     DrypointError: of class *error*: damaged, truncated, followed by other data, or needing too much memory.
     """
     if kind == "xz":
-        # How much memory it takes is said by each of its blocks, too late to ask.
+        # Only each block's own header gives the memory that it needs, too late to call for the limit.
         large_window.limit()
     new = _NEW[kind] if kind != "zstd" else partial(_Zstd, large_window)
     member = new()
@@ -309,7 +309,7 @@ def _next_member(
     if not padding or (kind == "xz" and padding % 4 == 0):
         return data
     if kind == "gzip":
-        # gzip takes any data after zeros for garbage.
+        # gzip ignores any data after zeros.
         return None
     raise error(f"{what}: another {kind} stream follows {padding} zero bytes, and {kind} does not read on there")
 

@@ -15,15 +15,15 @@ _FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Memory grows with the entries of a layer and with what is known of each, so both are bounded.
+    """The largest layers that are accepted. Memory grows with the entries of a layer and their metadata, so both are bounded.
 
     Attributes:
         entries: entries of one layer's tar, with the directories that it does not list but that its paths imply.
-        metadata_bytes: bytes of one layer's names, link targets and extended attributes, and of directories their whole paths.
+        metadata_bytes: bytes of one layer's names, link targets and extended attributes, and of its directories' whole paths.
         tar_bytes: bytes of one layer's tar, uncompressed.
-        zstd_window: bytes of history that a layer's zstd stream may refer to, of which memory is taken; ``zstd -d`` takes as
-            much. The engine takes 512 MiB.
-        seconds: for all layers of a job, from the first request on.
+        zstd_window: bytes of history that a layer's zstd stream may refer to, for which memory is needed; the default is that
+            of ``zstd -d``. The engine accepts 512 MiB.
+        seconds: time for all layers of a job, from the first request on.
     """
 
     entries: int = 2_000_000
@@ -41,7 +41,7 @@ def parse_limits(texts: Iterable[str]) -> Limits:
     """The limits that *texts* set, each ``NAME=NUMBER``, a number of 1024s with K, M, G or T; the others are the defaults.
 
     Raises:
-        UsageError: a text is not that.
+        UsageError: a text is malformed.
     """
     limits = DEFAULT_LIMITS
     for text in texts:

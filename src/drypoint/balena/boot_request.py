@@ -31,7 +31,7 @@ class BootRequest:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files that are read for it."""
+        """The paths of all files that it reads."""
         given = (self.config, self.splash_image, *self.network_connections)
         return tuple(path for path in given if path is not None)
 

@@ -74,7 +74,7 @@ def fit(apps: AppsJson, supervisor: SupervisorVersion, what: str = "apps.json", 
         advice = (
             "No later Supervisor accepts it either: correct it"
             if later is None
-            else f"The Supervisor {later} takes it as it is: take a balenaOS with that one or a later one, or correct the file"
+            else f"The Supervisor {later} accepts it unchanged: use a balenaOS with it or a later one, or correct the file"
         )
         raise UsageError(f"{reader} would ignore {what}:\n{listed(found)}\n{advice}")
     unmet = [one for one in open_requirements(state, supervisor) if one.met is False and not one.optional]

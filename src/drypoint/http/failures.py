@@ -97,7 +97,7 @@ def address_failure(url: str, address: str) -> TransferError:
     return TransferError(
         f"{shown(url)}: its address {address} is {zone_of(address).value}, and a redirect, a token server's address or an "
         f"apps.json names it, from a network that is not; nothing was sent there. Allow it with --allow-host {host} if you "
-        "trust whoever names it"
+        "trust the server or file that names it"
     )
 
 

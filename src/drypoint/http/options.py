@@ -19,11 +19,12 @@ class HttpOptions:
     Attributes:
         insecure_registries: registries (``host[:port]``, or CIDR blocks of addresses) for which plain http is allowed if https
             fails. Certificates are checked for these too. Loopback needs no entry.
-        allowed_hosts: hosts (``host[:port]``, or CIDR blocks of addresses) that others than the caller may name wherever they
-            are; *insecure_registries* are among them. Without an entry, what a redirect, a token server's address or an
-            apps.json names is only reached in a network that is no more private than that of whoever names it.
-        named_from: where those are who name hosts to the caller: a service whose users may be anywhere says ``Zone.PUBLIC``.
-            None: the caller itself names them, and may name any.
+        allowed_hosts: hosts (``host[:port]``, or CIDR blocks of addresses) that others than the caller may name in any
+            network; *insecure_registries* are among them. Without an entry, a host that a redirect, a token server's address or
+            an apps.json names is only reached in a network that is no more private than that of the server or file that names
+            it.
+        named_from: the zone of those who give host names to the caller: ``Zone.PUBLIC`` for a service with users anywhere.
+            None: the caller itself gives them, and may give any.
         ca_files: PEM files of certificate authorities to trust in addition to the system's.
         certs_directory: docker's directory of certificates by registry.
         environment: the environment with the proxy variables.

@@ -188,7 +188,7 @@ class Partitions:
         self._note_done(session.found, size, session.members)
 
     def _volume(self, disk: PartitionedDisk, found: ProbedPartition) -> WritableVolume:
-        volume = disk.volume_in(found, "what the archive's manifest wants there")
+        volume = disk.volume_in(found, "the archive's manifest")
         volume.check_unmounted()
         # Another partition may have grown, and moved this one.
         if self._writable is None or self._writable.partition != found.partition:

@@ -87,7 +87,7 @@ def without_looking(
     if request.replaced is not None:
         raise UsageError(
             f"{base.name} cannot be read before it is passed on, so the images to replace are not known: pack a "
-            "plain disk image file, or do without --replace"
+            "plain disk image file, or omit --replace"
         )
     target = request.target
     partition: int | None = None
@@ -98,7 +98,7 @@ def without_looking(
         if str(target.partition) not in (label, str(partition)) or wanted != present.contents.root:
             raise UsageError(
                 f"the base's manifest names the store {_shown(present.contents.root)!r} in partition {partition} ({label!r}), "
-                f"but {_shown(wanted)!r} in {target.partition!r} is wanted"
+                f"but the images are for {_shown(wanted)!r} in {target.partition!r}"
             )
     elif unseen:
         present = detect(DEFAULT_DATA_ROOT if target.data_root is None else target.data_root).unread()

@@ -199,6 +199,6 @@ def look_up(
         found[replace(image, tags=request.tags)] = None
         sources.setdefault(image.image_id, request.source)
         if not runs(platform, image.config.platform):
-            # As in the engine, an image without an index is taken whatever its platform.
+            # As in the engine, an image without an index is accepted for any platform.
             progress.note(f"warning: {request.reference} is for {image.config.platform}, but {platform} is wanted")
     return tuple(found), sources

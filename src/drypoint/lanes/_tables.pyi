@@ -1,7 +1,7 @@
 class NameTable:
-    """Inode number and file type of each name in a directory, as a dict has them, in the order in which names came.
+    """Inode number and file type of each name in a directory, like a dict, in the order in which names were added.
 
-    A name that was taken out still takes room.
+    A removed name still takes space.
     """
 
     def __len__(self) -> int: ...
@@ -12,8 +12,8 @@ class NameTable:
     def items(self) -> list[tuple[bytes, tuple[int, int]]]: ...
 
 class SeenNames:
-    """Which names there were, by 128 bits of each: two names are taken for one with a probability that does not count."""
+    """A set of names, held as 128 bits of each: the probability that two names count as one is negligible."""
 
     def __len__(self) -> int: ...
     def add(self, name: bytes) -> bool:
-        """Whether *name* is new."""
+        """Add *name*; returns whether it is new."""

@@ -1,4 +1,4 @@
-"""Tables with an entry for each file of a layer: compact ones where there are compiled lanes, Python's own where not."""
+"""Tables with an entry for each file of a layer: compact ones with compiled lanes, Python's own without."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if ENABLED:
 
 
 class Names(Protocol):
-    """Inode number and file type by name; a dict of these is one. :meth:`items` gives them in the order in which they came."""
+    """Inode number and file type by name, such as a dict. :meth:`items` gives them in the order in which they were added."""
 
     def __len__(self) -> int: ...
     def __contains__(self, name: bytes, /) -> bool: ...
@@ -23,11 +23,11 @@ class Names(Protocol):
 
 
 class Seen(Protocol):
-    """Names that came."""
+    """A set of names."""
 
     def __len__(self) -> int: ...
     def add(self, name: bytes, /) -> bool:
-        """Whether *name* is new."""
+        """Add *name*; returns whether it is new."""
 
 
 class SeenSet:
@@ -47,10 +47,10 @@ class SeenSet:
 
 
 def new_names() -> Names:
-    """An empty table of names."""
+    """A new, empty table of names."""
     return NameTable() if ENABLED else {}
 
 
 def new_seen() -> Seen:
-    """Nothing seen yet."""
+    """A new, empty set of names."""
     return SeenNames() if ENABLED else SeenSet()

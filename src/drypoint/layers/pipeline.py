@@ -70,11 +70,11 @@ class TarChunks(Stages):
             raise
 
     def comes_next(self) -> None:
-        """Let it take as much memory as it needs: only one layer at a time does, the one that is read."""
+        """Allow it as much memory as it needs: only the layer that is read next has that, one at a time."""
         self._comes_next.set()
 
     def _window(self) -> int:
-        # The layers that are read ahead wait; so all of them together do not take what one may.
+        # Layers that are fetched ahead wait here, so that all of them together do not need what one may use.
         while not wait_for(self._comes_next, 60.0):
             pass
         return self._limits.zstd_window

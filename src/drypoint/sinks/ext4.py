@@ -413,7 +413,7 @@ class Ext4Sink:
         else:
             free_inode(self._fs, ino, raw, directory=False)
 
-    # Room
+    # Space
 
     def _require(self, blocks: int, inodes: int) -> None:
         """Ensure so many free blocks and inodes before any is taken: nothing is half done when the file system grows."""

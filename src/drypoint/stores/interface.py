@@ -40,7 +40,7 @@ class LayerStream(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """What it may come to; the store refuses more with LayerError."""
+        """The largest layer that is accepted; the store refuses a larger one with LayerError."""
         ...
 
     @property

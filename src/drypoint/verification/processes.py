@@ -105,7 +105,7 @@ class LayerProcesses(msgspec.Struct, frozen=True):
             except (BrokenProcessPool, EOFError, ConnectionError) as error:
                 raise ToolError(
                     "a process that verified layers was killed, perhaps for lack of memory; or it did not start, because the "
-                    'script that asked for processes does its work outside of if __name__ == "__main__"'
+                    'script that called drypoint does its work outside of if __name__ == "__main__"'
                 ) from error
             except BaseException:
                 # The pool would wait for all tasks.

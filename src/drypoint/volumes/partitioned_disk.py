@@ -141,7 +141,7 @@ class PartitionedDisk:
     def _volume(self, found: ProbedPartition) -> PartitionVolume | None:
         if found.filesystem is None or not found.filesystem.kind.is_ext:
             return None
-        # One for each partition, so that it is read once, whoever asks for it.
+        # One for each partition, so that it is read only once.
         return self._volumes.setdefault(
             found.partition.number, PartitionVolume(self, found.partition, found.filesystem)
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _WAY_OUT = (
     "With --fsck, preload and plan run e2fsck -fp first: automatic repairs only, as a device does when it boots; "
-    "where there is an output, the base stays as it is"
+    "where there is an output, the base is not changed"
 )
 
 

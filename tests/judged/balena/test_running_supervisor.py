@@ -154,7 +154,7 @@ class TestOnDiskImages:
             said = str(done.exception)
             assert f"the disk image's Supervisor 14.2.10 ({PLACE}) would ignore" in said
             assert "labels.under_score: the name may hold letters, digits, dots and dashes" in said
-            assert "The Supervisor 14.2.11 takes it as it is" in said
+            assert "The Supervisor 14.2.11 accepts it unchanged" in said
         assert not (tmp_path / "out.img").exists()
         assert disk.path.read_bytes() == before
 
@@ -200,6 +200,7 @@ class TestOnDiskImages:
             service["image"] = f"{registry.host}/a/b:1"
             (tmp_path / "apps.json").write_text(json.dumps({**given, "pinDevice": True}))
             arguments = ["--apps-json", str(tmp_path / "apps.json"), "--config", str(tmp_path / "config.json")]
+            arguments += ["--allow-host", registry.host]
             done = CliRunner().invoke(cli, ["plan", str(disk.path), *arguments])
         assert isinstance(done.exception, ImageNotFoundError)
         for text in ("running is false", "will not be pinned", "apiEndpoint"):

@@ -150,7 +150,7 @@ def _cannot_unpack(name: str, directory: Path | None, written: int, error: OSErr
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         way_out = "set TMPDIR to another directory" if directory is None else "write to another directory"
         full = OutputError(
-            f"cannot unpack {name}: the file system of {where} is full ({written} bytes were written); free some room "
+            f"cannot unpack {name}: the file system of {where} is full ({written} bytes were written); free some space "
             f"there, or {way_out}"
         )
         full.full = where

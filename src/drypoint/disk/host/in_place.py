@@ -69,7 +69,7 @@ def restore_file(path: Path) -> Path:
         device.lock(exclusive=True)
         found = backup_of(path)
         if found is None:
-            raise OutputError(f"there is nothing to put back: beside {real} there is no .{real.name}.XXXXXXXX.before")
+            raise OutputError(f"there is nothing to put back: there is no .{real.name}.XXXXXXXX.before next to {real}")
         with uninterrupted():
             _put_back(found, real, path, None)
     return found

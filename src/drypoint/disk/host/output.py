@@ -50,11 +50,11 @@ class Part:
         try_lock(self._fd)
 
     def restrict(self, source: Path) -> None:
-        """Give only those rights to others that they have on *source*, whose content goes into it."""
+        """Restrict the rights of others to those that they have on *source*, whose content goes into it."""
         try:
             given = source.stat()
         except OSError:
-            # Nothing is known of the rights of standard input, or of a file that is gone.
+            # Standard input, or a file removed meanwhile, has no rights to compare with.
             return
         own = os.fstat(self._fd)
         others = given.st_mode & 0o7

@@ -43,7 +43,7 @@ def nameless_file(directory: Path) -> Iterator[int]:
         named.full = directory if error.errno in FULL else None
         raise named from error
     try:
-        # Elsewhere whoever chose the directory names it.
+        # For other directories the caller adds a message of its own.
         with scratch_space(directory) if directory == scratch_directory() else nullcontext():
             yield fd
     finally:

@@ -161,7 +161,7 @@ def _bearer(
         request = _plain_request(realm, service, scopes, credentials)
     answer = yield request
     if answer.status >= 300:
-        who = "with the credentials at hand" if credentials else "without credentials"
+        who = "with the given credentials" if credentials else "without credentials"
         raise AuthenticationError(
             f"token server {shown(realm)} refuses access to {registry} {who} (status {answer.status}); {advice}"
         )
