@@ -229,7 +229,7 @@ def test_what_goes_wrong_outside_comes_out_of_the_writing_inside(tmp_path: Path,
     with FileDevice(flasher.disk.path, writable=True) as disk:
         image = open_image(disk, flasher, tmp_path / "missing")
         with Ext4Sink(data_of(image, tmp_path).window, now=EPOCH) as sink:
-            with pytest.raises(OutputError, match=r"cannot make a scratch file in .*missing"):
+            with pytest.raises(OutputError, match=r"cannot make a temporary file in .*missing"):
                 write_all(sink)
     judge_ext4(flasher.disk.path, offset=root_now(flasher))
 

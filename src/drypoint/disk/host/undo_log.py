@@ -95,7 +95,7 @@ def new_log(device: FileDevice, directory: Path) -> Iterator[tuple[UndoLog, Path
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise OutputError(f"cannot make a scratch file in {directory}: {error.strerror}") from error
+        raise OutputError(f"cannot make a temporary file in {directory}: {error.strerror}") from error
     try:
         try_lock(fd)
         try:

@@ -201,7 +201,7 @@ def test_no_place_for_the_copy(tmp_path: Path) -> None:
     make_image(path, 16 * MIB)
     with FileDevice(path, writable=True) as device:
         device.extend(OFFSET + 32 * MIB)
-        with pytest.raises(OutputError, match="cannot make a scratch file in /nowhere"):
+        with pytest.raises(OutputError, match="cannot make a temporary file in /nowhere"):
             grow_filesystem(device, OFFSET, 16 * MIB, 32 * MIB, Path("/nowhere"))
 
 
