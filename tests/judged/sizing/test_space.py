@@ -241,3 +241,27 @@ def test_a_plan_of_nothing_needs_the_additional_space_only(setup: Setup, tmp_pat
 
 def test_only_what_was_seen_is_exact() -> None:
     assert [LayerSize(1, 1, 1, 1, found).is_exact for found in Found] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("own_layers", [True, False])
+def test_many_services_on_one_base_grow_the_partition_once_and_by_no_step(own_layers: bool, tmp_path: Path) -> None:
+    """What each of them adds is small, and nearly all of it is the store's own records: the estimate has to count them."""
+    base = build_layer(LayerBuilder().file("base", random.Random(3).randbytes(MIB)).finish())
+    images = {}
+    for number in range(150):
+        own = build_layer(LayerBuilder().file(f"f{number}", b"%d" % number).finish())
+        layers = [base, own] if own_layers else [base]
+        images[f"example.com/s{number}:1"] = build_image(layers, config={"Cmd": [str(number)]})
+    write_oci_layout(tmp_path / "layout", images)
+    disk = build_disk_image(tmp_path / "base.img", sizes=Sizes(4 * MIB, 4 * MIB, 4 * MIB, 4 * MIB, data=32 * MIB))
+    listener = Listener()
+    source = OciLayoutSource(tmp_path / "layout")
+    requests = [ImageRequest(reference, source) for reference in source.references]
+    wanted = PreloadRequest(requests, PLATFORM, additional_space=40 * MIB)
+    result = preload(disk.path, tmp_path / "out.img", wanted, verify=False, progress=listener)
+    source.close()
+    with FileDevice(tmp_path / "out.img") as device:
+        geometry = read_geometry(Window(device, result.partition.start, result.partition.size))
+    assert listener.growths == 1
+    free = (geometry.free_blocks - geometry.reserved_blocks) * geometry.block_size
+    assert 40 * MIB <= free < 40 * MIB + 2 * ALIGNMENT
