@@ -12,9 +12,9 @@ from contextlib import suppress
 __all__ = ["main"]
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a service manager's request to end, and that of a terminal that goes away."""
+"""The signals of Ctrl-C, of a service manager that stops the program, and of a terminal that closes."""
 KILLED_BY = 128
-"""What shells add to a signal's number."""
+"""The number that shells add to a signal's for an exit status."""
 
 
 def main() -> None:
@@ -23,8 +23,8 @@ def main() -> None:
     for number in ENDING:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end_at_once)
-    # What is made for each file of a layer is in no cycle: looking for one after every 700 objects takes 1 % of the time, and
-    # one look at 100,000 takes 30 ms.
+    # Objects made for each file of a layer are in no cycle: collecting after every 700 objects takes 1 % of the time, and
+    # one collection of 100,000 takes 30 ms.
     gc.set_threshold(1_000_000)
     # What is registered first is called last.
     atexit.register(_leave, statuses := [])
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def end_at_once(number: int, _: object) -> None:
-    """A handler for the time in which there is nothing to clean up yet."""
+    """A signal handler for the time before there is anything to clean up."""
     os._exit(KILLED_BY + number)
 
 

@@ -1,4 +1,4 @@
-"""``drypoint clean``: what runs left that were killed."""
+"""``drypoint clean``: removes what killed runs left."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def cloud_server(token: str | None, token_file: Path | None, api_url: str | None
         raise UsageError(f"cannot read {token_file}: {error.strerror}") from error
     text = content.decode("ascii", "replace").strip()
     if not text.isascii() or not text.isprintable() or len(text.split()) != 1 or len(content) > _MAX_TOKEN_BYTES:
-        # What it holds may be another secret, so it is not quoted.
+        # The file may hold another secret, so it is not quoted.
         raise UsageError(f"{token_file} does not hold a token: expected one word")
     return CloudServer(text, api_url)
 

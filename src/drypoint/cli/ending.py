@@ -1,4 +1,4 @@
-"""How a signal ends the program: by an exception in the main thread, which unwinds and cleans up as any other does.
+"""Ending the program on a signal: an exception in the main thread, which unwinds and cleans up like any other.
 
 Python's own way with signals has three holes, each of which was met: a signal that comes just before the main thread begins to
 wait does not wake it; an exception that comes between two lines of ``threading`` leaves a lock as it should not be; one that
@@ -22,7 +22,7 @@ from . import ENDING, end_at_once
 
 _PACKAGE = __name__.partition(".")[0]
 _SPARED = (__name__, may_interrupt.__module__)
-"""Of this package, and yet treated as a library: the handler that may be sparing one, and the way into what is left alone."""
+"""Modules of this package that are treated like a library's: the signal handler, and the start of uninterrupted work."""
 _SECONDS_BETWEEN_LOOKS = 0.01
 _MOST_LOOKS = 100
 
@@ -51,7 +51,7 @@ def terminable() -> Iterator[None]:
         ending.begin()
         yield
     except (Exception, SystemExit) as error:
-        # What failed may have failed because of the signal: a child got it, too.
+        # The signal may be the cause of the failure: a child got it, too.
         if ending.number:
             raise Terminated(ending.number) from error
         raise
@@ -60,17 +60,17 @@ def terminable() -> Iterator[None]:
 
 
 class _Ending:
-    """Raises in the main thread where that does no harm, and sees to it that it does so soon."""
+    """Raises in the main thread soon after a signal, at a place where that does no harm."""
 
     def __init__(self) -> None:
         self._installed: set[int] = set()
         self._settled = False
-        """Whether nothing is to be raised: it has been, or the time for that is over."""
+        """Whether nothing is raised any more: it has been, or it is too late."""
         self._over = False
         self._looks = 0
         self._number = 0
         self._seen: tuple[FrameType, int] | None = None
-        """Where a library's function was at the last look."""
+        """Frame and instruction of a library's function at the last check."""
         self._seen_at = 0.0
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
@@ -80,7 +80,7 @@ class _Ending:
 
     @property
     def number(self) -> int:
-        """The first signal that came; 0: none."""
+        """The number of the first signal that came; 0 if none did."""
         return self._number
 
     def begin(self) -> None:
@@ -122,8 +122,8 @@ class _Ending:
     def _harmless(self, frame: FrameType | None) -> bool:
         """Whether an exception may come in *frame*, the innermost of the main thread.
 
-        In this package's own functions it may. A library's function may be about to take or to give back a lock, or to hand
-        over what it has made: there only where it stands still, which is to say waits, or does not end within a second.
+        In this package's own functions it may. A library's function may be about to acquire or release a lock, or to return a
+        new resource: there only where it does not move, because it waits or does not end within a second.
         """
         if not may_interrupt():
             return False
@@ -132,7 +132,7 @@ class _Ending:
             return True
         now = time.monotonic()
         if now - self._seen_at < _SECONDS_BETWEEN_LOOKS / 2:
-            # Two signals at once are looked at one after the other.
+            # Two signals at once are handled one after the other.
             return False
         here = frame, frame.f_lasti
         waits = here == self._seen
@@ -141,12 +141,12 @@ class _Ending:
         return waits or self._looks >= _MOST_LOOKS
 
     def _watch(self) -> None:
-        """Have the main thread look again until it has taken a signal to heart."""
+        """Wake the main thread again and again until it has raised for a signal."""
         while not self._over:
             (number,) = os.read(self._reader, 1)
             while number in self._installed and not self._settled:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
-                # Also wakes it from what it waits in.
+                # Also interrupts what it waits for.
                 signal.pthread_kill(self._main, number)
 
     def _raise_again(self, unraisable: sys.UnraisableHookArgs) -> None:

@@ -1,4 +1,4 @@
-"""``drypoint inject``: a disk image from an archive."""
+"""``drypoint inject``: makes a disk image from an archive."""
 
 from __future__ import annotations
 

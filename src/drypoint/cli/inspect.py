@@ -1,4 +1,4 @@
-"""``drypoint inspect``: what a disk image holds."""
+"""``drypoint inspect``: shows the contents of a disk image."""
 
 from __future__ import annotations
 

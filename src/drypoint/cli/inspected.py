@@ -14,14 +14,14 @@ _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _SHORT = 19
 """``sha256:`` and twelve digits, as ``docker images`` shows."""
 _MAX_NAME = 512
-"""More than any engine takes for a reference; a damaged store may have megabytes."""
+"""More characters than any engine accepts in a reference; a damaged store may have megabytes."""
 _MOST_NAMES = 50
 _FINDINGS_SHOWN = 10
 _SERVICES_SHOWN = 200
 
 
 def show_inspection(found: Inspection, *, verbose: bool) -> None:
-    """Tables of the contents, and what is wrong with them; with *verbose* every layer too."""
+    """Tables of the contents, and the problems found; with *verbose* every layer too."""
     _show_one(found, found.disk.name, verbose=verbose)
     if found.inner is not None:
         inner = found.inner

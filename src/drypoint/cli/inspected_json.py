@@ -8,7 +8,7 @@ from ..balena.preloaded import PreloadedApps
 
 
 def inspection_object(found: Inspection) -> dict[str, object]:
-    """The whole of it, one JSON object."""
+    """The inspection as one JSON object."""
     inner = found.inner
     return {
         **_inspection_object(found),

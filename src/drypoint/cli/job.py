@@ -1,4 +1,4 @@
-"""From options to what is asked for."""
+"""Making the request of a job from the options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SIZE_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 def balena_request(
     inputs: Inputs, boot: BootRequest, cloud: CloudInputs, *, shrink_to_fit: bool = False
 ) -> BalenaRequest:
-    """What the options ask for.
+    """The request that the options make.
 
     Raises:
         UsageError: one of them is not what it should be, or they contradict each other.
@@ -50,7 +50,7 @@ def balena_request(
 
 
 def data_root_path(text: str | None) -> bytes | None:
-    """The clean path that ``--data-root`` means; None where it is not given.
+    """The clean path of ``--data-root``; None if it is not given.
 
     Raises:
         UsageError: it leads out of the partition.

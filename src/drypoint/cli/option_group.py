@@ -1,4 +1,4 @@
-"""Options that commands take together, and get as one value."""
+"""Groups of options, which a command receives as one value."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Decorator: TypeAlias = Callable[[Command], Command]
 
 
 def option_group(command: Command, name: str, kind: Callable[..., object], options: Iterable[Decorator]) -> Command:
-    """*command* with *options*, which come to it in its parameter *name*, as a *kind*: that has a field for each of them."""
-    # It takes longer to import than what the program needs to start.
+    """*command* with *options*; it receives them in its parameter *name*, as a *kind*, which has a field for each."""
+    # Importing it takes longer than all else that starting the program needs.
     from inspect import signature
 
     fields = tuple(signature(kind).parameters)
@@ -22,7 +22,7 @@ def option_group(command: Command, name: str, kind: Callable[..., object], optio
         return command(**{name: kind(**{field: given.pop(field) for field in fields})}, **given)
 
     decorated: Command = grouped
-    # click lists the options in the order in which decorators stand in a source, from the last to the first.
+    # click lists options in the order of decorators in a source, which are applied from the last to the first.
     for decorate in reversed(tuple(options)):
         decorated = decorate(decorated)
     return decorated

@@ -16,7 +16,7 @@ class Inputs(msgspec.Struct, frozen=True):
     """The options as they were given.
 
     Attributes:
-        base: a path; for pack also - or an address, which a path would not keep as it is.
+        base: a path; for pack also - or an address, which a Path would change.
     """
 
     base: str
@@ -35,7 +35,7 @@ class Inputs(msgspec.Struct, frozen=True):
 
 
 def input_options(function: Command) -> Command:
-    """BASE and the options that go with it, given to *function* together, as ``inputs``."""
+    """BASE and its options, given to *function* together, as ``inputs``."""
     base = click.argument("base", type=click.Path())
     return option_group(function, "inputs", Inputs, [base, *_image_options(), *_place_options()])
 

@@ -1,4 +1,4 @@
-"""``drypoint pack``: a disk image and what a preload would put into it, as a stream."""
+"""``drypoint pack``: writes a disk image and the files that preload would add, as a stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``drypoint plan``: what a preload would do."""
+"""``drypoint plan``: shows what preload would do."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class LayerLine(msgspec.Struct, frozen=True):
         planned: set if it is written.
         shared: set if the store has it.
         others: names of the other images that have it: those in the store if it is there, else those in the plan.
-        is_first: whether this image is the first in the plan that wants it.
+        is_first: whether this image is the first in the plan that has it.
     """
 
     layer: Layer
@@ -87,12 +87,12 @@ def layer_object(plan: Plan, line: LayerLine) -> dict[str, object]:
 
 
 def image_name(image: Image) -> str:
-    """What to call an image: its first name, or its id."""
+    """The name of an image for display: its first one, or its id."""
     return image.references[0].familiar if image.references else image.image_id
 
 
 def shortened(text: str, width: int | None) -> str:
-    """*text* in at most *width* characters, if there is one: a long one loses its middle, as both ends of a name tell most."""
+    """*text*, without its middle if it has more than *width* characters: the ends of a name matter most."""
     if width is None or len(text) <= width:
         return text
     tail = max(0, (width - 1) // 2)
@@ -126,7 +126,7 @@ def _cells(plan: Plan, line: LayerLine) -> tuple[str, ...]:
 
 
 def _fate(line: LayerLine, width: int | None) -> str:
-    """What becomes of the layer, and whom it is shared with, in *width* columns: names give way to words."""
+    """What is done with the layer, and which images share it, in *width* columns; names are shortened first."""
     if line.planned is None:
         words = "there, in " if line.others else "there already"
     elif line.is_first:

@@ -1,4 +1,4 @@
-"""``drypoint preload``: images into a disk image."""
+"""``drypoint preload``: writes images into a disk image."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def output_options(function: Command) -> Command:
 
 
 def _set_up(quiet: bool, verbose: int) -> Verbosity:
-    """Send the library's log to standard error as far as *verbose* asks."""
+    """Send the library's log to standard error, at the level of *verbose*."""
     global _show_tracebacks
     _show_tracebacks = verbose >= 2
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
@@ -80,7 +80,7 @@ def json(document: object) -> None:
 
 
 def warning(text: str) -> None:
-    """A warning, which stops nothing."""
+    """A warning; the program continues."""
     click.echo(f"warning: {printable(text, _LINES)}", err=True)
 
 
@@ -104,18 +104,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset
 
 
 def width() -> int | None:
-    """Columns of the terminal that results go to; None where they go elsewhere and nothing need be shortened."""
+    """Columns of the terminal that results go to; None if they go elsewhere and are not shortened."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def size(amount: int) -> str:
-    """*amount* bytes for people: ``1.5 GiB``."""
+    """*amount* bytes as text: ``1.5 GiB``."""
     return human_size(amount)
 
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Progress]:
-    """Progress on standard error for the time of the block."""
+    """Show progress on standard error while the block runs."""
     if quiet:
         yield SILENT
     elif sys.stderr.isatty():

@@ -53,7 +53,7 @@ def _show_growth_of(plan: Plan, partition: Partition, growth: Growth | None, whe
 
 
 def show_result(result: Result) -> None:
-    """What was done, in a few lines."""
+    """The result of a job, in a few lines."""
     plan = result.plan
     for image in plan.images:
         state = "was there already" if image.image_id in plan.store.known_images else "added"
@@ -79,7 +79,7 @@ def show_result(result: Result) -> None:
 
 
 def show_removal(plan: Plan) -> None:
-    """The images that are replaced, and those that stay."""
+    """The images that are replaced, and those that are kept."""
     removal = plan.store.removal
     for gone in removal.images:
         render.line(f"replaced: {gone.image_id[:_SHORT]} ({', '.join(gone.references)})")
@@ -90,7 +90,7 @@ def show_removal(plan: Plan) -> None:
 
 
 def show_orphans(plan: Plan) -> None:
-    """What takes space in the store and is not used."""
+    """The contents of the store that take space and are not used."""
     orphans = plan.store.orphans
     for directory in orphans.directories:
         render.line(f"orphan: {orphans.place}/{directory}: not used by any layer; {orphans.fate}")
@@ -101,7 +101,7 @@ def show_orphans(plan: Plan) -> None:
 
 
 def show_findings(plan: Plan) -> None:
-    """The faults of the store on the base, which is not changed."""
+    """The problems of the store on the base, which is not changed."""
     for finding in plan.state.findings:
         path = finding.path.decode("utf-8", "backslashreplace")
         render.warning(f"in the store on the disk image: {path}: {finding.text} ({finding.code})")

@@ -1,4 +1,4 @@
-"""``drypoint restore``: the way back after a run was killed that changed a disk image in place."""
+"""``drypoint restore``: undoes the changes of a killed run that changed a disk image in place."""
 
 from __future__ import annotations
 

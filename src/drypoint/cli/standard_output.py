@@ -1,4 +1,4 @@
-"""Bytes to standard output, for other programs."""
+"""Writing bytes to standard output, for other programs."""
 
 from __future__ import annotations
 

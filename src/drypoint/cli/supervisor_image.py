@@ -1,4 +1,4 @@
-"""``drypoint supervisor-image``: which image the Supervisor of a version is."""
+"""``drypoint supervisor-image``: prints the image of a version of the Supervisor."""
 
 from __future__ import annotations
 

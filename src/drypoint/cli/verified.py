@@ -16,7 +16,7 @@ _CACHE_ID = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}")
 
 
 def show_verification(report: Report, verbosity: render.Verbosity) -> None:
-    """What verification found, the worst first; then what the device will do, unless *verbosity* is quiet.
+    """The findings of a verification, the worst first; then what the device will do, unless *verbosity* is quiet.
 
     Of each kind of finding a few are shown; all if it is verbose.
     """
@@ -104,7 +104,7 @@ def _show_kind(code: str, findings: list[Finding], *, verbose: bool) -> None:
         where = _where(one)
         path = _path(one) if verbose else _CACHE_ID.sub(r"\1…", _path(one))
         text = one.text if verbose else _shortened(one.text)
-        # What a checker said has lines of its own.
+        # The output of a checking program has several lines.
         indented = "\n      ".join(line for line in text.splitlines() if line.strip())
         render.line(f"  {where}{path}{': ' if path else ''}{indented}")
     if len(findings) > len(shown):
@@ -143,7 +143,7 @@ def _fate(verdict: ImageVerdict) -> str:
 def _names(verdict: ImageVerdict, *, verbose: bool) -> str:
     if not verdict.references:
         return "(none)"
-    # Tags before digests: people know those.
+    # Tags before digests: users know those.
     names = sorted(verdict.references, key=lambda name: ("@" in name, name))
     if verbose:
         return " ".join(names)

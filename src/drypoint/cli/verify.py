@@ -1,4 +1,4 @@
-"""``drypoint verify``: a finished disk image, read back and checked."""
+"""``drypoint verify``: checks a finished disk image."""
 
 from __future__ import annotations
 
