@@ -1,4 +1,4 @@
-"""What is wanted, as one value."""
+"""The request of a job, as one value."""
 
 from __future__ import annotations
 
