@@ -30,6 +30,8 @@ from .supported_features import (
 SUPERBLOCK_OFFSET = 1024
 SUPERBLOCK_SIZE = 1024
 _MAGIC_AT, _MAGIC = 0x38, 0xEF53
+# All fields that are read are 2 or 4 bytes long, at multiples of that.
+_WORDS, _HALVES = struct.Struct("<256I"), struct.Struct("<512H")
 _STATE_VALID = 0x0001
 _STATE_ERROR = 0x0002
 _FLAG_SIGNED_HASH = 0x0001
@@ -200,45 +202,40 @@ def _argument(device: Device) -> str:
 
 
 def _parse(raw: bytes) -> Superblock:
-    def u16(offset: int) -> int:
-        return int.from_bytes(raw[offset : offset + 2], "little")
-
-    def u32(offset: int) -> int:
-        return int.from_bytes(raw[offset : offset + 4], "little")
-
-    is_old = not u32(0x4C)
-    compat, incompat, ro_compat = struct.unpack_from("<III", raw, 0x5C)
+    words, halves = _WORDS.unpack(raw), _HALVES.unpack(raw)
+    is_old = not words[0x4C // 4]
+    compat, incompat, ro_compat = words[0x5C // 4 : 0x68 // 4]
     is_wide = bool(incompat & INCOMPAT_64BIT)
-    blocks_high, reserved_high, free_high = struct.unpack_from("<III", raw, 0x150) if is_wide else (0, 0, 0)
+    blocks_high, reserved_high, free_high = words[0x150 // 4 : 0x15C // 4] if is_wide else (0, 0, 0)
     return Superblock(
-        block_size=1024 << min(u32(0x18), 16),
-        blocks_count=blocks_high << 32 | u32(0x04),
-        reserved_blocks=reserved_high << 32 | u32(0x08),
-        free_blocks=free_high << 32 | u32(0x0C),
-        first_data_block=u32(0x14),
-        blocks_per_group=u32(0x20),
-        inodes_count=u32(0x00),
-        free_inodes=u32(0x10),
-        inodes_per_group=u32(0x28),
-        first_inode=_GOOD_OLD_FIRST_INODE if is_old else u32(0x54),
-        inode_size=_GOOD_OLD_INODE_SIZE if is_old else u16(0x58),
-        want_extra_isize=max(u16(0x15C), u16(0x15E)),
-        descriptor_size=u16(0xFE) if is_wide else _GOOD_OLD_DESCRIPTOR_SIZE,
-        reserved_gdt_blocks=u16(0xCE),
-        first_meta_bg=u32(0x104),
-        last_write=u32(0x30),
-        state=u16(0x3A),
-        last_orphan=u32(0xE8),
+        block_size=1024 << min(words[0x18 // 4], 16),
+        blocks_count=blocks_high << 32 | words[0x04 // 4],
+        reserved_blocks=reserved_high << 32 | words[0x08 // 4],
+        free_blocks=free_high << 32 | words[0x0C // 4],
+        first_data_block=words[0x14 // 4],
+        blocks_per_group=words[0x20 // 4],
+        inodes_count=words[0x00 // 4],
+        free_inodes=words[0x10 // 4],
+        inodes_per_group=words[0x28 // 4],
+        first_inode=_GOOD_OLD_FIRST_INODE if is_old else words[0x54 // 4],
+        inode_size=_GOOD_OLD_INODE_SIZE if is_old else halves[0x58 // 2],
+        want_extra_isize=max(halves[0x15C // 2], halves[0x15E // 2]),
+        descriptor_size=halves[0xFE // 2] if is_wide else _GOOD_OLD_DESCRIPTOR_SIZE,
+        reserved_gdt_blocks=halves[0xCE // 2],
+        first_meta_bg=words[0x104 // 4],
+        last_write=words[0x30 // 4],
+        state=halves[0x3A // 2],
+        last_orphan=words[0xE8 // 4],
         feature_compat=compat,
         feature_incompat=incompat,
         feature_ro_compat=ro_compat,
         hash_seed=raw[0xEC:0xFC],
-        hash_version=_hash_version(raw[0xFC], u32(0x160)) if compat & COMPAT_DIR_INDEX else None,
+        hash_version=_hash_version(raw[0xFC], words[0x160 // 4]) if compat & COMPAT_DIR_INDEX else None,
         def_hash_version=raw[0xFC],
-        checksum_seed=u32(0x270) if incompat & INCOMPAT_CSUM_SEED else None,
+        checksum_seed=words[0x270 // 4] if incompat & INCOMPAT_CSUM_SEED else None,
         uuid=raw[0x68:0x78],
-        journal_inode=u32(0xE0),
-        journal_device=u32(0xE4),
+        journal_inode=words[0xE0 // 4],
+        journal_device=words[0xE4 // 4],
         journal_uuid=raw[0xD0:0xE0],
     )
 
