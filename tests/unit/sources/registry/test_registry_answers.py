@@ -332,6 +332,6 @@ def test_closing_ends_a_wait(part: str) -> None:
         start = time.monotonic()
         source.close()
         thread.join(10)
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 5
         over.set()
     assert "closed" in str(failures[0])
