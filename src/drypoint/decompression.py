@@ -225,16 +225,16 @@ def members(
     Args:
         chunks: the stream, in pieces of any size.
         kind: a name from :func:`compression_of`, or ``deflate``.
-    what: the stream's name in errors.
-    error: the class to raise.
-    ended: called when a member has ended and was yielded, with the number of bytes that follow it in the chunks read so
-        far.
-    on_trailing: called if the data after the last member is not another one; it is then read and ignored, as by gzip and
-        bzip2, and zeros alone are silently ignored. None makes both an error, as in Go's readers.
-    large_window: the maximum for zstd frames that need more than 8 MiB of history. For xz, the limit is only called.
+        what: the stream's name in errors.
+        error: the class to raise.
+        ended: called when a member has ended and was yielded, with the number of bytes that follow it in the chunks read so
+            far.
+        on_trailing: called if the data after the last member is not another one; it is then read and ignored, as by gzip
+            and bzip2, and zeros alone are silently ignored. None makes both an error, as in Go's readers.
+        large_window: the maximum for zstd frames that need more than 8 MiB of history. For xz, the limit is only called.
 
     Raises:
-    DrypointError: of class *error*: damaged, truncated, followed by other data, or needing too much memory.
+        DrypointError: of class *error*: damaged, truncated, followed by other data, or needing too much memory.
     """
     if kind == "xz":
         # Only each block's own header gives the memory that it needs, too late to call for the limit.
@@ -264,14 +264,8 @@ def members(
             if data and index > 1 and kind == "deflate":
                 raise error(f"{what}: the deflate stream ends before its compressed size")
             fed += len(data)
-            try:
-                output = member.decompress(data, MAX_OUTPUT)
-            except _ERRORS as cause:
-                where = f", or something else follows its part {index - 1}" if index > 1 and fed == len(data) else ""
-                raise error(f"{what}: the {kind} stream is damaged{where}: {cause}") from cause
-            except MemoryError as cause:
-                needed = str(cause) or "more memory than is allowed"
-                raise error(f"{what}: the {kind} stream needs {needed}") from cause
+            preceding = index - 1 if fed == len(data) else 0
+            output = _decompressed(member, data, kind, what, error, preceding)
             if output:
                 yield output
             data = member.unused_data if member.eof else b""
@@ -287,6 +281,20 @@ def members(
         raise error(f"{what}: the {kind} stream is truncated")
     if kind == "xz" and padding % 4:
         raise error(f"{what}: {padding} zero bytes after the xz stream, which is not a multiple of 4")
+
+
+def _decompressed(
+    member: _Decompressor, data: bytes, kind: str, what: str, error: type[DrypointError], preceding: int
+) -> bytes:
+    """At most 1 MiB from *member*, which has *preceding* members before it if *data* is its first piece, else 0."""
+    try:
+        return member.decompress(data, MAX_OUTPUT)
+    except _ERRORS as cause:
+        where = f", or something else follows its part {preceding}" if preceding else ""
+        raise error(f"{what}: the {kind} stream is damaged{where}: {cause}") from cause
+    except MemoryError as cause:
+        needed = str(cause) or "more memory than is allowed"
+        raise error(f"{what}: the {kind} stream needs {needed}") from cause
 
 
 def _next_member(

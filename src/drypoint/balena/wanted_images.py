@@ -110,10 +110,10 @@ def compose_images(path: Path | None, warn: Warn) -> tuple[Reference, ...]:
     """
     if path is None:
         return ()
-    beside = path.parent / ".env"
+    default = path.parent / ".env"
     environment: dict[str, str] = {}
-    if beside.is_file():
-        environment = read_environment(read_file(beside, MAX_ENVIRONMENT_BYTES), str(beside), os.environ)
+    if default.is_file():
+        environment = read_environment(read_file(default, MAX_ENVIRONMENT_BYTES), str(default), os.environ)
     found = read_compose(read_file(path, MAX_COMPOSE_BYTES), str(path), {**environment, **os.environ})
     if found.left_out:
         warn(f"{path}: not preloaded, because these services have a profile: {', '.join(found.left_out)}")

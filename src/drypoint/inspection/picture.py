@@ -62,8 +62,8 @@ def draw(
         canvas.text(_MARGIN, y, "Images and their layers", TextStyle(size=16, bold=True))
         shared = sum(len(layer.images) > 1 for layer in store.layers)
         counts = f"{_count(len(store.images), 'image')}, {_count(len(store.layers), 'layer')}, {shared} of them shared"
-        told = f"{counts}; {human_size(store.size)}"
-        canvas.text(_MARGIN, y + 20, told, TextStyle(size=13, kind="soft"))
+        summary = f"{counts}; {human_size(store.size)}"
+        canvas.text(_MARGIN, y + 20, summary, TextStyle(size=13, kind="soft"))
         y = draw_layers(canvas, store, columns, _MARGIN, y + 40, width)
         y = _legend_of_layers(canvas, _MARGIN, y + 16)
     return canvas.document(width + 2 * _MARGIN, y + 20, f"{title}: {about}")

@@ -176,12 +176,12 @@ def _write_image(reader: EtchReader, disk: FileDevice, scratch: Path, progress: 
     """Write the disk image, decompressed, to the empty file *disk*."""
     step = progress.begin("writing the disk image", reader.image_size)
 
-    def told() -> Iterator[bytes]:
+    def counted_pieces() -> Iterator[bytes]:
         for piece in reader.image():
             step.advance(len(piece))
             yield bytes(piece)
 
-    chunks = told()
+    chunks = counted_pieces()
     head = b""
     for chunk in chunks:
         head += chunk

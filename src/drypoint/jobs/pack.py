@@ -136,12 +136,12 @@ def _fetching(prepared: Prepared, limits: Limits, progress: Progress) -> Iterato
 def _write_image(writer: EtchWriter, base: BaseStream, progress: Progress) -> None:
     step = progress.begin("packing the disk image", base.size)
 
-    def told() -> Iterator[bytes]:
+    def counted_chunks() -> Iterator[bytes]:
         for chunk in base.chunks:
             yield chunk
             step.advance(len(chunk))
 
-    writer.image(_member_name(base.name), base.size, told())
+    writer.image(_member_name(base.name), base.size, counted_chunks())
     step.end()
 
 

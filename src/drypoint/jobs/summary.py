@@ -37,8 +37,8 @@ def how_found(plan: Plan) -> str:
     if plan.is_exact:
         return "exact: all layers were seen before" if plan.sizes else "exact: no layer is written"
     counts = Counter(size.found for size in plan.sizes.values())
-    told = [f"{counted(counts[found], 'layer')} {_WORDS[found]}" for found in Found if counts[found]]
-    return "estimated: " + ", ".join(told)
+    parts = [f"{counted(counts[found], 'layer')} {_WORDS[found]}" for found in Found if counts[found]]
+    return "estimated: " + ", ".join(parts)
 
 
 _WORDS = {

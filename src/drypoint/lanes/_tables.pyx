@@ -1,6 +1,6 @@
 """Names of a directory, and names seen, in a few dozen bytes each where Python's objects take hundreds. See the stub.
 
-Slots are found by Python's own hash of bytes, which nobody can foresee.
+Slots are found by Python's own hash of bytes, which is seeded at random.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -87,7 +87,7 @@ cdef class NameTable:
             raise KeyError(name)
         found = <record *>(self._arena + place - 1)
         value = found.inode, found.kind
-        # The slot keeps it, so that what was put behind it is still found.
+        # The slot keeps it, so that names in later slots are still found.
         found.kind = GONE
         self._count -= 1
         return value
@@ -138,7 +138,7 @@ cdef class NameTable:
         return 0
 
     cdef int _spread(self) except -1:
-        """Twice as many slots, without what is gone."""
+        """Twice as many slots, without removed names."""
         cdef Py_ssize_t count = 2 * self._slot_count
         cdef uint32_t *slots = <uint32_t *>PyMem_Calloc(count, sizeof(uint32_t))
         cdef Py_ssize_t at = 0

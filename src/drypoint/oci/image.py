@@ -203,9 +203,11 @@ def parse_config(content: bytes, what: str) -> Config:
     except ContentError as error:
         raise ManifestError(f"{what}: rootfs.diff_ids: {error}") from error
     history = raw.history or []
-    told = sum(not entry.empty_layer for entry in history)
-    if told > len(diff_ids):
-        raise ManifestError(f"{what}: the config's history has {told} layers, but there are {len(diff_ids)} diff_ids")
+    recorded = sum(not entry.empty_layer for entry in history)
+    if recorded > len(diff_ids):
+        raise ManifestError(
+            f"{what}: the config's history has {recorded} layers, but there are {len(diff_ids)} diff_ids"
+        )
     for time in (raw.created, *(entry.created for entry in history)):
         if time is not None and _TIME.fullmatch(time) is None:
             raise ManifestError(f"{what}: {time[:100]!r} in the image config is not a time as RFC 3339 writes it")

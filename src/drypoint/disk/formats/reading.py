@@ -128,10 +128,10 @@ def _unpack(file: FileDevice, kind: ImageFormat, fd: int, directory: Path | None
 
 def _content(file: FileDevice, kind: ImageFormat, step: Step, progress: Progress) -> Iterator[bytes]:
     if kind is ImageFormat.ZIP:
-        told = 0
+        reported = 0
         for content, taken in member_content(file, find_image(file)):
-            step.advance(taken - told)
-            told = taken
+            step.advance(taken - reported)
+            reported = taken
             yield content
     else:
         yield from decompressed(_chunks(file, step), kind, file.name, progress)

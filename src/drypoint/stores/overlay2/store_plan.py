@@ -40,17 +40,7 @@ def plan_store(
             cannot name its image.
         FilesystemError: something in the store cannot be read because its file system is damaged.
     """
-    unreadable = next((finding for finding in state.findings if finding.code == "unreadable"), None)
-    if unreadable is not None:
-        raise FilesystemError(
-            f"{unreadable.path.decode('utf-8', 'backslashreplace')} in the store cannot be read: {unreadable.text}. Nothing is "
-            "written to a damaged file system; run e2fsck -f on it, or start from an undamaged disk image"
-        )
-    if state.repositories_file == "unreadable":
-        raise StoreError(
-            "repositories.json in the store cannot be read, and the engine does not start with it: adding images would lose "
-            "the names of the existing ones. Start from an undamaged disk image"
-        )
+    _check_state(state)
     for image in images:
         _check_image(image)
     before = state
@@ -60,20 +50,8 @@ def plan_store(
     usable = {image_id: image.usable for image_id, image in state.images.items()}
     merged = merge_repositories(state.repositories, images, usable)
     wanted = {image.image_id: image for image in images}
-    configs = tuple(
-        _file(
-            state,
-            layout.config_path(image_id),
-            image.config.content,
-            layout.PRIVATE_FILE_MODE,
-            image_id in state.damaged_configs,
-        )
-        for image_id, image in wanted.items()
-        if image_id not in state.images
-    )
     records = (*origins, *diff_ids)
     tagged = _tagged(state, images)
-    known = {image_id for image_id in wanted if image_id in state.images and state.images[image_id].usable}
     return StorePlan(
         root=state.data_root,
         timestamp=timestamp,
@@ -86,22 +64,27 @@ def plan_store(
         shared=placement.shared,
         marks=_marks(state, placement),
         records=records,
-        configs=configs,
-        annotations=tuple(
-            _file(
-                state,
-                layout.last_updated_path(image_id),
-                go_time(timestamp),
-                layout.PRIVATE_FILE_MODE,
-                image_id in state.users.updated,
-            )
-            for image_id in tagged
-        ),
+        configs=_configs(state, wanted),
+        annotations=_annotations(state, tagged, timestamp),
         repositories=_repositories(before, merged),
-        known_images=tuple(image_id for image_id in wanted if image_id in known),
+        known_images=tuple(image_id for image_id in wanted if usable.get(image_id)),
         orphans=find_orphans(state, images, placement, merged),
         stored_layers=len(before.layers),
     )
+
+
+def _check_state(state: StoreState) -> None:
+    unreadable = next((finding for finding in state.findings if finding.code == "unreadable"), None)
+    if unreadable is not None:
+        raise FilesystemError(
+            f"{unreadable.path.decode('utf-8', 'backslashreplace')} in the store cannot be read: {unreadable.text}. Nothing is "
+            "written to a damaged file system; run e2fsck -f on it, or start from an undamaged disk image"
+        )
+    if state.repositories_file == "unreadable":
+        raise StoreError(
+            "repositories.json in the store cannot be read, and the engine does not start with it: adding images would lose "
+            "the names of the existing ones. Start from an undamaged disk image"
+        )
 
 
 def _check_image(image: Image) -> None:
@@ -205,6 +188,33 @@ def _repositories(state: StoreState, merged: Names) -> PlannedFile | None:
         return None
     exists = state.repositories_file != "absent"
     return _file(state, layout.REPOSITORIES, repositories_text(merged), layout.PRIVATE_FILE_MODE, exists)
+
+
+def _configs(state: StoreState, wanted: Mapping[Digest, Image]) -> tuple[PlannedFile, ...]:
+    return tuple(
+        _file(
+            state,
+            layout.config_path(image_id),
+            image.config.content,
+            layout.PRIVATE_FILE_MODE,
+            image_id in state.damaged_configs,
+        )
+        for image_id, image in wanted.items()
+        if image_id not in state.images
+    )
+
+
+def _annotations(state: StoreState, tagged: Iterable[Digest], timestamp: int) -> tuple[PlannedFile, ...]:
+    return tuple(
+        _file(
+            state,
+            layout.last_updated_path(image_id),
+            go_time(timestamp),
+            layout.PRIVATE_FILE_MODE,
+            image_id in state.users.updated,
+        )
+        for image_id in tagged
+    )
 
 
 def _file(state: StoreState, path: bytes, content: bytes, mode: int, replaces: bool = False) -> PlannedFile:
