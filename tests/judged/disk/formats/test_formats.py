@@ -406,7 +406,7 @@ def test_a_bomb_costs_no_memory(kind: ImageFormat) -> None:
 
 
 def test_windows_up_to_a_bound() -> None:
-    for window, error in ((27, None), (30, "more memory|damaged")):
+    for window, error in ((27, None), (30, "bytes of history")):
         options: dict[int, int] = {
             zstd.CompressionParameter.window_log: window,
             zstd.CompressionParameter.content_size_flag: 0,
