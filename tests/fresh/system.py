@@ -22,7 +22,7 @@ from tests.support.debian import kept_system
 
 from .packages import local_paths, pip_environment
 
-_RECIPE = 1
+_RECIPE = 2
 _PACKAGES = ("python3", "make", "ca-certificates")
 _USER = 1000
 _SECONDS = 1800.0
