@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+from functools import cache
 from typing import Any
 
 import pytest
@@ -46,8 +47,19 @@ def text_of(base: Any, case: dict[str, Any]) -> bytes:
     return json.dumps(state).encode()
 
 
+@cache
+def texts(part: str) -> list[bytes]:
+    """The files of all cases of *part*: made once, since each is held to dozens of versions."""
+    return [text_of(VERDICTS[part]["base"], case) for case in VERDICTS[part]["cases"]]
+
+
+@cache
+def parsed(content: bytes) -> AppsJson:
+    return read_apps_json(content, "apps.json", ANY_VERSION)
+
+
 def fit_to(content: bytes, supervisor: SupervisorVersion) -> AppsJson:
-    return fit(read_apps_json(content, "apps.json", ANY_VERSION), supervisor)
+    return fit(parsed(content), supervisor)
 
 
 def is_taken(content: bytes, supervisor: SupervisorVersion) -> bool:
@@ -71,9 +83,8 @@ def differing(part: str, version: str) -> list[str]:
     column = section["versions"].index(version)
     supervisor = parse_supervisor_version(version)
     found = []
-    for case in section["cases"]:
+    for case, content in zip(section["cases"], texts(part), strict=True):
         verdict = case["verdicts"][column]
-        content = text_of(section["base"], case)
         if is_taken(content, supervisor) != (verdict == "T") and not (
             verdict in UNMET and is_undecided(content, supervisor)
         ):
