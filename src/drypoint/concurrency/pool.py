@@ -36,6 +36,7 @@ class Pool:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._unfinished: set[Future[Any]] = set()
+        self._given_up: BaseException | None = None
 
     def submit(
         self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
@@ -43,6 +44,9 @@ class Pool:
         """Run *work* when a thread is free. If the pool's task is cancelled first, the result is Cancelled."""
         future: Future[_Result] = Future()
         with self._lock:
+            if self._given_up is not None:
+                future.set_exception(self._given_up)
+                return future
             self._unfinished.add(future)
             self._jobs.put(partial(self._do, future, partial(work, *args, **kwargs)))
             if len(self.threads) < self._workers:
@@ -54,8 +58,9 @@ class Pool:
         return future
 
     def give_up(self, error: BaseException) -> None:
-        """Let all unfinished jobs end with *error*; running ones continue until they check their task."""
+        """Let all unfinished jobs, and all later ones, end with *error*; running ones continue until they check their task."""
         with self._lock:
+            self._given_up = self._given_up or error
             for future in self._unfinished:
                 future.set_exception(error)
             self._unfinished.clear()

@@ -54,6 +54,15 @@ def test_the_first_failure_ends_what_waits_before_it(patience: float | None) -> 
     assert sorted(begun) == [0, 1]
 
 
+def test_after_a_failure_no_job_begins() -> None:
+    begun: list[int] = []
+    with thread_pool(2, "x") as pool:
+        pool.give_up(ZeroDivisionError())
+        later = pool.submit(begun.append, 1)
+    assert isinstance(later.exception(), ZeroDivisionError)
+    assert begun == []
+
+
 def test_a_thread_that_cannot_be_woken_is_left_to_itself() -> None:
     event = threading.Event()
 
