@@ -88,7 +88,8 @@ TWINS := tests/unit/layers tests/unit/sinks tests/unit/verification
 leaves: venv
 	@scripts/check-leaves
 
-# Judged by tools of this machine: e2fsprogs, mtools, sfdisk, tar and others.
+# Judged by tools of this machine (e2fsprogs, mtools, sfdisk, tar and others), by thousands of recorded verdicts of Supervisors, and
+# compiled lanes by their Python twins.
 judged: venv
 	@$(BIN)/pytest -n 2 tests/judged
 
