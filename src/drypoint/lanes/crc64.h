@@ -7,7 +7,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
+
+#include "little_endian.h"
 
 #define CRC64_POLYNOMIAL UINT64_C(0xD800000000000000)
 
@@ -23,20 +24,10 @@ static uint64_t crc64_power(unsigned n)
     return value;
 }
 
-static inline uint64_t crc64_load(const unsigned char *bytes)
-{
-    uint64_t word;
-    memcpy(&word, bytes, 8);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    word = __builtin_bswap64(word);
-#endif
-    return word;
-}
-
 static uint64_t crc64_by_tables(uint64_t crc, const unsigned char *bytes, size_t count)
 {
     for (; count >= 16; bytes += 16, count -= 16) {
-        uint64_t low = crc64_load(bytes) ^ crc, high = crc64_load(bytes + 8);
+        uint64_t low = get_64(bytes) ^ crc, high = get_64(bytes + 8);
         crc = 0;
         for (int i = 0; i < 8; i++)
             crc ^= crc64_tables[15 - i][(low >> 8 * i) & 255] ^ crc64_tables[7 - i][(high >> 8 * i) & 255];

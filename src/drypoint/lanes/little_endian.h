@@ -1,4 +1,4 @@
-/* Numbers as ext4 has them on disk. */
+/* Numbers as ext4 has them on disk, and as CRC-64 takes them. */
 #ifndef DRYPOINT_LITTLE_ENDIAN_H
 #define DRYPOINT_LITTLE_ENDIAN_H
 
@@ -37,6 +37,16 @@ static inline uint32_t get_32(const unsigned char *at)
     memcpy(&value, at, 4);
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     value = __builtin_bswap32(value);
+#endif
+    return value;
+}
+
+static inline uint64_t get_64(const unsigned char *at)
+{
+    uint64_t value;
+    memcpy(&value, at, 8);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    value = __builtin_bswap64(value);
 #endif
     return value;
 }
