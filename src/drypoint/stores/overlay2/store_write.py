@@ -21,18 +21,7 @@ if TYPE_CHECKING:
 
 
 def write_store(plan: StorePlan, sink: TreeSink, open_layer: OpenLayer, on_layer: OnLayer | None = None) -> None:
-    """Write all of *plan*, one layer after the other. The caller finishes the sink.
-
-    :func:`remove_replaced` must have been called before.
-
-    Args:
-        open_layer: returns a context manager with the content of a layer; entered once for each, in the plan's order.
-        on_layer: is called with each layer when it is written.
-
-    Raises:
-        ContentError: a layer is damaged or malformed.
-        FilesystemError: the tree cannot hold an entry.
-    """
+    """See :meth:`drypoint.stores.StorePlan.write`. :func:`remove_replaced` must have been called before."""
     prepare_store(plan, sink)
     for planned in plan.layers:
         with open_layer(planned) as stream:
