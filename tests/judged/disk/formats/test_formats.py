@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.notes import Notes
 
 from drypoint import decompression
 from drypoint.disk import FileDevice
@@ -37,7 +38,6 @@ from drypoint.disk.formats import (
 from drypoint.disk.host.output import whole_file
 from drypoint.disk.host.scratch import path_of
 from drypoint.errors import DiskImageError, OutputError, UsageError
-from drypoint.progress import SILENT, Step
 from drypoint.samples.tools import find_tool
 
 if sys.version_info >= (3, 14):
@@ -307,19 +307,6 @@ TRAILING = {
 }
 
 
-class Warned:
-    """A :class:`~drypoint.Progress` that keeps what it is given to say."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def begin(self, what: str, total: int | None = None) -> Step:
-        return SILENT.begin(what, total)
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
-
-
 @pytest.mark.parametrize("isal", [True, False])
 @pytest.mark.parametrize("kind", STREAMED)
 @pytest.mark.parametrize("case", TRAILING)
@@ -333,7 +320,7 @@ def test_what_follows_whole_data_is_ignored_with_a_warning(
     silent = case in ("zeros", "a block of zeros") or (case == "odd zeros" and kind is not ImageFormat.XZ)
     text = f"warning: x goes on after the end of its {kind} data; what follows is not part of the disk image"
     for step in (1, 5, 4096):
-        warned = Warned()
+        warned = Notes()
         assert b"".join(decompressed(cut(blob, step), kind, "x", warned)) == b"one" * 999 + b"two"
         assert warned.texts == ([] if silent else [text])
     path = tmp_path / "packed"
@@ -354,7 +341,7 @@ def test_a_stream_behind_odd_zeros_is_an_error(kind: ImageFormat) -> None:
 
 @pytest.mark.needs("gzip")
 def test_a_gzip_member_behind_zeros_is_not_read_as_by_gzip() -> None:
-    warned = Warned()
+    warned = Notes()
     blob = gzip.compress(b"one") + bytes(3) + gzip.compress(b"two")
     assert b"".join(decompressed([blob], ImageFormat.GZIP, "x", warned)) == b"one"
     assert len(warned.texts) == 1

@@ -14,22 +14,15 @@ from typing import get_args
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.quick_network import QUICK
 
 from drypoint.digest import digest_of
 from drypoint.errors import ContentError, DrypointError, ImageNotFoundError, TransferError
 from drypoint.http import transfer
 from drypoint.oci import Descriptor, Image, Layer, Reference, parse_config
 from drypoint.samples.registry import Faults, OddRange, RegistryContent, TestRegistry, serve_registry
-from drypoint.sources.registry import RegistryOptions, RegistrySource, RetryPolicy, StaticCredentials
+from drypoint.sources.registry import RegistryOptions, RegistrySource
 
-QUICK = RegistryOptions(
-    credentials=StaticCredentials({}),
-    certs_directory=Path("/nonexistent"),
-    environment={},
-    connect_timeout=5.0,
-    read_timeout=5.0,
-    retry=RetryPolicy(attempts=4, first_wait=0.001, longest_wait=0.01),
-)
 BLOB = random.Random(3).randbytes(5_000_001)
 DIGEST = digest_of(BLOB)
 CONFIG = parse_config(b'{"rootfs": {"type": "layers", "diff_ids": []}}', "a config")

@@ -16,6 +16,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+from tests.support.quick_network import QUICK
 from tests.support.raw_server import RawRequest, RawServer, answer, raw_server
 from urllib3.connection import HTTPSConnection
 
@@ -23,16 +24,8 @@ from drypoint.digest import digest_of
 from drypoint.errors import DigestMismatchError, ManifestError, SourceError, TransferError
 from drypoint.oci import Image, Platform, parse_reference
 from drypoint.samples.images import Compression, build_image, build_layer
-from drypoint.sources.registry import RegistryOptions, RegistrySource, RetryPolicy, StaticCredentials
+from drypoint.sources.registry import RegistryOptions, RegistrySource, RetryPolicy
 
-QUICK = RegistryOptions(
-    credentials=StaticCredentials({}),
-    certs_directory=Path("/nonexistent"),
-    environment={},
-    connect_timeout=5.0,
-    read_timeout=5.0,
-    retry=RetryPolicy(attempts=4, first_wait=0.001, longest_wait=0.01),
-)
 LAYER = bytes(range(256)) * 2000
 BUILT = build_image([build_layer(LAYER, Compression.NONE)])
 DIGEST_HEADER = f"Docker-Content-Digest: {BUILT.digest}"

@@ -5,26 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from tests.support.quick_network import QUICK
 from tests.support.raw_server import RawRequest, answer, raw_server
 
 from drypoint.errors import AuthenticationError, ImageNotFoundError, TransferError
 from drypoint.oci import Image, Platform, parse_reference
 from drypoint.samples.images import Compression, add_to_registry, build_image, build_layer
 from drypoint.samples.registry import Access, Faults, RegistryContent, TestRegistry, serve_registry
-from drypoint.sources.registry import Credentials, RegistryOptions, RegistrySource, RetryPolicy, StaticCredentials
+from drypoint.sources.registry import Credentials, RegistryOptions, RegistrySource, StaticCredentials
 
-QUICK = RegistryOptions(
-    credentials=StaticCredentials({}),
-    certs_directory=Path("/nonexistent"),
-    environment={},
-    connect_timeout=5.0,
-    read_timeout=5.0,
-    retry=RetryPolicy(attempts=4, first_wait=0.001, longest_wait=0.01),
-)
 BUILT = build_image([build_layer(b"not really a tar" * 1000, Compression.NONE)])
 USERS = {"ann": "hush-password"}
 ANN = Credentials("ann", "hush-password")
